@@ -1,0 +1,129 @@
+"""A tissue section: an image, the spots on it, and the counts measured there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg.image import HistologyImage, open_image
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """One tissue section, checked when it is made.
+
+    The fields follow scverse's conventions, so ``section.adata`` works with scanpy and squidpy as it is.
+
+    Args:
+        name: The section's name, unique within a data set.
+        patient: The patient or animal it comes from; splits keep patients apart.
+        adata: Raw integer counts ``X`` [N spots, genes] (dense or sparse), ``obsm["spatial"]`` [N, 2] (x right, y down,
+            full-resolution pixels), ``obs["array_col"]`` and ``obs["array_row"]`` (non-negative integers); optionally
+            ``obs["label"]``, the pathologist's region.
+        image: The H&E image: an array, the path of a file, a :class:`~hist2st_pyg.image.HistologyImage`, or None where
+            there is none. It is opened when patches are cut, not before.
+        spot_diameter: Diameter of a spot in pixels, where known.
+        um_per_pixel: Resolution of the image in µm per pixel, where known.
+
+    Raises:
+        TypeError: If a field has the wrong type.
+        ValueError: If a field holds values that cannot be right; the message names the section, field and value.
+    """
+
+    name: str
+    patient: str
+    adata: AnnData
+    image: HistologyImage | NDArray[np.uint8] | str | Path | None = None
+    spot_diameter: float | None = None
+    um_per_pixel: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("name", "patient"):
+            value = getattr(self, field)
+            if not isinstance(value, str) or not value:
+                raise TypeError(f"Section {self.name!r}: {field} is a non-empty string, got {value!r}.")
+        if self.image is not None:
+            try:
+                object.__setattr__(self, "image", open_image(self.image))
+            except (TypeError, ValueError, FileNotFoundError) as error:
+                raise type(error)(f"Section {self.name!r}: image: {error}") from error
+        for field in ("spot_diameter", "um_per_pixel"):
+            value = getattr(self, field)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise self._error(field, f"is positive or None (unknown), got {value!r}")
+        self._check_names()
+        self._check_counts()
+        self._check_positions()
+
+    def _check_names(self) -> None:
+        adata = self.adata
+        if adata.n_obs == 0 or adata.n_vars == 0:
+            raise self._error("adata", f"needs at least one spot and one gene, got {adata.n_obs} x {adata.n_vars}")
+        for field, names in (("adata.var_names", adata.var_names), ("adata.obs_names", adata.obs_names)):
+            if not names.is_unique:
+                raise self._error(field, f"are unique, got {names[names.duplicated()][0]!r} more than once")
+
+    def _check_counts(self) -> None:
+        counts = self.adata.X
+        if counts is None:
+            raise self._error("adata.X", "holds raw counts, got None")
+        values = np.asarray(counts.data if hasattr(counts, "indptr") else counts)
+        if not np.isfinite(values).all():
+            raise self._error("adata.X", "holds raw counts, got a value that is not finite")
+        wrong = values[(values < 0) | (values != np.floor(values))]
+        if wrong.size:
+            raise self._error(
+                "adata.X", f"holds raw counts (integers from 0), got {wrong[0]!r}; give counts before normalisation"
+            )
+
+    def _check_positions(self) -> None:
+        if "spatial" not in self.adata.obsm:
+            raise self._error("adata.obsm['spatial']", "is missing; it holds each spot's x, y in image pixels")
+        spatial = np.asarray(self.adata.obsm["spatial"])
+        if spatial.shape != (self.adata.n_obs, 2) or not np.isfinite(spatial.astype(float)).all():
+            raise self._error("adata.obsm['spatial']", f"is finite, [N, 2], got shape {list(spatial.shape)}")
+        for field in ("array_col", "array_row"):
+            if field not in self.adata.obs:
+                raise self._error(f"adata.obs['{field}']", "is missing; see hist2st_pyg.data.grid_from_positions")
+            values = np.asarray(self.adata.obs[field], dtype=float)
+            wrong = values[~((values >= 0) & (values == np.floor(values)))]
+            if wrong.size:
+                raise self._error(f"adata.obs['{field}']", f"holds integers from 0, got {wrong[0]!r}")
+
+    def _error(self, field: str, problem: str) -> ValueError:
+        return ValueError(f"Section {self.name!r}: {field} {problem}.")
+
+    def __repr__(self) -> str:
+        image = "no image" if self.image is None else "image"
+        return f"Section({self.name!r}, patient={self.patient!r}, {len(self)} spots x {self.adata.n_vars} genes, {image})"
+
+    def __len__(self) -> int:
+        return int(self.adata.n_obs)
+
+    @property
+    def pos(self) -> NDArray[np.float64]:
+        """Spot centres, float [N, 2]: x right, y down, in full-resolution pixels."""
+        return np.asarray(self.adata.obsm["spatial"], dtype=np.float64)
+
+    @property
+    def grid(self) -> NDArray[np.int64]:
+        """Array column and row of each spot, int [N, 2]."""
+        return np.stack([np.asarray(self.adata.obs[f], dtype=np.int64) for f in ("array_col", "array_row")], axis=1)
+
+    @property
+    def label(self) -> NDArray[Any] | None:
+        """The pathologist's region of each spot, where the data set has one, str [N]."""
+        return np.asarray(self.adata.obs["label"], dtype=object) if "label" in self.adata.obs else None
+
+    def require_image(self) -> HistologyImage:
+        """The image, or an error that says that this section has none."""
+        if not isinstance(self.image, HistologyImage):
+            raise ValueError(f"Section {self.name!r} has no image; its patches cannot be cut.")
+        return self.image

@@ -91,7 +91,7 @@ class Section:
             raise self._error("adata.obsm['spatial']", f"is finite, [N, 2], got shape {list(spatial.shape)}")
         for field in ("array_col", "array_row"):
             if field not in self.adata.obs:
-                raise self._error(f"adata.obs['{field}']", "is missing; see hist2st_pyg.data.grid_from_positions")
+                raise self._error(f"adata.obs['{field}']", "is missing; see hist2st_pyg.datasets.grid_from_positions")
             values = np.asarray(self.adata.obs[field], dtype=float)
             wrong = values[~((values >= 0) & (values == np.floor(values)))]
             if wrong.size:

@@ -1,0 +1,64 @@
+"""Spatial gene expression from histology: Hist2ST as a PyTorch Geometric toolkit."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from hist2st_pyg import compat, evaluation, losses, nn
+from hist2st_pyg.data import Recipe, grid_edges, knn_edges, prune_distant, radius_edges, to_data
+from hist2st_pyg.datasets import DATASETS, load_sections
+from hist2st_pyg.models import MODELS, Hist2ST, HisToGene, load_model
+from hist2st_pyg.section import Section
+
+if TYPE_CHECKING:
+    from hist2st_pyg.data.datamodule import SectionDataModule
+    from hist2st_pyg.evaluation.run import evaluate
+    from hist2st_pyg.inference import predict, predict_section
+    from hist2st_pyg.training import ExpressionTask, train
+
+_LAZY = {
+    "ExpressionTask": "hist2st_pyg.training",
+    "SectionDataModule": "hist2st_pyg.data.datamodule",
+    "evaluate": "hist2st_pyg.evaluation.run",
+    "predict": "hist2st_pyg.inference",
+    "predict_section": "hist2st_pyg.inference",
+    "train": "hist2st_pyg.training",
+}
+
+__all__ = [
+    "DATASETS",
+    "MODELS",
+    "ExpressionTask",
+    "HisToGene",
+    "Hist2ST",
+    "Recipe",
+    "Section",
+    "SectionDataModule",
+    "compat",
+    "evaluate",
+    "evaluation",
+    "grid_edges",
+    "knn_edges",
+    "load_model",
+    "load_sections",
+    "losses",
+    "nn",
+    "predict",
+    "predict_section",
+    "prune_distant",
+    "radius_edges",
+    "to_data",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs Lightning or scanpy when it is first asked for, so that ``import hist2st_pyg`` stays light."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("hist2st_pyg")
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,181 @@
+"""From a section to PyG's ``Data``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch_geometric.data import Data
+
+from hist2st_pyg.data.expression import Total, check_genes, expression_target, panel_counts
+from hist2st_pyg.data.graph import knn_edges
+from hist2st_pyg.data.patches import cut_patches
+from hist2st_pyg.image import HistologyImage
+from hist2st_pyg.section import Section
+
+
+class SectionData(Data):
+    """PyG's ``Data``, whose ``gene_mask`` [G] is stacked to [B, G] in a batch, as it belongs to the section."""
+
+    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """``None`` is PyG's word for a new batch dimension."""
+        return None if key == "gene_mask" else super().__cat_dim__(key, value, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a section becomes a ``Data``: fitted on the training sections, it travels with the model.
+
+    Args:
+        genes: The gene panel, in order.
+        patch_size: Side of a patch in pixels, P.
+        patch_um: Side of the field of view in µm, resampled to ``patch_size``; None cuts ``patch_size`` image pixels.
+        scales: Factors of the field of view; each gives three channels.
+        k: Neighbours of each spot.
+        max_distance: Neighbours farther than this many spot pitches are dropped.
+        graph_on: Neighbours by ``"pixel"`` position, or by ``"array"`` position as in the paper.
+        total: The target's scaling, see :func:`~hist2st_pyg.data.expression.expression_target`.
+        swap_axes: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
+        um_per_pixel: Resolution of the training images in µm per pixel, where known.
+        pitch: Median distance of neighbouring training spots in pixels.
+    """
+
+    genes: tuple[str, ...]
+    patch_size: int = 112
+    patch_um: float | None = None
+    scales: tuple[float, ...] = (1.0,)
+    k: int = 4
+    max_distance: float | None = None
+    graph_on: Literal["pixel", "array"] = "pixel"
+    total: Total = "panel"
+    swap_axes: bool = False
+    um_per_pixel: float | None = None
+    pitch: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "genes", tuple(self.genes))
+        object.__setattr__(self, "scales", tuple(self.scales))
+        check_genes(self.genes, "Recipe")
+        if self.graph_on not in ("pixel", "array"):
+            raise ValueError(f"Unknown graph_on={self.graph_on!r}. Choose one of: pixel, array.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return asdict(self)
+
+    def image_data(
+        self,
+        image: HistologyImage,
+        pos: NDArray[np.float64],
+        grid: NDArray[np.int64],
+        *,
+        um_per_pixel: float | None = None,
+        cache: str | Path | None = None,
+        name: str = "",
+    ) -> SectionData:
+        """Patches and graph of spots on an image: all that a prediction needs.
+
+        Args:
+            image: The H&E image.
+            pos: Spot centres [N, 2] (x, y) in pixels.
+            grid: Array column and row [N, 2].
+            um_per_pixel: Resolution of the image in µm per pixel; needed with ``patch_um``.
+            cache: Folder of the patch cache, or None.
+            name: The section's name, for errors.
+
+        Raises:
+            ValueError: If ``patch_um`` is asked for on an image of unknown resolution.
+        """
+        field = None
+        if self.patch_um is not None:
+            if um_per_pixel is None:
+                raise ValueError(
+                    f"Section {name!r}: patch_um={self.patch_um} needs the image's um_per_pixel, which is unknown."
+                )
+            field = self.patch_um / um_per_pixel
+        x = cut_patches(image, pos, self.patch_size, field, self.scales, cache, name)
+        if self.swap_axes:
+            x = np.ascontiguousarray(x.transpose(0, 1, 3, 2))
+        places = grid.astype(np.float64) if self.graph_on == "array" else pos / spot_pitch(pos)
+        edge_index, distance = knn_edges(places, self.k, self.max_distance)
+        return SectionData(
+            x=torch.from_numpy(x),
+            edge_index=torch.from_numpy(edge_index),
+            edge_attr=torch.from_numpy(distance).float()[:, None],
+            pos=torch.from_numpy(pos).float(),
+            grid=torch.from_numpy(grid),
+        )
+
+    def to_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
+        """The whole ``Data`` of a measured section, as :func:`to_data` describes it."""
+        data = self.image_data(
+            section.require_image(),
+            section.pos,
+            section.grid,
+            um_per_pixel=section.um_per_pixel,
+            cache=cache,
+            name=section.name,
+        )
+        counts, gene_mask = panel_counts(section, self.genes)
+        totals = counts.sum(1)
+        median = float(np.median(totals))
+        if not gene_mask.any() or median == 0:
+            raise ValueError(
+                f"Section {section.name!r}: {int(gene_mask.sum())} of the panel's {len(self.genes)} genes are measured, "
+                f"the median spot has {median:g} counts of them; is this the right panel (species, gene identifiers)?"
+            )
+        data.counts = torch.from_numpy(counts)
+        data.y = torch.from_numpy(expression_target(section, counts, self.total))
+        data.size_factor = torch.from_numpy((totals / median).astype(np.float32))
+        data.gene_mask = torch.from_numpy(gene_mask)
+        if section.label is not None:
+            data.label = [str(label) for label in section.label]
+        data.section, data.patient = section.name, section.patient
+        return data
+
+
+def to_data(
+    section: Section,
+    genes: Sequence[str],
+    patch_size: int = 112,
+    k: int = 4,
+    *,
+    cache: str | Path | None = None,
+    **recipe: Any,
+) -> SectionData:
+    """Turn a section into PyG's ``Data``.
+
+    Args:
+        section: A section with an image.
+        genes: The gene panel.
+        patch_size: Side of a patch in pixels, P.
+        k: Neighbours of each spot.
+        cache: Folder of the patch cache, or None.
+        recipe: Further fields of :class:`Recipe`.
+
+    Returns:
+        ``Data`` with ``x`` uint8 [N, 3·S, P, P], ``pos`` [N, 2] pixels (x, y), ``grid`` [N, 2] array column and row,
+        ``edge_index`` [2, E] (source, target), ``edge_attr`` [E, 1] distance in spot pitches (array steps where the
+        graph is on the array), ``counts`` and ``y`` [N, G], ``size_factor`` [N] (panel counts / section median),
+        ``gene_mask`` [G] (False: not measured), ``label`` where known, and the names ``section`` and ``patient``.
+
+    Raises:
+        ValueError: If the section has no image, or none of the panel's counts.
+    """
+    return Recipe(genes=tuple(genes), patch_size=patch_size, k=k, **recipe).to_data(section, cache)
+
+
+def spot_pitch(pos: NDArray[np.float64]) -> float:
+    """Median distance to the nearest other spot, in the unit of ``pos``; 1 where there is one spot."""
+    if len(pos) < 2:
+        return 1.0
+    pitch = float(np.median(cKDTree(pos).query(pos, k=2)[0][:, 1]))
+    if pitch == 0:
+        raise ValueError("More than half of the spots share their position with another.")
+    return pitch

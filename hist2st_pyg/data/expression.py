@@ -1,0 +1,136 @@
+"""The gene panel, and the target made of its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg.datasets import paper_panel
+from hist2st_pyg.section import Section
+
+Total = Literal["panel", "all"]
+"""What a spot's counts are divided by: its total over the panel (the paper's rule) or over all genes."""
+
+
+def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
+    """The most variable genes of the training sections, by scanpy (Seurat's normalised dispersion, within sections).
+
+    Args:
+        sections: The training sections, and no others.
+        n_genes: Number of genes, K.
+
+    Returns:
+        The genes, most variable first.
+
+    Raises:
+        ValueError: If the sections share fewer than ``n_genes`` genes that are expressed at all.
+    """
+    import anndata
+    import scanpy as sc
+
+    pooled = anndata.concat({s.name: s.adata for s in sections}, label="section", join="inner", index_unique="-")
+    sc.pp.filter_genes(pooled, min_cells=1)
+    if pooled.n_vars < n_genes:
+        raise ValueError(f"The training sections share {pooled.n_vars} expressed genes; a panel of {n_genes} is too many.")
+    sc.pp.normalize_total(pooled, target_sum=1e4)
+    sc.pp.log1p(pooled)
+    table = sc.pp.highly_variable_genes(pooled, n_top_genes=n_genes, batch_key="section", inplace=False)
+    table.index = pooled.var_names
+    table = table[table["highly_variable"]]
+    order = np.lexsort((table.index.to_numpy(str), -table["dispersions_norm"].to_numpy()))
+    return [str(gene) for gene in table.index[order]]
+
+
+def read_genes(path: str | Path) -> list[str]:
+    """Read a panel from a text file, one gene a line.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is empty or names a gene twice.
+    """
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    genes = [line.strip() for line in lines if line.strip()]
+    check_genes(genes, str(path))
+    return genes
+
+
+def check_genes(genes: Sequence[str], source: str) -> None:
+    """Refuse an empty panel and one that names a gene twice; ``source`` is named in the error."""
+    if not genes:
+        raise ValueError(f"{source}: the gene panel is empty.")
+    seen: set[str] = set()
+    for gene in genes:
+        if gene in seen:
+            raise ValueError(f"{source}: gene {gene!r} is in the panel twice.")
+        seen.add(gene)
+
+
+def gene_panel(
+    panel: str | Sequence[str], sections: Sequence[Section], n_genes: int, dataset: str = "", root: str | Path | None = None
+) -> list[str]:
+    """Resolve what a user gives as panel.
+
+    Args:
+        panel: ``"variable"`` (the K most variable genes of the training sections), ``"paper"`` (the data set's published
+            list), the path of a file with one gene a line, or the genes themselves.
+        sections: The training sections.
+        n_genes: K, for ``"variable"``.
+        dataset: The data set's key, for ``"paper"``.
+        root: The data set's folder, for ``"paper"``.
+
+    Raises:
+        ValueError: If no training section has any gene of the panel.
+    """
+    if not isinstance(panel, str):
+        genes, source = list(panel), "panel"
+    elif panel == "variable":
+        return variable_genes(sections, n_genes)
+    elif panel == "paper":
+        genes, source = paper_panel(dataset, root), f"the paper's panel for {dataset!r}"
+    else:
+        genes, source = read_genes(panel), panel
+    check_genes(genes, source)
+    measured = {gene for section in sections for gene in section.adata.var_names}
+    if not measured.intersection(genes):
+        raise ValueError(f"{source}: none of its {len(genes)} genes ({genes[0]!r}, ...) is in the training sections.")
+    return genes
+
+
+def panel_counts(section: Section, genes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The counts of a panel, in its order.
+
+    Returns:
+        Counts [N, G] and the gene mask [G]: False where the section did not measure the gene (its counts are 0).
+    """
+    where = section.adata.var_names.get_indexer(list(genes))
+    mask = where >= 0
+    measured = section.adata.X[:, where[mask]]
+    counts = np.zeros((len(section), len(genes)), dtype=np.float32)
+    counts[:, mask] = measured.toarray() if hasattr(measured, "toarray") else measured
+    return counts, mask
+
+
+def expression_target(
+    section: Section, counts: NDArray[np.float32], total: Total = "panel"
+) -> NDArray[np.float32]:
+    """The target: each spot's counts scaled to 10,000, then log10(1 + x).
+
+    Args:
+        section: The section the counts are from.
+        counts: Its counts of the panel [N, G].
+        total: Scale by the spot's total over the ``"panel"`` (the paper's rule) or over ``"all"`` genes.
+
+    Returns:
+        log10 expression [N, G]; a spot without counts has 0 everywhere.
+    """
+    if total == "panel":
+        totals = counts.sum(1, keepdims=True)
+    elif total == "all":
+        totals = np.asarray(section.adata.X.sum(1), dtype=np.float32).reshape(-1, 1)
+    else:
+        raise ValueError(f"Unknown total={total!r}. Choose one of: panel, all.")
+    return np.log10(1 + 1e4 * counts / np.maximum(totals, 1)).astype(np.float32)

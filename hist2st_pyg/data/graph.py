@@ -1,0 +1,172 @@
+"""Spatial graphs: four small functions, each with only the arguments that make sense for it.
+
+All return ``edge_index`` [2, E] in PyG's direction, row 0 the source j and row 1 the target i, sorted by target.
+Positions may be array steps or pixels; distances are in their unit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+Array = TypeVar("Array", NDArray[Any], Tensor)
+
+
+def knn_edges(pos: Array, k: int = 4, max_distance: float | None = None) -> tuple[Array, Array]:
+    """Connect each spot to its k nearest spots; of equally distant ones, those with the lower index.
+
+    Args:
+        pos: Spot positions [N, 2].
+        k: Neighbours of each spot; all others where there are fewer.
+        max_distance: Drop neighbours farther than this; the paper's "Grid" pruning is 2.0 on array positions.
+
+    Returns:
+        ``edge_index`` [2, E] (source j, target i) and the distances [E], numpy or torch as ``pos`` is.
+
+    Raises:
+        ValueError: If ``pos`` is not a finite [N, 2] or ``k`` is not positive.
+    """
+    points = _points(pos)
+    if k < 1:
+        raise ValueError(f"knn_edges: k is at least 1, got {k}.")
+    sources, squared = _nearest(points, min(k, len(points) - 1))
+    targets = np.repeat(np.arange(len(points)), sources.shape[1])
+    edge_index, distance = np.stack([sources.ravel(), targets]), np.sqrt(squared.ravel())
+    if max_distance is not None:
+        keep = distance <= max_distance
+        edge_index, distance = edge_index[:, keep], distance[keep]
+    return _like(pos, edge_index), _like(pos, distance)
+
+
+def _nearest(points: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The k nearest other points of each, [N, k], with squared distances; ties go to the lower index."""
+    n = len(points)
+    sources = np.empty((n, k), dtype=np.int64)
+    squared = np.empty((n, k))
+    todo, asked = np.arange(n if k else 0), k + 1
+    tree = cKDTree(points)
+    while len(todo):
+        # Ask for more than k: if the last candidate is farther than the k-th, no equally distant one was missed.
+        asked = min(asked + 8, n)
+        candidates = np.asarray(tree.query(points[todo], k=asked)[1]).reshape(len(todo), asked)
+        d = ((points[candidates] - points[todo, None]) ** 2).sum(2)
+        d[candidates == todo[:, None]] = np.inf  # a spot is not its own neighbour; another at the same place is
+        order = np.lexsort((candidates, d), axis=1)
+        candidates, d = np.take_along_axis(candidates, order, 1), np.take_along_axis(d, order, 1)
+        farthest = np.where(np.isinf(d[:, -1]), d[:, -2], d[:, -1])
+        done = (farthest > d[:, k - 1]) | (asked == n)
+        sources[todo[done]], squared[todo[done]] = candidates[done, :k], d[done, :k]
+        todo = todo[~done]
+    return sources, squared
+
+
+def radius_edges(pos: Array, radius: float) -> tuple[Array, Array]:
+    """Connect all spots at most ``radius`` apart.
+
+    Args:
+        pos: Spot positions [N, 2].
+        radius: Largest distance, in the unit of ``pos``.
+
+    Returns:
+        ``edge_index`` [2, E] and the distances [E].
+
+    Raises:
+        ValueError: If ``pos`` is not a finite [N, 2] or ``radius`` is not positive.
+    """
+    points = _points(pos)
+    if not radius > 0:
+        raise ValueError(f"radius_edges: radius is positive, got {radius}.")
+    pairs = cKDTree(points).query_pairs(radius, output_type="ndarray")
+    edge_index = _sorted(np.concatenate([pairs, pairs[:, ::-1]]).T)
+    distance = np.linalg.norm(points[edge_index[0]] - points[edge_index[1]], axis=1)
+    return _like(pos, edge_index), _like(pos, distance)
+
+
+SQUARE = ((1, 0), (0, 1))
+HEXAGONAL = ((2, 0), (1, 1), (1, -1))
+"""Steps (column, row) to half of the neighbours; Visium numbers the columns of even and odd rows alternately."""
+
+
+def grid_edges(grid: Array, rings: int = 1, hexagonal: bool = False) -> tuple[Array, Array]:
+    """Connect spots at most ``rings`` array steps apart, walking from spot to adjacent spot.
+
+    Args:
+        grid: Array column and row [N, 2], integers; each place holds one spot.
+        rings: Number of rings of neighbours.
+        hexagonal: Visium's array (6 adjacent places) instead of a square one (4).
+
+    Returns:
+        ``edge_index`` [2, E] and the number of steps [E].
+
+    Raises:
+        ValueError: If ``grid`` is not integer [N, 2], two spots share a place, or ``rings`` is not positive.
+    """
+    places = _points(grid)
+    if rings < 1:
+        raise ValueError(f"grid_edges: rings is at least 1, got {rings}.")
+    index = {(int(x), int(y)): i for i, (x, y) in enumerate(places)}
+    if len(index) < len(places) or (places != np.floor(places)).any():
+        raise ValueError("grid_edges: array positions are integers and each is taken by one spot.")
+    steps = HEXAGONAL if hexagonal else SQUARE
+    pairs = [(i, index[x + a, y + b]) for (x, y), i in index.items() for a, b in steps if (x + a, y + b) in index]
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    adjacency = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(places),) * 2).tocsr()
+    adjacency = adjacency + adjacency.T
+    reached, walks = sparse.eye_array(len(places), format="csr"), sparse.eye_array(len(places), format="csr")
+    edges, distances = [], []
+    for ring in range(1, rings + 1):
+        walks = ((walks @ adjacency) > 0).astype(float)
+        new = (walks - walks.multiply(reached)).tocoo()
+        keep = new.data > 0
+        edges.append(np.stack([new.coords[1][keep], new.coords[0][keep]]))
+        distances.append(np.full(int(keep.sum()), float(ring)))
+        reached = ((reached + walks) > 0).astype(float)
+    edge_index, distance = np.concatenate(edges, axis=1).astype(np.int64), np.concatenate(distances)
+    order = np.lexsort((edge_index[0], edge_index[1]))
+    return _like(grid, edge_index[:, order]), _like(grid, distance[order])
+
+
+def prune_distant(edge_index: Array, distance: Array) -> tuple[Array, Array]:
+    """Drop a spot's neighbours farther than the mean plus one standard deviation of its neighbours' distances.
+
+    This is the original program's "STD" pruning.
+
+    Args:
+        edge_index: [2, E] (source, target).
+        distance: [E].
+
+    Returns:
+        The edges and distances that are kept.
+    """
+    target, d = np.asarray(edge_index[1]), np.asarray(distance, dtype=np.float64)
+    count = np.maximum(np.bincount(target), 1)
+    mean = np.bincount(target, weights=d) / count
+    deviation = np.sqrt(np.bincount(target, weights=(d - mean[target]) ** 2) / count)
+    keep = d <= (mean + deviation)[target]
+    mask: Any = torch.from_numpy(keep).to(edge_index.device) if isinstance(edge_index, Tensor) else keep
+    return edge_index[:, mask], distance[mask]
+
+
+def _points(pos: NDArray[Any] | Tensor) -> NDArray[np.float64]:
+    points = np.asarray(pos.detach().cpu() if isinstance(pos, Tensor) else pos, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():
+        raise ValueError(f"Positions are finite numbers [N, 2] of at least one spot, got shape {list(points.shape)}.")
+    return points
+
+
+def _sorted(edge_index: NDArray[np.int64]) -> NDArray[np.int64]:
+    return edge_index[:, np.lexsort((edge_index[0], edge_index[1]))]
+
+
+def _like(pos: Array, values: NDArray[Any]) -> Array:
+    """Numpy or torch as the input was; distances in torch take the default float type."""
+    if isinstance(pos, Tensor):
+        tensor = torch.from_numpy(values).to(pos.device)
+        return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
+    return values

@@ -1,0 +1,109 @@
+"""Where sections come from: one module of this folder is one data set.
+
+A module has ``load(root, names=None, **options) -> list[Section]`` and may have ``paper_panel(root) -> list[str]`` and
+``download(root, ...)``. It is found by its file name and imported when it is used, so a new data set is one new file.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any
+
+from hist2st_pyg.choices import choose
+from hist2st_pyg.datasets._grid import grid_from_positions
+from hist2st_pyg.section import Section
+
+__all__ = ["DATASETS", "Loader", "download", "grid_from_positions", "load_sections", "paper_panel"]
+
+Loader = Callable[..., list[Section]]
+
+
+def _module(dataset: str) -> ModuleType:
+    return import_module(f"{__name__}.{dataset}")
+
+
+def _load(dataset: str, /, *args: Any, **options: Any) -> list[Section]:
+    sections: list[Section] = _module(dataset).load(*args, **options)
+    return sections
+
+
+DATASETS: dict[str, Loader] = {
+    name: partial(_load, name) for name in sorted(module.name for module in iter_modules(__path__)) if name[0] != "_"
+}
+"""Every data set's key and its loader; the module is imported when the loader is called."""
+
+
+def load_sections(
+    dataset: str, root: str | Path | None = None, names: Sequence[str] | None = None, **options: Any
+) -> list[Section]:
+    """Load sections of a data set.
+
+    Args:
+        dataset: One of :data:`DATASETS`.
+        root: The data set's folder or file; not needed for ``"synthetic"``.
+        names: The sections wanted, in this order; all, sorted by name, when None.
+        options: The reader's own options; see ``load`` in ``hist2st_pyg.datasets.<dataset>``.
+
+    Raises:
+        FileNotFoundError: If the data are not there.
+        TypeError: If the reader has no such option.
+        ValueError: If the data set or a section is unknown, the root is missing, or a file is malformed.
+    """
+    loader = choose(DATASETS, dataset, "dataset")
+    parameters = inspect.signature(_module(dataset).load).parameters
+    known = [name for name in parameters if name not in ("root", "names")]
+    for option in options:
+        if option not in known:
+            raise TypeError(
+                f"Data set {dataset!r} has no option {option!r}; its options: {', '.join(known) or 'none'}."
+            )
+    if root is None and parameters["root"].default is inspect.Parameter.empty:
+        raise ValueError(f"Data set {dataset!r} is read from files: give root, the folder that holds them.")
+    return loader(root, names, **options)
+
+
+def paper_panel(dataset: str, root: str | Path) -> list[str]:
+    """The published gene panel of a data set, in the order in which the published checkpoints predict it.
+
+    Args:
+        dataset: One of :data:`DATASETS`.
+        root: The data set's folder.
+
+    Raises:
+        FileNotFoundError: If the folder lacks the panel's file.
+        ValueError: If the data set is unknown or has no published panel.
+    """
+    choose(DATASETS, dataset, "dataset")
+    read = getattr(_module(dataset), "paper_panel", None)
+    if read is None:
+        raise ValueError(
+            f"Data set {dataset!r} has no published gene panel; use panel 'variable', or name a file with one gene per "
+            "line."
+        )
+    genes: list[str] = read(root)
+    return genes
+
+
+def download(dataset: str, root: str | Path, **options: Any) -> None:
+    """Download a data set into a folder.
+
+    Args:
+        dataset: One of :data:`DATASETS`.
+        root: The folder, created where needed.
+        options: The data set's own options; see ``download`` in ``hist2st_pyg.datasets.<dataset>``.
+
+    Raises:
+        ValueError: If the data set is unknown or cannot be downloaded.
+    """
+    choose(DATASETS, dataset, "dataset")
+    fetch = getattr(_module(dataset), "download", None)
+    if fetch is None:
+        able = [name for name in DATASETS if hasattr(_module(name), "download")]
+        raise ValueError(f"Data set {dataset!r} has no download; these have: {', '.join(able)}.")
+    fetch(root, **options)

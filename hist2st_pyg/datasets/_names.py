@@ -1,0 +1,34 @@
+"""Choosing sections by name: one rule for every data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def select_names(names: Sequence[str] | None, available: Iterable[str], where: str) -> list[str]:
+    """Check the names a user gave against those there are.
+
+    Args:
+        names: Section names in the order wanted, or None for all, sorted.
+        available: The names there are.
+        where: The data set and its folder, for the error.
+
+    Raises:
+        TypeError: If ``names`` is one string instead of a sequence of them.
+        ValueError: If a name is unknown or given twice, or if there is nothing to choose.
+    """
+    known = sorted(available)
+    if not known:
+        raise ValueError(f"{where} has no sections.")
+    if names is None:
+        return known
+    if isinstance(names, str):
+        raise TypeError(f"names is a sequence of section names, got the string {names!r}; give [{names!r}].")
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        listed = ", ".join(map(repr, unknown)) or "an empty list"
+        raise ValueError(f"{where} has no section {listed}. Available: {', '.join(known)}.")
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise ValueError(f"names holds {', '.join(map(repr, twice))} more than once.")
+    return list(names)

@@ -1,0 +1,166 @@
+"""How well predicted expression agrees with measured expression; numpy only.
+
+Genes whose target does not vary have no correlation and are left out *and counted*; genes whose prediction does not
+vary score 0, because a model that ignores the tissue has found nothing. Correlations are taken gene by gene over the
+spots of one section, the way Zeng et al. (Briefings in Bioinformatics 2022) report them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def pearson_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> Floats:
+    """Correlate each gene's prediction with its target over the spots (Pearson).
+
+    Args:
+        y_true: Target expression [N spots, G genes].
+        y_pred: Predicted expression [N, G].
+        mask: bool [G], True where the gene was measured (``data.gene_mask``); all genes where None.
+
+    Returns:
+        float64 [G] in [-1, 1]: nan where the target is constant over the spots or the gene was not measured, 0 where
+        only the prediction is constant.
+
+    Raises:
+        ValueError: If the shapes differ, there are fewer than two spots, or a value is not finite.
+    """
+    true, pred, measured = _checked(y_true, y_pred, mask)
+    if len(true) < 2:
+        raise ValueError(f"A correlation needs at least 2 spots, got {len(true)}.")
+    scores = np.full(true.shape[1], np.nan)
+    varies = measured & ~_constant(true)
+    scored = varies & ~_constant(pred)
+    scores[varies] = 0.0
+    a, b = _centred(true[:, scored]), _centred(pred[:, scored])
+    scores[scored] = np.clip((a * b).sum(axis=0) / np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0)), -1, 1)
+    return scores
+
+
+def rmse(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> float:
+    """Root mean squared error over all spots and measured genes.
+
+    Args:
+        y_true: Target expression [N spots, G genes].
+        y_pred: Predicted expression [N, G].
+        mask: bool [G], True where the gene was measured; all genes where None.
+
+    Returns:
+        The error in the target's unit; nan where no gene was measured.
+
+    Raises:
+        ValueError: If the shapes differ, there is no spot, or a value is not finite.
+    """
+    error = _errors(y_true, y_pred, mask)
+    return float(np.sqrt(np.mean(error**2))) if error.size else float("nan")
+
+
+def mae(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> float:
+    """Mean absolute error over all spots and measured genes.
+
+    Args:
+        y_true: Target expression [N spots, G genes].
+        y_pred: Predicted expression [N, G].
+        mask: bool [G], True where the gene was measured; all genes where None.
+
+    Returns:
+        The error in the target's unit; nan where no gene was measured.
+
+    Raises:
+        ValueError: If the shapes differ, there is no spot, or a value is not finite.
+    """
+    error = _errors(y_true, y_pred, mask)
+    return float(np.mean(np.abs(error))) if error.size else float("nan")
+
+
+def summarise(
+    y_true: ArrayLike, y_pred: ArrayLike, genes: Sequence[str], mask: ArrayLike | None = None
+) -> dict[str, Any]:
+    """Every number of one section's evaluation, with what was left out of it.
+
+    Args:
+        y_true: Target expression [N spots, G genes].
+        y_pred: Predicted expression [N, G].
+        genes: The panel's gene names, G of them.
+        mask: bool [G], True where the gene was measured; all genes where None.
+
+    Returns:
+        ``pcc_mean`` and ``pcc_median`` over the scored genes, ``rmse`` and ``mae`` over the measured genes (each None
+        where there is no such gene); ``n_genes`` (the panel) = ``n_scored`` + ``n_constant`` (constant target, left
+        out) + ``n_missing`` (not measured, left out); ``n_constant_predictions`` of the scored genes score 0 because
+        their prediction is constant; ``n_spots``; ``per_gene``, a dict from gene to PCC, None where left out.
+
+    Raises:
+        ValueError: If the shapes differ, there are fewer than two spots, a value is not finite, or a gene is named
+            twice.
+    """
+    names = [str(gene) for gene in genes]
+    true, pred, measured = _checked(y_true, y_pred, mask)
+    if len(names) != true.shape[1]:
+        raise ValueError(f"genes names the {true.shape[1]} columns of the expression, got {len(names)} names.")
+    if len(set(names)) != len(names):
+        raise ValueError(f"genes are unique, got {next(n for n in names if names.count(n) > 1)!r} more than once.")
+    scores = pearson_per_gene(true, pred, measured)
+    scored = ~np.isnan(scores)
+    any_scored, any_measured = bool(scored.any()), bool(measured.any())
+    return {
+        "pcc_mean": float(np.mean(scores[scored])) if any_scored else None,
+        "pcc_median": float(np.median(scores[scored])) if any_scored else None,
+        "rmse": rmse(true, pred, measured) if any_measured else None,
+        "mae": mae(true, pred, measured) if any_measured else None,
+        "n_genes": len(names),
+        "n_scored": int(scored.sum()),
+        "n_constant": int((measured & ~scored).sum()),
+        "n_constant_predictions": int((scored & _constant(pred)).sum()),
+        "n_missing": int((~measured).sum()),
+        "n_spots": len(true),
+        "per_gene": {n: float(s) if ok else None for n, s, ok in zip(names, scores, scored, strict=True)},
+    }
+
+
+def _checked(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None) -> tuple[Floats, Floats, Bools]:
+    """Return target, prediction and the measured genes, or say what is wrong with them."""
+    true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    if true.ndim != 2 or true.shape != pred.shape:
+        raise ValueError(
+            f"y_true and y_pred are both [N spots, G genes], got shapes {list(true.shape)} and {list(pred.shape)}."
+        )
+    if len(true) == 0:
+        raise ValueError("y_true and y_pred hold no spots.")
+    measured: Bools = np.ones(true.shape[1], dtype=bool) if mask is None else np.asarray(mask)
+    if measured.dtype != bool or measured.shape != true.shape[1:]:
+        raise ValueError(
+            f"mask is bool [{true.shape[1]}], one value a gene (True where measured), got {measured.dtype} "
+            f"{list(measured.shape)}."
+        )
+    # A target that was not measured may hold anything; a prediction that is not finite is always a failed model.
+    for name, values in (("y_true", true[:, measured]), ("y_pred", pred)):
+        wrong = int((~np.isfinite(values)).sum())
+        if wrong:
+            raise ValueError(f"{name} holds {wrong} values of {values.size} that are not finite (nan or infinite).")
+    return true, pred, measured
+
+
+def _errors(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None) -> Floats:
+    true, pred, measured = _checked(y_true, y_pred, mask)
+    return pred[:, measured] - true[:, measured]
+
+
+def _constant(values: Floats) -> Bools:
+    # Not by the variance: the mean of a constant is rounded, which leaves a variance that is small but not 0.
+    return np.asarray(values.max(axis=0) == values.min(axis=0))
+
+
+def _centred(values: Floats) -> Floats:
+    """Subtract each column's mean, in an order that keeps variation of one unit in the last place."""
+    _, exponent = np.frexp(np.abs(values).max(axis=0))
+    values = np.ldexp(values, -exponent)  # a power of two is exact, and squares can then neither overflow nor vanish
+    values = values - values.min(axis=0)
+    return np.asarray(values - values.mean(axis=0))

@@ -1,0 +1,121 @@
+"""Hist2ST: vision, Transformer, graph, expression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from hist2st_pyg.choices import choose
+from hist2st_pyg.models.base import ExpressionModel, section_ptr
+from hist2st_pyg.nn.gnn import GNN, ConvFactory
+from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead
+from hist2st_pyg.nn.transformer import SpotTransformer
+from hist2st_pyg.nn.vision import EncoderFactory, vision_resolver
+
+
+class Hist2ST(ExpressionModel):
+    r"""Spatial gene expression from a section's patches (Zeng et al., *Briefings in Bioinformatics* 2022).
+
+    Each spot's patch is encoded by the vision stage, all spots of a section attend to each other, neighbouring spots
+    exchange messages, and the result gives each gene's expression and the parameters of its count distribution. Every
+    stage is [N, C] -> [N, C] and can be chosen by key or replaced. The defaults are the paper's.
+
+    Args:
+        n_genes: Number of genes, G.
+        patch_size: Side of a patch in pixels, P.
+        n_scales: Number of fields of view in a patch's channels, S.
+        vision: A key of ``nn.ENCODERS``, or a class or factory ``(in_channels, patch_size) -> module``.
+        vision_kwargs: Further arguments of the encoder.
+        transformer_layers: Transformer blocks; 0 leaves the stage out but for the position.
+        heads: Attention heads.
+        dim_head: Width of a head.
+        mlp_channels: Hidden width of the Transformer's MLP; None means C.
+        position: ``"table"`` (learned), ``"fourier"`` or ``"none"``.
+        n_pos: Array columns and rows in the position table.
+        gnn: A key of ``nn.CONVS``, a PyG convolution's class, or a factory ``(in_channels, out_channels) -> layer``.
+        gnn_kwargs: Further arguments of each layer.
+        gnn_layers: Number of graph layers.
+        gnn_act: Activation after each graph layer, by PyG's name.
+        gnn_norm: Normalisation after it, a key of ``nn.NORMS``.
+        gnn_residual: Add each graph layer's input to its output.
+        gnn_dropout: Dropout after each graph layer.
+        readout: Read-out over the graph layers, a key of ``nn.READOUTS``.
+        likelihood: ``"zinb"``, ``"nb"`` or None.
+        views: Number of augmented views for self-distillation; 0 builds no weights for it.
+        dropout: Dropout of the Transformer.
+
+    Shapes:
+        ``forward(data)`` gives a dict: ``expression`` [N, G] (log10), ``embedding`` [N, C]; with ``"zinb"`` also
+        ``mean`` (before the size factor), ``dispersion``, ``dropout`` [N, G]; with ``"nb"`` ``log_r``, ``logit_p``.
+
+    Raises:
+        TypeError: If ``gnn`` or ``vision`` is an instance.
+        ValueError: If a key is unknown; the message lists the choices.
+    """
+
+    def __init__(
+        self,
+        n_genes: int,
+        *,
+        patch_size: int = 112,
+        n_scales: int = 1,
+        vision: str | EncoderFactory = "convmixer",
+        vision_kwargs: dict[str, Any] | None = None,
+        transformer_layers: int = 8,
+        heads: int = 16,
+        dim_head: int = 64,
+        mlp_channels: int | None = None,
+        position: str = "table",
+        n_pos: int = 64,
+        gnn: str | ConvFactory = "hist2st",
+        gnn_kwargs: dict[str, Any] | None = None,
+        gnn_layers: int = 4,
+        gnn_act: str = "relu",
+        gnn_norm: str = "l2",
+        gnn_residual: bool = False,
+        gnn_dropout: float = 0.0,
+        readout: str = "hist2st",
+        likelihood: str | None = "zinb",
+        views: int = 0,
+        dropout: float = 0.2,
+    ) -> None:
+        config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__(n_genes, n_scales)
+        self.config = config
+        self.vision = vision_resolver(vision, patch_size, n_scales, **(vision_kwargs or {}))
+        channels = int(self.vision.out_channels)  # type: ignore[arg-type]
+        self.transformer = SpotTransformer(
+            channels, transformer_layers, heads, dim_head, mlp_channels, dropout, position, n_pos
+        )
+        self.gnn = GNN(
+            channels, gnn_layers, gnn, gnn_kwargs, gnn_act, gnn_norm, gnn_residual, gnn_dropout, readout
+        )
+        self.expression = ExpressionHead(channels, n_genes)
+        self.likelihood = choose(LIKELIHOODS, likelihood, "likelihood")(channels, n_genes) if likelihood else None
+        self.distillation = Distillation(channels) if views else None
+
+    def embed(self, data: Data) -> Tensor:
+        """The embedding of each spot, [N, C]: vision, Transformer, graph."""
+        h = self.vision(self.normalise(data.x))
+        h = self.transformer(h, data.grid, section_ptr(data))
+        return self.gnn(h, data.edge_index, data.edge_attr)  # type: ignore[no-any-return]
+
+    def forward(self, data: Data) -> dict[str, Tensor]:
+        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
+        h = self.embed(data)
+        out = {"expression": self.unstandardise(self.expression(h)), "embedding": h}
+        return out | self.likelihood(h) if self.likelihood is not None else out
+
+    def distil(self, views: list[Data]) -> Tensor:
+        """Combine the predictions for augmented views of the same spots into one, [N, G] (self-distillation).
+
+        Raises:
+            ValueError: If the model was built without ``views``.
+        """
+        if self.distillation is None:
+            raise ValueError("This model was built with views=0; build it with the number of views to distil from.")
+        h = torch.stack([self.embed(view) for view in views])
+        return self.distillation(h, self.unstandardise(self.expression(h)))  # type: ignore[no-any-return]

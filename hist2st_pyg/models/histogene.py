@@ -1,0 +1,64 @@
+"""HisToGene: a Transformer over linearly embedded patches."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from hist2st_pyg.models.base import ExpressionModel, section_ptr
+from hist2st_pyg.nn.heads import ExpressionHead
+from hist2st_pyg.nn.transformer import SpotTransformer
+
+
+class HisToGene(ExpressionModel):
+    """The baseline of Pang et al. 2021: each patch is flattened and embedded, then all spots attend to each other.
+
+    Args:
+        n_genes: Number of genes, G.
+        patch_size: Side of a patch in pixels, P.
+        channels: Width C.
+        transformer_layers: Transformer blocks.
+        heads: Attention heads.
+        dim_head: Width of a head.
+        mlp_channels: Hidden width of the MLP; None means 2·C, as published.
+        position: ``"table"`` (learned), ``"fourier"`` or ``"none"``.
+        n_pos: Array columns and rows in the position table.
+        dropout: Dropout of the Transformer.
+
+    Shapes:
+        ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, C].
+    """
+
+    def __init__(
+        self,
+        n_genes: int,
+        *,
+        patch_size: int = 112,
+        channels: int = 1024,
+        transformer_layers: int = 4,
+        heads: int = 16,
+        dim_head: int = 64,
+        mlp_channels: int | None = None,
+        position: str = "table",
+        n_pos: int = 64,
+        dropout: float = 0.1,
+    ) -> None:
+        config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__(n_genes)
+        self.config = config
+        self.vision = nn.Linear(3 * patch_size**2, channels)
+        self.transformer = SpotTransformer(
+            channels, transformer_layers, heads, dim_head, mlp_channels or 2 * channels, dropout, position, n_pos
+        )
+        self.expression = ExpressionHead(channels, n_genes)
+
+    def embed(self, data: Data) -> Tensor:
+        """The embedding of each spot, [N, C]."""
+        # Pixel by pixel, the channels last: the order of the published weights.
+        flat = self.normalise(data.x).permute(0, 2, 3, 1).flatten(1)
+        return self.transformer(self.vision(flat), data.grid, section_ptr(data))  # type: ignore[no-any-return]
+
+    def forward(self, data: Data) -> dict[str, Tensor]:
+        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
+        h = self.embed(data)
+        return {"expression": self.unstandardise(self.expression(h)), "embedding": h}

@@ -1,0 +1,149 @@
+"""Saving a model as safetensors and JSON, and loading it without executing anything from the file."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hist2st_pyg.choices import choose
+from hist2st_pyg.data.convert import Recipe
+from hist2st_pyg.files import write_json
+from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.hist2st import Hist2ST
+from hist2st_pyg.models.histogene import HisToGene
+
+FORMAT = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+MODELS: dict[str, Callable[..., ExpressionModel]] = {"hist2st": Hist2ST, "histogene": HisToGene}
+"""The models that can be chosen by key."""
+
+
+def describe(model: ExpressionModel) -> dict[str, Any]:
+    """Everything but the weights: what ``config.json`` and a checkpoint hold.
+
+    A layer or encoder given as a class or factory is noted by name; loading asks for it again.
+    """
+    key = next((key for key, build in MODELS.items() if build is type(model)), type(model).__name__)
+    return {
+        "format": FORMAT,
+        "model": key,
+        "arguments": {name: _argument(value) for name, value in model.config.items()},
+        "recipe": model.recipe.to_dict() if model.recipe is not None else None,
+        "training_sections": model.training_sections,
+    }
+
+
+def _argument(value: Any) -> Any:
+    if callable(value):
+        return {"custom": f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"}
+    return value
+
+
+def save_pretrained(model: ExpressionModel, folder: str | Path) -> Path:
+    """Write ``model.safetensors`` and ``config.json`` (arguments, gene panel, fitted statistics' recipe) to a folder.
+
+    Args:
+        model: The model.
+        folder: The folder; it is created. An existing model in it is replaced.
+
+    Raises:
+        ValueError: If a weight is not finite.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    _check_finite(state, str(folder))
+    # Both files are complete before either takes its place.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+        save_file(state, Path(temporary) / WEIGHTS)
+        write_json(Path(temporary) / CONFIG, describe(model))
+        for name in (WEIGHTS, CONFIG):
+            (Path(temporary) / name).replace(folder / name)
+    return folder
+
+
+def load_model(path: str | Path, **custom: Any) -> ExpressionModel:
+    """Load a saved folder, a run folder, or a Lightning checkpoint; nothing is unpickled.
+
+    Args:
+        path: A folder of :func:`save_pretrained`, a run folder of ``hist2st train``, or its ``.ckpt``.
+        custom: The class or factory of a model that was built with one, by argument: ``gnn=MyConv``.
+
+    Returns:
+        The model in eval mode, with its ``recipe``.
+
+    Raises:
+        FileNotFoundError: If there is no model at ``path``.
+        ValueError: If the file is damaged, of another format, or its weights do not fit.
+    """
+    path = Path(path)
+    if path.is_dir():
+        folder = path if (path / CONFIG).is_file() else path / "model"
+        if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+            raise FileNotFoundError(f"{path} is not a saved model: it has no {CONFIG} and {WEIGHTS}.")
+        description, state = _read_folder(folder)
+    elif path.is_file():
+        description, state = _read_checkpoint(path)
+    else:
+        raise FileNotFoundError(f"There is no model at {path}.")
+    return rebuild(description, state, str(path), **custom)
+
+
+def rebuild(description: dict[str, Any], state: dict[str, Tensor] | None, source: str, **custom: Any) -> ExpressionModel:
+    """Build a model from what :func:`describe` gave, and its weights where ``state`` holds them."""
+    if description.get("format") != FORMAT:
+        raise ValueError(f"{source}: model format {description.get('format')!r} is not {FORMAT}, the one read here.")
+    arguments = dict(description["arguments"])
+    for name, value in arguments.items():
+        if isinstance(value, dict) and set(value) == {"custom"} and name not in custom:
+            raise ValueError(
+                f"{source}: the model was built with {name}={value['custom']}, which a file cannot hold; "
+                f"pass it again: load_model(..., {name}=...)."
+            )
+    model = choose(MODELS, description["model"], "model")(**{**arguments, **custom})
+    if state is not None:
+        _check_finite(state, source)
+        try:
+            model.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            raise ValueError(f"{source}: the weights do not fit the model: {error}") from error
+    if description["recipe"] is not None:
+        model.recipe = Recipe(**description["recipe"])
+    model.training_sections = description["training_sections"]
+    return model.eval()
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8")), load_file(folder / WEIGHTS)
+    except (json.JSONDecodeError, SafetensorError) as error:
+        raise ValueError(f"{folder}: the saved model is damaged: {error}") from error
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds; each means that the file is not ours
+        raise ValueError(f"{path} cannot be read as a checkpoint without executing code: {error}") from error
+    if not isinstance(checkpoint, dict) or "description" not in checkpoint:
+        raise ValueError(f"{path} is not a checkpoint of hist2st_pyg.")
+    weights = {n.removeprefix("model."): v for n, v in checkpoint["state_dict"].items() if n.startswith("model.")}
+    return checkpoint["description"], weights
+
+
+def _check_finite(state: dict[str, Tensor], source: str) -> None:
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{source}: the weight {name} holds values that are not finite.")

@@ -1,0 +1,157 @@
+"""The Transformer stage: all spots of a section attend to each other, [N, C] -> [N, C]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hist2st_pyg.choices import choose
+
+
+class TablePosition(nn.Module):
+    """The paper's position embedding: one learned vector for each array column and one for each row.
+
+    Args:
+        channels: Width C.
+        n_pos: Number of columns and of rows in the table.
+
+    Shapes:
+        - grid [N, 2] (column, row) -> [N, C]
+    """
+
+    def __init__(self, channels: int, n_pos: int) -> None:
+        super().__init__()
+        self.column = nn.Embedding(n_pos, channels)
+        self.row = nn.Embedding(n_pos, channels)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Embed array positions; outside the table is an error that says how to enlarge it."""
+        n_pos = self.column.num_embeddings
+        if grid.numel() and not (0 <= int(grid.min()) and int(grid.max()) < n_pos):
+            outside = int(grid.max()) if int(grid.max()) >= n_pos else int(grid.min())
+            raise ValueError(
+                f"The array position {outside} is outside the position table (0 to {n_pos - 1}). Build the model with "
+                f"n_pos={max(int(grid.max()) + 1, n_pos)} or more, or with position='fourier', which has no table."
+            )
+        return self.column(grid[:, 0]) + self.row(grid[:, 1])  # type: ignore[no-any-return]
+
+
+class FourierPosition(nn.Module):
+    """Sines and cosines of the array position, projected to C: no table, so no largest position.
+
+    Args:
+        channels: Width C.
+        n_pos: The longest wavelength, in array steps.
+        n_waves: Number of wavelengths, from 2 array steps to ``n_pos``.
+
+    Shapes:
+        - grid [N, 2] (column, row) -> [N, C]
+    """
+
+    wave_numbers: Tensor
+
+    def __init__(self, channels: int, n_pos: int, n_waves: int = 8) -> None:
+        super().__init__()
+        wavelengths = torch.logspace(math.log10(2), math.log10(max(n_pos, 4)), n_waves)
+        self.register_buffer("wave_numbers", 2 * math.pi / wavelengths, persistent=False)
+        self.project = nn.Linear(4 * n_waves, channels)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Embed array positions."""
+        phase = (grid.to(self.wave_numbers.dtype)[:, :, None] * self.wave_numbers).flatten(1)
+        return self.project(torch.cat([phase.sin(), phase.cos()], dim=1))  # type: ignore[no-any-return]
+
+
+POSITIONS: dict[str, Callable[[int, int], nn.Module | None]] = {
+    "fourier": FourierPosition,
+    "none": lambda channels, n_pos: None,
+    "table": TablePosition,
+}
+"""The position embeddings that can be chosen by key."""
+
+
+class _Attention(nn.Module):
+    """Pre-norm multi-head self-attention, section by section."""
+
+    def __init__(self, channels: int, heads: int, dim_head: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * heads * dim_head, bias=False)
+        self.out = nn.Sequential(nn.Linear(heads * dim_head, channels), nn.Dropout(dropout))
+
+    def forward(self, x: Tensor, ptr: list[int]) -> Tensor:
+        q, k, v = self.qkv(self.norm(x)).unflatten(1, (3, self.heads, -1)).permute(1, 2, 0, 3)
+        # One call for each section: exact, and no padding to the largest as a dense batch would need.
+        sections = [
+            F.scaled_dot_product_attention(q[None, :, a:b], k[None, :, a:b], v[None, :, a:b])[0]
+            for a, b in zip(ptr, ptr[1:], strict=False)
+        ]
+        return self.out(torch.cat(sections, dim=1).transpose(0, 1).flatten(1))  # type: ignore[no-any-return]
+
+
+class _Block(nn.Module):
+    """x + attention, then x + MLP."""
+
+    def __init__(self, channels: int, heads: int, dim_head: int, mlp_channels: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = _Attention(channels, heads, dim_head, dropout)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(channels),
+            nn.Linear(channels, mlp_channels),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(mlp_channels, channels),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: Tensor, ptr: list[int]) -> Tensor:
+        x = x + self.attention(x, ptr)
+        return x + self.mlp(x)  # type: ignore[no-any-return]
+
+
+class SpotTransformer(nn.Module):
+    """Position embedding and pre-norm Transformer over the spots of each section (Zeng et al. 2022).
+
+    Args:
+        channels: Width C.
+        num_layers: Number of blocks; with 0 only the position is added.
+        heads: Attention heads.
+        dim_head: Width of a head.
+        mlp_channels: Hidden width of the MLP; None means C, as in the paper.
+        dropout: Dropout after attention and in the MLP.
+        position: ``"table"`` (the paper's, learned), ``"fourier"`` or ``"none"``.
+        n_pos: Size of the table, or longest wavelength, in array steps.
+
+    Shapes:
+        - x [N, C], grid [N, 2] (array column, row), ptr (section boundaries, from 0 to N) -> [N, C]
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_layers: int = 8,
+        heads: int = 16,
+        dim_head: int = 64,
+        mlp_channels: int | None = None,
+        dropout: float = 0.2,
+        position: str = "table",
+        n_pos: int = 64,
+    ) -> None:
+        super().__init__()
+        self.position = choose(POSITIONS, position, "position")(channels, n_pos)
+        self.blocks = nn.ModuleList(
+            _Block(channels, heads, dim_head, mlp_channels or channels, dropout) for _ in range(num_layers)
+        )
+
+    def forward(self, x: Tensor, grid: Tensor, ptr: list[int]) -> Tensor:
+        """Relate the spots of each section."""
+        if self.position is not None:
+            x = x + self.position(grid)
+        for block in self.blocks:
+            x = block(x, ptr)
+        return x

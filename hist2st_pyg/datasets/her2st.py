@@ -6,17 +6,17 @@ and a number.
 
 from __future__ import annotations
 
-import gzip
 import logging
-import zlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hist2st_pyg.datasets._download import LISTED, fetch_all, manifest_entries
+from hist2st_pyg.datasets._download import fetch_all, read_manifest
 from hist2st_pyg.datasets._names import select_names
+from hist2st_pyg.datasets._tables import by_place, numbers, read_columns, read_counts
 from hist2st_pyg.image import FORMATS
 from hist2st_pyg.section import Section
 
@@ -28,14 +28,19 @@ logger = logging.getLogger(__name__)
 PITCH_UM = 200.0
 SPOT_UM = 100.0
 UNLABELLED = "undetermined"
-"""The pathologist's own word for spots without a clear region; spots that are not in the label file get it too."""
+"""The pathologist's word for spots without a clear region; a spot that the label file leaves out gets it too."""
 
 PANEL = "paper_gene_panel_her2st.txt"
 COMMIT = "85df7411b987a7dec3feff9718b869a7a82091ec"
 BASE_URL = f"https://raw.githubusercontent.com/almaan/her2st/{COMMIT}/"
 LISTING_URL = f"https://api.github.com/repos/almaan/her2st/git/trees/{COMMIT}?recursive=1"
-PARTS = {"counts": "ST-cnts", "spots": "ST-spotfiles", "images": "ST-imgs", "labels": "ST-pat/lbl"}
-"""The parts of the data set and their folders below ``data/``."""
+PARTS = {
+    "counts": r"data/ST-cnts/([A-Z]\d+)\.tsv\.gz",
+    "spots": r"data/ST-spotfiles/([A-Z]\d+)_selection\.tsv",
+    "images": r"data/ST-imgs/[A-Z]/([A-Z]\d+)/[^/]+",
+    "labels": r"data/ST-pat/lbl/([A-Z]\d+)_labeled_coordinates\.tsv",
+}
+"""The parts of the data set: their files, and in the group the section."""
 
 
 def load(root: str | Path, names: Sequence[str] | None = None) -> list[Section]:
@@ -54,12 +59,11 @@ def load(root: str | Path, names: Sequence[str] | None = None) -> list[Section]:
     """
     data = _data_folder(root)
     counts: dict[str, Path] = {}
-    for path in sorted((data / "ST-cnts").glob("[!.]*.tsv*")):
-        name = path.name.removesuffix(".gz").removesuffix(".tsv")
-        if path.name in (f"{name}.tsv", f"{name}.tsv.gz"):
-            if name in counts:
-                raise ValueError(f"{counts[name]} and {path} are the same section; keep one of the two.")
-            counts[name] = path
+    for path in sorted((data / "ST-cnts").iterdir()):
+        if match := re.fullmatch(r"([A-Z]\d+)\.tsv(\.gz)?", path.name):
+            if match[1] in counts:
+                raise ValueError(f"{counts[match[1]]} and {path} are one section; keep one of the two.")
+            counts[match[1]] = path
     return [_read_section(data, name, counts[name]) for name in select_names(names, counts, f"her2st in {data}")]
 
 
@@ -71,12 +75,12 @@ def paper_panel(root: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: If the file is not there; it is not part of the repository.
-        ValueError: If it names a gene twice.
+        ValueError: If the file is empty or names a gene twice.
     """
     for folder in (Path(root), Path(root).resolve().parent):
         path = folder / PANEL
         if path.is_file():
-            genes = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            genes = path.read_text(encoding="utf-8").split()
             twice = sorted({gene for gene in genes if genes.count(gene) > 1})
             if twice or not genes:
                 raise ValueError(f"{path} {f'names {twice[0]!r} more than once' if twice else 'is empty'}.")
@@ -98,38 +102,112 @@ def download(
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Download the data set, every file checked against its git blob id; a stopped download goes on where it stopped.
+    """Download the data set; every file is checked, and a download that was stopped goes on where it stopped.
 
     Args:
         root: The folder that will hold ``data/``.
         sections: Sections such as ``["C2", "C3"]``, all when None.
         parts: Some of ``counts, spots, images, labels``.
         base_url: Where the manifest's paths are found.
-        listing_url: GitHub's tree listing, used to make the manifest where there is none.
+        listing_url: GitHub's tree listing, from which ``MANIFEST.tsv`` is made where there is none.
         manifest: A table ``path, git_blob_sha1``; ``MANIFEST.tsv`` in the root when None.
         overwrite: Replace files that differ from the manifest instead of refusing.
         progress: Show a progress bar.
 
     Raises:
         FileNotFoundError: If a file is not on the server.
-        ValueError: If a name or part is unknown, or a file differs from the manifest.
-        ConnectionError: If the connection fails repeatedly; running again goes on from there.
+        ValueError: If a section or part is unknown, or a file differs from the manifest.
+        ConnectionError: If the connection fails repeatedly; the next call goes on from there.
     """
     unknown = [part for part in parts if part not in PARTS]
-    if unknown or not parts:
-        raise ValueError(f"Unknown parts {list(unknown)!r}. Choose some of: {', '.join(PARTS)}.")
-    entries = manifest_entries(Path(root), manifest, listing_url, "data/")
-    wanted: dict[str, dict[str, str]] = {part: {} for part in parts}
-    for part in parts:
-        folder = f"data/{PARTS[part]}/"
-        for path, blob in entries.items():
-            # The section is the file name up to "." or "_", or, for images, the folder.
-            inside = path.removeprefix(folder).split("/")
-            name = inside[1] if part == "images" and len(inside) > 2 else inside[0].split(".")[0].split("_")[0]
-            if path.startswith(folder) and name[1:].isdigit():
-                wanted[part][path] = name
-                del blob
-    available = {name for files in wanted.values() for name in files.values()}
-    chosen = set(select_names(sections, available, "The her2st manifest"))
-    files = {path: entries[path] for part in wanted.values() for path, name in part.items() if name in chosen}
+    if isinstance(parts, str) or unknown or not parts:
+        raise ValueError(f"parts is a list of some of {', '.join(PARTS)}, got {parts!r}.")
+    entries = read_manifest(Path(root), manifest, listing_url, folder="data/")
+    section_of = {
+        path: match[1] for path in entries for part in parts if (match := re.fullmatch(PARTS[part], path)) is not None
+    }
+    chosen = select_names(sections, set(section_of.values()), "The her2st manifest")
+    files = {path: entries[path] for path, name in section_of.items() if name in chosen}
     fetch_all(Path(root), base_url, files, overwrite=overwrite, progress=progress)
+
+
+def _data_folder(root: str | Path) -> Path:
+    for folder in (Path(root) / "data", Path(root)):
+        if (folder / "ST-cnts").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"{root} is not the her2st data set: it holds neither data/ST-cnts nor ST-cnts. Give a clone of the repository, "
+        "or get the files with `hist2st download`."
+    )
+
+
+def _read_section(data: Path, name: str, counts_path: Path) -> Section:
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+    counts = read_counts(counts_path)
+    spots_path = data / "ST-spotfiles" / f"{name}_selection.tsv"
+    columns = ("x", "y", "pixel_x", "pixel_y", "selected")
+    spots = by_place(numbers(read_columns(spots_path, columns), columns, spots_path), spots_path)
+    selected = spots.index[spots["selected"] != 0]
+    kept = counts.index[counts.index.isin(selected)]
+    if kept.empty:
+        raise ValueError(f"{counts_path} and {spots_path} share no selected spot; are they the same section?")
+    _log_dropped(name, counts.index, spots.index, selected)
+
+    obs = spots.loc[kept, ["x", "y"]].set_axis(["array_col", "array_row"], axis="columns")
+    labels_path = data / "ST-pat" / "lbl" / f"{name}_labeled_coordinates.tsv"
+    if labels_path.is_file():
+        # Rows without a place are spots that the authors did not keep.
+        labels = read_columns(labels_path, ("x", "y", "label")).dropna()
+        labels = by_place(numbers(labels, ("x", "y"), labels_path), labels_path)["label"]
+        obs["label"] = labels.reindex(kept).fillna(UNLABELLED).astype(str)
+        logger.info("her2st %s: %d spots are not in the label file", name, (~kept.isin(labels.index)).sum())
+    adata = AnnData(
+        csr_matrix(counts.loc[kept].to_numpy(dtype=np.float32)),
+        obs=obs,
+        var=counts.columns.to_frame()[[]],
+        obsm={"spatial": spots.loc[kept, ["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)},
+    )
+    um_per_pixel = _um_per_pixel(spots)
+    return Section(
+        name=name,
+        patient=name[0],
+        adata=adata,
+        image=_image(data / "ST-imgs" / name[0] / name),
+        spot_diameter=None if um_per_pixel is None else SPOT_UM / um_per_pixel,
+        um_per_pixel=um_per_pixel,
+    )
+
+
+def _log_dropped(name: str, counted: pd.Index[str], placed: pd.Index[str], selected: pd.Index[str]) -> None:
+    dropped = {
+        "not selected": len(placed) - len(selected),
+        "selected but without counts": int((~selected.isin(counted)).sum()),
+        "with counts but not in the spot file": int((~counted.isin(placed)).sum()),
+    }
+    number, total = sum(dropped.values()), len(placed.union(counted))
+    if number:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
+        level = logging.WARNING if number > 0.1 * total else logging.INFO
+        logger.log(level, "her2st %s: %d of %d spots dropped: %s", name, number, total, reasons)
+
+
+def _image(folder: Path) -> Path | None:
+    images = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in FORMATS)
+    if len(images) > 1:
+        raise ValueError(f"{folder} holds {len(images)} images ({', '.join(p.name for p in images)}); keep one.")
+    return images[0] if images else None
+
+
+def _um_per_pixel(spots: pd.DataFrame) -> float | None:
+    """The array's pitch over the median pixel distance of spots one step apart; None where no two are."""
+    rows = spots[["x", "y", "pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
+    pixels = {(column, row): (x, y) for column, row, x, y in rows}
+    steps = [
+        np.subtract(pixels[neighbour], here)
+        for (column, row), here in pixels.items()
+        for neighbour in ((column + 1, row), (column, row + 1))
+        if neighbour in pixels
+    ]
+    return PITCH_UM / float(np.median(np.linalg.norm(steps, axis=1))) if steps else None

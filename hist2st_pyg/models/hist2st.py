@@ -44,6 +44,7 @@ class Hist2ST(ExpressionModel):
         gnn_dropout: Dropout after each graph layer.
         readout: Read-out over the graph layers, a key of ``nn.READOUTS``.
         likelihood: ``"zinb"``, ``"nb"`` or None.
+        detach_likelihood: Fit the likelihood to the embedding as it is, without a gradient to the stages before it.
         views: Number of augmented views for self-distillation; 0 builds no weights for it.
         dropout: Dropout of the Transformer.
 
@@ -79,6 +80,7 @@ class Hist2ST(ExpressionModel):
         gnn_dropout: float = 0.0,
         readout: str = "hist2st",
         likelihood: str | None = "zinb",
+        detach_likelihood: bool = False,
         views: int = 0,
         dropout: float = 0.2,
     ) -> None:
@@ -95,6 +97,7 @@ class Hist2ST(ExpressionModel):
         )
         self.expression = ExpressionHead(channels, n_genes)
         self.likelihood = choose(LIKELIHOODS, likelihood, "likelihood")(channels, n_genes) if likelihood else None
+        self.detach_likelihood = detach_likelihood
         self.distillation = Distillation(channels) if views else None
 
     def embed(self, data: Data) -> Tensor:
@@ -107,7 +110,9 @@ class Hist2ST(ExpressionModel):
         """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
         h = self.embed(data)
         out = {"expression": self.unstandardise(self.expression(h)), "embedding": h}
-        return out | self.likelihood(h) if self.likelihood is not None else out
+        if self.likelihood is None:
+            return out
+        return out | self.likelihood(h.detach() if self.detach_likelihood else h)
 
     def distil(self, views: list[Data]) -> Tensor:
         """Combine the predictions for augmented views of the same spots into one, [N, G] (self-distillation).

@@ -1,0 +1,51 @@
+# The one way to set up, check and try hist2st_pyg, here and in CI. `make help` lists the targets.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Each candidate is run, not just looked up: a version manager's shim may be on the path without a Python behind it.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+# Every install sees every pin, so that no step moves what an earlier one installed.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+JOBS := $(shell nproc 2>/dev/null || echo 1)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup lint test demo clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
+
+setup: $(VENV)/.ready ## install everything into .venv (about 5 minutes, once)
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict hist2st_pyg
+
+test: lint ## lint, then all tests
+	$(BIN)/python -m pytest
+
+demo: setup ## train and predict on synthetic sections
+	$(BIN)/hist2st demo
+
+clean: ## remove build outputs and caches (.venv stays)
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# torch comes first because torch-scatter is compiled against the torch that is installed, which an isolated build does not
+# see. Its build does not use ninja, so MAX_JOBS means nothing to it; setuptools' own setting compiles its parts in parallel.
+$(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; name one: make $(MAKECMDGOALS) PYTHON=..." >&2; exit 1; }
+	@echo "[1/4] Virtual environment $(VENV) ($(PYTHON)), pip, setuptools"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(INSTALL) pip setuptools wheel
+	@echo "[2/4] torch"
+	@$(INSTALL) torch
+	@echo "[3/4] torch-scatter (compiled where pip has no wheel of it yet: a few minutes)"
+	@printf '[build_ext]\nparallel = %s\n' '$(JOBS)' > $(VENV)/build.cfg
+	@DIST_EXTRA_CONFIG='$(abspath $(VENV)/build.cfg)' $(INSTALL) --no-build-isolation torch-scatter
+	@echo "[4/4] hist2st_pyg and everything else"
+	@$(INSTALL) --no-build-isolation --editable '.[dev,cluster]'
+	@touch $@
+	@echo "Ready: $(BIN)/hist2st --help"

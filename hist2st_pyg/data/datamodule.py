@@ -1,0 +1,132 @@
+"""Sections to Lightning: a data module whose three parts do not share patients."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch_geometric.loader import DataLoader
+from tqdm.auto import tqdm
+
+from hist2st_pyg.data.convert import Recipe, SectionData
+from hist2st_pyg.data.splits import block_mask, check_disjoint
+from hist2st_pyg.section import Section
+
+logger = logging.getLogger(__name__)
+
+
+class SectionDataModule(pl.LightningDataModule):
+    """Training, validation and test sections as batches of ``Data``.
+
+    Without validation sections, whole squares of the training sections are held out: their spots stay in the graph
+    (``train_mask``, ``val_mask``, as PyG's node data sets have them), their counts do not enter the loss.
+
+    Args:
+        recipe: How a section becomes a ``Data``.
+        train: Sections of training.
+        val: Sections that choose the epoch.
+        test: Sections to predict.
+        split: ``"patient"`` refuses a patient in two parts, ``"section"`` only a section.
+        val_share: Share of the training spots held out where there are no validation sections; 0 holds out none.
+        val_side: Side of the held-out squares in spot pitches.
+        batch_size: Sections of one step.
+        cache: Folder of the patch cache, or None.
+        seed: Seed of the held-out squares.
+
+    Raises:
+        ValueError: If there are no training sections or the parts are not disjoint.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        train: Sequence[Section],
+        val: Sequence[Section] = (),
+        test: Sequence[Section] = (),
+        *,
+        split: str = "patient",
+        val_share: float = 0.2,
+        val_side: float = 4.0,
+        batch_size: int = 1,
+        cache: str | Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not train:
+            raise ValueError("There are no training sections.")
+        check_disjoint(train, val, test, split)
+        if not 0 <= val_share < 1:
+            raise ValueError(f"val_share is at least 0 and below 1, got {val_share}.")
+        self.recipe = recipe
+        self.sections = {"train": list(train), "val": list(val), "test": list(test)}
+        self.val_share, self.val_side, self.batch_size = val_share, val_side, batch_size
+        self.cache, self.seed = cache, seed
+        self._data: dict[str, list[SectionData]] = {}
+
+    def data(self, part: str) -> list[SectionData]:
+        """The ``Data`` of ``"train"``, ``"val"`` or ``"test"``, made when first asked for."""
+        if part not in self._data:
+            sections = tqdm(self.sections[part], desc=f"{part} sections", leave=False, disable=None)
+            self._data[part] = [self.recipe.to_data(section, self.cache) for section in sections]
+            if part == "train" and not self.sections["val"] and self.val_share:
+                self._hold_out(self._data["train"])
+        return self._data[part]
+
+    def _hold_out(self, train: list[SectionData]) -> None:
+        rng = np.random.default_rng(self.seed)
+        for data in train:
+            held_out = block_mask(data.pos.double().numpy(), self.val_share, self.val_side, rng)
+            data.val_mask = torch.from_numpy(held_out)
+            data.train_mask = ~data.val_mask
+            logger.info("%s: %d of %d spots are held out for validation", data.section, held_out.sum(), len(held_out))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make the parts a stage needs; the test sections are not read before ``"test"`` or ``"predict"``."""
+        for part in ("train", "val") if stage in ("fit", "validate") else ("test",) if stage else self.sections:
+            self.data(part)
+
+    def train_dataloader(self) -> DataLoader:
+        """Training sections, shuffled."""
+        return DataLoader(self.data("train"), self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Validation sections one by one, or the training sections where squares of them are held out."""
+        if self.sections["val"]:
+            return DataLoader(self.data("val"), 1)
+        return DataLoader(self.data("train"), 1) if self.val_share else []
+
+    def test_dataloader(self) -> DataLoader:
+        """Test sections one by one."""
+        return DataLoader(self.data("test"), 1)
+
+    def predict_dataloader(self) -> DataLoader:
+        """The same as :meth:`test_dataloader`."""
+        return self.test_dataloader()
+
+    def pixel_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each colour channel over the training patches, [3·S] each."""
+        pieces = (piece.double() for data in self.data("train") for piece in data.x.split(64))
+        sums = [(p.sum((0, 2, 3)), (p**2).sum((0, 2, 3)), p[:, 0].numel()) for p in pieces]
+        total = sum(n for _, _, n in sums)
+        mean = torch.stack([s for s, _, _ in sums]).sum(0) / total
+        variance = torch.stack([q for _, q, _ in sums]).sum(0) / total - mean**2
+        return mean.float(), variance.clamp(min=1e-6).sqrt().float()
+
+    def target_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each gene's target over the training spots that measured it, [G] each.
+
+        A gene that does not vary has deviation 1, so that it is not blown up.
+        """
+        sums = torch.zeros(3, len(self.recipe.genes), dtype=torch.float64)
+        for data in self.data("train"):
+            y = data.y[data.train_mask].double() if "train_mask" in data else data.y.double()
+            sums += torch.stack([torch.full((y.shape[1],), len(y)), y.sum(0), (y**2).sum(0)]) * data.gene_mask
+        count = sums[0].clamp(min=1)
+        mean = sums[1] / count
+        std = (sums[2] / count - mean**2).clamp(min=0).sqrt()
+        return mean.float(), torch.where(std > 1e-6, std, 1.0).float()

@@ -1,0 +1,233 @@
+"""What a training run is made of: plain dataclasses, and the presets that fill them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from hist2st_pyg.choices import choose
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Sections, panel, patches and graph.
+
+    Args:
+        name: The data set, a key of ``DATASETS``.
+        root: Its folder, where it has one.
+        options: Further options of its reader.
+        train: Names of the training sections; empty means all that are in no other part.
+        val: Names of the sections that choose the epoch; empty holds out squares of the training sections.
+        test: Names of the sections to be kept out of training; they are not read.
+        split: ``"patient"`` refuses a patient in two parts; ``"section"`` only a section.
+        panel: ``"variable"``, ``"paper"`` or a file with one gene a line.
+        n_genes: Size of the ``"variable"`` panel.
+        total: Target scaling by the spot's total over the ``"panel"`` or over ``"all"`` genes.
+        patch_size: Side of a patch in pixels.
+        patch_um: Side of the field of view in µm; None takes ``patch_size`` image pixels.
+        scales: Factors of the field of view, one set of patches for each.
+        k: Neighbours of each spot.
+        max_distance: Neighbours farther than this many spot pitches are dropped.
+        graph_on: Neighbours by ``"pixel"`` or ``"array"`` position.
+        val_share: Share of the training spots held out where ``val`` is empty.
+        val_side: Side of the held-out squares in spot pitches.
+        cache: Folder of the patch cache; None keeps patches in memory.
+    """
+
+    name: str = "synthetic"
+    root: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    train: list[str] = field(default_factory=list)
+    val: list[str] = field(default_factory=list)
+    test: list[str] = field(default_factory=list)
+    split: Literal["patient", "section"] = "patient"
+    panel: str = "variable"
+    n_genes: int = 200
+    total: Literal["panel", "all"] = "panel"
+    patch_size: int = 112
+    patch_um: float | None = None
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    k: int = 4
+    max_distance: float | None = None
+    graph_on: Literal["pixel", "array"] = "pixel"
+    val_share: float = 0.2
+    val_side: float = 4.0
+    cache: str | None = None
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random views of patches; see :class:`~hist2st_pyg.nn.PatchAugmentation`.
+
+    Args:
+        grayscale: Probability of losing the colour.
+        rotation: Largest turn in degrees.
+        flip: Probability of a horizontal mirror image.
+        jitter: Deviation of a random gain and offset of each colour channel, as a share of 255.
+        symmetries: Draw one of the square's eight symmetries.
+        per_spot: Draw anew for each spot.
+    """
+
+    grayscale: float = 0.1
+    rotation: float = 90.0
+    flip: float = 0.2
+    jitter: float = 0.0
+    symmetries: bool = False
+    per_spot: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Optimisation. The defaults are the paper's.
+
+    Args:
+        epochs: Number of epochs.
+        batch_size: Sections of one step.
+        optimizer: ``"adam"`` or ``"adamw"``.
+        lr: Learning rate.
+        weight_decay: Weight decay.
+        schedule: ``"step"`` (times ``gamma`` every ``step_size`` epochs) or ``"cosine"`` (to zero, after a warm-up).
+        step_size: Epochs of a step of ``"step"``.
+        gamma: Factor of ``"step"``.
+        warmup: Share of the steps in which ``"cosine"`` warms up.
+        clip: Largest norm of the gradient; None does not clip.
+        likelihood_weight: Weight of the negative log-likelihood, where the model has one.
+        views: Augmented views for self-distillation; 0 is without.
+        lamb: Weight of the distillation.
+        view: The augmentation of those views.
+        augment: Also augment the patches of the plain prediction, by this; None does not.
+        normalise: Scale patches by the training sections' colour statistics.
+        standardise: Scale each gene's error by its deviation over the training spots.
+        patience: Epochs without a better validation PCC after which training stops; None never stops.
+        max_minutes: Training stops after this time; None never.
+    """
+
+    epochs: int = 350
+    batch_size: int = 1
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: float = 1e-5
+    weight_decay: float = 0.0
+    schedule: Literal["step", "cosine"] = "step"
+    step_size: int = 50
+    gamma: float = 0.9
+    warmup: float = 0.1
+    clip: float | None = None
+    likelihood_weight: float = 0.25
+    views: int = 5
+    lamb: float = 0.5
+    view: AugmentConfig = field(default_factory=AugmentConfig)
+    augment: AugmentConfig | None = None
+    normalise: bool = False
+    standardise: bool = False
+    patience: int | None = None
+    max_minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Args:
+        data: Sections, panel, patches and graph.
+        model: ``name``, a key of ``MODELS``, and the model's arguments.
+        training: Optimisation.
+        preset: The preset these values started from.
+        seed: Seed of everything random.
+        output: The run folder.
+        resume: Go on from the run folder's last checkpoint.
+        wandb: ``"offline"``, ``"online"``, ``"off"``, or ``"auto"``: online where a key is set, else offline.
+        project: The wandb project.
+        accelerator: Lightning's ``accelerator``.
+        devices: Lightning's ``devices``.
+        precision: Lightning's ``precision``.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: dict[str, Any] = field(default_factory=lambda: {"name": "hist2st"})
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    preset: str = "small"
+    seed: int = 0
+    output: str = "runs/hist2st"
+    resume: bool = False
+    wandb: Literal["auto", "offline", "online", "off"] = "auto"
+    project: str = "hist2st_pyg"
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    precision: str = "32-true"
+
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    # Zeng et al. 2022, to the letter; the defaults of the model and of TrainingConfig are its values too.
+    "paper": {
+        "data": {"panel": "paper", "graph_on": "array", "max_distance": 2.0},
+        "model": {},
+        "training": {},
+    },
+    # What trains in minutes on two cores.
+    "small": {
+        "data": {"k": 6},
+        "model": {
+            "vision": "cnn",
+            "transformer_layers": 0,
+            "position": "none",
+            "gnn": "sage",
+            "gnn_layers": 2,
+            "gnn_act": "gelu",
+            "gnn_norm": "layer",
+            "gnn_residual": True,
+            "gnn_dropout": 0.2,
+            "readout": "last",
+            "detach_likelihood": True,
+        },
+        "training": {
+            "epochs": 60,
+            "batch_size": 4,
+            "optimizer": "adamw",
+            "lr": 1e-3,
+            "weight_decay": 0.05,
+            "schedule": "cosine",
+            "warmup": 0.3,
+            "views": 0,
+            "augment": AugmentConfig(grayscale=0, rotation=0, flip=0, jitter=0.05, symmetries=True, per_spot=True),
+            "normalise": True,
+            "standardise": True,
+            "patience": 30,
+        },
+    },
+}
+"""Values that differ from the dataclasses' defaults, by preset."""
+
+
+def preset_config(
+    preset: str = "small",
+    data: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    **run: Any,
+) -> TrainConfig:
+    """A preset with some values changed.
+
+    Args:
+        preset: A key of :data:`PRESETS`.
+        data: Fields of :class:`DataConfig`.
+        model: ``name`` and arguments of the model; for another model than Hist2ST the preset's arguments do not apply.
+        training: Fields of :class:`TrainingConfig`.
+        run: Further fields of :class:`TrainConfig`.
+
+    Raises:
+        ValueError: If the preset is unknown.
+    """
+    values = choose(PRESETS, preset, "preset")
+    model = {"name": "hist2st", **(model or {})}
+    return TrainConfig(
+        data=DataConfig(**{**values["data"], **(data or {})}),
+        model={**(values["model"] if model["name"] == "hist2st" else {}), **model},
+        training=TrainingConfig(**{**values["training"], **(training or {})}),
+        preset=preset,
+        **run,
+    )
+
+
+def config_dict(config: TrainConfig) -> dict[str, Any]:
+    """A configuration as plain values."""
+    return asdict(config)

@@ -1,0 +1,219 @@
+"""One training run: from a configuration to a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+
+from hist2st_pyg.choices import choose
+from hist2st_pyg.data.convert import Recipe, spot_pitch
+from hist2st_pyg.data.datamodule import SectionDataModule
+from hist2st_pyg.data.expression import gene_panel
+from hist2st_pyg.datasets import load_sections
+from hist2st_pyg.files import write_json
+from hist2st_pyg.models import MODELS, ExpressionModel, load_model
+from hist2st_pyg.section import Section
+from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
+from hist2st_pyg.training.task import ExpressionTask
+
+logger = logging.getLogger(__name__)
+LAST = "last.ckpt"
+
+
+def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Path:
+    """Train a model and leave everything about it in a run folder.
+
+    The folder holds ``model/`` (of the epoch with the best validation PCC, or the last where nothing validates),
+    ``last.ckpt``, ``metrics.csv`` and ``summary.json``.
+
+    Args:
+        config: The configuration; see :func:`~hist2st_pyg.training.config.preset_config`.
+        sections: The data set's sections where they are already at hand; else they are read as ``config.data`` says.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        FileExistsError: If the run folder holds a run and ``resume`` is not set.
+        ValueError: If the configuration does not fit the data.
+    """
+    output = Path(config.output)
+    if (output / LAST).exists() and not config.resume:
+        raise FileExistsError(f"{output} holds a run; choose another output, or resume=True to go on with it.")
+    started = time.perf_counter()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    datamodule = make_datamodule(config, sections)
+    datamodule.setup("fit")
+    model = make_model(config, datamodule)
+    task = ExpressionTask(model, config.training)
+    validates = bool(datamodule.sections["val"]) or datamodule.val_share > 0
+    best = ModelCheckpoint(
+        dirpath=output, filename="best", monitor="val/pcc" if validates else None, mode="max", save_last=True
+    )
+    best.CHECKPOINT_NAME_LAST = Path(LAST).stem
+    loggers = make_loggers(config, output)
+    fit_started = time.perf_counter()
+    trainer = pl.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        precision=config.precision,  # type: ignore[arg-type]
+        max_epochs=config.training.epochs,
+        max_time=timedelta(minutes=config.training.max_minutes) if config.training.max_minutes else None,
+        gradient_clip_val=config.training.clip,
+        callbacks=[best, *_early_stopping(config, validates)],
+        logger=loggers,
+        log_every_n_steps=1,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=output,
+    )
+    last = output / LAST
+    resume = str(last) if config.resume and last.exists() else None
+    trainer.fit(task, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    seconds = time.perf_counter() - fit_started
+    chosen = load_model(best.best_model_path, **_custom(config.model)) if validates else model
+    chosen.save_pretrained(output / "model")
+    write_json(
+        output / "summary.json",
+        {
+            "chosen_epoch": _epoch_of(best.best_model_path) if validates else trainer.current_epoch - 1,
+            "val_pcc": float(best.best_model_score) if validates and best.best_model_score is not None else None,
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "seconds": {"prepare": fit_started - started, "fit": seconds},
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "config": config_dict(dataclasses.replace(config, model={k: str(v) if callable(v) else v for k, v in config.model.items()})),
+            "sections": model.training_sections,
+        },
+    )
+    return output
+
+
+def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = None) -> SectionDataModule:
+    """Read the sections, fit the panel on those of training, and wrap them.
+
+    Raises:
+        ValueError: If a named section is not there.
+    """
+    data = config.data
+    train, val = _parts(data, sections)
+    genes = gene_panel(data.panel, train, data.n_genes, data.name, data.root)
+    resolutions = [s.um_per_pixel for s in train if s.um_per_pixel is not None]
+    recipe = Recipe(
+        genes=tuple(genes),
+        patch_size=data.patch_size,
+        patch_um=data.patch_um,
+        scales=tuple(data.scales),
+        k=data.k,
+        max_distance=data.max_distance,
+        graph_on=data.graph_on,
+        total=data.total,
+        um_per_pixel=sum(resolutions) / len(resolutions) if len(resolutions) == len(train) else None,
+        pitch=sum(spot_pitch(section.pos) for section in train) / len(train),
+    )
+    return SectionDataModule(
+        recipe,
+        train,
+        val,
+        split=data.split,
+        val_share=data.val_share,
+        val_side=data.val_side,
+        batch_size=config.training.batch_size,
+        cache=data.cache,
+        seed=config.seed,
+    )
+
+
+def _parts(data: DataConfig, sections: Sequence[Section] | None) -> tuple[list[Section], list[Section]]:
+    """The sections of training and validation; those of test are only checked not to be among them."""
+    named = [*data.train, *data.val] if data.train else None
+    if sections is None:
+        sections = load_sections(data.name, data.root, named, **data.options)
+    by_name = {section.name: section for section in sections}
+    for name in named or data.val:
+        if name not in by_name:
+            raise ValueError(f"There is no section {name!r}; there are {', '.join(by_name)}.")
+    kept_out = {*data.val, *data.test}
+    train = [by_name[name] for name in data.train] or [
+        section for section in sections if section.name not in kept_out and section.image is not None
+    ]
+    if leaked := sorted({section.name for section in train} & kept_out):
+        raise ValueError(f"The section {leaked[0]!r} is in training and in {'val' if leaked[0] in data.val else 'test'}.")
+    return train, [by_name[name] for name in data.val]
+
+
+def make_model(config: TrainConfig, datamodule: SectionDataModule) -> ExpressionModel:
+    """Build the model for the data module's panel and patches, with the training sections' statistics."""
+    recipe, options = datamodule.recipe, config.training
+    arguments = dict(config.model)
+    build = choose(MODELS, arguments.pop("name", "hist2st"), "model.name")
+    shapes: dict[str, Any] = {"patch_size": recipe.patch_size}
+    if build is MODELS["hist2st"]:
+        shapes |= {"n_scales": len(recipe.scales), "views": options.views}
+    elif options.views or len(recipe.scales) > 1:
+        raise ValueError(
+            f"model.name={config.model['name']!r} knows neither self-distillation nor several scales, got "
+            f"views={options.views}, scales={list(recipe.scales)}."
+        )
+    model = build(len(recipe.genes), **{**arguments, **shapes})
+    if options.normalise:
+        mean, std = datamodule.pixel_statistics()
+        model.pixel_mean.copy_(mean)
+        model.pixel_std.copy_(std)
+    if options.standardise:
+        mean, std = datamodule.target_statistics()
+        model.target_mean.copy_(mean)
+        model.target_std.copy_(std)
+    model.recipe = recipe
+    model.training_sections = {
+        part: [f"{section.patient}/{section.name}" for section in datamodule.sections[part]] for part in ("train", "val")
+    }
+    return model
+
+
+def make_loggers(config: TrainConfig, output: Path) -> list[Logger]:
+    """The CSV logger, and wandb's unless it is off; without a key wandb runs offline."""
+    loggers: list[Logger] = [CSVLogger(output, name="", version="")]
+    choose({"auto": 0, "offline": 0, "online": 0, "off": 0}, config.wandb, "wandb")
+    if config.wandb != "off":
+        import wandb
+
+        has_key = bool(os.environ.get("WANDB_API_KEY") or wandb.Api.__module__ and wandb.api.api_key)
+        offline = config.wandb == "offline" or (config.wandb == "auto" and not has_key)
+        loggers.append(
+            WandbLogger(
+                project=config.project,
+                save_dir=output,
+                name=output.name,
+                offline=offline,
+                config=config_dict(config),
+            )
+        )
+    return loggers
+
+
+def _early_stopping(config: TrainConfig, validates: bool) -> list[Callback]:
+    patience = config.training.patience
+    if patience is None or not validates:
+        return []
+    return [EarlyStopping("val/pcc", patience=patience, mode="max")]
+
+
+def _custom(model: dict[str, Any]) -> dict[str, Any]:
+    """The classes and factories among a model's arguments, which a file cannot hold."""
+    return {name: value for name, value in model.items() if callable(value)}
+
+
+def _epoch_of(checkpoint: str) -> int:
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"])

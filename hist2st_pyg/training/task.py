@@ -1,0 +1,135 @@
+"""The Lightning module: losses, optimiser and validation for any expression model."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from hist2st_pyg import losses
+from hist2st_pyg.choices import choose
+from hist2st_pyg.evaluation.metrics import pearson_per_gene
+from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.pretrained import describe
+from hist2st_pyg.nn.augment import PatchAugmentation
+from hist2st_pyg.training.config import AugmentConfig, TrainingConfig
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+SCHEDULES = {"cosine": "step", "step": "epoch"}
+"""The schedules, and how often each is stepped."""
+
+
+class ExpressionTask(pl.LightningModule):
+    """Train a model: squared error + likelihood + distillation (Zeng et al. 2022).
+
+    It logs ``train/loss`` and its parts, ``val/pcc`` (mean over genes, then over sections) and ``val/loss``.
+
+    Args:
+        model: The model.
+        training: The optimisation.
+    """
+
+    def __init__(self, model: ExpressionModel, training: TrainingConfig | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.options = training or TrainingConfig()
+        choose(OPTIMIZERS, self.options.optimizer, "optimizer")
+        choose(SCHEDULES, self.options.schedule, "schedule")
+        self.view = _augmentation(self.options.view)
+        self.augment = _augmentation(self.options.augment) if self.options.augment is not None else None
+        self._val_pcc: list[float] = []
+
+    def forward(self, data: Data) -> dict[str, Tensor]:
+        """The model's output."""
+        return self.model(data)  # type: ignore[no-any-return]
+
+    def training_step(self, batch: Data, batch_idx: int) -> Tensor:
+        """One step on the sections of a batch."""
+        parts = self.losses(batch)
+        loss = torch.stack(list(parts.values())).sum()
+        self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=batch.num_nodes)
+        self.log("train/loss", loss, prog_bar=True, batch_size=batch.num_nodes)
+        return loss
+
+    def losses(self, batch: Data) -> dict[str, Tensor]:
+        """The weighted parts of the loss, by name."""
+        options, scale = self.options, self.model.target_std if self.options.standardise else None
+        plain = batch if self.augment is None else _with_patches(batch, self.augment(batch.x))
+        out = self.model(plain)
+        parts = {"expression": losses.squared_error(out, batch, scale)}
+        if options.likelihood_weight and ("dispersion" in out or "log_r" in out):
+            parts["likelihood"] = options.likelihood_weight * losses.negative_log_likelihood(out, batch)
+        if options.views:
+            views = [_with_patches(batch, self.view(batch.x)) for _ in range(options.views)]
+            distilled = self.model.distil(views)  # type: ignore[operator]
+            parts["distillation"] = options.lamb * losses.distillation_error(distilled, out, batch, scale)
+        return parts
+
+    def validation_step(self, batch: Data, batch_idx: int) -> None:
+        """Correlate the prediction for one section's validation spots."""
+        out = self.model(batch)
+        where = batch.val_mask if "val_mask" in batch else torch.ones_like(batch.batch, dtype=torch.bool)
+        error = losses.squared_error(
+            {"expression": out["expression"][where]},
+            Data(y=batch.y[where], gene_mask=batch.gene_mask, num_nodes=int(where.sum())),
+        )
+        self.log("val/loss", error, batch_size=int(where.sum()))
+        self._val_pcc.append(_mean_pcc(batch.y[where], out["expression"][where], batch.gene_mask[0]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Average the sections."""
+        # A section whose every gene is constant says nothing; with no other the epoch cannot be judged and scores 0.
+        judged = [pcc for pcc in self._val_pcc if np.isfinite(pcc)]
+        self.log("val/pcc", float(np.mean(judged)) if judged else 0.0, prog_bar=True, batch_size=1)
+        self._val_pcc.clear()
+
+    def predict_step(self, batch: Data, batch_idx: int) -> dict[str, Tensor]:
+        """The model's output for one section."""
+        return self.model(batch)  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, and the learning rate's schedule."""
+        o = self.options
+        optimizer = OPTIMIZERS[o.optimizer](self.model.parameters(), lr=o.lr, weight_decay=o.weight_decay)  # type: ignore[call-arg]
+        if o.schedule == "step":
+            scheduler: Any = torch.optim.lr_scheduler.StepLR(optimizer, o.step_size, o.gamma)
+        else:
+            steps = int(self.trainer.estimated_stepping_batches)
+            warmup = max(1, round(o.warmup * steps))
+            scheduler = torch.optim.lr_scheduler.SequentialLR(
+                optimizer,
+                [
+                    torch.optim.lr_scheduler.LinearLR(optimizer, 1 / (warmup + 1), 1.0, warmup),
+                    torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps - warmup)),
+                ],
+                [warmup],
+            )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": SCHEDULES[o.schedule]}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is needed to build the model again, so that ``load_model`` reads checkpoints."""
+        checkpoint["description"] = describe(self.model)
+
+
+def _augmentation(config: AugmentConfig) -> PatchAugmentation:
+    return PatchAugmentation(
+        config.grayscale, config.rotation, config.flip, config.jitter, config.symmetries, config.per_spot
+    )
+
+
+def _with_patches(batch: Data, x: Tensor) -> Data:
+    """The same spots with other patches; nothing else is copied."""
+    view = copy.copy(batch)
+    view.x = x
+    return view
+
+
+def _mean_pcc(y_true: Tensor, y_pred: Tensor, gene_mask: Tensor) -> float:
+    scores = pearson_per_gene(y_true.cpu().numpy(), y_pred.float().cpu().numpy(), gene_mask.cpu().numpy())
+    scored = scores[np.isfinite(scores)]
+    return float(scored.mean()) if len(scored) else float("nan")

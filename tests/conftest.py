@@ -1,0 +1,35 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hist2st_pyg import Section, load_sections
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real sections; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("HIST2ST_DATA", ROOT.parent / "shared"))
+    if not (folder / "her2st").is_dir():
+        pytest.skip(f"no real data at {folder}; set HIST2ST_DATA to the folder that holds her2st")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cohort() -> list[Section]:
+    """Three small synthetic sections of two patients."""
+    return load_sections("synthetic", names=["A1", "A2", "B1"], patients=2, spots=48, genes=20, noise_genes=4)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs in an empty folder of its own, without a wandb key or network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)

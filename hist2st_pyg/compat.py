@@ -20,6 +20,7 @@ from hist2st_pyg.models.base import ExpressionModel
 
 Model = TypeVar("Model", bound=ExpressionModel)
 
+
 class Hist2ST(nn.Module):
     """The published call: ``Hist2ST(depth1=2, ...)(patches, coordinates, adjacency)`` -> expression [N, G].
 
@@ -109,7 +110,9 @@ def to_data(patches: Any, coordinates: Any, adjacency: Any = None) -> SectionDat
     x, grid = torch.as_tensor(patches), torch.as_tensor(coordinates)
     x, grid = x[0] if x.dim() == 5 else x, grid[0] if grid.dim() == 3 else grid
     if x.dim() != 4 or grid.shape != (len(x), 2):
-        raise ValueError(f"Expected patches [N, 3, W, H] and coordinates [N, 2], got {list(x.shape)}, {list(grid.shape)}.")
+        raise ValueError(
+            f"Expected patches [N, 3, W, H] and coordinates [N, 2], got {list(x.shape)}, {list(grid.shape)}."
+        )
     grid = grid.long()
     edge_index = torch.empty(2, 0, dtype=torch.long)
     if adjacency is not None:
@@ -127,7 +130,7 @@ def load_hist2st(arrays: Mapping[str, Any], config: Mapping[str, Any]) -> models
 
     Args:
         arrays: The original's state dict, arrays or tensors by the original's names.
-        config: The original constructor's arguments; others (``neighbors``, ``prune``) are of its data, not its network.
+        config: The original constructor's arguments; ``neighbors`` and ``prune`` are of its data and left out.
 
     Returns:
         The model in eval mode, every weight in its place.

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from typing_extensions import override
 
 Pixels = NDArray[np.uint8]
 Region = Callable[[int, int, int, int], Pixels]
@@ -80,13 +81,16 @@ class ArrayImage(HistologyImage):
         self.array = array
 
     @property
+    @override
     def size(self) -> tuple[int, int]:
         return self.array.shape[1], self.array.shape[0]
 
+    @override
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(np.ascontiguousarray(self.array).data, digest_size=16)
         return f"{digest.hexdigest()}-{self.array.shape}"
 
+    @override
     @contextmanager
     def open(self) -> Iterator[Region]:
         yield _regions_of(self.array)
@@ -110,6 +114,7 @@ class FileImage(HistologyImage):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
+    @override
     def fingerprint(self) -> str:
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
@@ -118,21 +123,21 @@ class FileImage(HistologyImage):
 class RasterImage(FileImage):
     """A JPEG or PNG file: decoded whole, once per :meth:`open`."""
 
-    READERS = {".jpg": JpegImageFile, ".jpeg": JpegImageFile, ".png": PngImageFile}
-
     def _reader(self) -> Image.Image:
         # The format's own class is used because ``Image.open`` guards against large images by a global setting, and
         # histology is larger; the guard here is the machine's memory.
         try:
-            return self.READERS[self.path.suffix.lower()](self.path)
+            return (PngImageFile if self.path.suffix.lower() == ".png" else JpegImageFile)(self.path)
         except (OSError, SyntaxError) as error:
             raise ValueError(f"{self.path} cannot be read as an image: {error}") from error
 
     @cached_property
-    def size(self) -> tuple[int, int]:  # type: ignore[override]
+    @override
+    def size(self) -> tuple[int, int]:
         with self._reader() as image:
             return image.size
 
+    @override
     @contextmanager
     def open(self) -> Iterator[Region]:
         width, height = self.size
@@ -150,6 +155,7 @@ class RasterImage(FileImage):
                 raise ValueError(f"{self.path} is damaged: {error}") from error
         yield _regions_of(pixels)
 
+    @override
     def thumbnail(self, longest: int = 1024) -> Pixels:
         with self._reader() as image:
             image.draft("RGB", (longest, longest))  # JPEG decodes straight to about this size
@@ -179,15 +185,18 @@ class TiffImage(FileImage):
             yield zarr.open(series.aszarr(level=index), mode="r")
 
     @cached_property
-    def size(self) -> tuple[int, int]:  # type: ignore[override]
+    @override
+    def size(self) -> tuple[int, int]:
         with self._level(None) as array:
             return int(array.shape[1]), int(array.shape[0])
 
+    @override
     @contextmanager
     def open(self) -> Iterator[Region]:
         with self._level(None) as array:
             yield _regions_of(array)
 
+    @override
     def thumbnail(self, longest: int = 1024) -> Pixels:
         with self._level(longest) as array:
             height, width = array.shape[:2]

@@ -44,7 +44,10 @@ def negative_log_likelihood(out: dict[str, Tensor], data: Data) -> Tensor:
         ValueError: If the model has no likelihood.
     """
     if "dispersion" in out:
-        return _mean(-zinb_log_prob(data.counts, data.size_factor[:, None] * out["mean"], out["dispersion"], out["dropout"]), data)
+        return _mean(
+            -zinb_log_prob(data.counts, data.size_factor[:, None] * out["mean"], out["dispersion"], out["dropout"]),
+            data,
+        )
     if "log_r" in out:
         return _mean(-nb_log_prob(data.counts, out["log_r"], out["logit_p"]), data, sum_genes=True)
     raise ValueError("The model's output has no likelihood; build the model with likelihood='zinb' or 'nb'.")

@@ -102,7 +102,9 @@ class Section:
 
     def __repr__(self) -> str:
         image = "no image" if self.image is None else "image"
-        return f"Section({self.name!r}, patient={self.patient!r}, {len(self)} spots x {self.adata.n_vars} genes, {image})"
+        return (
+            f"Section({self.name!r}, patient={self.patient!r}, {len(self)} spots x {self.adata.n_vars} genes, {image})"
+        )
 
     def __len__(self) -> int:
         return int(self.adata.n_obs)

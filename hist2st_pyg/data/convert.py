@@ -20,7 +20,7 @@ from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.section import Section
 
 
-class SectionData(Data):
+class SectionData(Data):  # type: ignore[misc]
     """PyG's ``Data``, whose ``gene_mask`` [G] is stacked to [B, G] in a batch, as it belongs to the section."""
 
     def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -127,8 +127,8 @@ class Recipe:
         median = float(np.median(totals))
         if not gene_mask.any() or median == 0:
             raise ValueError(
-                f"Section {section.name!r}: {int(gene_mask.sum())} of the panel's {len(self.genes)} genes are measured, "
-                f"the median spot has {median:g} counts of them; is this the right panel (species, gene identifiers)?"
+                f"Section {section.name!r}: {int(gene_mask.sum())} of the panel's {len(self.genes)} genes are measured "
+                f"and the median spot has {median:g} counts of them; is this the panel for it?"
             )
         data.counts = torch.from_numpy(counts)
         data.y = torch.from_numpy(expression_target(section, counts, self.total))

@@ -35,7 +35,9 @@ def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
     pooled = anndata.concat({s.name: s.adata for s in sections}, label="section", join="inner", index_unique="-")
     sc.pp.filter_genes(pooled, min_cells=1)
     if pooled.n_vars < n_genes:
-        raise ValueError(f"The training sections share {pooled.n_vars} expressed genes; a panel of {n_genes} is too many.")
+        raise ValueError(
+            f"The training sections share {pooled.n_vars} expressed genes; a panel of {n_genes} is too many."
+        )
     sc.pp.normalize_total(pooled, target_sum=1e4)
     sc.pp.log1p(pooled)
     table = sc.pp.highly_variable_genes(pooled, n_top_genes=n_genes, batch_key="section", inplace=False)
@@ -70,13 +72,17 @@ def check_genes(genes: Sequence[str], source: str) -> None:
 
 
 def gene_panel(
-    panel: str | Sequence[str], sections: Sequence[Section], n_genes: int, dataset: str = "", root: str | Path | None = None
+    panel: str | Sequence[str],
+    sections: Sequence[Section],
+    n_genes: int,
+    dataset: str = "",
+    root: str | Path | None = None,
 ) -> list[str]:
     """Resolve what a user gives as panel.
 
     Args:
-        panel: ``"variable"`` (the K most variable genes of the training sections), ``"paper"`` (the data set's published
-            list), the path of a file with one gene a line, or the genes themselves.
+        panel: ``"variable"`` (the K most variable genes of the training sections), ``"paper"`` (the data set's
+            published list), the path of a file with one gene a line, or the genes themselves.
         sections: The training sections.
         n_genes: K, for ``"variable"``.
         dataset: The data set's key, for ``"paper"``.
@@ -90,6 +96,8 @@ def gene_panel(
     elif panel == "variable":
         return variable_genes(sections, n_genes)
     elif panel == "paper":
+        if root is None:
+            raise ValueError("panel='paper' needs the data set's root, the folder with its list of genes.")
         genes, source = paper_panel(dataset, root), f"the paper's panel for {dataset!r}"
     else:
         genes, source = read_genes(panel), panel
@@ -114,9 +122,7 @@ def panel_counts(section: Section, genes: Sequence[str]) -> tuple[NDArray[np.flo
     return counts, mask
 
 
-def expression_target(
-    section: Section, counts: NDArray[np.float32], total: Total = "panel"
-) -> NDArray[np.float32]:
+def expression_target(section: Section, counts: NDArray[np.float32], total: Total = "panel") -> NDArray[np.float32]:
     """The target: each spot's counts scaled to 10,000, then log10(1 + x).
 
     Args:
@@ -133,4 +139,5 @@ def expression_target(
         totals = np.asarray(section.adata.X.sum(1), dtype=np.float32).reshape(-1, 1)
     else:
         raise ValueError(f"Unknown total={total!r}. Choose one of: panel, all.")
-    return np.log10(1 + 1e4 * counts / np.maximum(totals, 1)).astype(np.float32)
+    target: NDArray[np.float32] = np.log10(1 + 1e4 * counts / np.maximum(totals, 1)).astype(np.float32)
+    return target

@@ -55,7 +55,9 @@ def cut_patches(
     """
     sides = [(field or patch_size) * scale for scale in scales]
     if patch_size < 1 or not sides or min(sides) < 1:
-        raise ValueError(f"Patches need at least one pixel, got patch_size={patch_size}, field={field}, scales={scales}.")
+        raise ValueError(
+            f"Patches need at least one pixel, got patch_size={patch_size}, field={field}, scales={scales}."
+        )
     _check_on_image(image, pos, name)
     if cache is None:
         return _cut(image, pos, patch_size, sides, name)
@@ -93,7 +95,7 @@ def _check_on_image(image: HistologyImage, pos: NDArray[np.float64], name: str) 
         hint = " With x and y swapped all spots would lie on it; check the order of the columns." if swapped else ""
         raise ValueError(
             f"Section {name!r}: {int(outside.sum())} of {len(pos)} spots are not on the image ({width} x {height} px), "
-            f"spot {i} at x={pos[i, 0]:.1f}, y={pos[i, 1]:.1f} for one. Positions must be in pixels of this image.{hint}"
+            f"spot {i} at x={pos[i, 0]:.1f}, y={pos[i, 1]:.1f} for one. Positions are pixels of this image.{hint}"
         )
 
 

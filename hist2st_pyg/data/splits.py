@@ -52,7 +52,7 @@ def check_disjoint(
         train: Sections of training.
         val: Sections of validation.
         test: Sections of test.
-        split: ``"patient"`` keeps patients apart; ``"section"`` only sections, as the paper does, and must be asked for.
+        split: ``"patient"`` keeps patients apart; ``"section"`` only sections, as the paper does.
 
     Raises:
         ValueError: If a section, or with ``"patient"`` a patient, is in two parts; the message names it.

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
+from tqdm.auto import tqdm
+
 from hist2st_pyg.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -83,8 +85,6 @@ def fetch_all(root: Path, base_url: str, files: Mapping[str, str], *, overwrite:
     Raises:
         ValueError: If a file is there with other content and ``overwrite`` is not set, or as :func:`fetch`.
     """
-    from tqdm import tqdm
-
     missing: dict[str, str] = {}
     for path, blob_id in files.items():
         target = root / path
@@ -167,7 +167,8 @@ def _fetch_part(url: str, part: Path) -> None:
         if attempt + 1 < ATTEMPTS:
             time.sleep(PAUSE * 2**attempt)
     raise ConnectionError(
-        f"{url} failed {ATTEMPTS} times, last: {problem}. What came is kept in {part}; the next call goes on from there."
+        f"{url} failed {ATTEMPTS} times, last: {problem}. What came is kept in {part}; the next call goes on from "
+        "there."
     ) from problem
 
 

@@ -35,7 +35,7 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
     pitch = float(np.median(distance[:, 1]))
     if pitch <= 0:
         raise ValueError("Most spots lie on one another (median nearest-neighbour distance 0); there is no array.")
-    grid = np.rint((positions - positions.min(axis=0)) / pitch).astype(np.int64)
+    grid: NDArray[np.int64] = np.rint((positions - positions.min(axis=0)) / pitch).astype(np.int64)
     logger.info(
         "array columns and rows were derived from the positions (pitch %.1f px, %d spots on %d places)",
         pitch,

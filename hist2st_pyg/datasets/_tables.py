@@ -14,6 +14,9 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
+UNLABELLED = "undetermined"
+"""her2st's pathologist's word for spots without a clear region; a spot that a data set leaves unlabelled gets it too."""
+
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a table that must have certain columns; a ``.gz`` file is unpacked.

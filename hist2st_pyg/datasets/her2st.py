@@ -16,7 +16,7 @@ import numpy as np
 
 from hist2st_pyg.datasets._download import fetch_all, read_manifest
 from hist2st_pyg.datasets._names import select_names
-from hist2st_pyg.datasets._tables import by_place, numbers, read_columns, read_counts
+from hist2st_pyg.datasets._tables import UNLABELLED, by_place, numbers, read_columns, read_counts
 from hist2st_pyg.image import FORMATS
 from hist2st_pyg.section import Section
 
@@ -27,9 +27,6 @@ logger = logging.getLogger(__name__)
 
 PITCH_UM = 200.0
 SPOT_UM = 100.0
-UNLABELLED = "undetermined"
-"""The pathologist's word for spots without a clear region; a spot that the label file leaves out gets it too."""
-
 PANEL = "paper_gene_panel_her2st.txt"
 COMMIT = "85df7411b987a7dec3feff9718b869a7a82091ec"
 BASE_URL = f"https://raw.githubusercontent.com/almaan/her2st/{COMMIT}/"
@@ -136,8 +133,8 @@ def _data_folder(root: str | Path) -> Path:
         if (folder / "ST-cnts").is_dir():
             return folder
     raise FileNotFoundError(
-        f"{root} is not the her2st data set: it holds neither data/ST-cnts nor ST-cnts. Give a clone of the repository, "
-        "or get the files with `hist2st download`."
+        f"{root} is not the her2st data set: it holds neither data/ST-cnts nor ST-cnts. Give a clone of the "
+        "repository, or get the files with `hist2st download`."
     )
 
 
@@ -159,10 +156,11 @@ def _read_section(data: Path, name: str, counts_path: Path) -> Section:
     labels_path = data / "ST-pat" / "lbl" / f"{name}_labeled_coordinates.tsv"
     if labels_path.is_file():
         # Rows without a place are spots that the authors did not keep.
-        labels = read_columns(labels_path, ("x", "y", "label")).dropna()
-        labels = by_place(numbers(labels, ("x", "y"), labels_path), labels_path)["label"]
-        obs["label"] = labels.reindex(kept).fillna(UNLABELLED).astype(str)
-        logger.info("her2st %s: %d spots are not in the label file", name, (~kept.isin(labels.index)).sum())
+        table = numbers(read_columns(labels_path, ("x", "y", "label")).dropna(), ("x", "y"), labels_path)
+        label = by_place(table, labels_path)["label"].reindex(kept)
+        if label.isna().any():
+            logger.info("her2st %s: %d spots are not in %s", name, label.isna().sum(), labels_path.name)
+        obs["label"] = label.fillna(UNLABELLED).astype(str)
     adata = AnnData(
         csr_matrix(counts.loc[kept].to_numpy(dtype=np.float32)),
         obs=obs,

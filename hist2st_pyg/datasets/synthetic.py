@@ -1,15 +1,15 @@
 """Made-up sections with a known link from image to expression, for tests, demonstrations and debugging.
 
-Tissue regions differ in stain and in nuclei; genes follow the regions, the nuclei and the eosin under the spot, what lies
-around the spot (so neighbours help), and a smooth field that the image does not show (so no model is perfect). Patients
-differ in stain and in depth. The last genes follow nothing.
+Tissue regions differ in stain and in nuclei. Genes follow the regions, the nuclei and the eosin under the spot, what
+lies around the spot (so neighbours help), and a smooth field that the image does not show (so no model is perfect).
+Patients differ in stain and in depth. The noise genes follow nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.random import Generator, default_rng
@@ -63,13 +63,13 @@ def load(
         ("seed", seed, 0, 2**63),
         ("patients", patients, 1, len(LETTERS)),
         ("sections_per_patient", sections_per_patient, 1, 99),
-        ("spots", spots, 4, 10_000),
+        ("spots", spots, 4, 3000),
         ("genes", genes, 2, 20_000),
         ("noise_genes", noise_genes, 0, genes - 2),
         ("pitch", pitch, 16, 512),
     ):
-        if not low <= value <= high:
-            raise ValueError(f"{what} is from {low} to {high}, got {value!r}.")
+        if not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"{what} is a whole number from {low} to {high}, got {value!r}.")
     keys = {f"{LETTERS[p]}{s + 1}": (p, s) for p in range(patients) for s in range(sections_per_patient)}
     sections = []
     for name in select_names(names, keys, "Data set 'synthetic'"):
@@ -97,19 +97,19 @@ class _Tissue:
         from scipy.ndimage import gaussian_filter
 
         side = int(np.ceil(np.sqrt(1.15 * spots)))
-        size = int((side - 1) * pitch + 1.5 * pitch)
+        size = (side + 1) * pitch
         self.rng = rng
         across = np.linspace(-1, 1, size)
-        outline = 1 - across[:, None] ** 4 - across**4 + 0.12 * _smooth(rng, size, 3 * pitch)
+        outline = 1 - across[:, None] ** 4 - across**4 + 0.08 * _smooth(rng, size, 3 * pitch)
         grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)
-        pos = 0.75 * pitch + grid * pitch + rng.normal(0, 0.02 * pitch, grid.shape)
+        pos = (1 + grid) * pitch + rng.normal(0, 0.02 * pitch, grid.shape)
         column, row = np.rint(pos).astype(int).T
         # The level that leaves exactly the wanted number of spots inside.
         inside = np.sort(np.argsort(-outline[row, column], kind="stable")[:spots])
         self.grid, self.pos = grid[inside], pos[inside]
-        self.mask = outline > outline[row, column][inside].min() - 0.1
+        self.mask = outline > outline[row, column][inside].min() - 0.03
 
-        fields = np.stack([_smooth(rng, size, 1.8 * pitch) for _ in REGIONS])
+        fields = np.stack([_smooth(rng, size, 1.5 * pitch) for _ in REGIONS])
         weight = np.exp(5 * (fields - fields.max(axis=0)))
         self.regions = weight / weight.sum(axis=0)
         self.eosin = _smooth(rng, size, 0.8 * pitch)
@@ -125,7 +125,7 @@ class _Tissue:
 
         self.spot_regions = np.stack([self._under(field, pitch) for field in self.regions], axis=1)
         self.spot_eosin = self._under(self.eosin, pitch)
-        self.spot_nuclei = self._under(self.nuclei * (pitch / 2) ** 2, pitch)
+        self.spot_nuclei = self._under((pitch / 2) ** 2 * self.nuclei, pitch)
         hidden = _smooth(rng, size, 2 * pitch)
         self.spot_hidden = self._under(hidden, pitch)
         square = ((self.pos[:, None] - self.pos) ** 2).sum(axis=-1)
@@ -133,7 +133,7 @@ class _Tissue:
         np.fill_diagonal(around, 0)
         self.around = around / around.sum(axis=1, keepdims=True)
 
-    def _under(self, field: NDArray[np.generic], pitch: int) -> Floats:
+    def _under(self, field: NDArray[np.floating[Any] | np.bool_], pitch: int) -> Floats:
         half = pitch // 4
         corners = np.rint(self.pos).astype(int) - half
         return np.array([np.mean(field[y : y + 2 * half, x : x + 2 * half]) for x, y in corners], dtype=np.float64)
@@ -161,7 +161,8 @@ def _stain(tissue: _Tissue, patient: Generator, rng: Generator) -> NDArray[np.ui
     eosin = np.maximum(eosin + 0.04 * _smooth(rng, len(eosin), 6), 0)
     density = np.stack([haematoxylin, eosin], axis=-1) * strength * tissue.mask[..., None]
     light = white * 10.0 ** -(density @ stains) + rng.normal(0, 2.5, (*density.shape[:2], 3))
-    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
+    image: NDArray[np.uint8] = np.clip(np.rint(light), 0, 255).astype(np.uint8)
+    return image
 
 
 def _counts(tissue: _Tissue, signal: int, noise: int, seed: int, patient: int, number: int) -> NDArray[np.int64]:
@@ -179,16 +180,16 @@ def _counts(tissue: _Tissue, signal: int, noise: int, seed: int, patient: int, n
             tissue.spot_hidden,
         ]
     )
-    scale = np.array([1.1] * 4 + [0.5, 0.35] + [1.1] * 4 + [0.5, 0.3])
+    scale = np.array([1.1] * 4 + [0.5, 0.35] + [1.6] * 4 + [0.8, 0.3])
     loading = biology.normal(size=(signal, cause.shape[1])) * scale
-    log_share = biology.normal(0, 0.8, signal) + cause @ loading.T
+    log_share = biology.normal(0, 0.6, signal) + cause @ loading.T
     share = np.exp(log_share - log_share.max(axis=1, keepdims=True))
     noise_share = 0.5 * biology.lognormal(0, 0.5, noise) / max(signal, 1)
     share = np.column_stack([share / share.sum(axis=1, keepdims=True), np.tile(noise_share, (len(share), 1))])
     # Dispersion and dropout are the gene's; depth is the patient's and the spot's, and owes nothing to the image.
     dispersion = biology.uniform(3, 15, signal + noise)
     dropout = biology.beta(1, 15, signal + noise)
-    depth = 40.0 * signal * default_rng([seed, 6, patient]).lognormal(0, 0.3) * rng.lognormal(0, 0.25, (len(share), 1))
+    depth = 60.0 * signal * default_rng([seed, 6, patient]).lognormal(0, 0.3) * rng.lognormal(0, 0.25, (len(share), 1))
     mean = depth * share
     drawn = rng.negative_binomial(dispersion, dispersion / (dispersion + mean))
     return np.where(rng.random(drawn.shape) < dropout, 0, drawn)

@@ -92,9 +92,7 @@ class Hist2ST(ExpressionModel):
         self.transformer = SpotTransformer(
             channels, transformer_layers, heads, dim_head, mlp_channels, dropout, position, n_pos
         )
-        self.gnn = GNN(
-            channels, gnn_layers, gnn, gnn_kwargs, gnn_act, gnn_norm, gnn_residual, gnn_dropout, readout
-        )
+        self.gnn = GNN(channels, gnn_layers, gnn, gnn_kwargs, gnn_act, gnn_norm, gnn_residual, gnn_dropout, readout)
         self.expression = ExpressionHead(channels, n_genes)
         self.likelihood = choose(LIKELIHOODS, likelihood, "likelihood")(channels, n_genes) if likelihood else None
         self.detach_likelihood = detach_likelihood
@@ -112,7 +110,8 @@ class Hist2ST(ExpressionModel):
         out = {"expression": self.unstandardise(self.expression(h)), "embedding": h}
         if self.likelihood is None:
             return out
-        return out | self.likelihood(h.detach() if self.detach_likelihood else h)
+        out.update(self.likelihood(h.detach() if self.detach_likelihood else h))
+        return out
 
     def distil(self, views: list[Data]) -> Tensor:
         """Combine the predictions for augmented views of the same spots into one, [N, G] (self-distillation).

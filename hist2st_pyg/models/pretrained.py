@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -98,8 +99,8 @@ def load_model(path: str | Path, **custom: Any) -> ExpressionModel:
     return rebuild(description, state, str(path), **custom)
 
 
-def rebuild(description: dict[str, Any], state: dict[str, Tensor] | None, source: str, **custom: Any) -> ExpressionModel:
-    """Build a model from what :func:`describe` gave, and its weights where ``state`` holds them."""
+def rebuild(description: dict[str, Any], state: dict[str, Tensor], source: str, **custom: Any) -> ExpressionModel:
+    """Build a model from what :func:`describe` gave, and load its weights."""
     if description.get("format") != FORMAT:
         raise ValueError(f"{source}: model format {description.get('format')!r} is not {FORMAT}, the one read here.")
     arguments = dict(description["arguments"])
@@ -110,12 +111,11 @@ def rebuild(description: dict[str, Any], state: dict[str, Tensor] | None, source
                 f"pass it again: load_model(..., {name}=...)."
             )
     model = choose(MODELS, description["model"], "model")(**{**arguments, **custom})
-    if state is not None:
-        _check_finite(state, source)
-        try:
-            model.load_state_dict(state, strict=True)
-        except RuntimeError as error:
-            raise ValueError(f"{source}: the weights do not fit the model: {error}") from error
+    _check_finite(state, source)
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"{source}: the weights do not fit the model: {error}") from error
     if description["recipe"] is not None:
         model.recipe = Recipe(**description["recipe"])
     model.training_sections = description["training_sections"]
@@ -135,7 +135,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds; each means that the file is not ours
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint without executing code: {error}") from error
     if not isinstance(checkpoint, dict) or "description" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of hist2st_pyg.")

@@ -70,7 +70,7 @@ class PatchAugmentation(nn.Module):
 def _grey(x: Tensor) -> Tensor:
     """ITU-R 601 luma in all three channels of each scale."""
     luma = torch.tensor([0.2989, 0.587, 0.114], device=x.device, dtype=x.dtype)
-    scales = x.unflatten(1, (-1, 3))
+    scales = x.view(len(x), -1, 3, *x.shape[2:])
     return (scales * luma[:, None, None]).sum(2, keepdim=True).expand_as(scales).flatten(1, 2)
 
 

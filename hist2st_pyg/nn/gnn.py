@@ -25,7 +25,7 @@ ConvFactory = Callable[[int, int], nn.Module]
 AGGREGATIONS = ("mean", "max")
 
 
-class Hist2STConv(gnn.MessagePassing):
+class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
     r"""The paper's aggregation :math:`W · \mathrm{aggregate}_{j ∈ N(i)} h_j` (Zeng et al. 2022): no self term, no bias.
 
     The paper follows it by ReLU and L2 normalisation, which :class:`GNN` applies. A spot without neighbours gets 0.
@@ -57,7 +57,9 @@ class Hist2STConv(gnn.MessagePassing):
         """The neighbour's feature itself."""
         return x_j
 
-    def aggregate(self, inputs: Tensor, index: Tensor, ptr: Tensor | None = None, dim_size: int | None = None) -> Tensor:
+    def aggregate(
+        self, inputs: Tensor, index: Tensor, ptr: Tensor | None = None, dim_size: int | None = None
+    ) -> Tensor:
         """Reduce the messages of each target with torch-scatter, which gives 0 where there is none."""
         return scatter(inputs, index, dim=0, dim_size=dim_size, reduce=self.reduce)  # type: ignore[no-any-return]
 
@@ -66,7 +68,8 @@ def _heads(conv: Callable[..., nn.Module], in_channels: int, out_channels: int, 
     """Divide the width among the heads, so that their concatenation is ``out_channels`` wide; the distance is used."""
     if out_channels % heads:
         raise ValueError(f"{conv.__name__}: heads={heads} does not divide the width {out_channels}.")
-    return conv(in_channels, out_channels // heads, heads=heads, **{"edge_dim": 1, **kwargs})
+    layer: nn.Module = conv(in_channels, out_channels // heads, heads=heads, **{"edge_dim": 1, **kwargs})
+    return layer
 
 
 def _gat(in_channels: int, out_channels: int, heads: int = 4, **kwargs: Any) -> nn.Module:
@@ -83,7 +86,8 @@ def _transformer(in_channels: int, out_channels: int, heads: int = 4, **kwargs: 
 
 def _gin(in_channels: int, out_channels: int, **kwargs: Any) -> nn.Module:
     mlp = nn.Sequential(nn.Linear(in_channels, out_channels), nn.ReLU(), nn.Linear(out_channels, out_channels))
-    return gnn.GINConv(mlp, **{"train_eps": True, **kwargs})
+    layer: nn.Module = gnn.GINConv(mlp, **{"train_eps": True, **kwargs})
+    return layer
 
 
 def _pna(
@@ -97,7 +101,10 @@ def _pna(
     # In a kNN graph every spot has the same in-degree, so the degree scalers say nothing; with others of them give
     # ``deg``, the histogram of in-degrees of the training sections.
     options = {"edge_dim": 1, **kwargs}
-    return gnn.PNAConv(in_channels, out_channels, list(aggregators), list(scalers), torch.tensor(deg), **options)
+    layer: nn.Module = gnn.PNAConv(
+        in_channels, out_channels, list(aggregators), list(scalers), torch.tensor(deg), **options
+    )
+    return layer
 
 
 CONVS: dict[str, Callable[..., nn.Module] | None] = {

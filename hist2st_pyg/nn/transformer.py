@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -31,7 +32,7 @@ class TablePosition(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """Embed array positions; outside the table is an error that says how to enlarge it."""
         n_pos = self.column.num_embeddings
-        if grid.numel() and not (0 <= int(grid.min()) and int(grid.max()) < n_pos):
+        if grid.numel() and not (int(grid.min()) >= 0 and int(grid.max()) < n_pos):
             outside = int(grid.max()) if int(grid.max()) >= n_pos else int(grid.min())
             raise ValueError(
                 f"The array position {outside} is outside the position table (0 to {n_pos - 1}). Build the model with "
@@ -89,7 +90,7 @@ class _Attention(nn.Module):
         # One call for each section: exact, and no padding to the largest as a dense batch would need.
         sections = [
             F.scaled_dot_product_attention(q[None, :, a:b], k[None, :, a:b], v[None, :, a:b])[0]
-            for a, b in zip(ptr, ptr[1:], strict=False)
+            for a, b in itertools.pairwise(ptr)
         ]
         return self.out(torch.cat(sections, dim=1).transpose(0, 1).flatten(1))  # type: ignore[no-any-return]
 

@@ -5,6 +5,7 @@ To add an encoder, write a module with an ``out_channels`` attribute and add one
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -112,7 +113,7 @@ class TextureCNN(nn.Module):
         widths = [in_channels, *channels]
         self.stages = nn.ModuleList(
             nn.Sequential(nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.GELU())
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in itertools.pairwise(widths)
         )
         self.project = nn.Sequential(
             nn.Linear(2 * sum(widths), out_channels), nn.LayerNorm(out_channels), nn.GELU(), nn.Dropout(dropout)
@@ -147,7 +148,7 @@ class MultiScale(nn.Module):
     def __init__(self, encoders: Sequence[nn.Module]) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
-        self.out_channels = sum(int(encoder.out_channels) for encoder in encoders)  # type: ignore[arg-type]
+        self.out_channels = sum(encoder.out_channels for encoder in encoders)  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode patches [N, 3·S, P, P] as [N, C]."""
@@ -159,9 +160,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {"cnn": TextureCNN, "convmixer":
 """The encoders that can be chosen by key."""
 
 
-def vision_resolver(
-    vision: str | EncoderFactory, patch_size: int, n_scales: int = 1, **kwargs: Any
-) -> nn.Module:
+def vision_resolver(vision: str | EncoderFactory, patch_size: int, n_scales: int = 1, **kwargs: Any) -> nn.Module:
     """Build the vision stage from a key, a class or a factory.
 
     Args:
@@ -183,5 +182,7 @@ def vision_resolver(
     encoders = [factory(3, patch_size, **kwargs) for _ in range(n_scales)]
     for encoder in encoders:
         if not isinstance(getattr(encoder, "out_channels", None), int):
-            raise TypeError(f"The encoder {type(encoder).__name__} needs an integer attribute out_channels, its width C.")
+            raise TypeError(
+                f"The encoder {type(encoder).__name__} needs an integer attribute out_channels, its width C."
+            )
     return encoders[0] if n_scales == 1 else MultiScale(encoders)

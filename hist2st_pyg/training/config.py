@@ -229,5 +229,10 @@ def preset_config(
 
 
 def config_dict(config: TrainConfig) -> dict[str, Any]:
-    """A configuration as plain values."""
-    return asdict(config)
+    """A configuration as plain values, as YAML and JSON hold them; a class or factory is noted by its name."""
+    values = asdict(config)
+    values["model"] = {
+        name: getattr(value, "__qualname__", repr(value)) if callable(value) else value
+        for name, value in values["model"].items()
+    }
+    return values

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-import os
+import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import yaml
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
@@ -21,21 +20,21 @@ from hist2st_pyg.data.convert import Recipe, spot_pitch
 from hist2st_pyg.data.datamodule import SectionDataModule
 from hist2st_pyg.data.expression import gene_panel
 from hist2st_pyg.datasets import load_sections
-from hist2st_pyg.files import write_json
+from hist2st_pyg.files import write_json, write_text
 from hist2st_pyg.models import MODELS, ExpressionModel, load_model
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
 from hist2st_pyg.training.task import ExpressionTask
 
-logger = logging.getLogger(__name__)
 LAST = "last.ckpt"
 
 
 def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Path:
     """Train a model and leave everything about it in a run folder.
 
-    The folder holds ``model/`` (of the epoch with the best validation PCC, or the last where nothing validates),
-    ``last.ckpt``, ``metrics.csv`` and ``summary.json``.
+    The folder holds ``config.yaml`` (every value, also the defaults), ``metrics.csv`` (losses by part and validation PCC
+    of each epoch), ``last.ckpt``, ``model/`` (of the epoch with the best validation PCC, or the last where nothing
+    validates), ``summary.json``, ``figures/`` and, unless it is off, ``wandb/``.
 
     Args:
         config: The configuration; see :func:`~hist2st_pyg.training.config.preset_config`.
@@ -51,6 +50,8 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
     output = Path(config.output)
     if (output / LAST).exists() and not config.resume:
         raise FileExistsError(f"{output} holds a run; choose another output, or resume=True to go on with it.")
+    plain = config_dict(config)
+    write_text(output / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = make_datamodule(config, sections)
@@ -64,6 +65,7 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
     best.CHECKPOINT_NAME_LAST = Path(LAST).stem
     loggers = make_loggers(config, output)
     fit_started = time.perf_counter()
+    bar = shows_progress()
     trainer = pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
@@ -71,10 +73,11 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
         max_epochs=config.training.epochs,
         max_time=timedelta(minutes=config.training.max_minutes) if config.training.max_minutes else None,
         gradient_clip_val=config.training.clip,
-        callbacks=[best, *_early_stopping(config, validates)],
+        callbacks=[best, *_early_stopping(config, validates), *([] if bar else [_Lines()])],
         logger=loggers,
         log_every_n_steps=1,
         enable_model_summary=False,
+        enable_progress_bar=bar,
         num_sanity_val_steps=0,
         default_root_dir=output,
     )
@@ -93,7 +96,7 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
             "steps": trainer.global_step,
             "seconds": {"prepare": fit_started - started, "fit": seconds},
             "parameters": sum(p.numel() for p in model.parameters()),
-            "config": config_dict(dataclasses.replace(config, model={k: str(v) if callable(v) else v for k, v in config.model.items()})),
+            "config": plain,
             "sections": model.training_sections,
         },
     )
@@ -149,7 +152,9 @@ def _parts(data: DataConfig, sections: Sequence[Section] | None) -> tuple[list[S
         section for section in sections if section.name not in kept_out and section.image is not None
     ]
     if leaked := sorted({section.name for section in train} & kept_out):
-        raise ValueError(f"The section {leaked[0]!r} is in training and in {'val' if leaked[0] in data.val else 'test'}.")
+        raise ValueError(
+            f"The section {leaked[0]!r} is in training and in {'val' if leaked[0] in data.val else 'test'}."
+        )
     return train, [by_name[name] for name in data.val]
 
 
@@ -177,7 +182,8 @@ def make_model(config: TrainConfig, datamodule: SectionDataModule) -> Expression
         model.target_std.copy_(std)
     model.recipe = recipe
     model.training_sections = {
-        part: [f"{section.patient}/{section.name}" for section in datamodule.sections[part]] for part in ("train", "val")
+        part: [f"{section.patient}/{section.name}" for section in datamodule.sections[part]]
+        for part in ("train", "val")
     }
     return model
 
@@ -189,7 +195,7 @@ def make_loggers(config: TrainConfig, output: Path) -> list[Logger]:
     if config.wandb != "off":
         import wandb
 
-        has_key = bool(os.environ.get("WANDB_API_KEY") or wandb.Api.__module__ and wandb.api.api_key)
+        has_key = bool(wandb.api.api_key)
         offline = config.wandb == "offline" or (config.wandb == "auto" and not has_key)
         loggers.append(
             WandbLogger(
@@ -201,6 +207,22 @@ def make_loggers(config: TrainConfig, output: Path) -> list[Logger]:
             )
         )
     return loggers
+
+
+def shows_progress() -> bool:
+    """Whether a progress bar can be drawn: in a terminal or a notebook, not in a log file."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+class _Lines(Callback):
+    """Where no progress bar can be drawn, a line now and then."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epochs, epoch = int(trainer.max_epochs or 0), trainer.current_epoch + 1
+        if epoch in (1, epochs) or epoch % max(1, epochs // 10) == 0:
+            values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            shown = [f"{name} {values[name]:.3f}" for name in ("train/loss", "val/pcc") if name in values]
+            print(f"epoch {epoch}/{epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
 
 
 def _early_stopping(config: TrainConfig, validates: bool) -> list[Callback]:

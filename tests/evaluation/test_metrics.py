@@ -136,10 +136,11 @@ def test_errors_agree_with_scikit_learn(expression: Any) -> None:
 
 
 def test_errors_without_a_measured_gene_are_nan(expression: Any) -> None:
+    true, pred = expression
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.isnan(rmse(*expression, np.zeros(7, dtype=bool)))
-        assert np.isnan(mae(*expression, np.zeros(7, dtype=bool)))
+        assert np.isnan(rmse(true, pred, mask=np.zeros(7, dtype=bool)))
+        assert np.isnan(mae(true, pred, mask=np.zeros(7, dtype=bool)))
 
 
 def test_summarise_counts_every_gene_once() -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks: what the README quotes is written by these commands."""

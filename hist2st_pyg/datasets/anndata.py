@@ -1,0 +1,212 @@
+"""Sections that are AnnData files (``.h5ad``), each with its image beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hist2st_pyg.datasets._grid import grid_from_positions
+from hist2st_pyg.datasets._names import select_names
+from hist2st_pyg.datasets._tables import UNLABELLED
+from hist2st_pyg.image import FORMATS
+from hist2st_pyg.section import Section
+
+logger = logging.getLogger(__name__)
+
+SECTION_FILE = "section.h5ad"
+PATIENT, LABEL = "patient", "label"
+
+
+def load(
+    root: str | Path,
+    names: Sequence[str] | None = None,
+    *,
+    image: str | Path | None = None,
+    patients: Mapping[str, str] | None = None,
+    patient_key: str = PATIENT,
+    label_key: str = LABEL,
+    counts_layer: str | None = None,
+    um_per_pixel: float | None = None,
+    spot_diameter: float | None = None,
+) -> list[Section]:
+    """Read sections from one file, or from a folder of ``<name>.h5ad`` files or ``<name>/section.h5ad`` folders.
+
+    The image is ``<name>.jpg`` (or another supported format) beside ``<name>.h5ad``, or the one image in the folder of
+    ``section.h5ad``. Spots without ``obs["array_col"]`` and ``obs["array_row"]`` get places from their positions.
+
+    Args:
+        root: The file or folder.
+        names: The sections wanted, all when None. A ``section.h5ad`` is named by its folder.
+        image: The image's path, for a single section whose image is elsewhere.
+        patients: Section name -> patient. When None, the file says it (``patient_key``), or else each section is a
+            patient of its own.
+        patient_key: Where the file says it: a key of ``uns``, or a column of ``obs`` with one value.
+        label_key: The column of ``obs`` with each spot's region.
+        counts_layer: The layer that holds the raw counts, where ``X`` does not.
+        um_per_pixel: Resolution of the images; when None, ``provenance.json`` beside ``section.h5ad`` may say it.
+        spot_diameter: Diameter of the spots in pixels; when None, the file's Visium scale factors or
+            ``provenance.json`` may say it.
+
+    Raises:
+        FileNotFoundError: If the file or folder does not exist.
+        ValueError: If a section is unknown, a file is malformed, or something that was named is not in the file.
+    """
+    sources = {source.name: source for source in _sources(Path(root))}
+    chosen = select_names(names, sources, f"Data set 'anndata' in {root}")
+    if image is not None and len(chosen) != 1:
+        raise ValueError(f"image is for a single section, and these are {len(chosen)}: {', '.join(chosen)}.")
+    if patients is not None and (without := [name for name in chosen if name not in patients]):
+        raise ValueError(f"patients has no entry for section {', '.join(map(repr, without))}.")
+    sections = []
+    for name in chosen:
+        source = sources[name]
+        adata = _read(source.path, counts_layer)
+        _set_places(adata, source.path)
+        _set_labels(adata, source.path, label_key)
+        provenance = source.provenance()
+        sections.append(
+            Section(
+                name=name,
+                patient=patients[name] if patients else _patient(adata, source, patient_key),
+                adata=adata,
+                image=image if image is not None else source.image(),
+                spot_diameter=spot_diameter
+                or _visium_diameter(adata, source.path)
+                or _positive(provenance, "spot_diameter_px"),
+                um_per_pixel=um_per_pixel or _positive(provenance, "um_per_px"),
+            )
+        )
+    return sections
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One ``.h5ad`` file and what lies beside it."""
+
+    path: Path
+
+    @property
+    def in_own_folder(self) -> bool:
+        return self.path.name == SECTION_FILE
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().parent.name if self.in_own_folder else self.path.stem
+
+    def image(self) -> Path | None:
+        images = sorted(path for path in self.path.parent.glob("[!.]*") if path.suffix.lower() in FORMATS)
+        if not self.in_own_folder:
+            images = [path for path in images if path.stem == self.path.stem]
+        if len(images) > 1:
+            listed = ", ".join(path.name for path in images)
+            raise ValueError(f"{self.path} has {len(images)} images beside it ({listed}); say which by image=...")
+        return images[0] if images else None
+
+    def provenance(self) -> dict[str, Any]:
+        path = self.path.with_name("provenance.json")
+        if not self.in_own_folder or not path.is_file():
+            return {}
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read: {error}.") from error
+        if not isinstance(value, dict):
+            raise ValueError(f"{path} holds a JSON object, got {type(value).__name__}.")
+        return value
+
+
+def _sources(root: Path) -> list[_Source]:
+    if root.is_file():
+        if root.suffix != ".h5ad":
+            raise ValueError(f"{root} is not an .h5ad file.")
+        return [_Source(root)]
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no file or folder {root}.")
+    if (root / SECTION_FILE).is_file():
+        return [_Source(root / SECTION_FILE)]
+    paths = sorted([*root.glob("[!.]*.h5ad"), *root.glob(f"[!.]*/{SECTION_FILE}")])
+    sources = [_Source(path) for path in paths]
+    names = [source.name for source in sources]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{root} holds both {twice[0]}.h5ad and {twice[0]}/{SECTION_FILE}; keep one of the two.")
+    return sources
+
+
+def _read(path: Path, counts_layer: str | None) -> Any:
+    from anndata import read_h5ad
+    from scipy.sparse import csr_matrix, issparse
+
+    try:
+        adata = read_h5ad(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as an AnnData file: {error}") from error
+    if counts_layer is not None:
+        if counts_layer not in adata.layers:
+            listed = ", ".join(adata.layers) or "none"
+            raise ValueError(f"{path} has no layer {counts_layer!r} for the counts; its layers: {listed}.")
+        adata.X = adata.layers[counts_layer].copy()
+    if issparse(adata.X):
+        adata.X = csr_matrix(adata.X)
+    return adata
+
+
+def _set_places(adata: Any, path: Path) -> None:
+    if "spatial" not in adata.obsm:
+        # Columns such as x_pixel are not guessed: files differ in which of the two runs right.
+        raise ValueError(
+            f"{path} has no obsm['spatial'] (x right, y down, in image pixels). Its obs: "
+            f"{', '.join(adata.obs.columns) or 'no columns'}; its obsm: {', '.join(adata.obsm) or 'nothing'}."
+        )
+    columns = ("array_col", "array_row")
+    missing = [column for column in columns if column not in adata.obs]
+    if len(missing) == 1:
+        raise ValueError(f"{path} has no obs[{missing[0]!r}] although it has the other of {', '.join(columns)}.")
+    if missing:
+        grid = grid_from_positions(np.asarray(adata.obsm["spatial"]))
+        for column, values in zip(columns, grid.T, strict=True):
+            adata.obs[column] = values
+
+
+def _set_labels(adata: Any, path: Path, key: str) -> None:
+    if key in adata.obs:
+        label = adata.obs[key].astype(object)
+        adata.obs["label"] = label.where(label.notna(), UNLABELLED).astype(str)
+    elif key != LABEL:
+        raise ValueError(f"{path} has no obs[{key!r}] for the labels; its obs: {', '.join(adata.obs.columns)}.")
+
+
+def _patient(adata: Any, source: _Source, key: str) -> str:
+    if key in adata.uns:
+        return str(adata.uns[key])
+    if key in adata.obs:
+        values = sorted(set(adata.obs[key].astype(str)))
+        if len(values) > 1:
+            raise ValueError(f"{source.path}: a section is of one patient, obs[{key!r}] has {', '.join(values)}.")
+        return values[0]
+    if key != PATIENT:
+        raise ValueError(f"{source.path} has neither uns[{key!r}] nor obs[{key!r}] for the patient.")
+    logger.info("anndata %s: the file names no patient, so the section is one of its own", source.name)
+    return source.name
+
+
+def _visium_diameter(adata: Any, path: Path) -> float | None:
+    libraries = adata.uns.get("spatial", {})
+    if not isinstance(libraries, Mapping) or not libraries:
+        return None
+    if len(libraries) > 1:
+        raise ValueError(f"{path} holds {len(libraries)} libraries ({', '.join(libraries)}); a file is one section.")
+    (library,) = libraries.values()
+    return _positive(library.get("scalefactors", {}), "spot_diameter_fullres")
+
+
+def _positive(values: Mapping[str, Any], key: str) -> float | None:
+    """The value where it is known; files write -1 or nothing where it is not."""
+    value = values.get(key)
+    return float(value) if value is not None and float(value) > 0 else None

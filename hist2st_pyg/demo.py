@@ -1,0 +1,54 @@
+"""The main job on the embedded synthetic cohort, from sections to pictures."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from hist2st_pyg.datasets import load_sections
+
+
+def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str = "auto") -> None:
+    """Train on two synthetic patients, predict the third from its images alone, compare, and draw pictures.
+
+    Args:
+        output: The folder of the results; an earlier demo in it is replaced.
+        gnn: The graph layer.
+        seed: Seed of everything random.
+        wandb: ``"auto"``, ``"offline"``, ``"online"`` or ``"off"``.
+    """
+    from hist2st_pyg.evaluation.maps import draw_prediction, draw_training
+    from hist2st_pyg.evaluation.run import evaluate
+    from hist2st_pyg.files import write_json
+    from hist2st_pyg.inference import predict, write_h5ad
+    from hist2st_pyg.models import load_model
+    from hist2st_pyg.training import preset_config, train
+
+    folder = Path(output)
+    if (folder / "summary.json").exists():
+        shutil.rmtree(folder)
+    print("Making the synthetic cohort: 3 patients, 2 sections each.")
+    sections = load_sections("synthetic", seed=seed)
+    held_out = [section for section in sections if section.patient == "C"]
+    config = preset_config(
+        "small",
+        data={"name": "synthetic", "test": [section.name for section in held_out], "panel": "variable", "n_genes": 50},
+        model={"gnn": gnn},
+        seed=seed,
+        output=str(folder),
+        wandb=wandb,
+    )
+    print("Training Hist2ST (preset small) on patients A and B.")
+    train(config, sections)
+    model = load_model(folder)
+    print("Predicting patient C, and comparing with its counts.")
+    result = evaluate(model, held_out, figures=folder / "figures")
+    write_json(folder / "evaluation.json", result)
+    prediction = predict(model, held_out[0].require_image(), name=f"{held_out[0].name}_grid")
+    write_h5ad(prediction, folder / f"{held_out[0].name}_grid.h5ad")
+    pictures = [*draw_training(folder), *draw_prediction(prediction, folder / "figures")]
+    pictures += sorted((folder / "figures").glob("*_maps.png")) + sorted((folder / "figures").glob("*_pcc.png"))
+    print(f"Mean PCC on the held-out patient: {result['pcc_mean']:.3f} ({len(held_out)} sections, 50 genes).")
+    print("Pictures:")
+    for picture in pictures:
+        print(f"  {picture}")

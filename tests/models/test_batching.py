@@ -1,0 +1,87 @@
+"""A batch of sections is the sections one by one, for every model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch_geometric.data import Batch
+from torch_geometric.loader import DataLoader
+
+from hist2st_pyg import MODELS, Section, to_data
+from hist2st_pyg.data import SectionData
+from hist2st_pyg.models import ExpressionModel
+from hist2st_pyg.models.base import section_ptr
+from hist2st_pyg.nn import CONVS, ENCODERS, POSITIONS, READOUTS
+
+P = 14
+PAPER_LIKE = {"vision_kwargs": {"channels": 16, "depth": 1, "kernel_size": 3}, "heads": 2, "dim_head": 8, "gnn_layers": 2}
+SMALL = {
+    "vision": "cnn",
+    "vision_kwargs": {"channels": (8, 8), "out_channels": 16},
+    "transformer_layers": 1,
+    "heads": 2,
+    "dim_head": 8,
+    "position": "fourier",
+    "gnn_layers": 2,
+    "gnn_norm": "layer",
+    "gnn_residual": True,
+    "readout": "last",
+}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "histogene": ("histogene", {"channels": 16, "transformer_layers": 2, "heads": 2, "dim_head": 8}),
+    "hist2st": ("hist2st", {**PAPER_LIKE, "transformer_layers": 2}),
+    **{f"hist2st, {gnn}, paper-like": ("hist2st", {**PAPER_LIKE, "transformer_layers": 1, "gnn": gnn}) for gnn in CONVS},
+    **{f"hist2st, {gnn}, small": ("hist2st", {**SMALL, "gnn": gnn}) for gnn in CONVS},
+    **{f"hist2st, {key} readout": ("hist2st", {**SMALL, "gnn": "gat", "readout": key}) for key in READOUTS},
+    **{f"hist2st, {key} position": ("hist2st", {**SMALL, "gnn": "gat", "position": key}) for key in POSITIONS},
+}
+
+
+@pytest.fixture(scope="module")
+def sections(cohort: list[Section]) -> list[SectionData]:
+    smaller = [replace(s, adata=s.adata[:n].copy()) for s, n in zip(cohort, (12, 5, 9), strict=True)]
+    return [to_data(s, list(s.adata.var_names), patch_size=P) for s in smaller]
+
+
+def build(model: str, options: dict[str, Any], n_genes: int) -> ExpressionModel:
+    torch.manual_seed(0)
+    return MODELS[model](n_genes, patch_size=P, **options).eval()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_section_of_a_batch_is_as_if_alone(case: str, sections: list[SectionData]) -> None:
+    model = build(*CASES[case], n_genes=sections[0].y.shape[1])
+    with torch.no_grad():
+        together = model(Batch.from_data_list(sections))
+        alone = [model(section) for section in sections]
+    for name, value in together.items():
+        expected = torch.cat([out[name] for out in alone])
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-5 * max(scale, 1.0), msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_every_model_is_tested() -> None:
+    assert {model for model, _ in CASES.values()} == set(MODELS)
+    assert {options.get("vision", "convmixer") for model, options in CASES.values() if model == "hist2st"} == set(ENCODERS)
+
+
+@pytest.mark.parametrize("case", ["histogene", "hist2st"])
+def test_the_order_of_sections_and_the_loader_do_not_matter(case: str, sections: list[SectionData]) -> None:
+    model = build(*CASES[case], n_genes=sections[0].y.shape[1])
+    (batch,) = DataLoader(sections[::-1], batch_size=3)
+    with torch.no_grad():
+        reverse = model(batch)["expression"].split([9, 5, 12])[::-1]
+        forward = model(Batch.from_data_list(sections))["expression"]
+    torch.testing.assert_close(torch.cat(reverse), forward, rtol=1e-5, atol=1e-5)
+
+
+def test_where_sections_begin_and_end(sections: list[SectionData]) -> None:
+    batch = Batch.from_data_list(sections)
+    assert section_ptr(batch) == [0, 12, 17, 26]
+    assert section_ptr(sections[0]) == [0, 12]
+    without = batch.clone()
+    without.ptr = None
+    assert section_ptr(without) == [0, 12, 17, 26]

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch_geometric.nn import GATv2Conv, SAGEConv
+
+from hist2st_pyg import MODELS, Hist2ST, Recipe, Section, load_model, to_data
+from hist2st_pyg.data import SectionData
+from hist2st_pyg.models import ExpressionModel
+from hist2st_pyg.models.pretrained import describe, rebuild
+
+P = 14
+SMALL: dict[str, dict[str, Any]] = {
+    "hist2st": {
+        "vision_kwargs": {"channels": 16, "depth": 1, "kernel_size": 3},
+        "transformer_layers": 1,
+        "heads": 2,
+        "dim_head": 8,
+        "gnn_layers": 2,
+        "views": 2,
+    },
+    "histogene": {"channels": 16, "transformer_layers": 1, "heads": 2, "dim_head": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def data(cohort: list[Section]) -> SectionData:
+    section = replace(cohort[0], adata=cohort[0].adata[:12].copy())
+    return to_data(section, list(section.adata.var_names), patch_size=P)
+
+
+def build(data: SectionData, key: str = "hist2st", **options: Any) -> ExpressionModel:
+    """A model as training leaves it: fitted statistics, a recipe, BatchNorm that has seen data."""
+    torch.manual_seed(0)
+    n_genes = data.y.shape[1]
+    model = MODELS[key](n_genes, patch_size=P, **{**SMALL[key], **options})
+    model.pixel_mean.uniform_(100, 200)
+    model.pixel_std.uniform_(10, 50)
+    model.target_mean.normal_()
+    model.target_std.uniform_(0.5, 2)
+    model.recipe = Recipe(genes=tuple(f"G{i}" for i in range(n_genes)), patch_size=P, scales=(1.0,), max_distance=1.5)
+    model.training_sections = {"train": ["A1", "A2"], "val": ["B1"]}
+    model(data)
+    return model.eval()
+
+
+def same(first: ExpressionModel, second: ExpressionModel, data: SectionData) -> bool:
+    with torch.no_grad():
+        a, b = first(data), second(data)
+    return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("key", sorted(MODELS))
+def test_a_saved_model_comes_back(data: SectionData, tmp_path: Path, key: str) -> None:
+    model = build(data, key)
+    folder = model.save_pretrained(tmp_path / "deep" / "model")
+    loaded = load_model(folder)
+    assert type(loaded) is type(model)
+    assert not loaded.training
+    assert same(model, loaded, data)
+    assert loaded.recipe == model.recipe
+    assert loaded.training_sections == model.training_sections
+    assert sorted(os.listdir(folder)) == ["config.json", "model.safetensors"]
+    assert same(model, load_model(str(folder.parent)), data)  # a run folder, with the model in it
+
+
+@pytest.mark.parametrize("gnn", ["gat", "pna", "none"])
+@pytest.mark.parametrize("likelihood", ["zinb", "nb", None])
+def test_choices_come_back(data: SectionData, tmp_path: Path, gnn: str, likelihood: str | None) -> None:
+    options = {"gnn": gnn, "likelihood": likelihood, "vision": "cnn", "position": "fourier", "readout": "cat"}
+    options["vision_kwargs"] = {"channels": (8,), "out_channels": 16}
+    model = build(data, **options)
+    assert same(model, load_model(model.save_pretrained(tmp_path / "model")), data)
+
+
+def test_saving_again_replaces_the_model(data: SectionData, tmp_path: Path) -> None:
+    build(data, gnn="gat").save_pretrained(tmp_path)
+    second = build(data, gnn="sage")
+    second.save_pretrained(tmp_path)
+    assert same(second, load_model(tmp_path), data)
+
+
+def test_without_a_recipe(data: SectionData, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Hist2ST(data.y.shape[1], patch_size=P, **SMALL["hist2st"]).eval()
+    loaded = load_model(model.save_pretrained(tmp_path))
+    assert loaded.recipe is None
+    assert same(model, loaded, data)
+
+
+def test_a_class_of_the_users_must_be_passed_again(data: SectionData, tmp_path: Path) -> None:
+    model = build(data, gnn=GATv2Conv)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"built with gnn=torch_geometric\..*GATv2Conv.*load_model\(..., gnn=...\)"):
+        load_model(tmp_path)
+    assert same(model, load_model(tmp_path, gnn=GATv2Conv), data)
+    with pytest.raises(ValueError, match="the weights do not fit the model"):
+        load_model(tmp_path, gnn=SAGEConv)
+
+
+def test_a_lightning_checkpoint_is_read_without_unpickling(data: SectionData, tmp_path: Path) -> None:
+    model = build(data)
+    state = {f"model.{name}": value for name, value in model.state_dict().items()} | {"other.weight": torch.ones(2)}
+    torch.save({"description": describe(model), "state_dict": state, "epoch": 3}, tmp_path / "last.ckpt")
+    loaded = load_model(tmp_path / "last.ckpt")
+    assert same(model, loaded, data)
+    assert loaded.recipe == model.recipe
+
+
+def test_a_description_alone_gives_a_fresh_model(data: SectionData) -> None:
+    model = build(data)
+    fresh = rebuild(json.loads(json.dumps(describe(model))), None, "here")
+    assert {n: v.shape for n, v in fresh.state_dict().items()} == {n: v.shape for n, v in model.state_dict().items()}
+    assert fresh.recipe == model.recipe
+
+
+# Files that are damaged, altered or hostile.
+
+
+@pytest.fixture
+def saved(data: SectionData, tmp_path: Path) -> Path:
+    return build(data).save_pretrained(tmp_path / "model")
+
+
+def change_weights(folder: Path, change: Any) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+
+
+def change_config(folder: Path, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **values}))
+
+
+@pytest.mark.parametrize("kept", [0, 5, 200, -100])
+def test_truncated_weights_are_refused(saved: Path, kept: int) -> None:
+    file = saved / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="model: the saved model is damaged"):
+        load_model(saved)
+
+
+def test_a_truncated_config_is_refused(saved: Path) -> None:
+    text = (saved / "config.json").read_text()
+    (saved / "config.json").write_text(text[: len(text) // 2])
+    with pytest.raises(ValueError, match="model: the saved model is damaged"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("expression.1.bias"), r"weights do not fit.*Missing key.*expression\.1\.bias"),
+        (lambda w: w.update(extra=torch.ones(2)), "weights do not fit.*Unexpected key.*extra"),
+        (lambda w: w.update({"expression.1.bias": torch.ones(3)}), "weights do not fit.*size mismatch"),
+        (lambda w: w["expression.1.bias"].__setitem__(0, torch.nan), r"weight expression\.1\.bias holds.*not finite"),
+        (lambda w: w["target_std"].__setitem__(0, torch.inf), "weight target_std holds.*not finite"),
+    ],
+    ids=["missing", "extra", "shape", "nan", "inf"],
+)
+def test_altered_weights_are_refused(saved: Path, change: Any, message: str) -> None:
+    change_weights(saved, change)
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        load_model(saved)
+
+
+def test_an_altered_config_is_refused(saved: Path) -> None:
+    arguments = json.loads((saved / "config.json").read_text())["arguments"]
+    for values, message in (
+        ({"format": 2}, "model format 2 is not 1"),
+        ({"format": None}, "model format None is not 1"),
+        ({"model": "other"}, "Unknown model='other'. Choose one of: .*hist2st"),
+        ({"arguments": {**arguments, "gnn": "other"}}, "Unknown gnn='other'"),
+        ({"arguments": {**arguments, "gnn_layers": 3}}, "the weights do not fit the model"),
+    ):
+        original = (saved / "config.json").read_text()
+        change_config(saved, **values)
+        with pytest.raises(ValueError, match=message):
+            load_model(saved)
+        (saved / "config.json").write_text(original)
+
+
+class _Code:
+    """Unpickling it leaves a file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, ("executed",))
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_a_checkpoint_with_code_is_refused(tmp_path: Path, write: Any) -> None:
+    write({"description": {"format": 1}, "state_dict": {}, "hook": _Code()}, tmp_path / "evil.ckpt")
+    with pytest.raises(ValueError, match=r"evil.ckpt cannot be read as a checkpoint without executing code"):
+        load_model(tmp_path / "evil.ckpt")
+    assert not Path("executed").exists()
+
+
+def test_a_pickled_model_is_refused(data: SectionData, tmp_path: Path) -> None:
+    torch.save(build(data), tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"model.pt cannot be read as a checkpoint without executing code"):
+        load_model(tmp_path / "model.pt")
+
+
+def test_what_is_not_a_model_is_refused(data: SectionData, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="There is no model at .*nowhere"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"is not a saved model: it has no config.json and model.safetensors"):
+        load_model(tmp_path)
+    torch.save(build(data).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=r"weights.pt is not a checkpoint of hist2st_pyg"):
+        load_model(tmp_path / "weights.pt")
+
+
+def test_weights_that_are_not_finite_are_not_saved(data: SectionData, tmp_path: Path) -> None:
+    model = build(data)
+    model.save_pretrained(tmp_path / "model")
+    before = (tmp_path / "model" / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        model.expression[1].weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"the weight expression\.1\.weight holds values that are not finite"):
+        model.save_pretrained(tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == before

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, gammaln
+from scipy.stats import nbinom
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+from hist2st_pyg.data import SectionData
+from hist2st_pyg.losses import (
+    distillation_error,
+    nb_log_prob,
+    negative_log_likelihood,
+    squared_error,
+    zinb_log_prob,
+)
+
+G = 5
+
+
+def section(n: int, seed: int) -> SectionData:
+    rng = np.random.default_rng(seed)
+    return SectionData(
+        y=torch.from_numpy(rng.normal(size=(n, G))),
+        counts=torch.from_numpy(rng.poisson(3.0, (n, G)).astype(float)),
+        size_factor=torch.from_numpy(rng.uniform(0.5, 2.0, n)),
+        gene_mask=torch.ones(G, dtype=torch.bool),
+        num_nodes=n,
+    )
+
+
+def zinb_out(n: int, seed: int = 9) -> dict[str, Tensor]:
+    rng = np.random.default_rng(seed)
+    values = {"mean": rng.gamma(2, 2, (n, G)), "dispersion": rng.gamma(2, 1, (n, G)), "dropout": rng.random((n, G))}
+    return {name: torch.from_numpy(value) for name, value in values.items()}
+
+
+def nb_out(n: int, seed: int = 9) -> dict[str, Tensor]:
+    rng = np.random.default_rng(seed)
+    return {name: torch.from_numpy(rng.normal(size=(n, G))) for name in ("log_r", "logit_p")}
+
+
+def expression(n: int, seed: int = 9) -> dict[str, Tensor]:
+    return {"expression": torch.from_numpy(np.random.default_rng(seed).normal(size=(n, G)))}
+
+
+def rows(out: dict[str, Tensor], where: slice | Tensor) -> dict[str, Tensor]:
+    return {name: value[where] for name, value in out.items()}
+
+
+LOSSES = {"squared_error": (squared_error, expression), "zinb": (negative_log_likelihood, zinb_out),
+          "nb": (negative_log_likelihood, nb_out)}
+
+
+# Elementwise, against scipy.
+
+
+def test_zinb_is_scipys_mixture() -> None:
+    cases = np.array(list(itertools.product([0, 1, 2, 7, 150], [0.01, 1.0, 30.0], [0.1, 2.0, 80.0], [1e-4, 0.3, 0.95])))
+    counts, mean, dispersion, dropout = cases.T
+    chance = (1 - dropout) * nbinom.pmf(counts, dispersion, dispersion / (dispersion + mean)) + dropout * (counts == 0)
+    got = zinb_log_prob(*(torch.from_numpy(value.copy()) for value in (counts, mean, dispersion, dropout)))
+    # Where the chance is below 1e-300 scipy's own product ends.
+    assert (chance > 1e-300).mean() > 0.8
+    where = chance > 1e-300
+    np.testing.assert_allclose(got.numpy()[where], np.log(chance[where]), rtol=1e-6, atol=1e-6)
+    alone = np.log1p(-dropout) + nbinom.logpmf(counts, dispersion, dispersion / (dispersion + mean))
+    np.testing.assert_allclose(got.numpy()[counts > 0], alone[counts > 0], rtol=1e-6, atol=1e-6)
+
+
+def test_zinb_probabilities_sum_to_one() -> None:
+    counts = torch.arange(4000, dtype=torch.float64)
+    for mean, dispersion, dropout in ((5.0, 0.8, 0.2), (60.0, 3.0, 0.0), (0.1, 50.0, 0.9)):
+        parameters = (torch.tensor(value, dtype=torch.float64) for value in (mean, dispersion, dropout))
+        assert float(zinb_log_prob(counts, *parameters).exp().sum()) == pytest.approx(1, abs=1e-6)
+
+
+def test_nb_is_scipys_but_for_the_factorial() -> None:
+    cases = np.array(list(itertools.product([0, 1, 2, 7, 150], [-2.0, 0.0, 3.0], [-4.0, 0.3, 2.0])))
+    counts, log_r, logit_p = cases.T
+    expected = nbinom.logpmf(counts, np.exp(log_r), 1 - expit(logit_p)) + gammaln(counts + 1)
+    got = nb_log_prob(*(torch.from_numpy(value.copy()) for value in (counts, log_r, logit_p)))
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [0.0, 1.0, 1e5])
+@pytest.mark.parametrize("dropout", [0.0, 0.5, 1.0])
+def test_zinb_is_finite_at_the_heads_limits(count: float, dropout: float) -> None:
+    for mean, dispersion in itertools.product([0.0, 1e-5, 1.0, 1e6], [1e-4, 1.0, 1e4]):
+        parameters = [torch.tensor(value, requires_grad=True) for value in (mean, dispersion, dropout)]
+        log_prob = zinb_log_prob(torch.tensor(count), *parameters)
+        assert torch.isfinite(log_prob), (mean, dispersion)
+        log_prob.backward()
+        for parameter in parameters:
+            assert parameter.grad is not None
+            assert torch.isfinite(parameter.grad), (mean, dispersion)
+
+
+@pytest.mark.parametrize("count", [0.0, 1.0, 1e5])
+def test_nb_is_finite_for_extreme_parameters(count: float) -> None:
+    for log_r, logit_p in itertools.product([-9.0, 0.0, 9.0], [-30.0, 0.0, 30.0]):
+        parameters = [torch.tensor(value, requires_grad=True) for value in (log_r, logit_p)]
+        log_prob = nb_log_prob(torch.tensor(count), *parameters)
+        assert torch.isfinite(log_prob), (log_r, logit_p)
+        log_prob.backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad) for p in parameters), (log_r, logit_p)
+
+
+# The reductions.
+
+
+def test_squared_error_by_hand() -> None:
+    data, out, scale = section(7, 0), expression(7), torch.arange(1.0, G + 1)
+    difference = (out["expression"] - data.y).numpy()
+    assert float(squared_error(out, data)) == pytest.approx((difference**2).mean())
+    assert float(squared_error(out, data, scale)) == pytest.approx(((difference / scale.numpy()) ** 2).mean())
+    assert float(squared_error({"expression": data.y}, data)) == 0
+
+
+def test_distillation_trains_both_predictions() -> None:
+    data, out, distilled = section(7, 0), expression(7, 1), expression(7, 2)["expression"].requires_grad_()
+    out["expression"].requires_grad_()
+    error = distillation_error(distilled, out, data)
+    assert float(error.detach()) == pytest.approx(float(((distilled - out["expression"]) ** 2).mean().detach()))
+    error.backward()
+    for tensor in (distilled, out["expression"]):
+        assert tensor.grad is not None
+        assert bool((tensor.grad != 0).all())
+
+
+def test_the_zinb_is_averaged_and_its_mean_scaled_by_the_size_factor() -> None:
+    data, out = section(7, 0), zinb_out(7)
+    counts, mean = data.counts.numpy(), data.size_factor.numpy()[:, None] * out["mean"].numpy()
+    dispersion, dropout = out["dispersion"].numpy(), out["dropout"].numpy()
+    chance = (1 - dropout) * nbinom.pmf(counts, dispersion, dispersion / (dispersion + mean)) + dropout * (counts == 0)
+    assert float(negative_log_likelihood(out, data)) == pytest.approx(-np.log(chance).mean(), rel=1e-7)
+
+
+def test_the_nb_is_summed_over_genes_and_averaged_over_spots() -> None:
+    data, out = section(7, 0), nb_out(7)
+    counts = data.counts.numpy()
+    log_prob = nbinom.logpmf(counts, np.exp(out["log_r"].numpy()), 1 - expit(out["logit_p"].numpy()))
+    expected = -(log_prob + gammaln(counts + 1)).sum(1).mean()
+    assert float(negative_log_likelihood(out, data)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_without_a_likelihood_the_error_says_how_to_get_one() -> None:
+    with pytest.raises(ValueError, match="build the model with likelihood='zinb' or 'nb'"):
+        negative_log_likelihood(expression(7), section(7, 0))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_sections_count_the_same_whatever_their_size(name: str) -> None:
+    loss, outputs = LOSSES[name]
+    sections, out = [section(3, 0), section(12, 1), section(6, 2)], outputs(21)
+    alone = [float(loss(rows(out, where), s)) for s, where in zip(sections, (slice(0, 3), slice(3, 15), slice(15, 21)), strict=True)]
+    together = float(loss(out, Batch.from_data_list(sections)))
+    assert together == pytest.approx(np.mean(alone))
+    assert len(set(alone)) == 3
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_unmeasured_genes_do_not_count(name: str) -> None:
+    loss, outputs = LOSSES[name]
+    first, second, out = section(4, 0), section(6, 1), outputs(10)
+    first.gene_mask[[1, 4]] = False
+    second.gene_mask[0] = False
+    batch = Batch.from_data_list([first, second])
+    assert batch.gene_mask.shape == (2, G)
+
+    def kept(data: SectionData, where: slice) -> float:
+        genes = data.gene_mask
+        less = Data(y=data.y[:, genes], counts=data.counts[:, genes], size_factor=data.size_factor, num_nodes=len(data.y))
+        return float(loss({key: value[where][:, genes] for key, value in out.items()}, less))
+
+    expected = (kept(first, slice(0, 4)) + kept(second, slice(4, 10))) / 2
+    leaves = {key: value.clone().requires_grad_() for key, value in out.items()}
+    got = loss(leaves, batch)
+    assert float(got.detach()) == pytest.approx(expected)
+    got.backward()
+    counted = torch.cat([first.gene_mask.expand(4, G), second.gene_mask.expand(6, G)])
+    for leaf in leaves.values():
+        assert leaf.grad is not None
+        assert torch.equal(leaf.grad != 0, counted)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_held_out_spots_do_not_count(name: str) -> None:
+    loss, outputs = LOSSES[name]
+    first, second, out = section(4, 0), section(6, 1), outputs(10)
+    first.train_mask = torch.tensor([True, False, True, False])
+    second.train_mask = torch.tensor([False] * 5 + [True])
+    leaves = {key: value.clone().requires_grad_() for key, value in out.items()}
+    got = loss(leaves, Batch.from_data_list([first, second]))
+    got.backward()
+    trained = torch.cat([first.train_mask, second.train_mask])
+    for leaf in leaves.values():
+        assert leaf.grad is not None
+        assert torch.equal((leaf.grad != 0).any(1), trained)
+
+    def kept(data: SectionData, where: slice) -> float:
+        spots = data.train_mask
+        less = Data(y=data.y[spots], counts=data.counts[spots], size_factor=data.size_factor[spots], num_nodes=int(spots.sum()))
+        return float(loss(rows(rows(out, where), spots), less))
+
+    expected = (kept(first, slice(0, 4)) + kept(second, slice(4, 10))) / 2
+    assert float(got.detach()) == pytest.approx(expected)
+
+
+def test_a_section_held_out_whole_does_not_count() -> None:
+    first, second, out = section(4, 0), section(6, 1), expression(10)
+    first.train_mask, second.train_mask = torch.zeros(4, dtype=torch.bool), torch.ones(6, dtype=torch.bool)
+    both = squared_error(out, Batch.from_data_list([first, second]))
+    assert float(both) == pytest.approx(float(squared_error(rows(out, slice(4, 10)), second)))

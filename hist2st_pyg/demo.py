@@ -17,7 +17,7 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
         seed: Seed of everything random.
         wandb: ``"auto"``, ``"offline"``, ``"online"`` or ``"off"``.
     """
-    from hist2st_pyg.evaluation.maps import draw_prediction, draw_training
+    from hist2st_pyg.evaluation.maps import draw_prediction
     from hist2st_pyg.evaluation.run import evaluate
     from hist2st_pyg.files import write_json
     from hist2st_pyg.inference import predict, write_h5ad
@@ -46,9 +46,8 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
     write_json(folder / "evaluation.json", result)
     prediction = predict(model, held_out[0].require_image(), name=f"{held_out[0].name}_grid")
     write_h5ad(prediction, folder / f"{held_out[0].name}_grid.h5ad")
-    pictures = [*draw_training(folder), *draw_prediction(prediction, folder / "figures")]
-    pictures += sorted((folder / "figures").glob("*_maps.png")) + sorted((folder / "figures").glob("*_pcc.png"))
+    draw_prediction(prediction, folder / "figures")
     print(f"Mean PCC on the held-out patient: {result['pcc_mean']:.3f} ({len(held_out)} sections, 50 genes).")
     print("Pictures:")
-    for picture in pictures:
+    for picture in sorted((folder / "figures").glob("*.png")):
         print(f"  {picture}")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from typing_extensions import override
@@ -127,15 +127,20 @@ class RasterImage(FileImage):
         # The format's own class is used because ``Image.open`` guards against large images by a global setting, and
         # histology is larger; the guard here is the machine's memory.
         try:
-            return (PngImageFile if self.path.suffix.lower() == ".png" else JpegImageFile)(self.path)
+            image = (PngImageFile if self.path.suffix.lower() == ".png" else JpegImageFile)(self.path)
         except (OSError, SyntaxError) as error:
             raise ValueError(f"{self.path} cannot be read as an image: {error}") from error
+        if image.mode.startswith("I"):
+            raise ValueError(f"{self.path} has 16-bit pixels; an 8-bit image is expected.")
+        return image
 
     @cached_property
     @override
     def size(self) -> tuple[int, int]:
         with self._reader() as image:
-            return image.size
+            # A photograph may be stored on its side; _rgb puts it upright. (The PNG reader's own getexif would decode.)
+            turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) > 4
+            return image.size[::-1] if turned else image.size
 
     @override
     @contextmanager
@@ -149,17 +154,20 @@ class RasterImage(FileImage):
                 "read by regions."
             )
         with self._reader() as image:
-            try:
-                pixels = np.asarray(_rgb(image))
-            except OSError as error:
-                raise ValueError(f"{self.path} is damaged: {error}") from error
+            pixels = np.asarray(self._decoded(image))
         yield _regions_of(pixels)
+
+    def _decoded(self, image: Image.Image) -> Image.Image:
+        try:
+            return _rgb(image)
+        except OSError as error:
+            raise ValueError(f"{self.path} is damaged: {error}") from error
 
     @override
     def thumbnail(self, longest: int = 1024) -> Pixels:
         with self._reader() as image:
             image.draft("RGB", (longest, longest))  # JPEG decodes straight to about this size
-            small = _rgb(image)
+            small = self._decoded(image)
         small.thumbnail((longest, longest), Image.Resampling.BOX)
         return np.asarray(small)
 
@@ -173,7 +181,11 @@ class TiffImage(FileImage):
         import tifffile
         import zarr
 
-        with tifffile.TiffFile(self.path) as tif:
+        try:
+            file = tifffile.TiffFile(self.path)
+        except tifffile.TiffFileError as error:
+            raise ValueError(f"{self.path} cannot be read as an image: {error}") from error
+        with file as tif:
             series = tif.series[0]
             if series.dtype != np.uint8 or series.axes not in ("YX", "YXS"):
                 raise ValueError(
@@ -250,11 +262,12 @@ def memory_bytes() -> int:
 
 def _rgb(image: Image.Image) -> Image.Image:
     """Drop transparency onto white (as slides are) and make every mode RGB."""
+    image = ImageOps.exif_transpose(image)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return ImageOps.exif_transpose(image).convert("RGB")
+    return image.convert("RGB")
 
 
 def _three(array: Pixels) -> Pixels:

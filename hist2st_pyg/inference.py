@@ -22,7 +22,9 @@ from hist2st_pyg.section import Section
 if TYPE_CHECKING:
     from anndata import AnnData
 
+
 logger = logging.getLogger(__name__)
+GRID = "hexagonal grid on the tissue"
 THUMBNAIL = 1024
 """Longer side of the image kept in ``uns["spatial"]``, in pixels."""
 
@@ -63,7 +65,7 @@ def predict(
     where = "spots given"
     if spots is None:
         spots = lay_grid(picture, pitch or grid_pitch(recipe, um_per_pixel))
-        where = "hexagonal grid on the tissue"
+        where = GRID
     elif not isinstance(spots, Spots):
         spots = read_spots(spots)
     data = recipe.image_data(picture, spots.pos, spots.grid, um_per_pixel=um_per_pixel, name=name)

@@ -64,6 +64,8 @@ class Section:
 
     def _check_names(self) -> None:
         adata = self.adata
+        if not hasattr(adata, "obsm"):
+            raise TypeError(f"Section {self.name!r}: adata is an AnnData, got {type(adata).__name__}.")
         if adata.n_obs == 0 or adata.n_vars == 0:
             raise self._error("adata", f"needs at least one spot and one gene, got {adata.n_obs} x {adata.n_vars}")
         for field, names in (("adata.var_names", adata.var_names), ("adata.obs_names", adata.obs_names)):

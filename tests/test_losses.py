@@ -52,8 +52,11 @@ def rows(out: dict[str, Tensor], where: slice | Tensor) -> dict[str, Tensor]:
     return {name: value[where] for name, value in out.items()}
 
 
-LOSSES = {"squared_error": (squared_error, expression), "zinb": (negative_log_likelihood, zinb_out),
-          "nb": (negative_log_likelihood, nb_out)}
+LOSSES = {
+    "squared_error": (squared_error, expression),
+    "zinb": (negative_log_likelihood, zinb_out),
+    "nb": (negative_log_likelihood, nb_out),
+}
 
 
 # Elementwise, against scipy.
@@ -157,7 +160,10 @@ def test_without_a_likelihood_the_error_says_how_to_get_one() -> None:
 def test_sections_count_the_same_whatever_their_size(name: str) -> None:
     loss, outputs = LOSSES[name]
     sections, out = [section(3, 0), section(12, 1), section(6, 2)], outputs(21)
-    alone = [float(loss(rows(out, where), s)) for s, where in zip(sections, (slice(0, 3), slice(3, 15), slice(15, 21)), strict=True)]
+    alone = [
+        float(loss(rows(out, where), s))
+        for s, where in zip(sections, (slice(0, 3), slice(3, 15), slice(15, 21)), strict=True)
+    ]
     together = float(loss(out, Batch.from_data_list(sections)))
     assert together == pytest.approx(np.mean(alone))
     assert len(set(alone)) == 3
@@ -174,7 +180,9 @@ def test_unmeasured_genes_do_not_count(name: str) -> None:
 
     def kept(data: SectionData, where: slice) -> float:
         genes = data.gene_mask
-        less = Data(y=data.y[:, genes], counts=data.counts[:, genes], size_factor=data.size_factor, num_nodes=len(data.y))
+        less = Data(
+            y=data.y[:, genes], counts=data.counts[:, genes], size_factor=data.size_factor, num_nodes=len(data.y)
+        )
         return float(loss({key: value[where][:, genes] for key, value in out.items()}, less))
 
     expected = (kept(first, slice(0, 4)) + kept(second, slice(4, 10))) / 2
@@ -204,7 +212,9 @@ def test_held_out_spots_do_not_count(name: str) -> None:
 
     def kept(data: SectionData, where: slice) -> float:
         spots = data.train_mask
-        less = Data(y=data.y[spots], counts=data.counts[spots], size_factor=data.size_factor[spots], num_nodes=int(spots.sum()))
+        less = Data(
+            y=data.y[spots], counts=data.counts[spots], size_factor=data.size_factor[spots], num_nodes=int(spots.sum())
+        )
         return float(loss(rows(rows(out, where), spots), less))
 
     expected = (kept(first, slice(0, 4)) + kept(second, slice(4, 10))) / 2

@@ -81,6 +81,12 @@ class SectionDataModule(pl.LightningDataModule):
         rng = np.random.default_rng(self.seed)
         for data in train:
             held_out = block_mask(data.pos.double().numpy(), self.val_share, self.val_side, rng)
+            if held_out.all() or not held_out.any():
+                raise ValueError(
+                    f"Section {data.section!r}: val_share={self.val_share:g} in squares of val_side={self.val_side:g} "
+                    f"holds out {held_out.sum()} of its {len(held_out)} spots; take smaller squares, or give "
+                    "validation sections."
+                )
             data.val_mask = torch.from_numpy(held_out)
             data.train_mask = ~data.val_mask
             logger.info("%s: %d of %d spots are held out for validation", data.section, held_out.sum(), len(held_out))

@@ -53,7 +53,7 @@ def cut_patches(
     Raises:
         ValueError: If a size is not positive or a spot's centre is not on the image.
     """
-    sides = [(field or patch_size) * scale for scale in scales]
+    sides = [(patch_size if field is None else field) * scale for scale in scales]
     if patch_size < 1 or not sides or min(sides) < 1:
         raise ValueError(
             f"Patches need at least one pixel, got patch_size={patch_size}, field={field}, scales={scales}."
@@ -118,7 +118,9 @@ def _reflected(region: Region, size: tuple[int, int], x: int, y: int, side: int)
     """The square of ``side`` pixels around (x, y), reflected where it leaves the image."""
     width, height = size
     left, top = x - side // 2, y - side // 2
-    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
+    x0, y0 = max(left, 0), max(top, 0)
+    # One pixel more than asked for, which the reflection of an even side at x = 0 or y = 0 reaches.
+    x1, y1 = min(left + side + 1, width), min(top + side + 1, height)
     crop = region(x0, y0, x1 - x0, y1 - y0)
-    padding = ((y0 - top, top + side - y1), (x0 - left, left + side - x1), (0, 0))
-    return np.pad(crop, padding, mode="reflect") if any(map(any, padding)) else crop
+    padding = ((y0 - top, max(top + side - y1, 0)), (x0 - left, max(left + side - x1, 0)), (0, 0))
+    return (np.pad(crop, padding, mode="reflect") if any(map(any, padding)) else crop)[:side, :side]

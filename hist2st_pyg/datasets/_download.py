@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import logging
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -20,10 +21,12 @@ from hist2st_pyg.files import write_text
 logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.tsv"
+HEADER = "path\tgit_blob_sha1"
 TIMEOUT = 60.0  # seconds without a byte
 ATTEMPTS = 4
 PAUSE = 1.0  # seconds before the first repetition; doubled each time
 CHUNK = 1 << 20
+DROPPED = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 def git_blob_id(path: str | Path) -> str:
@@ -51,7 +54,7 @@ def fetch(url: str, path: str | Path, blob_id: str) -> None:
     Raises:
         FileNotFoundError: If the server does not have it.
         ValueError: If what the server has is another file.
-        ConnectionError: If the connection fails repeatedly; the part is kept.
+        ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
     """
     path = Path(path)
     part = path.with_name(f"{path.name}.part")
@@ -115,14 +118,23 @@ def read_manifest(root: Path, manifest: str | Path | None, listing_url: str, fol
     Raises:
         FileNotFoundError: If ``manifest`` does not exist, or the listing is not on the server.
         ValueError: If the manifest or listing is malformed, or a path leads out of the folder.
+        ConnectionError: If the listing's server cannot be reached or refuses.
     """
     source = Path(manifest) if manifest is not None else root / MANIFEST
-    if manifest is None and not source.is_file():
-        lines = [f"{path}\t{sha}" for path, sha in _listing(listing_url) if path.startswith(folder)]
-        write_text(source, "\n".join(["path\tgit_blob_sha1", *lines, ""]))
-    header, *rows = source.read_text(encoding="utf-8").splitlines() or [""]
-    if header.split("\t") != ["path", "git_blob_sha1"]:
-        raise ValueError(f"{source} is not a manifest: its columns are path, git_blob_sha1, got {header!r}.")
+    if manifest is not None and not source.is_file():
+        raise FileNotFoundError(f"There is no manifest {source}.")
+    if source.is_file():
+        return _parse(source.read_text(encoding="utf-8"), str(source))
+    text = "\n".join([HEADER, *(f"{path}\t{sha}" for path, sha in _listing(listing_url) if path.startswith(folder))])
+    entries = _parse(text, listing_url)
+    write_text(source, text + "\n")
+    return entries
+
+
+def _parse(text: str, source: str) -> dict[str, str]:
+    header, *rows = text.splitlines() or [""]
+    if header != HEADER or not rows:
+        raise ValueError(f"{source} is not a manifest: a header (path, git_blob_sha1) and rows, got {header!r}.")
     entries: dict[str, str] = {}
     for number, row in enumerate(rows, start=2):
         path, _, sha = row.partition("\t")
@@ -135,19 +147,25 @@ def read_manifest(root: Path, manifest: str | Path | None, listing_url: str, fol
 
 
 def _listing(url: str) -> list[tuple[str, str]]:
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             listing = json.load(response)
     except urllib.error.HTTPError as error:
-        raise FileNotFoundError(f"{url} answers {error.code} {error.reason}; give a manifest instead.") from error
-    except OSError as error:
-        raise ConnectionError(f"{url} cannot be reached: {error}; give a manifest instead.") from error
-    if not isinstance(listing, dict) or "tree" not in listing:
-        raise ValueError(f"{url} is not a tree listing of GitHub; give a manifest instead.")
+        raise _refused(url, error) from error
+    except DROPPED as error:
+        raise ConnectionError(f"{url} cannot be reached: {error}. Try again later, or give a manifest.") from error
+    except ValueError as error:
+        raise ValueError(f"{url} is not a tree listing of GitHub: {error}. Give a manifest instead.") from error
+    if not isinstance(listing, dict) or not isinstance(listing.get("tree"), list):
+        raise ValueError(f"{url} is not a tree listing of GitHub: it has no list 'tree'. Give a manifest instead.")
     if listing.get("truncated"):
-        raise ValueError(f"{url} is cut short by the server; give a manifest instead.")
-    return sorted((entry["path"], entry["sha"]) for entry in listing["tree"] if entry["type"] == "blob")
+        raise ValueError(f"{url} is cut short by the server. Give a manifest instead.")
+    return sorted((str(entry["path"]), str(entry["sha"])) for entry in listing["tree"] if entry.get("type") == "blob")
+
+
+def _refused(url: str, error: urllib.error.HTTPError) -> OSError:
+    kind = FileNotFoundError if error.code in (404, 410) else ConnectionError
+    return kind(f"{url} answers {error.code} {error.reason}.")
 
 
 def _fetch_part(url: str, part: Path) -> None:
@@ -160,9 +178,9 @@ def _fetch_part(url: str, part: Path) -> None:
             if error.code == 416:  # the part is as long as the file, or longer; its hash decides
                 return
             if error.code < 500 and error.code != 429:
-                raise FileNotFoundError(f"{url} answers {error.code} {error.reason}.") from error
+                raise _refused(url, error) from error
             problem: Exception = error
-        except (OSError, http.client.HTTPException) as error:
+        except DROPPED as error:
             problem = error
         if attempt + 1 < ATTEMPTS:
             time.sleep(PAUSE * 2**attempt)

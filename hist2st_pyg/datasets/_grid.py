@@ -9,11 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 
 logger = logging.getLogger(__name__)
 
+REGULAR = 0.5
+"""Share of the spots' agreement on a step (1: all exactly on it) from which an axis counts as regular."""
+
 
 def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
-    """Lay the spots on an array whose pitch is their median nearest-neighbour distance.
+    """Find each spot's place on the array, whose axes are taken to run along the image's.
 
-    Spots on a regular array (its axes along the image's) get distinct places; spots at random places may share one.
+    Along each axis the step is the one, near the median nearest-neighbour distance, that fits all spots best. Spots of
+    a square or staggered array get distinct places (on a staggered one every other row is half a column to the side).
+    Where there is no regular array (cells, say), the step is that distance, and spots may share a place.
 
     Args:
         pos: Spot centres x, y in pixels, [N, 2].
@@ -35,11 +40,32 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
     pitch = float(np.median(distance[:, 1]))
     if pitch <= 0:
         raise ValueError("Most spots lie on one another (median nearest-neighbour distance 0); there is no array.")
-    grid: NDArray[np.int64] = np.rint((positions - positions.min(axis=0)) / pitch).astype(np.int64)
-    logger.info(
-        "array columns and rows were derived from the positions (pitch %.1f px, %d spots on %d places)",
-        pitch,
-        len(grid),
-        len(np.unique(grid, axis=0)),
-    )
+    grid = np.stack([_places(axis, pitch) for axis in positions.T], axis=1)
+    grid -= grid.min(axis=0)
+    if len(np.unique(grid.sum(axis=1) % 2)) == 1:  # staggered: a row has only even or only odd columns
+        grid[:, 0] //= 2
+    distinct = len(np.unique(grid, axis=0))
+    logger.info("array derived from positions: pitch %.1f px, %d spots on %d places", pitch, len(grid), distinct)
     return grid
+
+
+def _places(values: NDArray[np.float64], pitch: float) -> NDArray[np.int64]:
+    """Number the places along one axis: the step is where the spots' phases agree."""
+    extent = np.ptp(values) / pitch
+    steps = pitch * np.linspace(0.45, 1.1, int(400 + 8 * extent))
+    waves = np.array([np.exp(2j * np.pi * values / step).mean() for step in steps])
+    agreement = np.abs(waves)
+    best = int(agreement.argmax())
+    if agreement[best] < REGULAR:
+        return _whole((values - values.min()) / pitch)
+    # Half the step of a regular array fits as well; the longer one is meant.
+    double = np.flatnonzero(np.abs(steps / steps[best] - 2) < 0.05)
+    if len(double) and agreement[double].max() > 0.9 * agreement[best]:
+        best = int(double[agreement[double].argmax()])
+    offset = np.angle(waves[best]) / (2 * np.pi) * steps[best]
+    return _whole((values - offset) / steps[best])
+
+
+def _whole(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    whole: NDArray[np.int64] = np.rint(values).astype(np.int64)
+    return whole

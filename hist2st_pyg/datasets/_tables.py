@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNLABELLED = "undetermined"
-"""her2st's pathologist's word for spots without a clear region; a spot that a data set leaves unlabelled gets it too."""
+"""The word of her2st for spots without a clear region; spots that a data set leaves without a label get it too."""
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def numbers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataF
         wrong = np.flatnonzero(~np.isfinite(values))
         if wrong.size:
             value = table[column].iloc[wrong[0]]
-            raise ValueError(f"{path}, line {table.index[wrong[0]] + 2}: {column} is a number, got {value!r}.")
+            raise ValueError(f"{path}, line {table.index[wrong[0]] + 2}: {column} is a number, got {str(value)!r}.")
     return table
 
 
@@ -100,7 +100,7 @@ def read_counts(path: Path) -> pd.DataFrame:
         if len(set(genes)) < len(genes) or "" in genes:
             gene = next(gene for gene in genes if genes.count(gene) > 1 or not gene)
             raise ValueError(f"gene {gene!r} is there more than once" if gene else "a gene has no name")
-        counts = pd.read_csv(path, sep="\t", index_col=0, dtype={0: str}, na_values=[], keep_default_na=False)
+        counts = pd.read_csv(path, sep="\t", index_col=0, keep_default_na=False)
     counts.index = pd.Index(counts.index.astype(str).to_numpy(dtype=object))
     bad = counts.index[~counts.index.str.fullmatch(r"\d+x\d+")]
     if len(bad):
@@ -115,7 +115,7 @@ def read_counts(path: Path) -> pd.DataFrame:
         gene = (counts if text.empty else text).columns[column]
         got = counts[gene].iloc[spot]
         raise ValueError(
-            f"{path}: spot {counts.index[spot]}, gene {gene}: a count is a whole number from 0, got {got!r}."
+            f"{path}: spot {counts.index[spot]}, gene {gene}: a count is a whole number from 0, got {str(got)!r}."
         )
     return counts
 

@@ -76,10 +76,10 @@ def load(
                 patient=patients[name] if patients else _patient(adata, source, patient_key),
                 adata=adata,
                 image=image if image is not None else source.image(),
-                spot_diameter=spot_diameter
-                or _visium_diameter(adata, source.path)
-                or _positive(provenance, "spot_diameter_px"),
-                um_per_pixel=um_per_pixel or _positive(provenance, "um_per_px"),
+                spot_diameter=_first(
+                    spot_diameter, _visium_diameter(adata, source.path), _positive(provenance, "spot_diameter_px")
+                ),
+                um_per_pixel=_first(um_per_pixel, _positive(provenance, "um_per_px")),
             )
         )
     return sections
@@ -97,7 +97,7 @@ class _Source:
 
     @property
     def name(self) -> str:
-        return self.path.resolve().parent.name if self.in_own_folder else self.path.stem
+        return self.path.absolute().parent.name if self.in_own_folder else self.path.stem
 
     def image(self) -> Path | None:
         images = sorted(path for path in self.path.parent.glob("[!.]*") if path.suffix.lower() in FORMATS)
@@ -189,7 +189,7 @@ def _patient(adata: Any, source: _Source, key: str) -> str:
         values = sorted(set(adata.obs[key].astype(str)))
         if len(values) > 1:
             raise ValueError(f"{source.path}: a section is of one patient, obs[{key!r}] has {', '.join(values)}.")
-        return values[0]
+        return str(values[0])
     if key != PATIENT:
         raise ValueError(f"{source.path} has neither uns[{key!r}] nor obs[{key!r}] for the patient.")
     logger.info("anndata %s: the file names no patient, so the section is one of its own", source.name)
@@ -204,6 +204,10 @@ def _visium_diameter(adata: Any, path: Path) -> float | None:
         raise ValueError(f"{path} holds {len(libraries)} libraries ({', '.join(libraries)}); a file is one section.")
     (library,) = libraries.values()
     return _positive(library.get("scalefactors", {}), "spot_diameter_fullres")
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
 
 
 def _positive(values: Mapping[str, Any], key: str) -> float | None:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from hist2st_pyg import figures
 from hist2st_pyg.data.expression import expression_target, panel_counts
-from hist2st_pyg.evaluation.metrics import summarise
 from hist2st_pyg.inference import THUMBNAIL, predict_section, require_recipe
+from hist2st_pyg.metrics import summarise
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.section import Section
 
@@ -35,8 +36,8 @@ def evaluate(
 
     Returns:
         ``pcc_mean``, ``pcc_median``, ``rmse``, ``mae`` averaged over the sections; ``sections``, for each its own
-        numbers with ``per_gene`` (see :func:`~hist2st_pyg.evaluation.summarise`); ``seen_in_training``, the names of sections
-        that the model was trained or selected on.
+        numbers with ``per_gene`` (see :func:`~hist2st_pyg.metrics.summarise`); ``seen_in_training``, the sections that the
+        model was trained or selected on.
 
     Raises:
         ValueError: If there are no sections.
@@ -68,8 +69,6 @@ def _average(values: list[float | None]) -> float | None:
 def _draw(
     section: Section, target: Any, predicted: Any, genes: Sequence[str], result: dict[str, Any], folder: Path
 ) -> None:
-    from hist2st_pyg.evaluation import figures
-
     pcc = np.array([result["per_gene"][gene] for gene in genes], dtype=float)
     image = section.require_image()
     thumbnail = image.thumbnail(THUMBNAIL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,19 @@ from hist2st_pyg.models.histogene import HisToGene
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    struct.error,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What torch raises on files that are not checkpoints."""
 
 MODELS: dict[str, Callable[..., ExpressionModel]] = {"hist2st": Hist2ST, "histogene": HisToGene}
 """The models that can be chosen by key."""
@@ -101,8 +115,12 @@ def load_model(path: str | Path, **custom: Any) -> ExpressionModel:
 
 def rebuild(description: dict[str, Any], state: dict[str, Tensor], source: str, **custom: Any) -> ExpressionModel:
     """Build a model from what :func:`describe` gave, and load its weights."""
+    if not isinstance(description, dict):
+        raise ValueError(f"{source}: the saved model is damaged: its description is no mapping.")
     if description.get("format") != FORMAT:
         raise ValueError(f"{source}: model format {description.get('format')!r} is not {FORMAT}, the one read here.")
+    if missing := sorted({"model", "arguments", "recipe", "training_sections"} - set(description)):
+        raise ValueError(f"{source}: the saved model is damaged: its description lacks {', '.join(missing)}.")
     arguments = dict(description["arguments"])
     for name, value in arguments.items():
         if isinstance(value, dict) and set(value) == {"custom"} and name not in custom:
@@ -135,9 +153,9 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as a checkpoint without executing code: {error}") from error
-    if not isinstance(checkpoint, dict) or "description" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not {"description", "state_dict"} <= set(checkpoint):
         raise ValueError(f"{path} is not a checkpoint of hist2st_pyg.")
     weights = {n.removeprefix("model."): v for n, v in checkpoint["state_dict"].items() if n.startswith("model.")}
     return checkpoint["description"], weights

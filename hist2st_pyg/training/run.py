@@ -24,6 +24,7 @@ from hist2st_pyg.files import write_json, write_text
 from hist2st_pyg.models import MODELS, ExpressionModel, load_model
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
+from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.task import ExpressionTask
 
 LAST = "last.ckpt"
@@ -32,8 +33,8 @@ LAST = "last.ckpt"
 def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Path:
     """Train a model and leave everything about it in a run folder.
 
-    The folder holds ``config.yaml`` (every value, also the defaults), ``metrics.csv`` (losses by part and validation PCC
-    of each epoch), ``last.ckpt``, ``model/`` (of the epoch with the best validation PCC, or the last where nothing
+    The folder holds ``config.yaml`` (every value), ``metrics.csv`` (losses by part and validation PCC of each
+    epoch), ``last.ckpt``, ``model/`` (of the epoch with the best validation PCC, or the last where nothing
     validates), ``summary.json``, ``figures/`` and, unless it is off, ``wandb/``.
 
     Args:
@@ -87,19 +88,21 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
     seconds = time.perf_counter() - fit_started
     chosen = load_model(best.best_model_path, **_custom(config.model)) if validates else model
     chosen.save_pretrained(output / "model")
-    write_json(
-        output / "summary.json",
-        {
-            "chosen_epoch": _epoch_of(best.best_model_path) if validates else trainer.current_epoch - 1,
-            "val_pcc": float(best.best_model_score) if validates and best.best_model_score is not None else None,
-            "epochs": trainer.current_epoch,
-            "steps": trainer.global_step,
-            "seconds": {"prepare": fit_started - started, "fit": seconds},
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "config": plain,
-            "sections": model.training_sections,
-        },
-    )
+    pictures = draw_training(output, chosen, datamodule)
+    summary = {
+        "chosen_epoch": _epoch_of(best.best_model_path) if validates else trainer.current_epoch - 1,
+        "val_pcc": float(best.best_model_score) if validates and best.best_model_score is not None else None,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "seconds": {"prepare": fit_started - started, "fit": seconds},
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "config": plain,
+        "sections": model.training_sections,
+    }
+    write_json(output / "summary.json", summary)
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            finish_wandb(logger, output, summary, pictures)
     return output
 
 
@@ -223,6 +226,19 @@ class _Lines(Callback):
             values = {name: float(value) for name, value in trainer.callback_metrics.items()}
             shown = [f"{name} {values[name]:.3f}" for name in ("train/loss", "val/pcc") if name in values]
             print(f"epoch {epoch}/{epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
+
+
+def finish_wandb(logger: WandbLogger, output: Path, summary: dict[str, Any], pictures: dict[str, Path]) -> None:
+    """Add the chosen epoch, the pictures and the model to the run, and close it."""
+    logger.experiment.summary.update({key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")})
+    for name, path in pictures.items():
+        logger.log_image(name, [str(path)])
+    import wandb
+
+    artifact = wandb.Artifact(f"model-{logger.experiment.id}", type="model")
+    artifact.add_dir(str(output / "model"))
+    logger.experiment.log_artifact(artifact)
+    wandb.finish(quiet=True)
 
 
 def _early_stopping(config: TrainConfig, validates: bool) -> list[Callback]:

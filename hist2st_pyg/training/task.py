@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from hist2st_pyg import losses
 from hist2st_pyg.choices import choose
-from hist2st_pyg.evaluation.metrics import pearson_per_gene
+from hist2st_pyg.metrics import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.pretrained import describe
 from hist2st_pyg.nn.augment import PatchAugmentation

@@ -17,7 +17,12 @@ from hist2st_pyg.models.base import section_ptr
 from hist2st_pyg.nn import CONVS, ENCODERS, POSITIONS, READOUTS
 
 P = 14
-PAPER_LIKE = {"vision_kwargs": {"channels": 16, "depth": 1, "kernel_size": 3}, "heads": 2, "dim_head": 8, "gnn_layers": 2}
+PAPER_LIKE = {
+    "vision_kwargs": {"channels": 16, "depth": 1, "kernel_size": 3},
+    "heads": 2,
+    "dim_head": 8,
+    "gnn_layers": 2,
+}
 SMALL = {
     "vision": "cnn",
     "vision_kwargs": {"channels": (8, 8), "out_channels": 16},
@@ -33,7 +38,9 @@ SMALL = {
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "histogene": ("histogene", {"channels": 16, "transformer_layers": 2, "heads": 2, "dim_head": 8}),
     "hist2st": ("hist2st", {**PAPER_LIKE, "transformer_layers": 2}),
-    **{f"hist2st, {gnn}, paper-like": ("hist2st", {**PAPER_LIKE, "transformer_layers": 1, "gnn": gnn}) for gnn in CONVS},
+    **{
+        f"hist2st, {gnn}, paper-like": ("hist2st", {**PAPER_LIKE, "transformer_layers": 1, "gnn": gnn}) for gnn in CONVS
+    },
     **{f"hist2st, {gnn}, small": ("hist2st", {**SMALL, "gnn": gnn}) for gnn in CONVS},
     **{f"hist2st, {key} readout": ("hist2st", {**SMALL, "gnn": "gat", "readout": key}) for key in READOUTS},
     **{f"hist2st, {key} position": ("hist2st", {**SMALL, "gnn": "gat", "position": key}) for key in POSITIONS},
@@ -60,12 +67,16 @@ def test_each_section_of_a_batch_is_as_if_alone(case: str, sections: list[Sectio
     for name, value in together.items():
         expected = torch.cat([out[name] for out in alone])
         scale = float(expected.abs().max())
-        torch.testing.assert_close(value, expected, rtol=0, atol=1e-5 * max(scale, 1.0), msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            value, expected, rtol=0, atol=1e-5 * max(scale, 1.0), msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_every_model_is_tested() -> None:
     assert {model for model, _ in CASES.values()} == set(MODELS)
-    assert {options.get("vision", "convmixer") for model, options in CASES.values() if model == "hist2st"} == set(ENCODERS)
+    assert {options.get("vision", "convmixer") for model, options in CASES.values() if model == "hist2st"} == set(
+        ENCODERS
+    )
 
 
 @pytest.mark.parametrize("case", ["histogene", "hist2st"])

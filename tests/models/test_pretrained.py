@@ -115,11 +115,11 @@ def test_a_lightning_checkpoint_is_read_without_unpickling(data: SectionData, tm
     assert loaded.recipe == model.recipe
 
 
-def test_a_description_alone_gives_a_fresh_model(data: SectionData) -> None:
+def test_a_description_and_the_weights_are_the_model(data: SectionData) -> None:
     model = build(data)
-    fresh = rebuild(json.loads(json.dumps(describe(model))), None, "here")
-    assert {n: v.shape for n, v in fresh.state_dict().items()} == {n: v.shape for n, v in model.state_dict().items()}
-    assert fresh.recipe == model.recipe
+    rebuilt = rebuild(json.loads(json.dumps(describe(model))), model.state_dict(), "here")
+    assert same(model, rebuilt, data)
+    assert rebuilt.recipe == model.recipe
 
 
 # Files that are damaged, altered or hostile.
@@ -189,6 +189,44 @@ def test_an_altered_config_is_refused(saved: Path) -> None:
         (saved / "config.json").write_text(original)
 
 
+def test_a_damaged_description_is_refused(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    for key in ("model", "arguments", "recipe", "training_sections"):
+        (saved / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != key}))
+        with pytest.raises(ValueError, match=f"the saved model is damaged: its description lacks {key}"):
+            load_model(saved)
+    (saved / "config.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match="the saved model is damaged: its description is no mapping"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"text",
+        b"PK\x03\x04" + bytes(50),
+        pickle.dumps({"a": 1}, 2)[:-3],
+        b"\x80\x02e.",
+        b"\x80\x02G1.",
+        b"\x80\x02h\x07.",
+    ],
+    ids=["empty", "text", "zip", "cut", "stack", "float", "memo"],
+)
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "last.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"last\.ckpt cannot be read as a checkpoint"):
+        load_model(tmp_path / "last.ckpt")
+
+
+def test_a_truncated_checkpoint_is_refused(data: SectionData, tmp_path: Path) -> None:
+    torch.save({"description": describe(build(data)), "state_dict": {}}, tmp_path / "last.ckpt")
+    content = (tmp_path / "last.ckpt").read_bytes()
+    (tmp_path / "last.ckpt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"last\.ckpt cannot be read as a checkpoint"):
+        load_model(tmp_path / "last.ckpt")
+
+
 class _Code:
     """Unpickling it leaves a file."""
 
@@ -196,6 +234,7 @@ class _Code:
         return (os.mkdir, ("executed",))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
 def test_a_checkpoint_with_code_is_refused(tmp_path: Path, write: Any) -> None:
     write({"description": {"format": 1}, "state_dict": {}, "hook": _Code()}, tmp_path / "evil.ckpt")
@@ -211,13 +250,15 @@ def test_a_pickled_model_is_refused(data: SectionData, tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_model_is_refused(data: SectionData, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="There is no model at .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"There is no model at .*nowhere"):
         load_model(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"is not a saved model: it has no config.json and model.safetensors"):
         load_model(tmp_path)
     torch.save(build(data).state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match=r"weights.pt is not a checkpoint of hist2st_pyg"):
-        load_model(tmp_path / "weights.pt")
+    torch.save({"description": {"format": 1}}, tmp_path / "no_weights.pt")
+    for name in ("weights.pt", "no_weights.pt"):
+        with pytest.raises(ValueError, match=f"{name} is not a checkpoint of hist2st_pyg"):
+            load_model(tmp_path / name)
 
 
 def test_weights_that_are_not_finite_are_not_saved(data: SectionData, tmp_path: Path) -> None:

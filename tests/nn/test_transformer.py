@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -39,12 +41,13 @@ def reference(transformer: SpotTransformer, x: Floats, grid: NDArray[np.int64], 
     for b in range(len(transformer.blocks)):
         p = f"blocks.{b}."
         q, k, v = np.split(
-            layer_norm(x, w[p + "attention.norm.weight"], w[p + "attention.norm.bias"]) @ w[p + "attention.qkv.weight"].T,
+            layer_norm(x, w[p + "attention.norm.weight"], w[p + "attention.norm.bias"])
+            @ w[p + "attention.qkv.weight"].T,
             3,
             axis=1,
         )
         attended = np.zeros_like(q)
-        for start, end in zip(ptr, ptr[1:], strict=False):
+        for start, end in itertools.pairwise(ptr):
             for head in range(2):
                 part = np.s_[start:end, 6 * head : 6 * head + 6]
                 attended[part] = softmax(q[part] @ k[part].T / np.sqrt(6), axis=1) @ v[part]
@@ -142,5 +145,5 @@ def test_dropout_acts_in_training_alone() -> None:
 
 
 def test_an_unknown_position_lists_the_choices() -> None:
-    with pytest.raises(ValueError, match="Unknown position='sine'. Choose one of: fourier, none, table"):
+    with pytest.raises(ValueError, match=r"Unknown position='sine'. Choose one of: fourier, none, table"):
         build(position="sine")

@@ -1,0 +1,48 @@
+"""Pictures of a training run: its curves, and what it predicts where it was validated."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from hist2st_pyg import figures
+from hist2st_pyg.data.datamodule import SectionDataModule
+from hist2st_pyg.inference import THUMBNAIL, run_model
+from hist2st_pyg.metrics import pearson_per_gene
+from hist2st_pyg.models.base import ExpressionModel
+
+
+def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataModule) -> dict[str, Path]:
+    """Draw a run's curves and a map of its best genes.
+
+    Args:
+        folder: The run folder, with its ``metrics.csv``.
+        model: The chosen model.
+        datamodule: The data it was trained on.
+
+    Returns:
+        The pictures by name: ``curves``, and ``validation`` where sections or squares validate. The latter shows the
+        first validation section, or the first training section with the spots held out of training.
+    """
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    pictures = {"curves": folder / "figures" / "curves.png"}
+    figures.save(figures.training_curves(rows), pictures["curves"])
+    part = "val" if datamodule.sections["val"] else "train"
+    data = datamodule.data(part)[0]
+    if part == "train" and "val_mask" not in data:
+        return pictures
+    where = data.val_mask.numpy() if part == "train" else np.ones(len(data.pos), dtype=bool)
+    genes = datamodule.recipe.genes
+    true, predicted = data.y.numpy()[where], run_model(model, data)["expression"].numpy()[where]
+    image = datamodule.sections[part][0].require_image()
+    thumbnail = image.thumbnail(THUMBNAIL)
+    pcc = pearson_per_gene(true, predicted, data.gene_mask.numpy())
+    maps = figures.true_and_predicted(
+        data.pos.numpy()[where], true, predicted, genes, pcc, image=thumbnail, image_scale=len(thumbnail) / image.size[1]
+    )
+    pictures["validation"] = folder / "figures" / "validation.png"
+    figures.save(maps, pictures["validation"])
+    return pictures

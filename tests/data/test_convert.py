@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Batch
+from torch_geometric.loader import DataLoader
+
+from hist2st_pyg import Recipe, Section, knn_edges, to_data
+from hist2st_pyg.data import SectionData, spot_pitch
+
+P, G = 14, 5
+
+
+@pytest.fixture(scope="module")
+def sections(cohort: list[Section]) -> list[Section]:
+    return [replace(s, adata=s.adata[:n].copy()) for s, n in zip(cohort, (12, 7, 9), strict=True)]
+
+
+@pytest.fixture(scope="module")
+def genes(sections: list[Section]) -> list[str]:
+    return list(sections[0].adata.var_names[:G])
+
+
+def test_every_field(sections: list[Section], genes: list[str]) -> None:
+    section = sections[0]
+    data = to_data(section, genes, patch_size=P, k=3)
+    n, e = 12, data.edge_index.shape[1]
+    fields: dict[str, tuple[list[int], torch.dtype]] = {
+        "x": ([n, 3, P, P], torch.uint8),
+        "pos": ([n, 2], torch.float32),
+        "grid": ([n, 2], torch.int64),
+        "edge_index": ([2, e], torch.int64),
+        "edge_attr": ([e, 1], torch.float32),
+        "counts": ([n, G], torch.float32),
+        "y": ([n, G], torch.float32),
+        "size_factor": ([n], torch.float32),
+        "gene_mask": ([G], torch.bool),
+    }
+    assert set(data.keys()) == {*fields, "label", "section", "patient"}
+    for name, (shape, dtype) in fields.items():
+        assert (list(data[name].shape), data[name].dtype) == (shape, dtype), name
+        assert data[name].is_contiguous(), name
+    assert data.validate(raise_on_error=True)
+    assert data.num_nodes == n
+    assert e == 3 * n
+    np.testing.assert_array_equal(data.pos.numpy(), section.pos.astype(np.float32))
+    np.testing.assert_array_equal(data.grid.numpy(), section.grid)
+    np.testing.assert_array_equal(data.counts.numpy(), section.adata[:, genes].X.toarray())
+    assert section.label is not None
+    assert data.label == section.label.tolist()
+    assert (data.section, data.patient) == ("A1", "A")
+    assert np.median(data.size_factor) == pytest.approx(1)
+
+
+def test_a_section_without_labels(sections: list[Section], genes: list[str]) -> None:
+    adata = sections[0].adata.copy()
+    del adata.obs["label"]
+    assert "label" not in to_data(replace(sections[0], adata=adata), genes, patch_size=P)
+
+
+def test_the_graph_is_on_the_image_in_spot_pitches(sections: list[Section], genes: list[str]) -> None:
+    section = sections[0]
+    data = to_data(section, genes, patch_size=P, k=3)
+    edge_index, distance = knn_edges(section.pos, 3)
+    np.testing.assert_array_equal(data.edge_index, edge_index)
+    np.testing.assert_allclose(data.edge_attr[:, 0], distance / spot_pitch(section.pos), rtol=1e-6)
+    assert 0.8 < float(data.edge_attr.median()) < 1.2
+    near = to_data(section, genes, patch_size=P, k=3, max_distance=1.2)
+    assert near.edge_index.shape[1] == int((data.edge_attr <= 1.2).sum()) < data.edge_index.shape[1]
+
+
+def test_the_graph_may_be_on_the_array(sections: list[Section], genes: list[str]) -> None:
+    data = to_data(sections[0], genes, patch_size=P, k=4, graph_on="array", max_distance=2.0)
+    edge_index, distance = knn_edges(sections[0].grid, 4, 2.0)
+    np.testing.assert_array_equal(data.edge_index, edge_index)
+    np.testing.assert_allclose(data.edge_attr[:, 0], distance, rtol=1e-6)
+
+
+def test_one_spot(sections: list[Section], genes: list[str]) -> None:
+    data = to_data(replace(sections[0], adata=sections[0].adata[:1].copy()), genes, patch_size=P)
+    assert data.x.shape[0] == 1
+    assert (list(data.edge_index.shape), list(data.edge_attr.shape)) == ([2, 0], [0, 1])
+    assert data.validate(raise_on_error=True)
+
+
+def test_nothing_but_the_edges_is_shifted_in_a_batch(sections: list[Section], genes: list[str]) -> None:
+    alone = [to_data(s, genes if i else [*genes[:-1], "unmeasured"], patch_size=P) for i, s in enumerate(sections)]
+    (batch,) = DataLoader(alone, batch_size=3)
+    assert batch.num_graphs == 3
+    assert batch.ptr.tolist() == [0, 12, 19, 28]
+    for name in ("x", "pos", "grid", "edge_attr", "counts", "y", "size_factor"):
+        assert torch.equal(batch[name], torch.cat([data[name] for data in alone])), name
+    assert list(batch.gene_mask.shape) == [3, G]
+    assert batch.gene_mask.tolist() == [[True] * (G - 1) + [False], [True] * G, [True] * G]
+    shifted = [data.edge_index + start for data, start in zip(alone, (0, 12, 19), strict=True)]
+    assert torch.equal(batch.edge_index, torch.cat(shifted, dim=1))
+    assert batch.section == ["A1", "A2", "B1"]
+    assert batch.patient == ["A", "A", "B"]
+    assert batch.label == [data.label for data in alone]
+    assert batch.validate(raise_on_error=True)
+
+
+def test_sections_come_out_of_a_batch_as_they_went_in(sections: list[Section], genes: list[str]) -> None:
+    alone = [to_data(s, genes, patch_size=P) for s in sections]
+    for before, after in zip(alone, Batch.from_data_list(alone).to_data_list(), strict=True):
+        assert isinstance(after, SectionData)
+        assert set(before.keys()) == set(after.keys())
+        for name in before.keys():  # noqa: SIM118 - a Data is not a dict
+            same = torch.equal if isinstance(before[name], torch.Tensor) else lambda a, b: a == b
+            assert same(before[name], after[name]), name
+
+
+def test_masks_of_spots_follow_the_spots(sections: list[Section], genes: list[str]) -> None:
+    alone = [to_data(s, genes, patch_size=P) for s in sections]
+    for data in alone:
+        data.train_mask = torch.arange(data.num_nodes) % 2 == 0
+    batch = Batch.from_data_list(alone)
+    assert torch.equal(batch.train_mask, torch.cat([data.train_mask for data in alone]))
+
+
+# The recipe.
+
+RECIPE = Recipe(
+    genes=("A", "B"),
+    patch_size=28,
+    patch_um=150.0,
+    scales=(1.0, 2.5),
+    k=6,
+    max_distance=1.5,
+    graph_on="array",
+    total="all",
+    swap_axes=True,
+    um_per_pixel=0.68,
+    pitch=64.2,
+)
+
+
+def test_a_recipe_survives_json() -> None:
+    again = Recipe(**json.loads(json.dumps(RECIPE.to_dict())))
+    assert again == RECIPE
+    assert isinstance(again.genes, tuple)
+    assert isinstance(again.scales, tuple)
+    assert hash(again) == hash(RECIPE)
+    default = Recipe(genes=("A",))
+    assert Recipe(**json.loads(json.dumps(default.to_dict()))) == default
+    assert all(getattr(RECIPE, name) != value for name, value in asdict(default).items())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"genes": ()}, "Recipe: the gene panel is empty"),
+        ({"genes": ("A", "A")}, "Recipe: gene 'A' is in the panel twice"),
+        ({"graph_on": "image"}, "Unknown graph_on='image'. Choose one of: pixel, array"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe(**{"genes": ("A",), **fields})
+
+
+def test_to_data_is_the_recipes(sections: list[Section], genes: list[str]) -> None:
+    data = Recipe(genes=tuple(genes), patch_size=P, k=2, scales=(1.0, 2.0)).to_data(sections[0])
+    short = to_data(sections[0], genes, patch_size=P, k=2, scales=[1.0, 2.0])
+    assert all(torch.equal(data[name], short[name]) for name in data.keys() if isinstance(data[name], torch.Tensor))  # noqa: SIM118
+    with pytest.raises(TypeError, match="sides"):
+        to_data(sections[0], genes, sides=3)
+
+
+def test_a_prediction_needs_no_counts(sections: list[Section], genes: list[str]) -> None:
+    section = sections[0]
+    recipe = Recipe(genes=tuple(genes), patch_size=P)
+    data = recipe.image_data(section.require_image(), section.pos, section.grid)
+    whole = recipe.to_data(section)
+    assert set(data.keys()) == {"x", "edge_index", "edge_attr", "pos", "grid"}
+    assert all(torch.equal(data[name], whole[name]) for name in data.keys())  # noqa: SIM118
+    assert data.validate(raise_on_error=True)
+
+
+def test_a_section_without_an_image_is_refused(sections: list[Section], genes: list[str]) -> None:
+    with pytest.raises(ValueError, match="Section 'A1' has no image"):
+        to_data(replace(sections[0], image=None), genes, patch_size=P)
+
+
+def test_the_spot_pitch() -> None:
+    square = np.stack(np.meshgrid(np.arange(5), np.arange(4)), -1).reshape(-1, 2) * 7.0
+    assert spot_pitch(square) == 7.0
+    # One outlier and one pair at the same place do not count for much.
+    assert spot_pitch(np.vstack([square, [[500.0, 500.0]], square[:1]])) == 7.0
+    assert spot_pitch(square[:1]) == 1.0
+    with pytest.raises(ValueError, match="More than half of the spots share their position"):
+        spot_pitch(np.zeros((4, 2)))

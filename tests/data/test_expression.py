@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from scipy import sparse
+
+from hist2st_pyg import Section, to_data
+from hist2st_pyg.data import expression_target, gene_panel, variable_genes
+from hist2st_pyg.data.expression import check_genes, panel_counts, read_genes
+
+COUNTS = np.array([[1, 3, 0, 6], [0, 0, 0, 8], [2, 0, 2, 0]], dtype=np.float32)
+GENES = ["G0", "G1", "G2", "G3"]
+
+
+def section(
+    counts: NDArray[Any] = COUNTS, genes: list[str] = GENES, name: str = "S1", convert: Any = np.asarray
+) -> Section:
+    n = len(counts)
+    adata = anndata.AnnData(
+        convert(counts.astype(np.float32)),
+        obs=pd.DataFrame({"array_col": np.arange(n), "array_row": 0}, index=[f"s{i}" for i in range(n)]),
+        var=pd.DataFrame(index=genes),
+        obsm={"spatial": np.stack([10.0 * np.arange(n) + 20, np.full(n, 20.0)], 1)},
+    )
+    return Section(name, name[0], adata, np.full((40, 10 * n + 40, 3), 200, np.uint8))
+
+
+def both_kinds(test: Any) -> Any:
+    return pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])(test)
+
+
+# The target.
+
+
+@both_kinds
+def test_the_target_by_hand(convert: Any) -> None:
+    s = section(convert=convert)
+    counts, _ = panel_counts(s, ["G1", "G0"])
+    np.testing.assert_array_equal(counts, [[3, 1], [0, 0], [0, 2]])
+    log = np.log10
+    # Totals over the panel are 4, 0 and 2.
+    panel = [[log(7501), log(2501)], [0, 0], [0, log(10001)]]
+    np.testing.assert_allclose(expression_target(s, counts, "panel"), panel, rtol=1e-6)
+    # Totals over all genes are 10, 8 and 4.
+    everything = [[log(3001), log(1001)], [0, 0], [0, log(5001)]]
+    np.testing.assert_allclose(expression_target(s, counts, "all"), everything, rtol=1e-6)
+    assert expression_target(s, counts).dtype == np.float32
+    np.testing.assert_array_equal(expression_target(s, counts), expression_target(s, counts, "panel"))
+    single = section(np.array([[0, 1, 0, 0]]))
+    np.testing.assert_allclose(expression_target(single, panel_counts(single, GENES)[0])[0, 1], log(10001), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"Unknown total='some'. Choose one of: panel, all"):
+        expression_target(s, counts, "some")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("total", ["panel", "all"])
+def test_the_target_of_a_data(total: str) -> None:
+    data = to_data(section(), ["G3", "G0"], patch_size=14, k=1, total=total)
+    totals = np.array([7, 8, 2] if total == "panel" else [10, 8, 4])[:, None]
+    counts = np.array([[6, 1], [8, 0], [0, 2]])
+    np.testing.assert_array_equal(data.counts, counts)
+    np.testing.assert_allclose(data.y, np.log10(1 + 1e4 * counts / totals), rtol=1e-6)
+    np.testing.assert_allclose(data.size_factor, np.array([7, 8, 2]) / 7)  # always of the panel, by the median spot
+
+
+# The panel of a section.
+
+
+@both_kinds
+def test_panel_counts_are_in_the_panels_order(convert: Any) -> None:
+    counts, mask = panel_counts(section(convert=convert), ["G2", "G0", "G3", "G1"])
+    np.testing.assert_array_equal(counts, COUNTS[:, [2, 0, 3, 1]])
+    assert mask.all()
+    assert (counts.dtype, mask.dtype) == (np.float32, np.bool_)
+
+
+@both_kinds
+def test_a_gene_that_was_not_measured_is_marked(convert: Any) -> None:
+    counts, mask = panel_counts(section(convert=convert), ["G2", "other", "G0"])
+    assert mask.tolist() == [True, False, True]
+    np.testing.assert_array_equal(counts[:, mask], COUNTS[:, [2, 0]])
+    data = to_data(section(), ["G2", "other", "G0"], patch_size=14, k=1)
+    assert data.gene_mask.tolist() == [True, False, True]
+
+
+def test_a_gene_measured_as_zero_is_not_marked() -> None:
+    _, mask = panel_counts(section(np.zeros((3, 4))), GENES)
+    assert mask.all()
+
+
+def test_the_wrong_panel_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Section 'S1': 0 of the panel's 2 genes are measured"):
+        to_data(section(), ["ENSG1", "ENSG2"], patch_size=14, k=1)
+    with pytest.raises(
+        ValueError, match=r"Section 'S1': 1 of the panel's 1 genes are measured and the median spot has 0"
+    ):
+        to_data(section(), ["G1"], patch_size=14, k=1)
+
+
+# Choosing the panel.
+
+
+def varied(name: str, seed: int, *varying: str, genes: int = 200) -> Section:
+    """Poisson counts; each gene has a level of its own, those of ``varying`` are on and off around it."""
+    rng = np.random.default_rng(seed)
+    names = [f"G{i}" for i in range(genes)]
+    mean = np.tile(np.geomspace(5, 80, genes), (80, 1))
+    for gene in varying:
+        mean[:, names.index(gene)] *= np.where(np.arange(80) % 2, 1.95, 0.05)
+    return section(rng.poisson(mean).astype(np.float32), names, name)
+
+
+def test_the_most_variable_genes_are_taken() -> None:
+    sections = [varied("A1", 0, "G7", "G131", "G180"), varied("B1", 1, "G7", "G131", "G180")]
+    assert set(variable_genes(sections, 3)) == {"G7", "G131", "G180"}
+    assert len(set(variable_genes(sections, 10))) == 10
+
+
+def test_a_gene_that_varies_only_elsewhere_is_not_taken() -> None:
+    training, test = [varied("A1", 0, "G7", "G131"), varied("A2", 1, "G7", "G131")], varied("B1", 2, "G5", "G144")
+    assert set(variable_genes(training, 2)) == {"G7", "G131"}
+    assert not {"G5", "G144"} & set(variable_genes(training, 2))
+    assert set(variable_genes([test], 2)) == {"G5", "G144"}
+    assert set(gene_panel("variable", training, 2)) == {"G7", "G131"}
+
+
+def test_levels_that_differ_between_sections_are_no_variation() -> None:
+    first, second = varied("A1", 0, "G7", "G131"), varied("B1", 1, "G7", "G131")
+    first.adata.X[:, 3] = 0
+    second.adata.X[:, 3] = 150  # stain, depth, patient: constant within each
+    assert set(variable_genes([first, second], 2)) == {"G7", "G131"}
+
+
+def test_the_sections_counts_stay_as_they_are() -> None:
+    sections = [varied("A1", 0, "G7"), varied("B1", 1, "G7")]
+    before = [s.adata.copy() for s in sections]
+    first = variable_genes(sections, 5)
+    for s, old in zip(sections, before, strict=True):
+        np.testing.assert_array_equal(s.adata.X, old.X)
+        assert list(s.adata.var.columns) == list(old.var.columns)
+    assert variable_genes(sections, 5) == first
+
+
+def test_only_shared_expressed_genes_are_taken() -> None:
+    first, second = varied("A1", 0, "G7"), varied("B1", 1, "G7")
+    second = section(second.adata.X[:, :40], list(second.adata.var_names[:40]), "B1")
+    first.adata.X[:, 0] = second.adata.X[:, 0] = 0
+    genes = variable_genes([first, second], 39)
+    assert set(genes) == {f"G{i}" for i in range(1, 40)}
+    with pytest.raises(ValueError, match="share 39 expressed genes; a panel of 40 is too many"):
+        variable_genes([first, second], 40)
+
+
+def test_read_genes(tmp_path: Path) -> None:
+    file = tmp_path / "genes.txt"
+    file.write_bytes("FASN\r\n  GNAS \n\nµ-gene\n".encode())
+    assert read_genes(file) == ["FASN", "GNAS", "µ-gene"]
+    with pytest.raises(FileNotFoundError):
+        read_genes(tmp_path / "nowhere.txt")
+    file.write_text("\n \n")
+    with pytest.raises(ValueError, match=r"genes\.txt: the gene panel is empty"):
+        read_genes(file)
+    file.write_text("A\nB\nA\n")
+    with pytest.raises(ValueError, match=r"genes\.txt: gene 'A' is in the panel twice"):
+        read_genes(file)
+
+
+def test_check_genes() -> None:
+    check_genes(("A", "B"), "here")
+    with pytest.raises(ValueError, match="here: the gene panel is empty"):
+        check_genes([], "here")
+    with pytest.raises(ValueError, match="here: gene 'B' is in the panel twice"):
+        check_genes(["B", "A", "B"], "here")
+
+
+def test_a_panel_may_be_given(tmp_path: Path) -> None:
+    (tmp_path / "genes.txt").write_text("G2\nG0\n")
+    assert gene_panel(str(tmp_path / "genes.txt"), [section()], 9) == ["G2", "G0"]
+    assert gene_panel(("G3", "other"), [section()], 9) == ["G3", "other"]
+    with pytest.raises(ValueError, match=r"panel: none of its 2 genes \('A', ...\) is in the training sections"):
+        gene_panel(["A", "B"], [section()], 9)
+    with pytest.raises(FileNotFoundError):
+        gene_panel("varible", [section()], 9)
+    with pytest.raises(ValueError, match="panel='paper' needs the data set's root"):
+        gene_panel("paper", [section()], 9, "her2st")
+    with pytest.raises(ValueError, match="'synthetic' has no published gene panel"):
+        gene_panel("paper", [section()], 9, "synthetic", tmp_path)
+
+
+def test_the_published_panel(real_data: Path) -> None:
+    from hist2st_pyg import load_sections
+
+    root = real_data / "her2st"
+    sections = load_sections("her2st", root=root, names=["C2"])
+    genes = gene_panel("paper", sections, 9, "her2st", root)
+    assert len(genes) == len(set(genes)) == 785

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hist2st_pyg.files import atomic_path, write_json, write_text
+
+
+def test_the_file_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "file.txt"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".txt"
+        temporary.write_text("half")
+        assert not target.exists()
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_crash_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+
+    def crash() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("new, but not all of")
+            raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        crash()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    write_text(tmp_path / "atomic", "")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    mask = os.umask(0o077)
+    try:
+        write_text(tmp_path / "private", "")
+        assert (tmp_path / "private").stat().st_mode & 0o777 == 0o600
+        assert os.umask(0o077) == 0o077  # the process's mask is as it was
+    finally:
+        os.umask(mask)
+
+
+def test_text_is_utf8(tmp_path: Path) -> None:
+    write_text(str(tmp_path / "file.txt"), "100 µm × 2\n")
+    assert (tmp_path / "file.txt").read_bytes() == "100 µm × 2\n".encode()
+
+
+def test_json_holds_plain_values(tmp_path: Path) -> None:
+    value = {
+        "nan": float("nan"),
+        "numpy": [np.float32(0.5), np.int64(3), np.bool_(True), np.float64("inf"), np.array([[1.0, np.nan]])],
+        "tuple": (1, None, "two"),
+        "path": Path("a") / "b",
+        4: {"deep": [-float("inf"), True]},
+    }
+    write_json(tmp_path / "file.json", value)
+    text = (tmp_path / "file.json").read_text()
+    assert text.endswith("}\n")
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(name)) == {
+        "nan": None,
+        "numpy": [0.5, 3, True, None, [[1.0, None]]],
+        "tuple": [1, None, "two"],
+        "path": "a/b",
+        "4": {"deep": [None, True]},
+    }
+
+
+def test_what_json_cannot_hold_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_json(tmp_path / "file.json", {"what": object()})
+    assert not list(tmp_path.iterdir())

@@ -47,12 +47,13 @@ def table(cells: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
         seconds = [c["seconds"]["fit"] for split in cells[name].values() for c in split]
         row = [title, f"{ridge:.3f}", *(_mean(scores[gnn]) for gnn in layers), _mean(rmse)]
         lines.append(f"| {' | '.join([*row, f'{min(seconds):.0f}–{max(seconds):.0f} s'])} |")
-    seeds = sorted({c["seed"] for split in cells.values() for gnn in split.values() for c in gnn})
-    genes = {c["test"][s]["n_scored"] for split in cells.values() for gnn in split.values() for c in gnn for s in c["test"]}
+    everything = [cell for split in cells.values() for layer in split.values() for cell in layer]
+    seeds = sorted({cell["seed"] for cell in everything})
+    genes = sorted({section["n_scored"] for cell in everything for section in cell["test"].values()})
     return "\n".join(
         [
-            f"Preset `small`, mean PCC over {'/'.join(map(str, sorted(genes)))} genes on the held-out section, mean ± deviation "
-            f"over seeds {', '.join(map(str, seeds))}, 2 cores (RMSE: `sage`). `none` is the same model without the graph.",
+            f"Preset `small`, mean PCC over {'/'.join(map(str, genes))} genes on the held-out section, mean ± deviation "
+            f"over seeds {', '.join(map(str, seeds))}, 2 cores (RMSE: `sage`). `none` is the model without the graph.",
             "",
             *lines,
         ]

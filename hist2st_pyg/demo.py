@@ -32,8 +32,9 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
     held_out = [section for section in sections if section.patient == "C"]
     config = preset_config(
         "small",
-        data={"name": "synthetic", "test": [section.name for section in held_out], "panel": "variable", "n_genes": 50},
+        data={"name": "synthetic", "test": [section.name for section in held_out], "n_genes": 50, "val_share": 0.2},
         model={"gnn": gnn},
+        training={"epochs": 50},
         seed=seed,
         output=str(folder),
         wandb=wandb,

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def draw_prediction(adata: AnnData, folder: str | Path, genes: Sequence[str] | None = None, n_genes: int = 4) -> list[Path]:
+def draw_prediction(
+    adata: AnnData, folder: str | Path, genes: Sequence[str] | None = None, n_genes: int = 4
+) -> list[Path]:
     """Draw a prediction on its image.
 
     Args:

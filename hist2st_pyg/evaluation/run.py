@@ -36,8 +36,8 @@ def evaluate(
 
     Returns:
         ``pcc_mean``, ``pcc_median``, ``rmse``, ``mae`` averaged over the sections; ``sections``, for each its own
-        numbers with ``per_gene`` (see :func:`~hist2st_pyg.metrics.summarise`); ``seen_in_training``, the sections that the
-        model was trained or selected on.
+        numbers with ``per_gene`` (see :func:`~hist2st_pyg.metrics.summarise`); ``seen_in_training``, the sections that
+        the model was trained or selected on.
 
     Raises:
         ValueError: If there are no sections.

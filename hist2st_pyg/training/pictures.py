@@ -41,7 +41,13 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
     thumbnail = image.thumbnail(THUMBNAIL)
     pcc = pearson_per_gene(true, predicted, data.gene_mask.numpy())
     maps = figures.true_and_predicted(
-        data.pos.numpy()[where], true, predicted, genes, pcc, image=thumbnail, image_scale=len(thumbnail) / image.size[1]
+        data.pos.numpy()[where],
+        true,
+        predicted,
+        genes,
+        pcc,
+        image=thumbnail,
+        image_scale=len(thumbnail) / image.size[1],
     )
     pictures["validation"] = folder / "figures" / "validation.png"
     figures.save(maps, pictures["validation"])

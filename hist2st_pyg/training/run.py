@@ -198,14 +198,14 @@ def make_loggers(config: TrainConfig, output: Path) -> list[Logger]:
     if config.wandb != "off":
         import wandb
 
-        has_key = bool(wandb.api.api_key)
-        offline = config.wandb == "offline" or (config.wandb == "auto" and not has_key)
+        offline = config.wandb == "offline" or (config.wandb == "auto" and not wandb.login(prompt=False))
         loggers.append(
             WandbLogger(
                 project=config.project,
                 save_dir=output,
                 name=output.name,
-                offline=offline,
+                # By mode and not by Lightning's ``offline``, which works through the environment that wandb has read already.
+                **({"mode": "offline"} if offline else {}),
                 config=config_dict(config),
             )
         )
@@ -238,7 +238,7 @@ def finish_wandb(logger: WandbLogger, output: Path, summary: dict[str, Any], pic
     artifact = wandb.Artifact(f"model-{logger.experiment.id}", type="model")
     artifact.add_dir(str(output / "model"))
     logger.experiment.log_artifact(artifact)
-    wandb.finish(quiet=True)
+    wandb.finish()
 
 
 def _early_stopping(config: TrainConfig, validates: bool) -> list[Callback]:

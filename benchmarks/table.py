@@ -52,8 +52,8 @@ def table(cells: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
     genes = sorted({section["n_scored"] for cell in everything for section in cell["test"].values()})
     return "\n".join(
         [
-            f"Preset `small`, mean PCC over {'/'.join(map(str, genes))} genes on the held-out section, mean ± deviation "
-            f"over seeds {', '.join(map(str, seeds))}, 2 cores (RMSE: `sage`). `none` is the model without the graph.",
+            f"Preset `small`: mean PCC over {'/'.join(map(str, genes))} genes of the held-out section, mean ± sd "
+            f"over seeds {', '.join(map(str, seeds))}, one core (RMSE: `sage`). `none` is the model without the graph.",
             "",
             *lines,
         ]

@@ -38,7 +38,7 @@ def expression_maps(
     *,
     image: NDArray[np.uint8] | None = None,
     image_scale: float = 1.0,
-    columns: int = 4,
+    columns: int = 5,
     unit: str = "log10 expression",
 ) -> Figure:
     """Draw one map of the section for each gene.

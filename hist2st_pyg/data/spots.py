@@ -86,9 +86,7 @@ def read_spots(path: str | Path) -> Spots:
         raise ValueError(
             f"{path} is not a spot file: its columns are {', '.join(map(repr, table.columns))}. Accepted are{accepted}"
         )
-    spots = read(table)
-    _refuse_shared_positions(spots, table.path)
-    return spots
+    return read(table)
 
 
 def hexagonal_grid(size: tuple[int, int], pitch: float) -> Spots:
@@ -193,9 +191,11 @@ class _Table:
             raise ValueError(f"{self.path} has no spot left: {column} is 0 in all {len(values)} rows.")
         return _Table(self.path, self.columns, _kept(self.rows, values > 0), _kept(self.lines, values > 0))
 
-    def spots(self, names: list[str], pos: NDArray[np.float64], grid: NDArray[np.int64]) -> Spots:
+    def spots(self, names: list[str], pos: NDArray[np.float64], grid: NDArray[np.int64] | None) -> Spots:
+        """The spots; where there is no array it is derived from the positions."""
         try:
-            return Spots(names, pos, grid)
+            _refuse_shared_positions(names, pos)
+            return Spots(names, pos, grid_from_positions(pos) if grid is None else grid)
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from error
 
@@ -220,11 +220,7 @@ def _read_generic(table: _Table) -> Spots:
     given = [column for column in ("array_col", "array_row") if column in table.columns]
     if len(given) == 1:
         raise ValueError(f"{table.path} has {given[0]} alone; give both array_col and array_row, or neither.")
-    try:
-        grid = table.integers(*given) if given else grid_from_positions(pos)
-    except ValueError as error:
-        raise error if given else ValueError(f"{table.path}: {error}") from error
-    return table.spots(names, pos, grid)
+    return table.spots(names, pos, table.integers(*given) if given else None)
 
 
 FORMATS: tuple[tuple[str, tuple[str, ...], Callable[[_Table], Spots]], ...] = (
@@ -261,16 +257,16 @@ def _read_table(path: Path) -> _Table:
     return _Table(path, columns, [row for _, row in numbered], [line for line, _ in numbered])
 
 
-def _refuse_shared_positions(spots: Spots, path: Path) -> None:
+def _refuse_shared_positions(names: Sequence[str], pos: NDArray[np.float64]) -> None:
     first: dict[tuple[float, float], str] = {}
     shared = []
-    for name, (x, y) in zip(spots.names, spots.pos.tolist(), strict=True):
+    for name, (x, y) in zip(names, pos.tolist(), strict=True):
         if (x, y) in first:
             shared.append(f"{first[x, y]!r} and {name!r} at {x:g}, {y:g}")
         first.setdefault((x, y), name)
     if shared:
         more = f" and {len(shared) - 3} more pairs" if len(shared) > 3 else ""
-        raise ValueError(f"{path}: spots share a position: {'; '.join(shared[:3])}{more}. Keep one spot a position.")
+        raise ValueError(f"spots share a position: {'; '.join(shared[:3])}{more}. Keep one spot a position.")
 
 
 def _is_number(text: str) -> bool:

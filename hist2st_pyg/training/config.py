@@ -163,8 +163,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {},
         "training": {},
     },
-    # What trains in minutes on two cores. The number of epochs is fixed (chosen by training on one section and judging on
-    # another, see benchmarks/README.md): held-out squares cost more in training spots than they gain in stopping.
+    # What trains in minutes on two cores. The number of epochs is fixed (chosen by training on one section and judging
+    # on another, see benchmarks/README.md): held-out squares cost more in training spots than they gain in stopping.
     "small": {
         "data": {"k": 6, "val_share": 0.0},
         "model": {

@@ -204,8 +204,8 @@ def make_loggers(config: TrainConfig, output: Path) -> list[Logger]:
                 project=config.project,
                 save_dir=output,
                 name=output.name,
-                # By mode and not by Lightning's ``offline``, which works through the environment that wandb has read already.
-                **({"mode": "offline"} if offline else {}),
+                # Lightning's ``offline`` works through the environment, which wandb has read by now.
+                mode="offline" if offline else None,
                 config=config_dict(config),
             )
         )

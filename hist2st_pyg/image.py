@@ -27,7 +27,13 @@ Region = Callable[[int, int, int, int], Pixels]
 """``region(x, y, width, height)`` in pixels, inside the image -> uint8 [height, width, 3]."""
 
 MEMORY_SHARE = 0.25
-"""The share of the machine's memory that one decoded image may take."""
+"""The share of the machine's memory that decoding one image may take."""
+
+DECODING_BYTES = 14
+"""Bytes a pixel while an image is decoded whole: Pillow's own four, the copies on the way to an array (measured)."""
+
+PHOTOMETRIC = {"MINISBLACK", "RGB", "YCBCR"}
+"""TIFF colours that are grey or RGB once decoded."""
 
 
 class HistologyImage(ABC):
@@ -145,17 +151,20 @@ class RasterImage(FileImage):
     @override
     @contextmanager
     def open(self) -> Iterator[Region]:
+        self._check_memory()
+        with self._reader() as image:
+            pixels = np.asarray(self._decoded(image))
+        yield _regions_of(pixels)
+
+    def _check_memory(self) -> None:
         width, height = self.size
-        needed, allowed = 3 * width * height, int(MEMORY_SHARE * memory_bytes())
+        needed, allowed = DECODING_BYTES * width * height, int(MEMORY_SHARE * memory_bytes())
         if needed > allowed:
             raise ValueError(
                 f"{self.path} is {width} x {height} px and would take {needed / 2**30:.1f} GiB decoded, more than "
                 f"{allowed / 2**30:.1f} GiB, this machine's share for one image. Convert it to a tiled TIFF, which is "
                 "read by regions."
             )
-        with self._reader() as image:
-            pixels = np.asarray(self._decoded(image))
-        yield _regions_of(pixels)
 
     def _decoded(self, image: Image.Image) -> Image.Image:
         try:
@@ -165,6 +174,8 @@ class RasterImage(FileImage):
 
     @override
     def thumbnail(self, longest: int = 1024) -> Pixels:
+        if self.path.suffix.lower() == ".png":
+            self._check_memory()
         with self._reader() as image:
             image.draft("RGB", (longest, longest))  # JPEG decodes straight to about this size
             small = self._decoded(image)
@@ -191,6 +202,11 @@ class TiffImage(FileImage):
                 raise ValueError(
                     f"{self.path} holds {series.dtype} with axes {series.axes}; an 8-bit RGB or grey image (axes YXS "
                     "or YX) is expected."
+                )
+            photometric = series.keyframe.photometric.name
+            if photometric not in PHOTOMETRIC or (series.axes == "YXS" and series.shape[2] not in (3, 4)):
+                raise ValueError(
+                    f"{self.path} has {photometric} colours with shape {series.shape}; convert it to RGB or grey."
                 )
             levels = [index for index, level in enumerate(series.levels) if max(level.shape[:2]) >= (longest or 0)]
             index = levels[-1] if longest and levels else 0
@@ -271,8 +287,13 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _three(array: Pixels) -> Pixels:
-    """[height, width] or [height, width, S] -> [height, width, 3]."""
-    return np.repeat(array[..., None], 3, axis=2) if array.ndim == 2 else array[..., :3]
+    """[height, width] or [height, width, 3 or 4] -> [height, width, 3]; what is transparent becomes white."""
+    if array.ndim == 2:
+        return np.repeat(array[..., None], 3, axis=2)
+    if array.shape[2] == 3:
+        return array
+    alpha = array[..., 3:].astype(np.uint16)
+    return ((array[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
 
 
 def _regions_of(array: Any) -> Region:

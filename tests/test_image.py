@@ -161,7 +161,7 @@ def test_an_image_too_large_for_the_machine_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     WRITERS[name](tmp_path / name)
-    needed = 3 * WIDTH * HEIGHT
+    needed = module.DECODING_BYTES * WIDTH * HEIGHT
     monkeypatch.setattr(module, "memory_bytes", lambda: int((needed - 1) / module.MEMORY_SHARE))
     image = open_image(tmp_path / name)
     assert image.size == (WIDTH, HEIGHT)

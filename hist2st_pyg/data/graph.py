@@ -144,7 +144,7 @@ def prune_distant(edge_index: Array, distance: Array) -> tuple[Array, Array]:
     Returns:
         The edges and distances that are kept.
     """
-    target, d = np.asarray(edge_index[1]), np.asarray(distance, dtype=np.float64)
+    target, d = _numpy(edge_index[1]), _numpy(distance).astype(np.float64)
     count = np.maximum(np.bincount(target), 1)
     mean = np.bincount(target, weights=d) / count
     deviation = np.sqrt(np.bincount(target, weights=(d - mean[target]) ** 2) / count)
@@ -154,10 +154,14 @@ def prune_distant(edge_index: Array, distance: Array) -> tuple[Array, Array]:
 
 
 def _points(pos: NDArray[Any] | Tensor) -> NDArray[np.float64]:
-    points = np.asarray(pos.detach().cpu() if isinstance(pos, Tensor) else pos, dtype=np.float64)
+    points = _numpy(pos).astype(np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():
         raise ValueError(f"Positions are finite numbers [N, 2] of at least one spot, got shape {list(points.shape)}.")
     return points
+
+
+def _numpy(values: NDArray[Any] | Tensor) -> NDArray[Any]:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def _sorted(edge_index: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -49,15 +49,21 @@ def describe(model: ExpressionModel) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": key,
-        "arguments": {name: _argument(value) for name, value in model.config.items()},
+        "arguments": {name: _argument(name, value) for name, value in model.config.items()},
         "recipe": model.recipe.to_dict() if model.recipe is not None else None,
         "training_sections": model.training_sections,
     }
 
 
-def _argument(value: Any) -> Any:
+def _argument(name: str, value: Any) -> Any:
     if callable(value):
         return {"custom": f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"}
+    try:
+        json.dumps(value)
+    except TypeError as error:
+        raise TypeError(
+            f"{name}={value!r} cannot be written to {CONFIG}: {error}. Put it into a factory, and pass that."
+        ) from error
     return value
 
 
@@ -69,6 +75,7 @@ def save_pretrained(model: ExpressionModel, folder: str | Path) -> Path:
         folder: The folder; it is created. An existing model in it is replaced.
 
     Raises:
+        TypeError: If an argument of the model is neither plain nor a class or factory.
         ValueError: If a weight is not finite.
     """
     from safetensors.torch import save_file
@@ -128,14 +135,22 @@ def rebuild(description: dict[str, Any], state: dict[str, Tensor], source: str, 
                 f"{source}: the model was built with {name}={value['custom']}, which a file cannot hold; "
                 f"pass it again: load_model(..., {name}=...)."
             )
-    model = choose(MODELS, description["model"], "model")(**{**arguments, **custom})
+    if unknown := sorted(set(custom) - set(arguments)):
+        raise TypeError(f"{source}: the model has no argument {unknown[0]!r} to pass again.")
+    build = choose(MODELS, description["model"], "model")
+    try:
+        model = build(**{**arguments, **custom})
+        recipe = None if description["recipe"] is None else Recipe(**description["recipe"])
+    except TypeError as error:
+        raise ValueError(f"{source}: the saved model is damaged, or of another version: {error}") from error
+    if recipe is not None and len(recipe.genes) != arguments["n_genes"]:
+        raise ValueError(f"{source}: the panel has {len(recipe.genes)} genes, the model {arguments['n_genes']}.")
     _check_finite(state, source)
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ValueError(f"{source}: the weights do not fit the model: {error}") from error
-    if description["recipe"] is not None:
-        model.recipe = Recipe(**description["recipe"])
+    model.recipe = recipe
     model.training_sections = description["training_sections"]
     return model.eval()
 

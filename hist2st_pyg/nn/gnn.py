@@ -23,6 +23,8 @@ ConvFactory = Callable[[int, int], nn.Module]
 """``(in_channels, out_channels) -> layer``, called once for each depth."""
 
 AGGREGATIONS = ("mean", "max")
+EDGE_OPTIONS = {"edge_dim", "in_edge_channels"}
+"""How PyG's layers are told the width of edge features."""
 
 
 class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
@@ -145,10 +147,12 @@ def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
 def edge_arguments(conv: nn.Module) -> frozenset[str]:
     """Which of ``edge_attr`` and ``edge_weight`` a layer takes.
 
-    A PyG layer whose ``edge_dim`` is None was built without edge features and is given none.
+    A PyG layer that could have been built with edge features, but was not, is given none.
     """
     names = set(inspect.signature(conv.forward).parameters)
-    if getattr(conv, "edge_dim", 1) is None:
+    options = EDGE_OPTIONS & set(inspect.signature(type(conv).__init__).parameters)
+    built = any(getattr(conv, option, None) for option in options) or getattr(conv, "lin_edge", None) is not None
+    if options and not built:
         names.discard("edge_attr")
     return frozenset(names & {"edge_attr", "edge_weight"})
 

@@ -32,11 +32,13 @@ class TablePosition(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """Embed array positions; outside the table is an error that says how to enlarge it."""
         n_pos = self.column.num_embeddings
-        if grid.numel() and not (int(grid.min()) >= 0 and int(grid.max()) < n_pos):
-            outside = int(grid.max()) if int(grid.max()) >= n_pos else int(grid.min())
+        least, most = (int(grid.min()), int(grid.max())) if grid.numel() else (0, 0)
+        if least < 0:
+            raise ValueError(f"Array positions count from 0, got {least}.")
+        if most >= n_pos:
             raise ValueError(
-                f"The array position {outside} is outside the position table (0 to {n_pos - 1}). Build the model with "
-                f"n_pos={max(int(grid.max()) + 1, n_pos)} or more, or with position='fourier', which has no table."
+                f"The array position {most} is outside the position table (0 to {n_pos - 1}). Build the model with "
+                f"n_pos={most + 1} or more, or with position='fourier', which has no table."
             )
         return self.column(grid[:, 0]) + self.row(grid[:, 1])  # type: ignore[no-any-return]
 

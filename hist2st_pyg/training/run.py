@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -80,11 +81,15 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
         enable_model_summary=False,
         enable_progress_bar=bar,
         num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validates else 0,
         default_root_dir=output,
     )
     last = output / LAST
     resume = str(last) if config.resume and last.exists() else None
-    trainer.fit(task, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    with warnings.catch_warnings():
+        # The run folder is not empty: its configuration is there from the start, so that a broken run can go on.
+        warnings.filterwarnings("ignore", "Checkpoint directory")
+        trainer.fit(task, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     seconds = time.perf_counter() - fit_started
     chosen = load_model(best.best_model_path, **_custom(config.model)) if validates else model
     chosen.save_pretrained(output / "model")

@@ -8,11 +8,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch_geometric import nn as geometric
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import ChebConv, GATv2Conv, MessagePassing
 
 from hist2st_pyg import knn_edges
 from hist2st_pyg.nn import CONVS, GNN, NORMS, READOUTS, Hist2STConv, conv_resolver
+from hist2st_pyg.nn.gnn import edge_arguments
 
 C = 16
 LAYERS = sorted(key for key in CONVS if key != "none")
@@ -378,3 +380,19 @@ def test_gat_with_one_neighbour_by_hand() -> None:
     first, second = score.detach().tolist()
     share = 1 / (1 + math.exp(second - first))
     torch.testing.assert_close(conv(x, edge_index, edge_attr)[1], share * h[0] + (1 - share) * h[1])
+
+
+@pytest.mark.parametrize(
+    "conv", [geometric.GENConv, geometric.GATv2Conv, geometric.TransformerConv, geometric.GeneralConv]
+)
+def test_a_pyg_class_built_without_edge_features_gets_none(conv: type[torch.nn.Module]) -> None:
+    layer = conv(16, 16)
+    assert "edge_attr" not in edge_arguments(layer)
+    gnn = GNN(16, 2, conv, readout="last")
+    edge_index = torch.tensor([[0, 1, 2], [1, 2, 0]])
+    assert torch.isfinite(gnn(torch.randn(3, 16), edge_index, torch.ones(3, 1))).all()
+
+
+def test_a_pyg_class_built_with_edge_features_gets_them() -> None:
+    assert "edge_attr" in edge_arguments(geometric.GATv2Conv(16, 16, edge_dim=1))
+    assert "edge_attr" in edge_arguments(geometric.GENConv(16, 16, edge_dim=1))

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import pytest
+
+from hist2st_pyg import Hist2ST
+from hist2st_pyg.training import PRESETS, DataConfig, TrainingConfig, config_dict, preset_config
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_every_preset_names_arguments_that_exist(preset: str) -> None:
+    config = preset_config(preset)
+    Hist2ST(5, **{key: value for key, value in config.model.items() if key != "name"}, patch_size=112)
+    assert set(PRESETS[preset]["model"]) <= set(inspect.signature(Hist2ST).parameters)
+
+
+def test_the_paper_is_the_paper() -> None:
+    config = preset_config("paper")
+    defaults = {name: p.default for name, p in inspect.signature(Hist2ST).parameters.items()}
+    assert config.model == {"name": "hist2st"}
+    paper = {"transformer_layers": 8, "gnn_layers": 4, "heads": 16, "dim_head": 64, "n_pos": 64, "dropout": 0.2}
+    assert {key: defaults[key] for key in paper} == paper
+    t = config.training
+    assert (t.epochs, t.batch_size, t.optimizer, t.lr, t.schedule, t.step_size, t.gamma) == (
+        350, 1, "adam", 1e-5, "step", 50, 0.9,
+    )  # fmt: skip
+    assert (t.likelihood_weight, t.views, t.lamb, t.normalise, t.standardise) == (0.25, 5, 0.5, False, False)
+    assert dataclasses.astuple(t.view)[:3] == (0.1, 90.0, 0.2)
+    assert (config.data.k, config.data.max_distance, config.data.graph_on, config.data.panel) == (
+        4,
+        2.0,
+        "array",
+        "paper",
+    )
+
+
+def test_values_win_over_the_preset() -> None:
+    config = preset_config("small", data={"k": 3}, model={"gnn": "gat"}, training={"lr": 0.5}, seed=7)
+    assert (config.data.k, config.model["gnn"], config.training.lr, config.seed) == (3, "gat", 0.5, 7)
+    assert config.model["vision"] == "cnn"
+
+
+def test_another_model_takes_none_of_hist2st_s_arguments() -> None:
+    assert preset_config("small", model={"name": "histogene"}).model == {"name": "histogene"}
+
+
+def test_unknown_names_are_errors() -> None:
+    with pytest.raises(ValueError, match=r"Unknown preset='tiny'. Choose one of: paper, small."):
+        preset_config("tiny")
+    with pytest.raises(TypeError, match="learning_rate"):
+        preset_config("small", training={"learning_rate": 1})
+
+
+def test_config_dict_is_plain() -> None:
+    values = config_dict(preset_config("small", model={"gnn": Hist2ST}))
+    assert values["model"]["gnn"] == "Hist2ST"
+    assert DataConfig(**values["data"]) == preset_config("small").data
+    assert values["training"]["augment"]["symmetries"] is True
+    assert set(values["training"]) == {field.name for field in dataclasses.fields(TrainingConfig)}

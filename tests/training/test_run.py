@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch_geometric.nn import SAGEConv
+
+from hist2st_pyg import Section, load_model, train
+from hist2st_pyg.training import TrainConfig, preset_config
+
+TINY = {"vision_kwargs": {"channels": [8], "out_channels": 16}}
+
+
+def tiny(
+    data: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    **run: Any,
+) -> TrainConfig:
+    return preset_config(
+        run.pop("preset", "small"),
+        data={"n_genes": 8, "patch_size": 28, "test": ["B1"], "val_share": 0.3, **(data or {})},
+        model={**TINY, **(model or {})},
+        training={"epochs": 3, **(training or {})},
+        **{"wandb": "off", "output": "run", "accelerator": "cpu", **run},
+    )
+
+
+def weights(run: Path) -> torch.Tensor:
+    return torch.cat([value.flatten().float() for value in load_model(run).state_dict().values()])
+
+
+def test_run_folder(cohort: list[Section]) -> None:
+    run = train(tiny(), cohort)
+    assert {path.name for path in run.iterdir()} >= {
+        "model", "last.ckpt", "config.yaml", "metrics.csv", "summary.json", "figures",
+    }  # fmt: skip
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    for column in ("train/loss", "train/expression", "train/likelihood", "val/pcc", "val/loss"):
+        assert sum(bool(row[column]) for row in rows) == 3
+    summary = json.loads((run / "summary.json").read_text())
+    scores = [float(row["val/pcc"]) for row in rows if row["val/pcc"]]
+    assert summary["chosen_epoch"] == int(np.argmax(scores))
+    assert summary["val_pcc"] == pytest.approx(max(scores))
+    assert summary["sections"] == {"train": ["A/A1", "A/A2"], "val": []}
+    assert {path.name for path in (run / "figures").iterdir()} == {"curves.png", "validation.png"}
+    assert yaml.safe_load((run / "config.yaml").read_text())["training"]["epochs"] == 3
+    model = load_model(run)
+    assert model.recipe is not None and len(model.recipe.genes) == 8
+    best = load_model(run / "best.ckpt")
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), best.state_dict().values(), strict=True))
+
+
+def test_seed_decides_everything(cohort: list[Section]) -> None:
+    first, second, other = (
+        weights(train(tiny(seed=seed, output=name), cohort)) for seed, name in ((0, "a"), (0, "b"), (1, "c"))
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_an_existing_run_is_not_overwritten_and_can_go_on(cohort: list[Section]) -> None:
+    train(tiny(training={"epochs": 2}), cohort)
+    before = weights(Path("run"))
+    with pytest.raises(FileExistsError, match="run holds a run; choose another output, or resume=True"):
+        train(tiny(), cohort)
+    assert torch.equal(weights(Path("run")), before)
+    run = train(tiny(training={"epochs": 4}, resume=True), cohort)
+    assert json.loads((run / "summary.json").read_text())["epochs"] == 4
+    assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 3
+
+
+def test_test_sections_are_not_read(cohort: list[Section]) -> None:
+    blind = Section(cohort[2].name, cohort[2].patient, cohort[2].adata)
+    train(tiny(training={"epochs": 1}), [*cohort[:2], blind])
+
+
+def test_validation_section(cohort: list[Section]) -> None:
+    run = train(tiny({"train": ["A1"], "val": ["B1"], "test": []}), cohort)
+    assert load_model(run).training_sections == {"train": ["A/A1"], "val": ["B/B1"]}
+
+
+def test_nothing_validates(cohort: list[Section]) -> None:
+    run = train(tiny({"val_share": 0.0}, training={"epochs": 2}), cohort)
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["chosen_epoch"], summary["val_pcc"]) == (1, None)
+    last = load_model(run / "last.ckpt").state_dict()
+    assert all(torch.equal(value, last[name]) for name, value in load_model(run).state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"train": ["A1"], "val": ["A2"], "test": []},
+            "patient 'A' is in training and in validation.* split='section'",
+        ),
+        ({"train": ["A1", "B1"]}, "section 'B1' is in training and in test"),
+        ({"train": ["Z9"], "test": []}, "no section 'Z9'; there are A1, A2, B1"),
+        ({"panel": "paper"}, "panel='paper' needs the data set's root"),
+        ({"n_genes": 500}, "fewer than a panel of 500"),
+    ],
+)
+def test_what_does_not_fit_is_refused(cohort: list[Section], data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(tiny(data), cohort)
+
+
+def test_sections_of_one_patient_when_asked_for(cohort: list[Section]) -> None:
+    train(tiny({"train": ["A1"], "val": ["A2"], "split": "section", "test": []}, training={"epochs": 1}), cohort)
+
+
+def test_paper_preset_with_views(cohort: list[Section]) -> None:
+    model = {
+        "vision_kwargs": {"channels": 8, "depth": 1}, "transformer_layers": 1, "heads": 2, "dim_head": 8, "gnn_layers": 2,
+    }  # fmt: skip
+    config = tiny({"panel": "variable"}, model, {"epochs": 1, "views": 2}, preset="paper")
+    run = train(config, cohort)
+    row = next(row for row in csv.DictReader((run / "metrics.csv").open()) if row["train/distillation"])
+    parts = [float(row[f"train/{part}"]) for part in ("expression", "likelihood", "distillation")]
+    assert float(row["train/loss"]) == pytest.approx(sum(parts), rel=1e-5)
+    assert load_model(run).pixel_mean.eq(0).all()
+
+
+def test_histogene_trains_by_the_same_task(cohort: list[Section]) -> None:
+    config = preset_config(
+        "small", data={"n_genes": 8, "patch_size": 28, "test": ["B1"]},
+        model={"name": "histogene", "channels": 16, "transformer_layers": 1, "heads": 2, "dim_head": 8},
+        training={"epochs": 1}, wandb="off", output="run",
+    )  # fmt: skip
+    assert type(load_model(train(config, cohort))).__name__ == "HisToGene"
+
+
+def test_a_class_is_trained_and_asked_for_again(cohort: list[Section]) -> None:
+    run = train(tiny(model={"gnn": SAGEConv}, training={"epochs": 1}), cohort)
+    with pytest.raises(ValueError, match=r"built with gnn=.*SAGEConv.*pass it again"):
+        load_model(run)
+    assert isinstance(load_model(run, gnn=SAGEConv).gnn.convs[0], SAGEConv)
+
+
+def test_wandb_run_is_complete_and_offline(cohort: list[Section]) -> None:
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    run = train(tiny(wandb="auto"), cohort)
+    (file,) = run.glob("wandb/offline-run-*/run-*.wandb")
+    store = DataStore()
+    store.open_for_scan(str(file))
+    records = []
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        records.append(record)
+    items = [{item.key or item.nested_key[0]: item.value_json for item in r.history.item} for r in records]
+    assert len([1 for item in items if "val/pcc" in item]) == 3
+    assert any("train/likelihood" in item for item in items)
+    config = {update.key: update.value_json for r in records for update in r.run.config.update}
+    config |= {update.key: update.value_json for r in records for update in r.config.update}
+    assert json.loads(config["data"])["n_genes"] == 8
+    assert [r.artifact.type for r in records if r.HasField("artifact")] or any(
+        r.request.log_artifact.artifact.type == "model" for r in records
+    )
+    assert {path.name.split("_")[0] for path in run.glob("wandb/*/files/media/images/*.png")} == {
+        "curves",
+        "validation",
+    }

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch_geometric.data import Batch
+
+from hist2st_pyg import ExpressionTask, Hist2ST, Section, load_model, losses, to_data
+from hist2st_pyg.training import AugmentConfig, TrainingConfig
+
+SMALL: dict[str, Any] = {
+    "patch_size": 14, "vision": "cnn", "vision_kwargs": {"channels": [8], "out_channels": 16}, "transformer_layers": 1,
+    "heads": 2, "dim_head": 8, "gnn_layers": 2,
+}  # fmt: skip
+GENES = [f"GENE{i}" for i in range(1, 9)]
+
+
+@pytest.fixture(scope="module")
+def batch(cohort: list[Section]) -> Batch:
+    return Batch.from_data_list([to_data(section, GENES, 14) for section in cohort[:2]])
+
+
+def task(**options: Any) -> ExpressionTask:
+    torch.manual_seed(0)
+    training = TrainingConfig(**{"views": 0, **options})
+    return ExpressionTask(Hist2ST(len(GENES), **SMALL, views=training.views), training)
+
+
+def test_loss_is_the_sum_of_its_weighted_parts(batch: Batch) -> None:
+    module = task(likelihood_weight=0.3, views=2, lamb=0.7).eval()
+    parts = module.losses(batch)
+    out = module(batch)
+    assert set(parts) == {"expression", "likelihood", "distillation"}
+    torch.testing.assert_close(parts["expression"], losses.squared_error(out, batch))
+    torch.testing.assert_close(parts["likelihood"], 0.3 * losses.negative_log_likelihood(out, batch))
+    assert parts["distillation"] > 0
+    with pl.utilities.seed.isolate_rng():
+        torch.manual_seed(5)
+        twice = task(likelihood_weight=0, views=2, lamb=1.4).eval()
+        twice.model.load_state_dict(module.model.state_dict())
+        torch.manual_seed(5)
+        a = module.losses(batch)["distillation"]
+        torch.manual_seed(5)
+        b = twice.losses(batch)
+    torch.testing.assert_close(2 * a, b["distillation"])
+    assert "likelihood" not in b
+
+
+def test_standardised_error_is_divided_by_each_gene_s_deviation(batch: Batch) -> None:
+    module = task(standardise=True, likelihood_weight=0).eval()
+    module.model.target_std.fill_(2.0)
+    out = module(batch)
+    torch.testing.assert_close(module.losses(batch)["expression"], losses.squared_error(out, batch) / 4)
+
+
+def test_augmentation_changes_patches_and_not_the_batch(batch: Batch) -> None:
+    before = batch.x.clone()
+    augment = AugmentConfig(grayscale=1.0, rotation=0, flip=0)
+    plain, grey = task(likelihood_weight=0).eval(), task(likelihood_weight=0, augment=augment).eval()
+    assert plain.losses(batch)["expression"] != grey.losses(batch)["expression"]
+    assert torch.equal(batch.x, before)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_every_parameter_has_a_gradient(batch: Batch, views: int) -> None:
+    module = task(views=views)
+    torch.stack(list(module.losses(batch).values())).sum().backward()
+    assert [name for name, p in module.named_parameters() if p.grad is None] == []
+
+
+def fit(module: ExpressionTask, batch: Batch, epochs: int, tmp_path: Any) -> list[float]:
+    """Learning rates of the epochs."""
+    rates: list[float] = []
+
+    class Note(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    trainer = pl.Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, callbacks=[Note()], enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, torch.utils.data.DataLoader([batch], batch_size=None))
+    trainer.save_checkpoint(tmp_path / "task.ckpt")
+    return rates
+
+
+def test_step_schedule(batch: Batch, tmp_path: Any) -> None:
+    rates = fit(task(lr=1.0, step_size=2, gamma=0.5), batch, 5, tmp_path)
+    assert rates == pytest.approx([1, 1, 0.5, 0.5, 0.25])
+
+
+def test_cosine_schedule_warms_up_and_ends_near_zero(batch: Batch, tmp_path: Any) -> None:
+    rates = fit(task(lr=1e-3, schedule="cosine", warmup=0.4, optimizer="adamw"), batch, 10, tmp_path)
+    assert rates[:5] == pytest.approx([1e-3 * x for x in (0.2, 0.4, 0.6, 0.8, 1.0)])
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert rates[-1] < 1e-4
+
+
+def test_checkpoint_is_read_without_executing_code(batch: Batch, tmp_path: Any) -> None:
+    module = task()
+    fit(module, batch, 1, tmp_path)
+    torch.load(tmp_path / "task.ckpt", weights_only=True)
+    model = load_model(tmp_path / "task.ckpt")
+    torch.testing.assert_close(model(batch)["expression"], module.model.eval()(batch)["expression"])
+
+
+@pytest.mark.parametrize(("field", "value"), [("optimizer", "sgd"), ("schedule", "linear")])
+def test_unknown_choices(field: str, value: str) -> None:
+    options = dataclasses.replace(TrainingConfig(views=0), **{field: value})
+    with pytest.raises(ValueError, match=f"Unknown {field}='{value}'"):
+        ExpressionTask(Hist2ST(3, **SMALL), options)

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import WandbLogger
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.data.convert import Recipe, spot_pitch
@@ -25,6 +25,7 @@ from hist2st_pyg.files import write_json, write_text
 from hist2st_pyg.models import MODELS, ExpressionModel, load_model
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
+from hist2st_pyg.training.loggers import finish_wandb, join_earlier, keep_earlier, make_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.task import ExpressionTask
 
@@ -67,6 +68,7 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
     best.CHECKPOINT_NAME_LAST = Path(LAST).stem
     loggers = make_loggers(config, output)
     fit_started = time.perf_counter()
+    earlier = keep_earlier(output) if config.resume else None
     bar = shows_progress()
     trainer = pl.Trainer(
         accelerator=config.accelerator,
@@ -91,6 +93,8 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
         warnings.filterwarnings("ignore", "Checkpoint directory")
         trainer.fit(task, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     seconds = time.perf_counter() - fit_started
+    if earlier is not None:
+        join_earlier(earlier)
     chosen = load_model(best.best_model_path, **_custom(config.model)) if validates else model
     chosen.save_pretrained(output / "model")
     pictures = draw_training(output, chosen, datamodule)
@@ -196,27 +200,6 @@ def make_model(config: TrainConfig, datamodule: SectionDataModule) -> Expression
     return model
 
 
-def make_loggers(config: TrainConfig, output: Path) -> list[Logger]:
-    """The CSV logger, and wandb's unless it is off; without a key wandb runs offline."""
-    loggers: list[Logger] = [CSVLogger(output, name="", version="")]
-    choose({"auto": 0, "offline": 0, "online": 0, "off": 0}, config.wandb, "wandb")
-    if config.wandb != "off":
-        import wandb
-
-        offline = config.wandb == "offline" or (config.wandb == "auto" and not wandb.login(prompt=False))
-        loggers.append(
-            WandbLogger(
-                project=config.project,
-                save_dir=output,
-                name=output.name,
-                # Lightning's ``offline`` works through the environment, which wandb has read by now.
-                mode="offline" if offline else None,
-                config=config_dict(config),
-            )
-        )
-    return loggers
-
-
 def shows_progress() -> bool:
     """Whether a progress bar can be drawn: in a terminal or a notebook, not in a log file."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
@@ -231,19 +214,6 @@ class _Lines(Callback):
             values = {name: float(value) for name, value in trainer.callback_metrics.items()}
             shown = [f"{name} {values[name]:.3f}" for name in ("train/loss", "val/pcc") if name in values]
             print(f"epoch {epoch}/{epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
-
-
-def finish_wandb(logger: WandbLogger, output: Path, summary: dict[str, Any], pictures: dict[str, Path]) -> None:
-    """Add the chosen epoch, the pictures and the model to the run, and close it."""
-    logger.experiment.summary.update({key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")})
-    for name, path in pictures.items():
-        logger.log_image(name, [str(path)])
-    import wandb
-
-    artifact = wandb.Artifact(f"model-{logger.experiment.id}", type="model")
-    artifact.add_dir(str(output / "model"))
-    logger.experiment.log_artifact(artifact)
-    wandb.finish()
 
 
 def _early_stopping(config: TrainConfig, validates: bool) -> list[Callback]:

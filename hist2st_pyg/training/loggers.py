@@ -1,0 +1,75 @@
+"""Where a run is written to: Lightning's CSV logger and wandb's."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+
+from hist2st_pyg.choices import choose
+from hist2st_pyg.files import atomic_path
+from hist2st_pyg.training.config import TrainConfig, config_dict
+
+
+def make_loggers(config: TrainConfig, output: Path) -> list[Logger]:
+    """The CSV logger, and wandb's unless it is off; without a key wandb runs offline."""
+    loggers: list[Logger] = [CSVLogger(output, name="", version="")]
+    choose({"auto": 0, "offline": 0, "online": 0, "off": 0}, config.wandb, "wandb")
+    if config.wandb != "off":
+        import wandb
+
+        offline = config.wandb == "offline" or (config.wandb == "auto" and not wandb.login(prompt=False))
+        loggers.append(
+            WandbLogger(
+                project=config.project,
+                save_dir=output,
+                name=output.name,
+                # Lightning's ``offline`` works through the environment, which wandb has read by now.
+                mode="offline" if offline else None,
+                config=config_dict(config),
+            )
+        )
+    return loggers
+
+
+def finish_wandb(logger: WandbLogger, output: Path, summary: dict[str, Any], pictures: dict[str, Path]) -> None:
+    """Add the chosen epoch, the pictures and the model to the run, and close it."""
+    logger.experiment.summary.update({key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")})
+    for name, path in pictures.items():
+        logger.log_image(name, [str(path)])
+    import wandb
+
+    artifact = wandb.Artifact(f"model-{logger.experiment.id}", type="model")
+    artifact.add_dir(str(output / "model"))
+    logger.experiment.log_artifact(artifact)
+    wandb.finish()
+
+
+def keep_earlier(output: Path) -> Path | None:
+    """Put the metrics of the run that is gone on with aside: Lightning's CSV logger starts its file anew."""
+    metrics, earlier = output / "metrics.csv", output / "metrics.earlier.csv"
+    if earlier.exists():  # a resumed run broke off too
+        join_earlier(earlier)
+    if not metrics.exists():
+        return None
+    return metrics.replace(earlier)
+
+
+def join_earlier(earlier: Path) -> None:
+    """Join the earlier rows and the new ones in ``metrics.csv``; what was done again counts in its new form."""
+    metrics = earlier.with_name("metrics.csv")
+    parts: list[list[dict[str, str]]] = []
+    for path in (earlier, metrics):
+        with path.open(newline="", encoding="utf-8") if path.exists() else io.StringIO() as file:
+            parts.append(list(csv.DictReader(file)))
+    first = min((int(row["epoch"]) for row in parts[1]), default=sys.maxsize)
+    rows = [row for row in parts[0] if int(row["epoch"]) < first] + parts[1]
+    with atomic_path(metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, sorted({name for row in rows for name in row}))
+        writer.writeheader()
+        writer.writerows(rows)
+    earlier.unlink()

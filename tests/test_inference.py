@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hist2st_pyg import Hist2ST, Recipe, Section, load_model, predict, predict_section
+from hist2st_pyg.data.spots import Spots
+from hist2st_pyg.inference import GRID, grid_pitch, run_model, write_h5ad
+
+GENES = tuple(f"GENE{i}" for i in range(1, 7))
+
+
+def model(likelihood: str | None = "zinb", **recipe: object) -> Hist2ST:
+    torch.manual_seed(0)
+    vision = {"channels": [8], "out_channels": 16}
+    built = Hist2ST(
+        len(GENES), patch_size=28, vision="cnn", vision_kwargs=vision, transformer_layers=0, position="none",
+        gnn="sage", gnn_layers=1, likelihood=likelihood,
+    )  # fmt: skip
+    built.recipe = Recipe(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0, **recipe)  # type: ignore[arg-type]
+    return built.eval()
+
+
+def test_what_comes_out(cohort: list[Section], tmp_path: Path) -> None:
+    section = cohort[0]
+    out = predict_section(model(), section)
+    assert list(out.var_names) == list(GENES)
+    assert list(out.obs_names) == list(section.adata.obs_names)
+    np.testing.assert_array_equal(out.obsm["spatial"], section.pos)
+    np.testing.assert_array_equal(out.obs[["array_col", "array_row"]], section.grid)
+    assert out.layers["mean"].min() > 0
+    assert out.layers["sd"].min() > 0
+    write_h5ad(out, tmp_path / "out.h5ad")
+    back = anndata.read_h5ad(tmp_path / "out.h5ad")
+    np.testing.assert_array_equal(back.X, out.X)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.h5ad"]
+
+
+def test_it_is_the_model_s_own_output(cohort: list[Section]) -> None:
+    built = model()
+    assert built.recipe is not None
+    expected = built(built.recipe.to_data(cohort[0]))["expression"].detach().numpy()
+    np.testing.assert_allclose(predict_section(built, cohort[0]).X, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_counts_are_not_used(cohort: list[Section]) -> None:
+    section = cohort[0]
+    other = section.adata.copy()
+    other.X = np.roll(np.asarray(other.X.todense() if hasattr(other.X, "todense") else other.X), 5, axis=0)
+    changed = Section(section.name, section.patient, other, section.image, section.spot_diameter, section.um_per_pixel)
+    np.testing.assert_array_equal(predict_section(model(), section).X, predict_section(model(), changed).X)
+
+
+@pytest.mark.parametrize("likelihood", ["nb", None])
+def test_layers_follow_the_likelihood(cohort: list[Section], likelihood: str | None) -> None:
+    assert set(predict_section(model(likelihood), cohort[0]).layers) == ({"mean", "sd"} if likelihood else set())
+
+
+def test_without_spots_a_grid_is_laid_on_the_tissue(cohort: list[Section]) -> None:
+    image = cohort[0].require_image()
+    out = predict(model(), image, name="A1")
+    assert out.uns["hist2st"]["positions"] == GRID
+    nearest = np.sort(np.linalg.norm(out.obsm["spatial"][:, None] - out.obsm["spatial"][None], axis=2), axis=1)[:, 1]
+    np.testing.assert_allclose(np.median(nearest), 64, rtol=1e-6)
+    thumbnail = image.thumbnail(10_000)
+    x, y = out.obsm["spatial"].astype(int).T
+    assert thumbnail[y, x].std(axis=0).mean() > 1
+    assert 20 < out.n_obs < 150
+
+
+def test_the_grid_s_pitch_is_that_of_training_in_micrometres() -> None:
+    recipe = model().recipe
+    assert recipe is not None
+    assert grid_pitch(recipe, 1.5) == 128
+    assert grid_pitch(recipe, None) == 64
+    with pytest.raises(ValueError, match="give the pitch in pixels"):
+        grid_pitch(Recipe(GENES), None)
+
+
+def test_x_runs_right_and_y_down(tmp_path: Path) -> None:
+    pixels = np.full((100, 300, 3), 255, dtype=np.uint8)
+    pixels[40:60, 230:250] = [120, 0, 120]
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    (tmp_path / "spots.csv").write_text("x,y\n240,50\n50,50\n150,50\n")
+    dark = Hist2ST(
+        1, patch_size=14, vision="cnn", vision_kwargs={"channels": [4], "out_channels": 8}, gnn="none",
+        transformer_layers=0, position="none", likelihood=None,
+    )  # fmt: skip
+    dark.recipe = Recipe(("A",), patch_size=14)
+    values = np.asarray(predict(dark, tmp_path / "image.png", tmp_path / "spots.csv").X)[:, 0]
+    assert values[1] == pytest.approx(values[2], abs=1e-5)
+    assert abs(values[0] - values[1]) > 1e-3
+
+
+def test_the_original_programs_axes(cohort: list[Section]) -> None:
+    plain, swapped = model().recipe, model(swap_axes=True).recipe
+    assert plain is not None
+    assert swapped is not None
+    section = cohort[0]
+    a, b = (r.image_data(section.require_image(), section.pos, section.grid) for r in (plain, swapped))
+    assert torch.equal(a.x, b.x.transpose(2, 3))
+
+
+def test_scanpy_draws_it(cohort: list[Section]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import scanpy as sc
+
+    out = predict_section(model(), cohort[0])
+    axes = sc.pl.spatial(out, color=["GENE1"], show=False)
+    assert axes[0].get_title() == "GENE1"
+
+
+def test_user_errors(cohort: list[Section]) -> None:
+    bare = model()
+    bare.recipe = None
+    with pytest.raises(ValueError, match="The model has no recipe"):
+        predict_section(bare, cohort[0])
+    with pytest.raises(ValueError, match="no tissue"):
+        predict(model(), np.full((400, 500, 3), 255, dtype=np.uint8))
+    far = Spots(["a", "b"], np.array([[10.0, 10.0], [9_999.0, 10.0]]), np.array([[0, 0], [1, 0]]))
+    with pytest.raises(ValueError, match="1 of 2 spots are not on the image"):
+        predict(model(), cohort[0].require_image(), far)
+    with pytest.raises(ValueError, match=r"patch_um=100.* needs the image's um_per_pixel"):
+        predict(model(patch_um=100.0), cohort[0].require_image(), pitch=64)
+
+
+def test_the_model_stays_as_it_was(cohort: list[Section]) -> None:
+    built = model().train()
+    assert built.recipe is not None
+    run_model(built, built.recipe.to_data(cohort[0]))
+    assert built.training
+
+
+def test_a_saved_model_needs_nothing_but_an_image(cohort: list[Section], tmp_path: Path) -> None:
+    built = model()
+    built.save_pretrained(tmp_path / "saved")
+    np.testing.assert_array_equal(
+        predict_section(load_model(tmp_path / "saved"), cohort[0]).X, predict_section(built, cohort[0]).X
+    )

@@ -33,18 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subcommands(required=True, dest="command")
     # Only the chosen command's parser is built: training's needs Lightning.
     chosen = next((word for word in arguments if word in COMMANDS), None)
-    runs: dict[str, Run] = {}
-    for name, (build, description) in COMMANDS.items():
-        subparser = ArgumentParser(description=description)
-        runs[name] = build(subparser, arguments[1:]) if name == chosen else print
-        commands.add_subcommand(name, subparser, help=description)
-    if chosen == "train" and len(arguments) > 1 and not arguments[1].startswith("-"):
-        arguments.insert(1, "--config")
-    parsed = parser.parse_args(arguments)
+    run: Run = print
     try:
-        runs[parsed.command](parsed[parsed.command])
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"hist2st {parsed.command}: {error}", file=sys.stderr)
+        for name, (build, description) in COMMANDS.items():
+            subparser = ArgumentParser(description=description)
+            if name == chosen:
+                run = build(subparser, arguments[1:])
+            commands.add_subcommand(name, subparser, help=description)
+        if chosen == "train" and len(arguments) > 1 and not arguments[1].startswith("-"):
+            arguments.insert(1, "--config")
+        run(parser.parse_args(arguments)[str(chosen)])
+    except (ValueError, OSError, ImportError) as error:
+        print(f"hist2st {chosen}: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from hist2st_pyg.datasets import load_sections
 
+EPOCHS = 50
+
 
 def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str = "auto") -> None:
     """Train on two synthetic patients, predict the third from its images alone, compare, and draw pictures.
@@ -34,7 +36,7 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
         "small",
         data={"name": "synthetic", "test": [section.name for section in held_out], "n_genes": 50, "val_share": 0.2},
         model={"gnn": gnn},
-        training={"epochs": 50},
+        training={"epochs": EPOCHS},
         seed=seed,
         output=str(folder),
         wandb=wandb,

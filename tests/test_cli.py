@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from hist2st_pyg import Section
+from hist2st_pyg.cli import COMMANDS, main
+from hist2st_pyg.datasets import her2st
+
+CONFIG = """
+data:
+  options: {patients: 2, sections_per_patient: 1, spots: 48, genes: 20, noise_genes: 4}
+  test: [B1]
+  n_genes: 8
+  patch_size: 28
+  k: 5
+model:
+  vision_kwargs: {channels: [8], out_channels: 16}
+training: {epochs: 2, lr: 0.01}
+wandb: 'off'
+"""
+OPTIONS = '{"patients": 2, "sections_per_patient": 1, "spots": 48, "genes": 20, "noise_genes": 4}'
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    assert main(["train", "config.yaml", "--output", "run", "--training.epochs", "1", "--model.gnn", "gat"]) == 0
+    return tmp_path / "run"
+
+
+def test_preset_then_file_then_command_line(run: Path) -> None:
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    assert values["training"]["epochs"] == 1  # command line
+    assert values["model"]["gnn"] == "gat"
+    assert values["training"]["lr"] == 0.01  # file
+    assert values["data"]["k"] == 5
+    assert values["model"]["gnn_norm"] == "layer"  # preset
+    assert values["training"]["augment"]["symmetries"] is True
+    assert values["model"]["heads"] == 16  # default
+
+
+def test_the_saved_configuration_trains_again(run: Path) -> None:
+    assert main(["train", str(run / "config.yaml"), "--output", "again"]) == 0
+    first, second = (yaml.safe_load(Path(name, "config.yaml").read_text()) for name in ("run", "again"))
+    assert {**first, "output": ""} == {**second, "output": ""}
+
+
+def test_predict_evaluate_info(run: Path, cohort: list[Section], capsys: pytest.CaptureFixture[str]) -> None:
+    image = cohort[2].require_image()
+    with image.open() as region:
+        Image.fromarray(region(0, 0, *image.size)).save("slide.png")
+    lines = [f"s{i},{x},{y}" for i, (x, y) in enumerate(cohort[2].pos)]
+    Path("spots.csv").write_text("\n".join(["name,x,y", *lines]))
+    assert (
+        main(["predict", str(run), "slide.png", "--spots", "spots.csv", "-o", "a.h5ad", "--figures", "pictures"]) == 0
+    )
+    out = anndata.read_h5ad("a.h5ad")
+    np.testing.assert_array_equal(out.obsm["spatial"], cohort[2].pos)
+    assert out.obs_names[0] == "s0"
+    assert main(["predict", str(run / "last.ckpt"), "slide.png", "-o", "b.h5ad", "--figures", "pictures"]) == 0
+    assert {path.name for path in Path("pictures").iterdir()} == {"slide_predicted.png", "slide_tissue.png"}
+    capsys.readouterr()
+    evaluate = ["evaluate", str(run), "--data.name", "synthetic", "--data.options", OPTIONS, "--data.sections", "B1"]
+    assert main([*evaluate, "-o", "b1.json"]) == 0
+    printed, written = json.loads(capsys.readouterr().out), json.loads(Path("b1.json").read_text())
+    assert printed["pcc_mean"] == written["pcc_mean"]
+    assert len(written["sections"]["B1"]["per_gene"]) == 8
+    assert main(["info", str(run)]) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert info["arguments"]["gnn"] == "gat"
+    assert info["recipe"]["genes"].startswith("8 genes: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--model.gnnn", "gat"], "gnnn"),
+        (["train", "--training.learning_rate", "1"], "learning_rate"),
+        (["train", "--training.epochs", "many"], "epochs"),
+        (["fly"], "fly"),
+    ],
+)
+def test_unknown_keys_and_wrong_types(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_key_in_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("wrong.yaml").write_text("data: {neighbours: 4}\n")
+    with pytest.raises(SystemExit):
+        main(["train", "wrong.yaml"])
+    assert "neighbours" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "nowhere", "slide.png", "-o", "x.h5ad"], "hist2st predict: There is no model at nowhere."),
+        (["evaluate", "nowhere"], "hist2st evaluate: There is no"),
+        (["train", "--data.name", "her3st", "--output", "x"], "her3st"),
+        (["train", "--preset", "huge"], "Unknown preset='huge'. Choose one of: paper, small."),
+        (
+            ["train", "--model.gnn", "gatt", "--wandb", "off", "--output", "x"],
+            "Unknown gnn='gatt'. Choose one of: gat,",
+        ),
+    ],
+)
+def test_user_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_the_paper_s_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser()
+    COMMANDS["train"][0](parser, ["--preset", "paper"])
+    values = parser.parse_args(["--preset", "paper"])
+    assert (values.data.max_distance, values.training.views, values.model.gnn) == (2.0, 5, "hist2st")
+
+
+def test_download_passes_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, object] = {}
+
+    def download(root: str, sections: list[str] | None = None, overwrite: bool = False, progress: bool = True) -> None:
+        seen.update(root=root, sections=sections, overwrite=overwrite)
+
+    monkeypatch.setattr(her2st, "download", download)
+    assert main(["download", "her2st", "--root", "here", "--sections", "[C2, C3]"]) == 0
+    assert seen == {"root": "here", "sections": ["C2", "C3"], "overwrite": False}
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from hist2st_pyg import doctor
+
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "torch-scatter 2." in out
+    assert "threads" in out
+    monkeypatch.setattr(doctor, "OPTIONAL", {"no-such-package": ("nothing", "pip install nothing")})
+    assert "no-such-package is missing (nothing, optional): pip install nothing" in doctor.doctor()
+
+
+def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert all(command in out for command in COMMANDS)

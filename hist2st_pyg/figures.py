@@ -171,9 +171,10 @@ def training_curves(rows: Sequence[Mapping[str, str]]) -> Figure:
     left.legend(frameon=False)
     if "val/pcc" in names:
         x, y = _curve(right, rows, "val/pcc", None)
-        best = int(np.argmax(y))
+        best = int(np.nanargmax(y))
         right.plot(x[best], y[best], "o", color="black")
-        right.annotate(f"{y[best]:.3f}", (x[best], y[best]), textcoords="offset points", xytext=(0, -14), ha="center")
+        right.annotate(f"{y[best]:.3f}", (x[best], y[best]), textcoords="offset points", xytext=(0, 8), ha="center")
+        right.margins(y=0.12)
         right.set_ylabel("validation PCC")
     else:
         right.text(0.5, 0.5, "no validation", ha="center", va="center", transform=right.transAxes)
@@ -202,7 +203,7 @@ def tissue_overview(thumbnail: NDArray[np.uint8], mask: NDArray[np.bool_], posit
     left.imshow(thumbnail)
     left.set_title("H&E", fontsize=10)
     right.imshow(np.where(mask, 0.8, 1.0), cmap="gray", vmin=0, vmax=1)
-    _circles(right, points, facecolors="#7b5ea7")
+    _circles(right, points, facecolors="none", edgecolors="#7b5ea7", linewidths=1.0)
     right.set_title(f"tissue found, {len(points)} spots", fontsize=10)
     for axis in (left, right):
         axis.set_axis_off()

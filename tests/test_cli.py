@@ -109,7 +109,7 @@ def test_an_unknown_key_in_the_file(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--data.name", "her3st", "--output", "x"], "her3st"),
         (["train", "--preset", "huge"], "Unknown preset='huge'. Choose one of: paper, small."),
         (
-            ["train", "--model.gnn", "gatt", "--wandb", "off", "--output", "x"],
+            ["train", "--model.gnn", "gatt", "--data.n_genes", "9", "--wandb", "off", "--output", "x"],
             "Unknown gnn='gatt'. Choose one of: gat,",
         ),
     ],

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torch_geometric.data import Data
 
 from hist2st_pyg.choices import choose
@@ -113,13 +117,38 @@ class Hist2ST(ExpressionModel):
         out.update(self.likelihood(h.detach() if self.detach_likelihood else h))
         return out
 
-    def distil(self, views: list[Data]) -> Tensor:
+    def distil(self, views: Iterable[Data]) -> Tensor:
         """Combine the predictions for augmented views of the same spots into one, [N, G] (self-distillation).
+
+        In training a view's activations are not kept but computed again for its gradient, so that memory does not grow
+        with the number of views.
+
+        Args:
+            views: The same spots with augmented patches.
 
         Raises:
             ValueError: If the model was built without ``views``.
         """
         if self.distillation is None:
             raise ValueError("This model was built with views=0; build it with the number of views to distil from.")
-        h = torch.stack([self.embed(view) for view in views])
+        contexts = partial(_once_counted, self)
+        h = torch.stack([checkpoint(self.embed, view, use_reentrant=False, context_fn=contexts) for view in views])
         return self.distillation(h, self.unstandardise(self.expression(h)))  # type: ignore[no-any-return]
+
+
+def _once_counted(model: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of a checkpoint's two passes: the second must not move batch norm's running statistics again."""
+    return nullcontext(), _still(model)
+
+
+@contextmanager
+def _still(model: nn.Module) -> Iterator[None]:
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

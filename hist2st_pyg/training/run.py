@@ -62,9 +62,13 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
     model = make_model(config, datamodule)
     task = ExpressionTask(model, config.training)
     validates = bool(datamodule.sections["val"]) or datamodule.val_share > 0
-    best = ModelCheckpoint(
-        dirpath=output, filename="best", monitor="val/pcc" if validates else None, mode="max", save_last=True
+    # Without validation there is no best epoch, and the last is kept once.
+    kept: dict[str, Any] = (
+        {"filename": "best", "monitor": "val/pcc", "mode": "max", "save_last": True}
+        if validates
+        else {"filename": Path(LAST).stem, "enable_version_counter": False}
     )
+    best = ModelCheckpoint(dirpath=output, **kept)
     best.CHECKPOINT_NAME_LAST = Path(LAST).stem
     loggers = make_loggers(config, output)
     fit_started = time.perf_counter()

@@ -65,7 +65,7 @@ class ExpressionTask(pl.LightningModule):
         if options.likelihood_weight and ("dispersion" in out or "log_r" in out):
             parts["likelihood"] = options.likelihood_weight * losses.negative_log_likelihood(out, batch)
         if options.views:
-            views = [_with_patches(batch, self.view(batch.x)) for _ in range(options.views)]
+            views = (_with_patches(batch, self.view(batch.x)) for _ in range(options.views))
             distilled = self.model.distil(views)  # type: ignore[operator]
             parts["distillation"] = options.lamb * losses.distillation_error(distilled, out, batch, scale)
         return parts

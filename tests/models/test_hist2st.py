@@ -179,3 +179,31 @@ def test_what_cannot_be_built_is_refused(build: Callable[..., Hist2ST]) -> None:
             build(**{argument: "other"})
     with pytest.raises(ValueError, match="n_genes is at least 1, got 0"):
         Hist2ST(0, **SMALL)
+
+
+def test_distilling_recomputes_without_counting_batch_norm_twice(
+    build: Callable[..., Hist2ST], data: SectionData
+) -> None:
+    """Gradients and running statistics are those of the plain computation, although activations are not kept."""
+    other = data.clone()
+    other.x = data.x.flip(3)
+    results = []
+    for plain in (True, False):
+        model = build(views=2).train()
+        torch.manual_seed(1)  # of dropout
+        if plain:
+            assert model.distillation is not None
+            h = torch.stack([model.embed(view) for view in (data, other)])
+            out = model.distillation(h, model.unstandardise(model.expression(h)))
+        else:
+            out = model.distil([data, other])
+        out.square().sum().backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        results.append((gradients, {name: b.clone() for name, b in model.named_buffers() if "running" in name}))
+    (gradients, statistics), (again, counted) = results
+    assert statistics
+    assert gradients.keys() == again.keys()
+    for name, value in gradients.items():
+        torch.testing.assert_close(again[name], value)
+    for name, value in statistics.items():
+        torch.testing.assert_close(counted[name], value)

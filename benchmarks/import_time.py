@@ -1,6 +1,6 @@
-"""How long `import hist2st_pyg` takes beside `import torch_geometric`: whole processes in turn, the ratio of the fastest.
+"""How long `import hist2st_pyg` takes beside `import torch_geometric`: processes in turn, the ratio of the fastest.
 
-    python -m benchmarks.import_time
+python -m benchmarks.import_time
 """
 
 from __future__ import annotations

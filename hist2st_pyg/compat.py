@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from hist2st_pyg import models
-from hist2st_pyg.data.convert import SectionData
+from hist2st_pyg.data.convert import Recipe, SectionData
 from hist2st_pyg.models.base import ExpressionModel
 
 Model = TypeVar("Model", bound=ExpressionModel)
+PRUNING: dict[str, float | None] = {"Grid": 2.0, "NA": None}
+"""The original's prunings of the graph as a largest distance."""
 
 
 class Hist2ST(nn.Module):
@@ -125,15 +127,18 @@ def to_data(patches: Any, coordinates: Any, adjacency: Any = None) -> SectionDat
     return SectionData(x=x, edge_index=edge_index, edge_attr=steps, pos=grid.float(), grid=grid)
 
 
-def load_hist2st(arrays: Mapping[str, Any], config: Mapping[str, Any]) -> models.Hist2ST:
+def load_hist2st(
+    arrays: Mapping[str, Any], config: Mapping[str, Any], genes: Sequence[str] | None = None
+) -> models.Hist2ST:
     """Build our Hist2ST from the original's weights.
 
     Args:
         arrays: The original's state dict, arrays or tensors by the original's names.
         config: The original constructor's arguments; ``neighbors`` and ``prune`` are of its data and left out.
+        genes: The gene panel, in the order of the weights; the original files do not hold it. None numbers the genes.
 
     Returns:
-        The model in eval mode, every weight in its place.
+        The model in eval mode, every weight in its place, with a recipe that cuts patches as the original does.
 
     Raises:
         ValueError: If weights are missing or left over.
@@ -141,11 +146,14 @@ def load_hist2st(arrays: Mapping[str, Any], config: Mapping[str, Any]) -> models
     # The recorded weights, not the configuration, say whether there are distillation weights.
     known = {**config, "bake": 1 if any(name.startswith("coef.") for name in arrays) else 0}
     known = {name: value for name, value in known.items() if name not in ("neighbors", "prune", "note")}
-    model = Hist2ST(**known).model
-    return _load(model, arrays, _HIST2ST)
+    model = _load(Hist2ST(**known).model, arrays, _HIST2ST)
+    model.recipe = _recipe(model, genes, config)
+    return model
 
 
-def load_histogene(arrays: Mapping[str, Any], config: Mapping[str, Any]) -> models.HisToGene:
+def load_histogene(
+    arrays: Mapping[str, Any], config: Mapping[str, Any], genes: Sequence[str] | None = None
+) -> models.HisToGene:
     """Build our HisToGene from the original's weights; see :func:`load_hist2st`."""
     model = models.HisToGene(
         int(config["n_genes"]),
@@ -157,7 +165,24 @@ def load_histogene(arrays: Mapping[str, Any], config: Mapping[str, Any]) -> mode
         mlp_channels=int(config["mlp_dim"]) if "mlp_dim" in config else None,
         n_pos=int(config.get("n_pos", 64)),
     )
-    return _load(model, arrays, _HISTOGENE)
+    model = _load(model, arrays, _HISTOGENE)
+    model.recipe = _recipe(model, genes, config)
+    return model
+
+
+def _recipe(model: ExpressionModel, genes: Sequence[str] | None, config: Mapping[str, Any]) -> Recipe:
+    """How the original programs make their tensors: the image's axes swapped, the graph on array positions."""
+    prune = config.get("prune", "Grid")
+    if prune not in PRUNING:
+        raise ValueError(f"prune={prune!r} is not one that a recipe knows ({', '.join(PRUNING)}); use prune_distant.")
+    return Recipe(
+        tuple(genes) if genes is not None else tuple(f"gene_{i}" for i in range(model.config["n_genes"])),
+        patch_size=model.config["patch_size"],
+        k=int(config.get("neighbors", 4)),
+        max_distance=PRUNING[prune],
+        graph_on="array",
+        swap_axes=True,
+    )
 
 
 _COMMON = [

@@ -173,3 +173,18 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         compat.to_data(patches.flatten(1), coordinates, adjacency)
     with pytest.raises(ValueError, match=r"Expected an adjacency \[N, N\] with N=9, got \[8, 8\]"):
         compat.to_data(patches, coordinates, adjacency[:8, :8])
+
+
+def test_a_converted_model_records_how_the_original_cuts_its_patches() -> None:
+    arrays = np.load(GOLDEN / "hist2st_nb_max.npz", allow_pickle=False)
+    state = {name.removeprefix("state."): arrays[name] for name in arrays.files if name.startswith("state.")}
+    config = json.loads(str(arrays["config"]))
+    recipe = compat.load_hist2st(state, config, genes=list("ABCDEFGHIJKL")).recipe
+    assert recipe is not None
+    assert (recipe.swap_axes, recipe.graph_on, recipe.k, recipe.max_distance) == (True, "array", 6, None)
+    assert (recipe.patch_size, recipe.genes[:2]) == (28, ("A", "B"))
+    pruned = compat.load_hist2st(state, {**config, "prune": "Grid"}).recipe
+    assert pruned is not None
+    assert pruned.max_distance == 2.0
+    with pytest.raises(ValueError, match="prune='STD'"):
+        compat.load_hist2st(state, {**config, "prune": "STD"})

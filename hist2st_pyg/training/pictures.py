@@ -23,8 +23,9 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
         datamodule: The data it was trained on.
 
     Returns:
-        The pictures by name: ``curves``, and ``validation`` where sections or squares validate. The latter shows the
-        first validation section, or the first training section with the spots held out of training.
+        The pictures by name: ``curves``, and a map of the best genes. It is ``validation`` where sections or squares
+        validate (the first such section, its held-out spots), else ``training``: what the model made of what it was
+        shown.
     """
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -32,9 +33,8 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
     figures.save(figures.training_curves(rows), pictures["curves"])
     part = "val" if datamodule.sections["val"] else "train"
     data = datamodule.data(part)[0]
-    if part == "train" and "val_mask" not in data:
-        return pictures
-    where = data.val_mask.numpy() if part == "train" else np.ones(len(data.pos), dtype=bool)
+    name = "training" if part == "train" and "val_mask" not in data else "validation"
+    where = data.val_mask.numpy() if "val_mask" in data else np.ones(len(data.pos), dtype=bool)
     genes = datamodule.recipe.genes
     true, predicted = data.y.numpy()[where], run_model(model, data)["expression"].numpy()[where]
     image = datamodule.sections[part][0].require_image()
@@ -49,6 +49,6 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
         image=thumbnail,
         image_scale=len(thumbnail) / image.size[1],
     )
-    pictures["validation"] = folder / "figures" / "validation.png"
-    figures.save(maps, pictures["validation"])
+    pictures[name] = folder / "figures" / f"{name}.png"
+    figures.save(maps, pictures[name])
     return pictures

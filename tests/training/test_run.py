@@ -97,6 +97,7 @@ def test_nothing_validates(cohort: list[Section]) -> None:
     last = load_model(run / "last.ckpt").state_dict()
     assert all(torch.equal(value, last[name]) for name, value in load_model(run).state_dict().items())
     assert [path.name for path in run.glob("*.ckpt")] == ["last.ckpt"]
+    assert {path.name for path in (run / "figures").iterdir()} == {"curves.png", "training.png"}
     run = train(tiny({"val_share": 0.0}, training={"epochs": 3}, resume=True), cohort)
     assert json.loads((run / "summary.json").read_text())["chosen_epoch"] == 2
 

@@ -235,7 +235,8 @@ def _map(
         raise ValueError(f"{title}: a map has one value for each of {len(points)} spots, got {list(values.shape)}.")
     spots = _circles(axis, points, cmap=COLOURS, array=values)
     _frame(axis, points, title)
-    bar = figure.colorbar(spots, ax=axis, shrink=0.8, pad=0.02, label=unit)
+    bar = figure.colorbar(spots, ax=axis, shrink=0.8, pad=0.02)
+    bar.set_label(unit, fontsize=8)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
 

@@ -60,11 +60,13 @@ def predict(
         ValueError: If the model has no recipe, there is no tissue, or the input does not fit the model.
     """
     recipe = require_recipe(model)
+    if um_per_pixel is not None and not um_per_pixel > 0:
+        raise ValueError(f"um_per_pixel is positive or None (unknown), got {um_per_pixel!r}.")
     name = name or (Path(image).stem if isinstance(image, str | Path) else "section")
     picture = open_image(image)
     where = "spots given"
     if spots is None:
-        spots = lay_grid(picture, pitch or grid_pitch(recipe, um_per_pixel))
+        spots = lay_grid(picture, grid_pitch(recipe, um_per_pixel) if pitch is None else pitch)
         where = GRID
     elif not isinstance(spots, Spots):
         spots = read_spots(spots)
@@ -126,6 +128,8 @@ def run_model(model: ExpressionModel, data: SectionData, device: str = "auto") -
     """The model's output in eval mode, on the CPU."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}: no CUDA device is found; take 'auto' or 'cpu'.")
     was_training = model.training
     model = model.to(device).eval()
     with torch.inference_mode():

@@ -66,9 +66,16 @@ def test_predict_evaluate_info(run: Path, cohort: list[Section], capsys: pytest.
     assert out.obs_names[0] == "s0"
     assert main(["predict", str(run / "last.ckpt"), "slide.png", "-o", "b.h5ad", "--figures", "pictures"]) == 0
     assert {path.name for path in Path("pictures").iterdir()} == {"slide_predicted.png", "slide_tissue.png"}
+    genes = list(out.var_names[:2])
+    options = ["--pitch", "90", "--um_per_pixel", "3", "--genes", f"[{', '.join(genes)}]", "--device", "cpu"]
+    assert main(["predict", str(run / "model"), "slide.png", "-o", "c.h5ad", "--figures", "chosen", *options]) == 0
+    grid = anndata.read_h5ad("c.h5ad")
+    assert grid.uns["hist2st"]["um_per_pixel"] == 3
+    assert grid.n_obs < anndata.read_h5ad("b.h5ad").n_obs  # a wider grid
     capsys.readouterr()
     evaluate = ["evaluate", str(run), "--data.name", "synthetic", "--data.options", OPTIONS, "--data.sections", "B1"]
-    assert main([*evaluate, "-o", "b1.json"]) == 0
+    assert main([*evaluate, "-o", "b1.json", "--figures", "compared"]) == 0
+    assert {path.name for path in Path("compared").iterdir()} == {"B1_maps.png", "B1_pcc.png"}
     printed, written = json.loads(capsys.readouterr().out), json.loads(Path("b1.json").read_text())
     assert printed["pcc_mean"] == written["pcc_mean"]
     assert len(written["sections"]["B1"]["per_gene"]) == 8
@@ -96,8 +103,9 @@ def test_unknown_keys_and_wrong_types(arguments: list[str], message: str, capsys
 
 def test_an_unknown_key_in_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path("wrong.yaml").write_text("data: {neighbours: 4}\n")
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as exit_:
         main(["train", "wrong.yaml"])
+    assert exit_.value.code == 2
     assert "neighbours" in capsys.readouterr().err
 
 
@@ -106,6 +114,9 @@ def test_an_unknown_key_in_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["predict", "nowhere", "slide.png", "-o", "x.h5ad"], "hist2st predict: There is no model at nowhere."),
         (["evaluate", "nowhere"], "hist2st evaluate: There is no"),
+        (["info", "nowhere"], "hist2st info: There is no model at nowhere."),
+        (["train", "--data.test", "[Z9]", "--wandb", "off", "--output", "x"], "There is no section 'Z9'"),
+        (["train", "--training.epochs", "0", "--output", "x"], "training.epochs is at least 1, got 0"),
         (["train", "--data.name", "her3st", "--output", "x"], "her3st"),
         (["train", "--preset", "huge"], "Unknown preset='huge'. Choose one of: paper, small."),
         (
@@ -119,6 +130,25 @@ def test_user_errors_are_one_line(arguments: list[str], message: str, capsys: py
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_a_run_in_the_way(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "config.yaml", "--output", "run"]) == 2
+    assert "run holds a run; choose another output" in capsys.readouterr().err
+    assert main(["train", "config.yaml", "--output", "run", "--model.gnn", "gat", "--resume", "true"]) == 0
+    assert json.loads((run / "summary.json").read_text())["epochs"] == 2
+
+
+def test_part_of_a_nested_value(tmp_path: Path) -> None:
+    text = CONFIG.replace("{epochs: 2, lr: 0.01}", "{epochs: 1, augment: {jitter: 0.3}}")
+    (tmp_path / "config.yaml").write_text(text)
+    options = ["--training.view.grayscale", "0.7", "--model.vision_kwargs.dropout", "0.5"]
+    assert main(["train", "config.yaml", "--output", "run", *options]) == 0
+    values = yaml.safe_load(Path("run/config.yaml").read_text())
+    augment = values["training"]["augment"]
+    assert (augment["jitter"], augment["symmetries"], augment["rotation"]) == (0.3, True, 0)  # the rest is the preset's
+    assert (values["training"]["view"]["grayscale"], values["training"]["view"]["rotation"]) == (0.7, 90)
+    assert values["model"]["vision_kwargs"] == {"channels": [8], "out_channels": 16, "dropout": 0.5}
 
 
 def test_the_paper_s_preset(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -82,6 +83,16 @@ def test_the_grid_s_pitch_is_that_of_training_in_micrometres() -> None:
         grid_pitch(Recipe(GENES), None)
 
 
+def test_the_image_s_resolution_sets_the_grid(cohort: list[Section]) -> None:
+    image = cohort[0].require_image()  # the recipe's pitch is 192 µm
+    for um_per_pixel, pixels in ((3.0, 64), (2.0, 96)):
+        pos = predict(model(), image, um_per_pixel=um_per_pixel).obsm["spatial"]
+        distance = np.linalg.norm(pos[:, None] - pos, axis=2)
+        assert np.median(np.sort(distance, axis=1)[:, 1]) == pytest.approx(pixels)
+    pos = predict(model(), image, um_per_pixel=2.0, pitch=80).obsm["spatial"]  # what is said goes first
+    assert np.median(np.sort(np.linalg.norm(pos[:, None] - pos, axis=2), axis=1)[:, 1]) == pytest.approx(80)
+
+
 def test_x_runs_right_and_y_down(tmp_path: Path) -> None:
     pixels = np.full((100, 300, 3), 255, dtype=np.uint8)
     pixels[40:60, 230:250] = [120, 0, 120]
@@ -129,6 +140,35 @@ def test_user_errors(cohort: list[Section]) -> None:
         predict(model(), cohort[0].require_image(), far)
     with pytest.raises(ValueError, match=r"patch_um=100.* needs the image's um_per_pixel"):
         predict(model(patch_um=100.0), cohort[0].require_image(), pitch=64)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pitch": 0}, "pitch is .* at least 1, got 0"),
+        ({"um_per_pixel": 0}, "um_per_pixel is positive or None"),
+        ({"um_per_pixel": -2.0}, "um_per_pixel is positive or None"),
+        pytest.param(
+            {"device": "cuda"},
+            "device='cuda': no CUDA device is found",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
+        ),
+    ],
+)
+def test_impossible_options(cohort: list[Section], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        predict(model(), cohort[0].require_image(), **options)
+
+
+def test_a_broken_write_leaves_the_earlier_file(cohort: list[Section], tmp_path: Path) -> None:
+    out = predict_section(model(), cohort[0])
+    write_h5ad(out, tmp_path / "out.h5ad")
+    before = (tmp_path / "out.h5ad").read_bytes()
+    out.uns["what"] = object()  # h5ad cannot hold it
+    with pytest.raises(Exception, match="object"):
+        write_h5ad(out, tmp_path / "out.h5ad")
+    assert (tmp_path / "out.h5ad").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out.h5ad"]
 
 
 def test_the_model_stays_as_it_was(cohort: list[Section]) -> None:

@@ -54,7 +54,11 @@ def test_make_targets_exist() -> None:
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
 
 
-def test_links_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
-    assert links
-    assert all((ROOT / link).exists() for link in links)
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"])
+def test_links_and_files_are_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if not link.startswith("http")]
+    files = re.findall(r"`((?:hist2st_pyg|tests|notebooks|benchmarks)/[\w./]+)`", text)
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+    assert [file for file in files if not (ROOT / file).exists()] == []
+    assert links or files or page == "benchmarks/README.md"

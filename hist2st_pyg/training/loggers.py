@@ -26,7 +26,7 @@ def make_loggers(config: TrainConfig, output: Path) -> list[Logger]:
         loggers.append(
             WandbLogger(
                 project=config.project,
-                save_dir=output,
+                save_dir=output.resolve(),  # wandb's own process keeps the folder it was started in
                 name=output.name,
                 # Lightning's ``offline`` works through the environment, which wandb has read by now.
                 mode="offline" if offline else None,

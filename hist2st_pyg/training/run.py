@@ -50,6 +50,8 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
         FileExistsError: If the run folder holds a run and ``resume`` is not set.
         ValueError: If the configuration does not fit the data.
     """
+    if config.training.epochs < 1:
+        raise ValueError(f"training.epochs is at least 1, got {config.training.epochs}.")
     output = Path(config.output)
     if (output / LAST).exists() and not config.resume:
         raise FileExistsError(f"{output} holds a run; choose another output, or resume=True to go on with it.")
@@ -94,7 +96,7 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
     resume = str(last) if config.resume and last.exists() else None
     with warnings.catch_warnings():
         # The run folder is not empty: its configuration is there from the start, so that a broken run can go on.
-        warnings.filterwarnings("ignore", "Checkpoint directory")
+        warnings.filterwarnings("ignore", "(Checkpoint|Experiment logs) directory")
         trainer.fit(task, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     seconds = time.perf_counter() - fit_started
     if earlier is not None:
@@ -160,7 +162,8 @@ def _parts(data: DataConfig, sections: Sequence[Section] | None) -> tuple[list[S
     if sections is None:
         sections = load_sections(data.name, data.root, named, **data.options)
     by_name = {section.name: section for section in sections}
-    for name in named or data.val:
+    # A misspelt test section would otherwise train with the rest.
+    for name in named or [*data.val, *data.test]:
         if name not in by_name:
             raise ValueError(f"There is no section {name!r}; there are {', '.join(by_name)}.")
     kept_out = {*data.val, *data.test}

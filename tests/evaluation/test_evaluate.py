@@ -7,8 +7,6 @@ import pytest
 
 from hist2st_pyg import Hist2ST, Recipe, Section, evaluate, predict_section
 from hist2st_pyg.evaluation import summarise
-from hist2st_pyg.evaluation.maps import draw_prediction
-from hist2st_pyg.inference import predict
 
 
 @pytest.fixture
@@ -42,12 +40,3 @@ def test_numbers_are_those_of_the_arrays(model: Hist2ST, cohort: list[Section], 
 def test_no_sections(model: Hist2ST) -> None:
     with pytest.raises(ValueError, match="no sections to evaluate"):
         evaluate(model, [])
-
-
-def test_pictures_of_a_prediction(model: Hist2ST, cohort: list[Section], tmp_path: Path) -> None:
-    on_spots = predict_section(model, cohort[0])
-    assert [path.name for path in draw_prediction(on_spots, tmp_path, ["GENE2"])] == ["A1_predicted.png"]
-    on_grid = predict(model, cohort[0].require_image(), name="grid")
-    assert [p.name for p in draw_prediction(on_grid, tmp_path)] == ["grid_predicted.png", "grid_tissue.png"]
-    with pytest.raises(ValueError, match="'GENE9' is not in the model's panel of 3 genes"):
-        draw_prediction(on_spots, tmp_path, ["GENE9"])

@@ -61,7 +61,8 @@ def test_run_folder(cohort: list[Section]) -> None:
 
 def test_seed_decides_everything(cohort: list[Section]) -> None:
     first, second, other = (
-        weights(train(tiny(seed=seed, output=name), cohort)) for seed, name in ((0, "a"), (0, "b"), (1, "c"))
+        weights(train(tiny(training={"epochs": 1}, seed=seed, output=name), cohort))
+        for seed, name in ((0, "a"), (0, "b"), (1, "c"))
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
@@ -111,6 +112,7 @@ def test_nothing_validates(cohort: list[Section]) -> None:
         ),
         ({"train": ["A1", "B1"]}, "section 'B1' is in training and in test"),
         ({"train": ["Z9"], "test": []}, "no section 'Z9'; there are A1, A2, B1"),
+        ({"test": ["b1"]}, "no section 'b1'; there are A1, A2, B1"),  # else B1 would train
         ({"panel": "paper"}, "panel='paper' needs the data set's root"),
         ({"n_genes": 500}, "a panel of 500 is too many"),
     ],
@@ -118,6 +120,19 @@ def test_nothing_validates(cohort: list[Section]) -> None:
 def test_what_does_not_fit_is_refused(cohort: list[Section], data: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train(tiny(data), cohort)
+
+
+def test_epochs_are_at_least_one(cohort: list[Section]) -> None:
+    with pytest.raises(ValueError, match=r"training\.epochs is at least 1, got -1"):  # Lightning's "without end"
+        train(tiny(training={"epochs": -1}), cohort)
+    assert not Path("run").exists()
+
+
+def test_patience_ends_training(cohort: list[Section]) -> None:
+    model = {"vision": "convmixer", "vision_kwargs": {"channels": 8, "depth": 0}, "gnn": "none", "gnn_layers": 1}
+    config = tiny({"val_share": 0.3}, model, {"epochs": 9, "lr": 0.0, "patience": 2})  # nothing changes
+    summary = json.loads((train(config, cohort) / "summary.json").read_text())
+    assert (summary["chosen_epoch"], summary["epochs"]) == (0, 3)
 
 
 def test_sections_of_one_patient_when_asked_for(cohort: list[Section]) -> None:

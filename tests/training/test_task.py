@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -69,6 +70,33 @@ def test_every_parameter_has_a_gradient(batch: Batch, views: int) -> None:
     module = task(views=views)
     torch.stack(list(module.losses(batch).values())).sum().backward()
     assert [name for name, p in module.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("vision_kwargs", [{"channels": 8, "depth": 1, "kernel_size": 3}])
+def test_every_parameter_of_the_paper_s_model_has_a_gradient(batch: Batch, vision_kwargs: dict[str, int]) -> None:
+    stages = {"transformer_layers": 2, "heads": 2, "dim_head": 4, "n_pos": 8}
+    module = ExpressionTask(
+        Hist2ST(len(GENES), patch_size=14, vision_kwargs=vision_kwargs, views=2, **stages), TrainingConfig(views=2)
+    )
+    torch.stack(list(module.losses(batch).values())).sum().backward()
+    assert [name for name, p in module.named_parameters() if p.grad is None] == []
+
+
+def test_validation_scores_the_held_out_spots_section_by_section(batch: Batch, tmp_path: Any) -> None:
+    module = task().eval()
+    parts = batch.to_data_list()
+    for data in parts:
+        data.val_mask = torch.arange(data.num_nodes) < 20
+    expected = []
+    for data in parts:
+        y, predicted = (v[:20].detach().numpy() for v in (data.y, module(data)["expression"]))
+        expected.append(
+            np.mean([np.corrcoef(y[:, g], predicted[:, g])[0, 1] for g in range(len(GENES)) if y[:, g].std()])
+        )
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
+    loader = torch.utils.data.DataLoader([Batch.from_data_list([data]) for data in parts], batch_size=None)
+    (metrics,) = trainer.validate(module, loader, verbose=False)
+    assert metrics["val/pcc"] == pytest.approx(np.mean(expected), abs=1e-5)
 
 
 def fit(module: ExpressionTask, batch: Batch, epochs: int, tmp_path: Any) -> list[float]:

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if chosen == "train" and len(arguments) > 1 and not arguments[1].startswith("-"):
             arguments.insert(1, "--config")
         run(parser.parse_args(arguments)[str(chosen)])
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"hist2st {chosen}: {error}", file=sys.stderr)
         return 2
     return 0
@@ -75,7 +75,7 @@ def _train(parser: ArgumentParser, arguments: list[str]) -> Run:
     parser.set_defaults(defaults)
 
     def run(parsed: Namespace) -> None:
-        parts = parser.instantiate_classes(parsed)
+        parts = parser.instantiate(parsed)
         fields = {field.name for field in dataclasses.fields(TrainConfig)} - {"data", "model", "training"}
         config = TrainConfig(
             data=DataConfig(**vars(parts.data)),

@@ -114,7 +114,7 @@ def load_model(path: str | Path, **custom: Any) -> ExpressionModel:
             raise FileNotFoundError(f"{path} is not a saved model: it has no {CONFIG} and {WEIGHTS}.")
         description, state = _read_folder(folder)
     elif path.is_file():
-        description, state = _read_checkpoint(path)
+        description, state = read_checkpoint(path)
     else:
         raise FileNotFoundError(f"There is no model at {path}.")
     return rebuild(description, state, str(path), **custom)
@@ -165,7 +165,8 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{folder}: the saved model is damaged: {error}") from error
 
 
-def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a Lightning checkpoint of ours: the model's description and its weights."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:

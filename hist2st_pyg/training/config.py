@@ -218,11 +218,15 @@ def preset_config(
         ValueError: If the preset is unknown.
     """
     values = choose(PRESETS, preset, "preset")
+    options = {**values["training"], **(training or {})}
+    for name in ("augment", "view"):  # as they stand in a YAML file
+        if isinstance(options.get(name), dict):
+            options[name] = AugmentConfig(**options[name])
     model = {"name": "hist2st", **(model or {})}
     return TrainConfig(
         data=DataConfig(**{**values["data"], **(data or {})}),
         model={**(values["model"] if model["name"] == "hist2st" else {}), **model},
-        training=TrainingConfig(**{**values["training"], **(training or {})}),
+        training=TrainingConfig(**options),
         preset=preset,
         **run,
     )

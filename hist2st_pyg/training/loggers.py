@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,12 @@ from hist2st_pyg.files import atomic_path
 from hist2st_pyg.training.config import TrainConfig, config_dict
 
 
-def make_loggers(config: TrainConfig, output: Path) -> list[Logger]:
-    """The CSV logger, and wandb's unless it is off; without a key wandb runs offline."""
+@contextmanager
+def open_loggers(config: TrainConfig, output: Path) -> Iterator[list[Logger]]:
+    """The CSV logger, and wandb's unless it is off; without a key wandb runs offline.
+
+    A run that breaks off is closed as failed, so that the next run of the process does not write into it.
+    """
     loggers: list[Logger] = [CSVLogger(output, name="", version="")]
     choose({"auto": 0, "offline": 0, "online": 0, "off": 0}, config.wandb, "wandb")
     if config.wandb != "off":
@@ -33,20 +39,27 @@ def make_loggers(config: TrainConfig, output: Path) -> list[Logger]:
                 config=config_dict(config),
             )
         )
-    return loggers
+    try:
+        yield loggers
+    except BaseException:
+        if len(loggers) > 1:
+            wandb.finish(exit_code=1)
+        raise
 
 
-def finish_wandb(logger: WandbLogger, output: Path, summary: dict[str, Any], pictures: dict[str, Path]) -> None:
-    """Add the chosen epoch, the pictures and the model to the run, and close it."""
-    logger.experiment.summary.update({key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")})
-    for name, path in pictures.items():
-        logger.log_image(name, [str(path)])
-    import wandb
+def finish_wandb(loggers: list[Logger], output: Path, summary: dict[str, Any], pictures: dict[str, Path]) -> None:
+    """Add the chosen epoch, the pictures and the model to wandb's run, where there is one, and close it."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
 
-    artifact = wandb.Artifact(f"model-{logger.experiment.id}", type="model")
-    artifact.add_dir(str(output / "model"))
-    logger.experiment.log_artifact(artifact)
-    wandb.finish()
+            logger.experiment.summary.update({key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")})
+            for name, path in pictures.items():
+                logger.log_image(name, [str(path)])
+            artifact = wandb.Artifact(f"model-{logger.experiment.id}", type="model")
+            artifact.add_dir(str(output / "model"))
+            logger.experiment.log_artifact(artifact)
+            wandb.finish()
 
 
 def keep_earlier(output: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import warnings
@@ -14,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import Logger
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.data.convert import Recipe, spot_pitch
@@ -23,9 +24,10 @@ from hist2st_pyg.data.expression import gene_panel
 from hist2st_pyg.datasets import load_sections
 from hist2st_pyg.files import write_json, write_text
 from hist2st_pyg.models import MODELS, ExpressionModel, load_model
+from hist2st_pyg.models.pretrained import describe, read_checkpoint
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
-from hist2st_pyg.training.loggers import finish_wandb, join_earlier, keep_earlier, make_loggers
+from hist2st_pyg.training.loggers import finish_wandb, join_earlier, keep_earlier, open_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.task import ExpressionTask
 
@@ -55,70 +57,79 @@ def train(config: TrainConfig, sections: Sequence[Section] | None = None) -> Pat
     output = Path(config.output)
     if (output / LAST).exists() and not config.resume:
         raise FileExistsError(f"{output} holds a run; choose another output, or resume=True to go on with it.")
-    plain = config_dict(config)
-    write_text(output / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = make_datamodule(config, sections)
     datamodule.setup("fit")
     model = make_model(config, datamodule)
+    last = output / LAST
+    resume = last if config.resume and last.exists() else None
+    if resume is not None:
+        _check_resumable(resume, model)
+    plain = config_dict(config)
+    write_text(output / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
     task = ExpressionTask(model, config.training)
     validates = bool(datamodule.sections["val"]) or datamodule.val_share > 0
-    # Without validation there is no best epoch, and the last is kept once.
+    best = _checkpoints(output, validates)
+    with open_loggers(config, output) as loggers:
+        fit_started = time.perf_counter()
+        earlier = keep_earlier(output) if resume is not None else None
+        trainer = _trainer(config, [best, *_early_stopping(config, validates)], loggers, validates)
+        with warnings.catch_warnings():
+            # The run folder is not empty: its configuration is there from the start.
+            warnings.filterwarnings("ignore", "(Checkpoint|Experiment logs) directory")
+            trainer.fit(task, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+        seconds = time.perf_counter() - fit_started
+        if earlier is not None:
+            join_earlier(earlier)
+        chosen = load_model(best.best_model_path, **_custom(config.model)) if validates else model
+        chosen.save_pretrained(output / "model")
+        pictures = draw_training(output, chosen, datamodule)
+        summary = {
+            "chosen_epoch": _epoch_of(best.best_model_path) if validates else trainer.current_epoch - 1,
+            "val_pcc": float(best.best_model_score) if validates and best.best_model_score is not None else None,
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "seconds": {"prepare": fit_started - started, "fit": seconds},
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "config": plain,
+            "sections": model.training_sections,
+        }
+        write_json(output / "summary.json", summary)
+        finish_wandb(loggers, output, summary, pictures)
+    return output
+
+
+def _checkpoints(output: Path, validates: bool) -> ModelCheckpoint:
+    """The best epoch and the last; without validation there is no best, and the last is kept once."""
     kept: dict[str, Any] = (
         {"filename": "best", "monitor": "val/pcc", "mode": "max", "save_last": True}
         if validates
         else {"filename": Path(LAST).stem, "enable_version_counter": False}
     )
-    best = ModelCheckpoint(dirpath=output, **kept)
-    best.CHECKPOINT_NAME_LAST = Path(LAST).stem
-    loggers = make_loggers(config, output)
-    fit_started = time.perf_counter()
-    earlier = keep_earlier(output) if config.resume else None
+    checkpoints = ModelCheckpoint(dirpath=output, **kept)
+    checkpoints.CHECKPOINT_NAME_LAST = Path(LAST).stem
+    return checkpoints
+
+
+def _trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logger], validates: bool) -> pl.Trainer:
     bar = shows_progress()
-    trainer = pl.Trainer(
+    return pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
         precision=config.precision,  # type: ignore[arg-type]
         max_epochs=config.training.epochs,
         max_time=timedelta(minutes=config.training.max_minutes) if config.training.max_minutes else None,
         gradient_clip_val=config.training.clip,
-        callbacks=[best, *_early_stopping(config, validates), *([] if bar else [_Lines()])],
+        callbacks=callbacks if bar else [*callbacks, _Lines()],
         logger=loggers,
         log_every_n_steps=1,
         enable_model_summary=False,
         enable_progress_bar=bar,
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if validates else 0,
-        default_root_dir=output,
+        default_root_dir=config.output,
     )
-    last = output / LAST
-    resume = str(last) if config.resume and last.exists() else None
-    with warnings.catch_warnings():
-        # The run folder is not empty: its configuration is there from the start, so that a broken run can go on.
-        warnings.filterwarnings("ignore", "(Checkpoint|Experiment logs) directory")
-        trainer.fit(task, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-    seconds = time.perf_counter() - fit_started
-    if earlier is not None:
-        join_earlier(earlier)
-    chosen = load_model(best.best_model_path, **_custom(config.model)) if validates else model
-    chosen.save_pretrained(output / "model")
-    pictures = draw_training(output, chosen, datamodule)
-    summary = {
-        "chosen_epoch": _epoch_of(best.best_model_path) if validates else trainer.current_epoch - 1,
-        "val_pcc": float(best.best_model_score) if validates and best.best_model_score is not None else None,
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "seconds": {"prepare": fit_started - started, "fit": seconds},
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "config": plain,
-        "sections": model.training_sections,
-    }
-    write_json(output / "summary.json", summary)
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            finish_wandb(logger, output, summary, pictures)
-    return output
 
 
 def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = None) -> SectionDataModule:
@@ -228,6 +239,18 @@ def _early_stopping(config: TrainConfig, validates: bool) -> list[Callback]:
     if patience is None or not validates:
         return []
     return [EarlyStopping("val/pcc", patience=patience, mode="max")]
+
+
+def _check_resumable(checkpoint: Path, model: ExpressionModel) -> None:
+    """Refuse to go on with a run of another model, panel or sections: the weights would be named wrongly."""
+    description, _ = read_checkpoint(checkpoint)
+    now: dict[str, Any] = json.loads(json.dumps(describe(model)))
+    before: dict[str, Any] = json.loads(json.dumps(description))
+    if different := [name for name in now if now[name] != before.get(name)]:
+        raise ValueError(
+            f"{checkpoint} cannot be gone on with: its {different[0]} differs from this configuration's. Give the same "
+            "model and data, or another output."
+        )
 
 
 def _custom(model: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,12 @@ def wandb_records(file: Path) -> list[Any]:
 def test_wandb_run_is_complete_and_offline(cohort: list[Section]) -> None:
     run = train(tiny(wandb="auto"), cohort)
     (file,) = run.glob("wandb/offline-run-*/run-*.wandb")
-    records = wandb_records(file)
+    # wandb's own process writes the file and may close it a moment after the run is finished.
+    for _ in range(100):
+        records = wandb_records(file)
+        if any(record.HasField("exit") for record in records):
+            break
+        time.sleep(0.3)
     items = [{item.key or item.nested_key[0]: item.value_json for item in r.history.item} for r in records]
     assert len([1 for item in items if "val/pcc" in item]) == 3
     assert any("train/likelihood" in item for item in items)
@@ -203,3 +209,34 @@ def test_wandb_run_is_complete_and_offline(cohort: list[Section]) -> None:
         "curves",
         "validation",
     }
+
+
+def test_another_run_is_not_gone_on_with(cohort: list[Section]) -> None:
+    train(tiny({"train": ["A1"]}, training={"epochs": 1}), cohort)
+    before = Path("run/config.yaml").read_text()
+    others = {
+        "recipe": tiny({"train": ["A2"]}, resume=True),
+        "arguments": tiny({"train": ["A1"]}, {"gnn_layers": 3}, resume=True),
+    }
+    for field, changed in others.items():
+        with pytest.raises(ValueError, match=f"cannot be gone on with: its {field} differs"):
+            train(changed, cohort)
+    assert Path("run/config.yaml").read_text() == before
+
+
+def test_a_failed_run_is_closed(cohort: list[Section]) -> None:
+    import wandb
+
+    class Broken(SAGEConv):
+        def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            raise RuntimeError("broken layer")
+
+    with pytest.raises(RuntimeError, match="broken layer"):
+        train(tiny(model={"gnn": Broken}, wandb="offline"), cohort)
+    assert wandb.run is None
+
+
+def test_augmentation_as_it_stands_in_yaml(cohort: list[Section]) -> None:
+    config = tiny(training={"augment": {"jitter": 0.1}})
+    assert config.training.augment is not None
+    assert config.training.augment.jitter == 0.1

@@ -47,8 +47,9 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
     print("Predicting patient C, and comparing with its counts.")
     result = evaluate(model, held_out, figures=folder / "figures")
     write_json(folder / "evaluation.json", result)
-    prediction = predict(model, held_out[0].require_image(), name=f"{held_out[0].name}_grid")
-    write_h5ad(prediction, folder / f"{held_out[0].name}_grid.h5ad")
+    slide = held_out[0]
+    prediction = predict(model, slide.require_image(), um_per_pixel=slide.um_per_pixel, name=f"{slide.name}_grid")
+    write_h5ad(prediction, folder / f"{slide.name}_grid.h5ad")
     draw_prediction(prediction, folder / "figures")
     print(f"Mean PCC on the held-out patient: {result['pcc_mean']:.3f} ({len(held_out)} sections, 50 genes).")
     print("Pictures:")

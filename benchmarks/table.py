@@ -18,11 +18,7 @@ from hist2st_pyg.files import write_text
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 START, END = "<!-- table: benchmarks.table -->", "<!-- end of table -->"
-SPLITS = {
-    "her2st_a": ("a: C2+C3 → C4, same patient", 0.208),
-    "her2st_b": ("b: C2+C3+C4 → B4, other patient", 0.262),
-}
-"""What each split is, and the best ridge regression known for it (on random-convolution or colour features)."""
+SPLITS = {"her2st_a": "a: C2+C3 → C4, same patient", "her2st_b": "b: C2+C3+C4 → B4, other patient"}
 
 
 def read(results: Path = HERE / "results") -> dict[str, dict[str, list[dict[str, Any]]]]:
@@ -37,15 +33,15 @@ def read(results: Path = HERE / "results") -> dict[str, dict[str, list[dict[str,
 def table(cells: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
     """The table in Markdown: mean PCC over genes, mean ± deviation over seeds."""
     layers = sorted({gnn for split in cells.values() for gnn in split}, key=lambda gnn: (gnn == "none", gnn))
-    head = ["split", "best ridge", *(f"`{gnn}`" for gnn in layers), "RMSE", "training"]
+    head = ["split", *(f"`{gnn}`" for gnn in layers), "RMSE", "training"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for name, (title, ridge) in SPLITS.items():
+    for name, title in SPLITS.items():
         if name not in cells:
             continue
         scores = {gnn: [c["metrics"]["pcc_mean"] for c in cells[name].get(gnn, [])] for gnn in layers}
         rmse = [c["metrics"]["rmse"] for c in cells[name].get("sage", [])]
         seconds = [c["seconds"]["fit"] for split in cells[name].values() for c in split]
-        row = [title, f"{ridge:.3f}", *(_mean(scores[gnn]) for gnn in layers), _mean(rmse)]
+        row = [title, *(_mean(scores[gnn]) for gnn in layers), _mean(rmse)]
         lines.append(f"| {' | '.join([*row, f'{min(seconds):.0f}–{max(seconds):.0f} s'])} |")
     everything = [cell for split in cells.values() for layer in split.values() for cell in layer]
     seeds = sorted({cell["seed"] for cell in everything})

@@ -21,7 +21,7 @@ class DataConfig:
         test: Names of the sections to be kept out of training; they are not read.
         split: ``"patient"`` refuses a patient in two parts; ``"section"`` only a section.
         panel: ``"variable"``, ``"paper"`` or a file with one gene a line.
-        n_genes: Size of the ``"variable"`` panel.
+        n_genes: Size of the ``"variable"`` panel; 50 as in the HEST benchmark.
         total: Target scaling by the spot's total over the ``"panel"`` or over ``"all"`` genes.
         patch_size: Side of a patch in pixels.
         patch_um: Side of the field of view in µm; None takes ``patch_size`` image pixels.
@@ -42,7 +42,7 @@ class DataConfig:
     test: list[str] = field(default_factory=list)
     split: Literal["patient", "section"] = "patient"
     panel: str = "variable"
-    n_genes: int = 200
+    n_genes: int = 50
     total: Literal["panel", "all"] = "panel"
     patch_size: int = 112
     patch_um: float | None = None

@@ -54,6 +54,8 @@ def _train(parser: ArgumentParser, arguments: list[str]) -> Run:
     import dataclasses
     import inspect
 
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
     from hist2st_pyg.models import MODELS
     from hist2st_pyg.training import PRESETS, DataConfig, TrainConfig, TrainingConfig, train
 
@@ -83,7 +85,10 @@ def _train(parser: ArgumentParser, arguments: list[str]) -> Run:
             training=TrainingConfig(**vars(parts.training)),
             **{name: parts[name] for name in fields},
         )
-        output = train(config)
+        try:
+            output = train(config)
+        except MisconfigurationException as error:  # an accelerator that is not there, say
+            raise ValueError(str(error)) from error
         print(f"The run is in {output}, the model in {output / 'model'}.")
 
     return run

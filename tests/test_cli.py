@@ -118,6 +118,7 @@ def test_an_unknown_key_in_the_file(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--data.test", "[Z9]", "--wandb", "off", "--output", "x"], "There is no section 'Z9'"),
         (["train", "--training.epochs", "0", "--output", "x"], "training.epochs is at least 1, got 0"),
         (["train", "--data.name", "her3st", "--output", "x"], "her3st"),
+        (["train", "--accelerator", "nonsense", "--wandb", "off", "--output", "x"], "nonsense"),
         (["train", "--preset", "huge"], "Unknown preset='huge'. Choose one of: paper, small."),
         (
             ["train", "--model.gnn", "gatt", "--data.n_genes", "9", "--wandb", "off", "--output", "x"],

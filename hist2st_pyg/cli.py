@@ -183,15 +183,14 @@ def run_evaluate(parsed: Namespace) -> None:
 
 
 def _download(parser: ArgumentParser, arguments: list[str]) -> Run:
-    from hist2st_pyg.datasets import her2st
+    from hist2st_pyg.datasets import downloader
 
-    parser.add_argument("dataset", type=str, choices=["her2st"], help="The data set.")
-    parser.add_function_arguments(her2st.download, skip={"progress"})
-    return lambda parsed: _call_download(her2st.download, parsed)
-
-
-def _call_download(download: Callable[..., Any], parsed: Namespace) -> None:
-    download(**{key: value for key, value in vars(parsed).items() if key not in ("dataset", "config")})
+    parser.add_argument("dataset", type=str, help="The data set.")
+    if not arguments or arguments[0].startswith("-"):  # --help, or an error that the parser tells
+        return print
+    download = downloader(arguments[0])
+    parser.add_function_arguments(download, skip={"progress"})
+    return lambda parsed: download(**{key: value for key, value in vars(parsed).items() if key != "dataset"})
 
 
 def _info(parser: ArgumentParser, arguments: list[str]) -> Run:

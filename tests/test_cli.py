@@ -188,3 +188,8 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     out = capsys.readouterr().out
     assert all(command in out for command in COMMANDS)
+
+
+def test_download_of_a_data_set_that_has_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["download", "synthetic", "--root", "here"]) == 2
+    assert "Data set 'synthetic' has no download; these have: her2st." in capsys.readouterr().err

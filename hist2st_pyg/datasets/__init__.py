@@ -19,7 +19,7 @@ from hist2st_pyg.choices import choose
 from hist2st_pyg.datasets._grid import grid_from_positions
 from hist2st_pyg.section import Section
 
-__all__ = ["DATASETS", "Loader", "download", "grid_from_positions", "load_sections", "paper_panel"]
+__all__ = ["DATASETS", "Loader", "download", "downloader", "grid_from_positions", "load_sections", "paper_panel"]
 
 Loader = Callable[..., list[Section]]
 
@@ -90,6 +90,23 @@ def paper_panel(dataset: str, root: str | Path) -> list[str]:
     return genes
 
 
+def downloader(dataset: str) -> Callable[..., None]:
+    """The function ``(root, **options)`` that downloads a data set into a folder.
+
+    Args:
+        dataset: One of :data:`DATASETS`.
+
+    Raises:
+        ValueError: If the data set is unknown or cannot be downloaded.
+    """
+    choose(DATASETS, dataset, "dataset")
+    fetch: Callable[..., None] | None = getattr(_module(dataset), "download", None)
+    if fetch is None:
+        able = [name for name in DATASETS if hasattr(_module(name), "download")]
+        raise ValueError(f"Data set {dataset!r} has no download; these have: {', '.join(able)}.")
+    return fetch
+
+
 def download(dataset: str, root: str | Path, **options: Any) -> None:
     """Download a data set into a folder.
 
@@ -101,9 +118,4 @@ def download(dataset: str, root: str | Path, **options: Any) -> None:
     Raises:
         ValueError: If the data set is unknown or cannot be downloaded.
     """
-    choose(DATASETS, dataset, "dataset")
-    fetch = getattr(_module(dataset), "download", None)
-    if fetch is None:
-        able = [name for name in DATASETS if hasattr(_module(name), "download")]
-        raise ValueError(f"Data set {dataset!r} has no download; these have: {', '.join(able)}.")
-    fetch(root, **options)
+    downloader(dataset)(root, **options)

@@ -168,7 +168,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a Lightning checkpoint of ours: the model's description and its weights."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as a checkpoint without executing code: {error}") from error
     if not isinstance(checkpoint, dict) or not {"description", "state_dict"} <= set(checkpoint):

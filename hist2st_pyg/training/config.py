@@ -18,7 +18,8 @@ class DataConfig:
         options: Further options of its reader.
         train: Names of the training sections; empty means all that are in no other part.
         val: Names of the sections that choose the epoch; empty holds out squares of the training sections.
-        test: Names of the sections to be kept out of training; they are not read.
+        test: Names of the sections to be kept out of training, with ``split="patient"`` their patients too. Their
+            images are not opened.
         split: ``"patient"`` refuses a patient in two parts; ``"section"`` only a section.
         panel: ``"variable"``, ``"paper"`` or a file with one gene a line.
         n_genes: Size of the ``"variable"`` panel; 50 as in the HEST benchmark.

@@ -139,7 +139,7 @@ def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = No
         ValueError: If a named section is not there.
     """
     data = config.data
-    train, val = _parts(data, sections)
+    train, val, test = _parts(data, sections)
     genes = gene_panel(data.panel, train, data.n_genes, data.name, data.root)
     resolutions = [s.um_per_pixel for s in train if s.um_per_pixel is not None]
     recipe = Recipe(
@@ -158,6 +158,7 @@ def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = No
         recipe,
         train,
         val,
+        test,
         split=data.split,
         val_share=data.val_share,
         val_side=data.val_side,
@@ -167,25 +168,21 @@ def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = No
     )
 
 
-def _parts(data: DataConfig, sections: Sequence[Section] | None) -> tuple[list[Section], list[Section]]:
-    """The sections of training and validation; those of test are only checked not to be among them."""
-    named = [*data.train, *data.val] if data.train else None
+def _parts(data: DataConfig, sections: Sequence[Section] | None) -> list[list[Section]]:
+    """The sections of training, validation and test; of those of test no image is opened, they are kept apart."""
+    named = [*data.train, *data.val, *data.test] if data.train else None
     if sections is None:
         sections = load_sections(data.name, data.root, named, **data.options)
     by_name = {section.name: section for section in sections}
     # A misspelt test section would otherwise train with the rest.
-    for name in named or [*data.val, *data.test]:
+    kept_out = [*data.val, *data.test]
+    for name in named or kept_out:
         if name not in by_name:
             raise ValueError(f"There is no section {name!r}; there are {', '.join(by_name)}.")
-    kept_out = {*data.val, *data.test}
     train = [by_name[name] for name in data.train] or [
         section for section in sections if section.name not in kept_out and section.image is not None
     ]
-    if leaked := sorted({section.name for section in train} & kept_out):
-        raise ValueError(
-            f"The section {leaked[0]!r} is in training and in {'val' if leaked[0] in data.val else 'test'}."
-        )
-    return train, [by_name[name] for name in data.val]
+    return [train, [by_name[name] for name in data.val], [by_name[name] for name in data.test]]
 
 
 def make_model(config: TrainConfig, datamodule: SectionDataModule) -> ExpressionModel:
@@ -259,4 +256,4 @@ def _custom(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _epoch_of(checkpoint: str) -> int:
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"])
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["epoch"])

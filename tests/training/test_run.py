@@ -112,6 +112,8 @@ def test_nothing_validates(cohort: list[Section]) -> None:
             "patient 'A' is in training and in validation.* split='section'",
         ),
         ({"train": ["A1", "B1"]}, "section 'B1' is in training and in test"),
+        ({"train": ["A1"], "test": ["A2"]}, "patient 'A' is in training and in test.*split='section'"),
+        ({"train": ["A1"], "test": ["B9"]}, "no section 'B9'; there are A1, A2, B1"),
         ({"train": ["Z9"], "test": []}, "no section 'Z9'; there are A1, A2, B1"),
         ({"test": ["b1"]}, "no section 'b1'; there are A1, A2, B1"),  # else B1 would train
         ({"panel": "paper"}, "panel='paper' needs the data set's root"),

@@ -52,19 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(parser: ArgumentParser, arguments: list[str]) -> Run:
     """``train CONFIG.yaml --key value``: the preset's values < the file's < the command line's."""
     import dataclasses
-    import inspect
 
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     from hist2st_pyg.models import MODELS
-    from hist2st_pyg.training import PRESETS, DataConfig, TrainConfig, TrainingConfig, train
+    from hist2st_pyg.models.pretrained import parameters_of
+    from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, preset_values, train
 
     # The preset and the model decide what the other keys' defaults and names are, so they are looked up first.
     preset = _look_up(arguments, "preset") or TrainConfig.preset
     model = _look_up(arguments, "model.name") or "hist2st"
     build = choose(MODELS, model, "model.name")
-    values = choose(PRESETS, preset, "preset")
-    from_data = {"n_genes", "patch_size", "n_scales", "views"} & set(inspect.signature(build).parameters)
+    values = preset_values(preset, model)
+    from_data = {"n_genes", "patch_size", "n_scales", "views"} & parameters_of(build)
     parser.add_argument("--config", action="config", help="A YAML file of these keys.")
     parser.add_class_arguments(TrainConfig, skip={"data", "model", "training"})
     parser.add_class_arguments(DataConfig, "data")
@@ -72,7 +72,7 @@ def _train(parser: ArgumentParser, arguments: list[str]) -> Run:
     parser.add_method_arguments(build, "__init__", "model", skip=from_data)
     parser.add_class_arguments(TrainingConfig, "training")
     defaults = {"preset": preset}
-    for part in ("data", "model", "training") if model == "hist2st" else ("data", "training"):
+    for part in ("data", "model", "training"):
         defaults |= {f"{part}.{key}": value for key, value in values[part].items()}
     parser.set_defaults(defaults)
 
@@ -155,6 +155,7 @@ def _evaluate(parser: ArgumentParser, arguments: list[str]) -> Run:
     parser.add_argument("--data.root", type=str | None, default=None, help="Its folder.")
     parser.add_argument("--data.sections", type=list[str] | str | None, default=None, help="Sections; default all.")
     parser.add_argument("--data.options", type=dict[str, Any], default={}, help="Further options of its reader.")
+    parser.add_argument("--data.embedding", type=str | None, default=None, help="Folder of precomputed embeddings.")
     parser.add_argument("--output", "-o", type=str | None, default=None, help="The .json file to write.")
     parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
@@ -165,13 +166,14 @@ def run_evaluate(parsed: Namespace) -> None:
     """Evaluate a model on sections, print the numbers, write the JSON and the pictures."""
     import json
 
-    from hist2st_pyg.datasets import load_sections
     from hist2st_pyg.evaluation.run import evaluate
     from hist2st_pyg.files import write_json
     from hist2st_pyg.models import load_model
+    from hist2st_pyg.training import DataConfig, read_sections
 
     names = [parsed.data.sections] if isinstance(parsed.data.sections, str) else parsed.data.sections
-    sections = load_sections(parsed.data.name, parsed.data.root, names, **parsed.data.options)
+    data = {name: value for name, value in vars(parsed.data).items() if name != "sections"}
+    sections = read_sections(DataConfig(**data), names)
     result = evaluate(load_model(parsed.model), sections, figures=parsed.figures, device=parsed.device)
     if parsed.output is not None:
         write_json(parsed.output, result)

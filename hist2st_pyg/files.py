@@ -41,9 +41,20 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` to ``path`` as JSON, atomically; numbers that are not finite become ``null``."""
-    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+def write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
+    """Write ``value`` to ``path`` as JSON, atomically; numbers that are not finite become ``null``.
+
+    Args:
+        path: The file.
+        value: Plain values, numpy's among them.
+        indent: Spaces of each level; None writes one line for each key of a dict, for files with long lists.
+    """
+    plain = _plain(value)
+    if indent is None and isinstance(plain, dict):
+        rows = (f"{json.dumps(key)}: {json.dumps(item, allow_nan=False)}" for key, item in plain.items())
+        write_text(path, "{\n" + ",\n".join(rows) + "\n}\n")
+    else:
+        write_text(path, json.dumps(plain, indent=indent, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -76,10 +76,27 @@ def predict(
 
 
 def predict_section(model: ExpressionModel, section: Section, device: str = "auto") -> AnnData:
-    """Predict expression for a section's own spots; its counts are not used. See :func:`predict`."""
+    """Predict expression for a section's own spots; see :func:`predict`.
+
+    Its counts are not read, unless the model's ``task`` is another than prediction.
+    """
+    data = model_data(model, section)
     spots = Spots([str(spot) for spot in section.adata.obs_names], section.pos, section.grid)
-    image = section.require_image()
-    return predict(model, image, spots, um_per_pixel=section.um_per_pixel, device=device, name=section.name)
+    image = section.require_image() if section.image is not None else None
+    notes = {"um_per_pixel": section.um_per_pixel, "positions": "spots given"}
+    return _anndata(model, run_model(model, data, device), spots, image, section.name, notes)
+
+
+def model_data(model: ExpressionModel, section: Section, cache: str | Path | None = None) -> SectionData:
+    """What a model reads of a section: patches and graph, and the counts only where its ``task`` needs them.
+
+    Args:
+        model: A model with its recipe.
+        section: The section.
+        cache: Folder of the patch cache, or None.
+    """
+    recipe = require_recipe(model)
+    return recipe.to_data(section, cache) if model.uses_counts else recipe.input_data(section, cache)
 
 
 def require_recipe(model: ExpressionModel) -> Recipe:
@@ -142,7 +159,7 @@ def _anndata(
     model: ExpressionModel,
     out: dict[str, Tensor],
     spots: Spots,
-    image: HistologyImage,
+    image: HistologyImage | None,
     name: str,
     notes: dict[str, Any],
 ) -> AnnData:
@@ -160,22 +177,24 @@ def _anndata(
     if likelihood is not None:
         mean, variance = likelihood.moments(out)
         result.layers["mean"], result.layers["sd"] = mean.numpy(), variance.sqrt().numpy()
-    thumbnail = image.thumbnail(THUMBNAIL)
-    result.uns["spatial"] = {
-        name: {
-            "images": {"hires": thumbnail},
-            "scalefactors": {
-                "tissue_hires_scalef": thumbnail.shape[1] / image.size[0],
-                # Spots of unknown size are drawn half a pitch wide, about what ST and Visium have.
-                "spot_diameter_fullres": spot_pitch(spots.pos) / 2,
-            },
-            "metadata": {},
+    if image is not None:
+        thumbnail = image.thumbnail(THUMBNAIL)
+        result.uns["spatial"] = {
+            name: {
+                "images": {"hires": thumbnail},
+                "scalefactors": {
+                    "tissue_hires_scalef": thumbnail.shape[1] / image.size[0],
+                    # Spots of unknown size are drawn half a pitch wide, about what ST and Visium have.
+                    "spot_diameter_fullres": spot_pitch(spots.pos) / 2,
+                },
+                "metadata": {},
+            }
         }
-    }
     known = {key: value for key, value in notes.items() if value is not None}
     result.uns["hist2st"] = {
         "unit": f"log10(1 + counts per 10,000 of the {recipe.total} genes' counts)",
         "training_sections": model.training_sections.get("train", []),
+        "task": model.task,
         **known,
     }
     return result

@@ -1,4 +1,4 @@
-"""How well predicted expression agrees with measured expression; numpy only.
+"""How well predicted expression agrees with measured expression; numpy and scipy only.
 
 Genes whose target does not vary have no correlation and are left out *and counted*; genes whose prediction does not
 vary score 0, because a model that ignores the tissue has found nothing. Correlations are taken gene by gene over the
@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+DETECTED = 0.1
+"""Share of a section's spots with a count from which a gene is called detected."""
 
 
 def pearson_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> Floats:
@@ -42,6 +45,28 @@ def pearson_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | Non
     a, b = _centred(true[:, scored]), _centred(pred[:, scored])
     scores[scored] = np.clip((a * b).sum(axis=0) / np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0)), -1, 1)
     return scores
+
+
+def spearman_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> Floats:
+    """Correlate the ranks of each gene's prediction and target over the spots (Spearman); ties share their mean rank.
+
+    Args:
+        y_true: Target expression [N spots, G genes].
+        y_pred: Predicted expression [N, G].
+        mask: bool [G], True where the gene was measured; all genes where None.
+
+    Returns:
+        float64 [G] in [-1, 1], nan and 0 where :func:`pearson_per_gene` has them.
+
+    Raises:
+        ValueError: If the shapes differ, there are fewer than two spots, or a value is not finite.
+    """
+    from scipy.stats import rankdata
+
+    true, pred, measured = _checked(y_true, y_pred, mask)
+    ranks = np.zeros_like(true)
+    ranks[:, measured] = rankdata(true[:, measured], axis=0)
+    return pearson_per_gene(ranks, rankdata(pred, axis=0), measured)
 
 
 def rmse(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> float:
@@ -92,8 +117,9 @@ def summarise(
         mask: bool [G], True where the gene was measured; all genes where None.
 
     Returns:
-        ``pcc_mean`` and ``pcc_median`` over the scored genes, ``rmse`` and ``mae`` over the measured genes (each None
-        where there is no such gene); ``n_genes`` (the panel) = ``n_scored`` + ``n_constant`` (constant target, left
+        ``pcc_mean``, ``pcc_median`` and ``spearman_mean`` over the scored genes, ``pcc_mean_detected`` over the
+        ``n_detected`` of them whose target is above 0 in at least 10 % of the spots, ``rmse`` and ``mae`` over the
+        measured genes (each None where there is no such gene); ``n_genes`` (the panel) = ``n_scored`` + ``n_constant`` (constant target, left
         out) + ``n_missing`` (not measured, left out); ``n_constant_predictions`` of the scored genes score 0 because
         their prediction is constant; ``n_spots``; ``per_gene``, a dict from gene to PCC, None where left out.
 
@@ -109,14 +135,18 @@ def summarise(
         raise ValueError(f"genes are unique, got {next(n for n in names if names.count(n) > 1)!r} more than once.")
     scores = pearson_per_gene(true, pred, measured)
     scored = ~np.isnan(scores)
+    detected = scored & ((true > 0).mean(axis=0) >= DETECTED)
     any_scored, any_measured = bool(scored.any()), bool(measured.any())
     return {
         "pcc_mean": float(np.mean(scores[scored])) if any_scored else None,
         "pcc_median": float(np.median(scores[scored])) if any_scored else None,
+        "pcc_mean_detected": float(np.mean(scores[detected])) if detected.any() else None,
+        "spearman_mean": float(np.mean(spearman_per_gene(true, pred, measured)[scored])) if any_scored else None,
         "rmse": rmse(true, pred, measured) if any_measured else None,
         "mae": mae(true, pred, measured) if any_measured else None,
         "n_genes": len(names),
         "n_scored": int(scored.sum()),
+        "n_detected": int(detected.sum()),
         "n_constant": int((measured & ~scored).sum()),
         "n_constant_predictions": int((scored & _constant(pred)).sum()),
         "n_missing": int((~measured).sum()),

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from torch import Tensor
 from torch_geometric.data import Data
 
+from hist2st_pyg.data.embeddings import section_embedding
 from hist2st_pyg.data.expression import Total, check_genes, expression_target, panel_counts
 from hist2st_pyg.data.graph import knn_edges
 from hist2st_pyg.data.patches import cut_patches
@@ -42,6 +44,7 @@ class Recipe:
         graph_on: Neighbours by ``"pixel"`` position, or by ``"array"`` position as in the paper.
         total: The target's scaling, see :func:`~hist2st_pyg.data.expression.expression_target`.
         swap_axes: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
+        embedding: Instead of patches, ``x`` is the section's ``obsm[embedding]``, float [N, D].
         um_per_pixel: Resolution of the training images in µm per pixel, where known.
         pitch: Median distance of neighbouring training spots in pixels.
     """
@@ -55,6 +58,7 @@ class Recipe:
     graph_on: Literal["pixel", "array"] = "pixel"
     total: Total = "panel"
     swap_axes: bool = False
+    embedding: str | None = None
     um_per_pixel: float | None = None
     pitch: float | None = None
 
@@ -90,8 +94,13 @@ class Recipe:
             name: The section's name, for errors.
 
         Raises:
-            ValueError: If ``patch_um`` is asked for on an image of unknown resolution.
+            ValueError: If ``patch_um`` is asked for on an image of unknown resolution, or the recipe has no patches.
         """
+        if self.embedding is not None:
+            raise ValueError(
+                f"The model reads precomputed embeddings (obsm[{self.embedding!r}]), not an image; predict a section "
+                "that has them."
+            )
         field = None
         if self.patch_um is not None:
             if um_per_pixel is None:
@@ -102,10 +111,26 @@ class Recipe:
         x = cut_patches(image, pos, self.patch_size, field, self.scales, cache, name)
         if self.swap_axes:
             x = np.ascontiguousarray(x.transpose(0, 1, 3, 2))
+        return self._graph(torch.from_numpy(x), pos, grid)
+
+    def input_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
+        """A section's patches (or embeddings) and graph: all that a model reads of it, no counts."""
+        if self.embedding is not None:
+            return self._graph(torch.from_numpy(section_embedding(section, self.embedding)), section.pos, section.grid)
+        return self.image_data(
+            section.require_image(),
+            section.pos,
+            section.grid,
+            um_per_pixel=section.um_per_pixel,
+            cache=cache,
+            name=section.name,
+        )
+
+    def _graph(self, x: Tensor, pos: NDArray[np.float64], grid: NDArray[np.int64]) -> SectionData:
         places = grid.astype(np.float64) if self.graph_on == "array" else pos / spot_pitch(pos)
         edge_index, distance = knn_edges(places, self.k, self.max_distance)
         return SectionData(
-            x=torch.from_numpy(x),
+            x=x,
             edge_index=torch.from_numpy(edge_index),
             edge_attr=torch.from_numpy(distance).float()[:, None],
             pos=torch.from_numpy(pos).float(),
@@ -114,14 +139,7 @@ class Recipe:
 
     def to_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
         """The whole ``Data`` of a measured section, as :func:`to_data` describes it."""
-        data = self.image_data(
-            section.require_image(),
-            section.pos,
-            section.grid,
-            um_per_pixel=section.um_per_pixel,
-            cache=cache,
-            name=section.name,
-        )
+        data = self.input_data(section, cache)
         counts, gene_mask = panel_counts(section, self.genes)
         totals = counts.sum(1)
         median = float(np.median(totals))

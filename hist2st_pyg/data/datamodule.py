@@ -31,7 +31,7 @@ class SectionDataModule(pl.LightningDataModule):
         train: Sections of training.
         val: Sections that choose the epoch.
         test: Sections to predict.
-        split: ``"patient"`` refuses a patient in two parts, ``"section"`` only a section.
+        split: What is refused in two parts, see :func:`~hist2st_pyg.data.splits.check_disjoint`.
         val_share: Share of the training spots held out where there are no validation sections; 0 holds out none.
         val_side: Side of the held-out squares in spot pitches.
         batch_size: Sections of one step.
@@ -91,6 +91,15 @@ class SectionDataModule(pl.LightningDataModule):
             data.train_mask = ~data.val_mask
             logger.info("%s: %d of %d spots are held out for validation", data.section, held_out.sum(), len(held_out))
 
+    @property
+    def validates(self) -> bool:
+        """Whether sections, or squares of the training sections, choose the epoch."""
+        return bool(self.sections["val"]) or self.val_share > 0
+
+    def validation(self) -> list[SectionData]:
+        """The sections that choose the epoch, with ``val_mask`` where they also train; empty where none do."""
+        return self.data("val" if self.sections["val"] else "train") if self.validates else []
+
     def setup(self, stage: str | None = None) -> None:
         """Make the parts a stage needs; the test sections are not read before ``"test"`` or ``"predict"``."""
         for part in ("train", "val") if stage in ("fit", "validate") else ("test",) if stage else self.sections:
@@ -102,9 +111,7 @@ class SectionDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Validation sections one by one, or the training sections where squares of them are held out."""
-        if self.sections["val"]:
-            return DataLoader(self.data("val"), 1)
-        return DataLoader(self.data("train"), 1) if self.val_share else []
+        return DataLoader(self.validation(), 1) if self.validates else []
 
     def test_dataloader(self) -> DataLoader:
         """Test sections one by one."""

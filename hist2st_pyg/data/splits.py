@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,36 +12,87 @@ from hist2st_pyg.data.convert import spot_pitch
 from hist2st_pyg.section import Section
 
 
-def by_patient(
-    sections: Sequence[Section], test: Sequence[str], val: Sequence[str] = ()
-) -> tuple[list[Section], list[Section], list[Section]]:
-    """Split sections by patient.
+@dataclass(frozen=True)
+class Fold:
+    """The sections of one fold, by name; where ``val`` is empty, squares of the training sections validate.
 
     Args:
-        sections: All sections.
-        test: The patients to predict.
-        val: The patients that choose the epoch.
+        name: The fold's name.
+        train: Sections of training.
+        val: Sections that choose the epoch.
+        test: Sections to predict.
+    """
 
-    Returns:
-        The sections of training, validation and test.
+    name: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def leave_one_patient_out(sections: Sequence[Section]) -> list[Fold]:
+    """Each patient is predicted once, by a model of the others.
+
+    Validation is a patient of the others, or a section where one patient is left.
+    """
+    return [_patient_fold(patient, [patient], sections) for patient in _patients(sections)]
+
+
+def k_fold_patients(sections: Sequence[Section], k: int = 5, seed: int = 0) -> list[Fold]:
+    """Patients dealt at random into ``k`` folds; each is predicted by a model of the others.
 
     Raises:
-        ValueError: If a patient is unknown or in both, or nobody is left to train on.
+        ValueError: If there are fewer patients than folds.
     """
-    known = sorted({section.patient for section in sections})
-    for patient in (*test, *val):
-        if patient not in known:
-            raise ValueError(f"There is no patient {patient!r}; there are {', '.join(known)}.")
-    if both := sorted(set(test) & set(val)):
-        raise ValueError(f"Patient {both[0]!r} is in validation and in test.")
-    parts = (
-        [s for s in sections if s.patient not in (*test, *val)],
-        [s for s in sections if s.patient in val],
-        [s for s in sections if s.patient in test],
-    )
-    if not parts[0]:
-        raise ValueError("No patient is left to train on.")
-    return parts
+    patients = _patients(sections)
+    if not 2 <= k <= len(patients):
+        raise ValueError(f"k_fold_patients needs 2 to {len(patients)} folds for {len(patients)} patients, got k={k}.")
+    order = [patients[i] for i in np.random.default_rng(seed).permutation(len(patients))]
+    return [_patient_fold(f"{i + 1}of{k}", sorted(order[i::k]), sections) for i in range(k)]
+
+
+def leave_one_section_out(sections: Sequence[Section]) -> list[Fold]:
+    """Each section is predicted once, by a model of the others, as the paper does.
+
+    Other sections of the same patient train, so results are better than for a patient that was never seen.
+    """
+    names = sorted(section.name for section in sections)
+    if len(names) < 2:
+        raise ValueError(f"leave_one_section_out needs at least 2 sections, got {len(names)}.")
+    folds = []
+    for i, name in enumerate(names):
+        others = [*names[i + 1 :], *names[:i]]
+        val = others[:1] if len(others) > 1 else []
+        folds.append(Fold(name, tuple(sorted(set(others) - set(val))), tuple(val), (name,)))
+    return folds
+
+
+SPLITS: dict[str, Callable[..., list[Fold]]] = {
+    "k_fold_patients": k_fold_patients,
+    "leave_one_patient_out": leave_one_patient_out,
+    "leave_one_section_out": leave_one_section_out,
+}
+"""The ways to make folds."""
+
+
+def _patients(sections: Sequence[Section]) -> list[str]:
+    patients = sorted({section.patient for section in sections})
+    if len(patients) < 2:
+        raise ValueError(f"Patients cannot be left out: there is one, {', '.join(patients)}. Ask for sections instead.")
+    return patients
+
+
+def _patient_fold(name: str, test: Sequence[str], sections: Sequence[Section]) -> Fold:
+    patients = _patients(sections)
+    # Validation is the next after the last patient of test, in a circle, so that each is used about equally often.
+    start = patients.index(test[-1]) + 1
+    rest = [patient for patient in [*patients[start:], *patients[:start]] if patient not in test]
+    left = sorted(section.name for section in sections if section.patient in rest)
+    if len(rest) > 1:
+        val = [section.name for section in sections if section.patient == rest[0]]
+    else:
+        val = left[-1:] if len(left) > 1 else []
+    tested = sorted(section.name for section in sections if section.patient in test)
+    return Fold(name, tuple(n for n in left if n not in val), tuple(sorted(val)), tuple(tested))
 
 
 def check_disjoint(
@@ -52,23 +104,30 @@ def check_disjoint(
         train: Sections of training.
         val: Sections of validation.
         test: Sections of test.
-        split: ``"patient"`` keeps patients apart; ``"section"`` only sections, as the paper does.
+        split: ``"patient"`` keeps the patients of all parts apart; ``"test_patient"`` those of test from the others,
+            while one patient's sections may train and validate; ``"section"`` only sections, as the paper does.
 
     Raises:
-        ValueError: If a section, or with ``"patient"`` a patient, is in two parts; the message names it.
+        ValueError: If a section or a patient is in two parts; the message names it.
     """
-    if split not in ("patient", "section"):
-        raise ValueError(f"Unknown split={split!r}. Choose one of: patient, section.")
-    parts = {"training": train, "validation": val, "test": test}
-    for field in ("name", "patient") if split == "patient" else ("name",):
-        owner: dict[str, str] = {}
-        for part, sections in parts.items():
-            for value in sorted({str(getattr(section, field)) for section in sections}):
-                if value in owner:
-                    what = "section" if field == "name" else "patient"
-                    hint = "" if field == "name" else " Ask for split='section' if this is meant; results then leak."
-                    raise ValueError(f"The {what} {value!r} is in {owner[value]} and in {part}.{hint}")
-                owner[value] = part
+    if split not in ("patient", "test_patient", "section"):
+        raise ValueError(f"Unknown split={split!r}. Choose one of: patient, section, test_patient.")
+    parts = {"training": list(train), "validation": list(val), "test": list(test)}
+    _refuse_common("section", {part: [s.name for s in sections] for part, sections in parts.items()})
+    if split == "test_patient":
+        parts = {"training": [*train, *val], "test": list(test)}
+    if split != "section":
+        hint = " Ask for split='section' if this is meant; results then leak."
+        _refuse_common("patient", {part: [s.patient for s in sections] for part, sections in parts.items()}, hint)
+
+
+def _refuse_common(what: str, parts: dict[str, list[str]], hint: str = "") -> None:
+    owner: dict[str, str] = {}
+    for part, values in parts.items():
+        for value in sorted(set(values)):
+            if value in owner:
+                raise ValueError(f"The {what} {value!r} is in {owner[value]} and in {part}.{hint}")
+            owner[value] = part
 
 
 def block_mask(pos: NDArray[np.float64], share: float, side: float, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,11 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from hist2st_pyg import figures
-from hist2st_pyg.data.expression import expression_target, panel_counts
-from hist2st_pyg.inference import THUMBNAIL, predict_section, require_recipe
-from hist2st_pyg.metrics import summarise
+from hist2st_pyg.evaluation.section import SectionResult, mean_of, measure_section
+from hist2st_pyg.inference import THUMBNAIL, require_recipe
+from hist2st_pyg.metrics import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.section import Section
-
-AVERAGED = ("pcc_mean", "pcc_median", "rmse", "mae")
 
 
 def evaluate(
@@ -25,55 +23,103 @@ def evaluate(
     *,
     figures: str | Path | None = None,
     device: str = "auto",
+    gene_sets: Mapping[str, Sequence[str]] | None = None,
+    seed: int = 0,
+    cache: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Predict each section and compare with its counts.
+    """Predict each section and compare with its counts, which a model that predicts from images is not given.
 
     Args:
         model: A trained model with its recipe.
         sections: Measured sections; the model should not have seen them, and those it has are named in the result.
         figures: Folder for pictures of each section (true and predicted maps of the best genes, histogram of PCC).
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        gene_sets: Genes of the panel, by the name of the set; each adds a mean PCC.
+        seed: Seed of the noise ceiling and the clustering.
+        cache: Folder of the patch cache, or None.
 
     Returns:
-        ``pcc_mean``, ``pcc_median``, ``rmse``, ``mae`` averaged over the sections; ``sections``, for each its own
-        numbers with ``per_gene`` (see :func:`~hist2st_pyg.metrics.summarise`); ``seen_in_training``, the sections that
-        the model was trained or selected on.
+        - ``metrics``: the mean over the sections of each of their metrics, and ``pcc_pooled``, the PCC over the spots
+          of all sections together, averaged over genes. It also rewards telling sections apart, and is not to be
+          compared with ``pcc_mean``.
+        - ``per_gene`` and ``ceiling``: each gene's mean PCC and mean noise ceiling over the sections.
+        - ``seen_in_training``: the sections that the model was trained or selected on.
+        - ``sections``: for each its ``metrics``, ``per_gene``, ``ceiling``, and a ``map`` of the three genes of the
+          highest ceiling: ``pos`` [N, 2] in pixels, ``genes`` with the ``true`` and ``predicted`` expression [N].
+
+        The metrics of a section are those of :func:`~hist2st_pyg.metrics.summarise`, and
+
+        - ``ceiling_pcc_mean``, the mean noise ceiling over the scored genes, and ``share_of_ceiling``, ``pcc_mean``
+          divided by it (:func:`~hist2st_pyg.evaluation.ceiling.noise_ceiling`);
+        - ``ssim_mean``, ``moran_true`` and ``moran_predicted``, means over the scored genes
+          (:mod:`hist2st_pyg.evaluation.spatial`), the last over those whose prediction varies;
+        - ``ari`` and ``nmi`` of the prediction's regions, where the section has labels
+          (:func:`~hist2st_pyg.evaluation.regions.region_agreement`);
+        - ``coverage_50`` and ``coverage_90``, where the model has a likelihood
+          (:func:`~hist2st_pyg.evaluation.calibration.coverage`);
+        - ``pcc_mean_<name>`` of each gene set, over those of its genes that are scored.
+
+        What cannot be computed is None.
 
     Raises:
-        ValueError: If there are no sections.
+        ValueError: If there are no sections, two have the same name, or a gene set names a gene outside the panel.
     """
     if not sections:
         raise ValueError("There are no sections to evaluate.")
-    recipe = require_recipe(model)
-    results: dict[str, dict[str, Any]] = {}
+    names = [section.name for section in sections]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Sections are told apart by name, got {next(n for n in names if names.count(n) > 1)!r} twice."
+        )
+    panel = require_recipe(model).genes
+    for name, genes in (gene_sets or {}).items():
+        if outside := [gene for gene in genes if gene not in panel]:
+            raise ValueError(
+                f"gene_sets[{name!r}] holds genes of the model's panel of {len(panel)}, got {outside[0]!r}."
+            )
+    results: dict[str, SectionResult] = {}
     for section in tqdm(sections, desc="sections", leave=False, disable=None):
-        predicted = np.asarray(predict_section(model, section, device).X)
-        counts, mask = panel_counts(section, recipe.genes)
-        target = expression_target(section, counts, recipe.total)
-        results[section.name] = summarise(target, predicted, recipe.genes, mask)
+        result = measure_section(model, section, device=device, gene_sets=gene_sets, seed=seed, cache=cache)
+        results[section.name] = result
         if figures is not None:
-            _draw(section, target, predicted, recipe.genes, results[section.name], Path(figures))
+            _draw(section, result, panel, Path(figures))
+    parts = [result.numbers for result in results.values()]
     seen = {name.split("/", 1)[1] for part in model.training_sections.values() for name in part}
     return {
-        **{metric: _average([result[metric] for result in results.values()]) for metric in AVERAGED},
+        "metrics": {**_average(parts, "metrics"), "pcc_pooled": pcc_pooled(list(results.values()))},
+        "per_gene": _average(parts, "per_gene"),
+        "ceiling": _average(parts, "ceiling"),
         "seen_in_training": sorted(seen & set(results)),
-        "sections": results,
+        "sections": {name: result.numbers for name, result in results.items()},
     }
 
 
-def _average(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
+    """Mean over genes of the PCC over the spots of all sections together, each gene over the sections that measured it."""
+    measured = np.stack([result.mask for result in results])
+    scores = np.full(measured.shape[1], np.nan)
+    for pattern in np.unique(measured, axis=1).T:
+        if pattern.any():
+            genes = (measured == pattern[:, None]).all(axis=0)
+            used = [result for result, has in zip(results, pattern, strict=True) if has]
+            target, predicted = (
+                np.concatenate([getattr(result, name)[:, genes] for result in used]) for name in ("target", "predicted")
+            )
+            scores[genes] = pearson_per_gene(target, predicted)
+    return mean_of(scores)
 
 
-def _draw(
-    section: Section, target: Any, predicted: Any, genes: Sequence[str], result: dict[str, Any], folder: Path
-) -> None:
-    pcc = np.array([result["per_gene"][gene] for gene in genes], dtype=float)
-    image = section.require_image()
-    thumbnail = image.thumbnail(THUMBNAIL)
-    maps = figures.true_and_predicted(
-        section.pos, target, predicted, genes, pcc, image=thumbnail, image_scale=thumbnail.shape[1] / image.size[0]
-    )
+def _average(parts: Sequence[dict[str, Any]], of: str) -> dict[str, float | None]:
+    return {key: mean_of(part[of][key] for part in parts) for key in parts[0][of]}
+
+
+def _draw(section: Section, result: SectionResult, genes: Sequence[str], folder: Path) -> None:
+    pcc = np.array([result.numbers["per_gene"][gene] for gene in genes], dtype=float)
+    picture: dict[str, Any] = {}
+    if section.image is not None:
+        image = section.require_image()
+        thumbnail = image.thumbnail(THUMBNAIL)
+        picture = {"image": thumbnail, "image_scale": thumbnail.shape[1] / image.size[0]}
+    maps = figures.true_and_predicted(section.pos, result.target, result.predicted, genes, pcc, **picture)
     figures.save(maps, folder / f"{section.name}_maps.png")
     figures.save(figures.pcc_histogram(pcc, section.name), folder / f"{section.name}_pcc.png")

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from torch_geometric.data import Data
 
 from hist2st_pyg.choices import choose
-from hist2st_pyg.models.base import ExpressionModel, section_ptr
+from hist2st_pyg.models.base import ExpressionModel, rebuild_arguments, section_ptr
 from hist2st_pyg.nn.gnn import GNN, ConvFactory
 from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead
 from hist2st_pyg.nn.transformer import SpotTransformer
@@ -90,8 +90,8 @@ class Hist2ST(ExpressionModel):
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__(n_genes, n_scales)
-        self.config = config
         self.vision = vision_resolver(vision, patch_size, n_scales, **(vision_kwargs or {}))
+        self.config = {**config, "vision_kwargs": rebuild_arguments(self.vision, vision_kwargs)}
         channels = int(self.vision.out_channels)  # type: ignore[arg-type]
         self.transformer = SpotTransformer(
             channels, transformer_layers, heads, dim_head, mlp_channels, dropout, position, n_pos
@@ -104,7 +104,7 @@ class Hist2ST(ExpressionModel):
 
     def embed(self, data: Data) -> Tensor:
         """The embedding of each spot, [N, C]: vision, Transformer, graph."""
-        h = self.vision(self.normalise(data.x))
+        h = self.encode(self.vision, data)
         h = self.transformer(h, data.grid, section_ptr(data))
         return self.gnn(h, data.edge_index, data.edge_attr)  # type: ignore[no-any-return]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import struct
@@ -17,8 +18,12 @@ from hist2st_pyg.choices import choose
 from hist2st_pyg.data.convert import Recipe
 from hist2st_pyg.files import write_json
 from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.graph_only import GraphOnly
 from hist2st_pyg.models.hist2st import Hist2ST
 from hist2st_pyg.models.histogene import HisToGene
+from hist2st_pyg.models.ridge import EmbeddingRidge, Ridge, RidgeNeighbours
+from hist2st_pyg.models.simple import DepthOracle, Mean, PositionKNN
+from hist2st_pyg.models.stnet import STNet
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -36,8 +41,30 @@ _UNREADABLE = (
 )
 """What torch raises on files that are not checkpoints."""
 
-MODELS: dict[str, Callable[..., ExpressionModel]] = {"hist2st": Hist2ST, "histogene": HisToGene}
+MODELS: dict[str, Callable[..., ExpressionModel]] = {
+    "depth_oracle": DepthOracle,
+    "embedding_ridge": EmbeddingRidge,
+    "graph_only": GraphOnly,
+    "hist2st": Hist2ST,
+    "histogene": HisToGene,
+    "mean": Mean,
+    "position_knn": PositionKNN,
+    "ridge": Ridge,
+    "ridge_neighbours": RidgeNeighbours,
+    "stnet": STNet,
+}
 """The models that can be chosen by key."""
+
+
+def parameters_of(build: Callable[..., ExpressionModel]) -> set[str]:
+    """The names of a model's arguments, those that it passes on to the class above included."""
+    names: set[str] = set()
+    for cls in getattr(build, "__mro__", (build,)):
+        parameters = inspect.signature(cls).parameters
+        names |= set(parameters)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return names
 
 
 def describe(model: ExpressionModel) -> dict[str, Any]:

@@ -1,10 +1,17 @@
 """The stages of the models: vision, Transformer, graph, heads."""
 
 from hist2st_pyg.nn.augment import PatchAugmentation
+from hist2st_pyg.nn.convmixer import ConvMixer
+from hist2st_pyg.nn.densenet import DenseNet121Encoder
+from hist2st_pyg.nn.foundation import FoundationEncoder
 from hist2st_pyg.nn.gnn import CONVS, GNN, NORMS, READOUTS, Hist2STConv, conv_resolver
 from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead, NBHead, ZINBHead
+from hist2st_pyg.nn.linear import LinearEncoder
+from hist2st_pyg.nn.precomputed import PrecomputedEncoder
+from hist2st_pyg.nn.statistics import PatchStatistics, StatisticsEncoder
+from hist2st_pyg.nn.texture import TextureCNN
 from hist2st_pyg.nn.transformer import POSITIONS, SpotTransformer
-from hist2st_pyg.nn.vision import ENCODERS, ConvMixer, MultiScale, TextureCNN, vision_resolver
+from hist2st_pyg.nn.vision import ENCODERS, MultiScale, vision_resolver
 
 __all__ = [
     "CONVS",
@@ -15,13 +22,19 @@ __all__ = [
     "POSITIONS",
     "READOUTS",
     "ConvMixer",
+    "DenseNet121Encoder",
     "Distillation",
     "ExpressionHead",
+    "FoundationEncoder",
     "Hist2STConv",
+    "LinearEncoder",
     "MultiScale",
     "NBHead",
     "PatchAugmentation",
+    "PatchStatistics",
+    "PrecomputedEncoder",
     "SpotTransformer",
+    "StatisticsEncoder",
     "TextureCNN",
     "ZINBHead",
     "conv_resolver",

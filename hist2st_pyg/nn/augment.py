@@ -67,6 +67,12 @@ class PatchAugmentation(nn.Module):
         return x
 
 
+def symmetries(patches: Tensor) -> list[Tensor]:
+    """The eight symmetries of square patches [N, C, P, P]: four quarter turns, each with its mirror image."""
+    turned = [torch.rot90(patches, turns, (2, 3)) for turns in range(4)]
+    return [view for x in turned for view in (x, x.flip(3))]
+
+
 def _grey(x: Tensor) -> Tensor:
     """ITU-R 601 luma in all three channels of each scale."""
     luma = torch.tensor([0.2989, 0.587, 0.114], device=x.device, dtype=x.dtype)

@@ -8,8 +8,10 @@ from hist2st_pyg.training.config import (
     TrainingConfig,
     config_dict,
     preset_config,
+    preset_values,
 )
-from hist2st_pyg.training.run import train
+from hist2st_pyg.training.loggers import open_loggers
+from hist2st_pyg.training.run import read_sections, train
 from hist2st_pyg.training.task import ExpressionTask
 
 __all__ = [
@@ -20,6 +22,9 @@ __all__ = [
     "TrainConfig",
     "TrainingConfig",
     "config_dict",
+    "open_loggers",
     "preset_config",
+    "preset_values",
+    "read_sections",
     "train",
 ]

@@ -20,7 +20,9 @@ class DataConfig:
         val: Names of the sections that choose the epoch; empty holds out squares of the training sections.
         test: Names of the sections to be kept out of training, with ``split="patient"`` their patients too. Their
             images are not opened.
-        split: ``"patient"`` refuses a patient in two parts; ``"section"`` only a section.
+        split: ``"patient"`` refuses a patient in two parts, ``"test_patient"`` one of test in another part, and
+            ``"section"`` only a section.
+        patients: The patients of sections whose files do not say, by section.
         panel: ``"variable"``, ``"paper"`` or a file with one gene a line.
         n_genes: Size of the ``"variable"`` panel; 50 as in the HEST benchmark.
         total: Target scaling by the spot's total over the ``"panel"`` or over ``"all"`` genes.
@@ -32,6 +34,8 @@ class DataConfig:
         graph_on: Neighbours by ``"pixel"`` or ``"array"`` position.
         val_share: Share of the training spots held out where ``val`` is empty.
         val_side: Side of the held-out squares in spot pitches.
+        embedding: Precomputed embeddings instead of patches: a key of the sections' ``obsm``, or a folder of
+            ``<section>.npz`` or ``.h5`` (see :func:`~hist2st_pyg.data.embeddings.read_embeddings`).
         cache: Folder of the patch cache; None keeps patches in memory.
     """
 
@@ -41,7 +45,8 @@ class DataConfig:
     train: list[str] = field(default_factory=list)
     val: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
-    split: Literal["patient", "section"] = "patient"
+    split: Literal["patient", "test_patient", "section"] = "patient"
+    patients: dict[str, str] = field(default_factory=dict)
     panel: str = "variable"
     n_genes: int = 50
     total: Literal["panel", "all"] = "panel"
@@ -53,6 +58,7 @@ class DataConfig:
     graph_on: Literal["pixel", "array"] = "pixel"
     val_share: float = 0.2
     val_side: float = 4.0
+    embedding: str | None = None
     cache: str | None = None
 
 
@@ -138,6 +144,9 @@ class TrainConfig:
         resume: Go on from the run folder's last checkpoint.
         wandb: ``"offline"``, ``"online"``, ``"off"``, or ``"auto"``: online where a key is set, else offline.
         project: The wandb project.
+        group: The wandb group, for runs that belong together.
+        job_type: The wandb job type.
+        run_name: The wandb run's name; None takes the run folder's.
         accelerator: Lightning's ``accelerator``.
         devices: Lightning's ``devices``.
         precision: Lightning's ``precision``.
@@ -152,35 +161,42 @@ class TrainConfig:
     resume: bool = False
     wandb: Literal["auto", "offline", "online", "off"] = "auto"
     project: str = "hist2st_pyg"
+    group: str | None = None
+    job_type: str | None = None
+    run_name: str | None = None
     accelerator: str = "auto"
     devices: int | str = "auto"
     precision: str = "32-true"
 
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # Zeng et al. 2022, to the letter; the defaults of the model and of TrainingConfig are its values too.
+_GRAPH = {
+    "gnn": "sage",
+    "gnn_layers": 2,
+    "gnn_act": "gelu",
+    "gnn_norm": "layer",
+    "gnn_residual": True,
+    "gnn_dropout": 0.2,
+    "readout": "last",
+    "detach_likelihood": True,
+}
+_JITTER = AugmentConfig(grayscale=0, rotation=0, flip=0, jitter=0.05, symmetries=True, per_spot=True)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Zeng et al. 2022, to the letter; the defaults of the model and of TrainingConfig are its values too. The other
+    # models have no self-distillation; ST-Net (He et al. 2020) trains 50 epochs with turned and recoloured patches.
     "paper": {
         "data": {"panel": "paper", "graph_on": "array", "max_distance": 2.0},
-        "model": {},
         "training": {},
+        "models": {
+            "graph_only": {"training": {"views": 0}},
+            "histogene": {"training": {"views": 0, "epochs": 100}},
+            "stnet": {"training": {"views": 0, "epochs": 50, "lr": 1e-4, "augment": _JITTER}},
+        },
     },
     # What trains in minutes on two cores. The number of epochs is fixed (chosen by training on one section and judging
     # on another, see benchmarks/README.md): held-out squares cost more in training spots than they gain in stopping.
     "small": {
         "data": {"k": 6, "val_share": 0.0},
-        "model": {
-            "vision": "cnn",
-            "transformer_layers": 0,
-            "position": "none",
-            "gnn": "sage",
-            "gnn_layers": 2,
-            "gnn_act": "gelu",
-            "gnn_norm": "layer",
-            "gnn_residual": True,
-            "gnn_dropout": 0.2,
-            "readout": "last",
-            "detach_likelihood": True,
-        },
         "training": {
             "epochs": 100,
             "batch_size": 4,
@@ -190,13 +206,37 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "schedule": "cosine",
             "warmup": 0.3,
             "views": 0,
-            "augment": AugmentConfig(grayscale=0, rotation=0, flip=0, jitter=0.05, symmetries=True, per_spot=True),
+            "augment": _JITTER,
             "normalise": True,
             "standardise": True,
         },
+        "models": {
+            "graph_only": {"model": _GRAPH},
+            "hist2st": {"model": {"vision": "cnn", "transformer_layers": 0, "position": "none", **_GRAPH}},
+            "histogene": {
+                "model": {"channels": 256, "transformer_layers": 2, "heads": 4, "position": "none"},
+                "training": {"lr": 1e-3},
+            },
+            "stnet": {"model": {"vision_kwargs": {"size": 56}}, "training": {"lr": 1e-3}},
+        },
     },
 }
-"""Values that differ from the dataclasses' defaults, by preset."""
+"""Values that differ from the dataclasses' defaults, by preset; ``models`` holds those of single models."""
+
+
+def preset_values(preset: str, model: str) -> dict[str, dict[str, Any]]:
+    """A preset's values for a model: of ``data``, ``model`` and ``training``.
+
+    Raises:
+        ValueError: If the preset is unknown.
+    """
+    values = choose(PRESETS, preset, "preset")
+    own = values["models"].get(model, {})
+    return {
+        "data": values["data"],
+        "model": own.get("model", {}),
+        "training": {**values["training"], **own.get("training", {})},
+    }
 
 
 def preset_config(
@@ -211,22 +251,22 @@ def preset_config(
     Args:
         preset: A key of :data:`PRESETS`.
         data: Fields of :class:`DataConfig`.
-        model: ``name`` and arguments of the model; for another model than Hist2ST the preset's arguments do not apply.
+        model: ``name``, a key of ``MODELS``, and arguments of the model.
         training: Fields of :class:`TrainingConfig`.
         run: Further fields of :class:`TrainConfig`.
 
     Raises:
         ValueError: If the preset is unknown.
     """
-    values = choose(PRESETS, preset, "preset")
+    model = {"name": "hist2st", **(model or {})}
+    values = preset_values(preset, model["name"])
     options = {**values["training"], **(training or {})}
     for name in ("augment", "view"):  # as they stand in a YAML file
         if isinstance(options.get(name), dict):
             options[name] = AugmentConfig(**options[name])
-    model = {"name": "hist2st", **(model or {})}
     return TrainConfig(
         data=DataConfig(**{**values["data"], **(data or {})}),
-        model={**(values["model"] if model["name"] == "hist2st" else {}), **model},
+        model={**values["model"], **model},
         training=TrainingConfig(**options),
         preset=preset,
         **run,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
@@ -16,50 +17,79 @@ from hist2st_pyg.choices import choose
 from hist2st_pyg.files import atomic_path
 from hist2st_pyg.training.config import TrainConfig, config_dict
 
+logger = logging.getLogger(__name__)
+CONNECT = 30
+"""Seconds in which wandb has to answer."""
+
 
 @contextmanager
 def open_loggers(config: TrainConfig, output: Path) -> Iterator[list[Logger]]:
-    """The CSV logger, and wandb's unless it is off; without a key wandb runs offline.
+    """The CSV logger, and wandb's unless it is off; without a key or a connection ``"auto"`` runs offline.
 
-    A run that breaks off is closed as failed, so that the next run of the process does not write into it.
+    wandb's run is closed at the end; one that breaks off is closed as failed, so that the next run of the process does
+    not write into it.
     """
     loggers: list[Logger] = [CSVLogger(output, name="", version="")]
     choose({"auto": 0, "offline": 0, "online": 0, "off": 0}, config.wandb, "wandb")
-    if config.wandb != "off":
-        import wandb
+    if config.wandb == "off":
+        yield loggers
+        return
+    import wandb
 
-        offline = config.wandb == "offline" or (config.wandb == "auto" and not wandb.login(prompt=False))
-        loggers.append(
-            WandbLogger(
-                project=config.project,
-                save_dir=output.resolve(),  # wandb's own process keeps the folder it was started in
-                name=output.name,
-                # Lightning's ``offline`` works through the environment, which wandb has read by now.
-                mode="offline" if offline else None,
-                config=config_dict(config),
-            )
-        )
+    loggers.append(_wandb_logger(config, output))
     try:
         yield loggers
     except BaseException:
-        if len(loggers) > 1:
-            wandb.finish(exit_code=1)
+        wandb.finish(exit_code=1)
         raise
+    wandb.finish()
 
 
-def finish_wandb(loggers: list[Logger], output: Path, summary: dict[str, Any], pictures: dict[str, Path]) -> None:
-    """Add the chosen epoch, the pictures and the model to wandb's run, where there is one, and close it."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            import wandb
+def _wandb_logger(config: TrainConfig, output: Path) -> WandbLogger:
+    import wandb
 
-            logger.experiment.summary.update({key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")})
-            for name, path in pictures.items():
-                logger.log_image(name, [str(path)])
-            artifact = wandb.Artifact(f"model-{logger.experiment.id}", type="model")
-            artifact.add_dir(str(output / "model"))
-            logger.experiment.log_artifact(artifact)
-            wandb.finish()
+    def start(mode: Literal["offline", "online"]) -> WandbLogger:
+        run = WandbLogger(
+            project=config.project,
+            group=config.group,
+            job_type=config.job_type,
+            save_dir=output.resolve(),  # wandb's own process keeps the folder it was started in
+            name=config.run_name or output.name,
+            # Lightning's ``offline`` works through the environment, which wandb has read by now.
+            mode=mode,
+            config=config_dict(config),
+            settings=wandb.Settings(init_timeout=CONNECT),
+        )
+        _ = run.experiment  # connects now
+        return run
+
+    if config.wandb == "offline" or (config.wandb == "auto" and not wandb.login(prompt=False)):
+        return start("offline")
+    try:
+        return start("online")
+    except wandb.Error as error:
+        if config.wandb == "online":
+            raise ConnectionError(f"wandb cannot be reached: {error}. Take wandb=offline.") from error
+        logger.warning("wandb cannot be reached (%s); the run is kept offline in %s.", error, output / "wandb")
+        return start("offline")
+
+
+def log_training(loggers: Sequence[Logger], output: Path, summary: dict[str, Any], pictures: dict[str, Path]) -> None:
+    """Add the chosen epoch, the pictures and the model to wandb's run, where there is one."""
+    for run in wandb_runs(loggers):
+        import wandb
+
+        run.experiment.summary.update({key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")})
+        for name, path in pictures.items():
+            run.log_image(name, [str(path)])
+        artifact = wandb.Artifact(f"model-{run.experiment.id}", type="model")
+        artifact.add_dir(str(output / "model"))
+        run.experiment.log_artifact(artifact)
+
+
+def wandb_runs(loggers: Sequence[Logger]) -> list[WandbLogger]:
+    """Those of the loggers that are wandb's."""
+    return [run for run in loggers if isinstance(run, WandbLogger)]
 
 
 def keep_earlier(output: Path) -> Path | None:

@@ -27,18 +27,21 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
         validate (the first such section, its held-out spots), else ``training``: what the model made of what it was
         shown.
     """
-    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    pictures = {"curves": folder / "figures" / "curves.png"}
-    figures.save(figures.training_curves(rows), pictures["curves"])
+    pictures: dict[str, Path] = {}
+    if (folder / "metrics.csv").exists():  # a model fitted at once has none
+        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        pictures["curves"] = figures.save(figures.training_curves(rows), folder / "figures" / "curves.png")
     part = "val" if datamodule.sections["val"] else "train"
     data = datamodule.data(part)[0]
     name = "training" if part == "train" and "val_mask" not in data else "validation"
     where = data.val_mask.numpy() if "val_mask" in data else np.ones(len(data.pos), dtype=bool)
     genes = datamodule.recipe.genes
     true, predicted = data.y.numpy()[where], run_model(model, data)["expression"].numpy()[where]
-    image = datamodule.sections[part][0].require_image()
-    thumbnail = image.thumbnail(THUMBNAIL)
+    section = datamodule.sections[part][0]
+    # With precomputed embeddings a section needs no image.
+    image = section.require_image() if section.image is not None else None
+    thumbnail = image.thumbnail(THUMBNAIL) if image is not None else None
     pcc = pearson_per_gene(true, predicted, data.gene_mask.numpy())
     maps = figures.true_and_predicted(
         data.pos.numpy()[where],
@@ -47,8 +50,7 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
         genes,
         pcc,
         image=thumbnail,
-        image_scale=len(thumbnail) / image.size[1],
+        image_scale=len(thumbnail) / image.size[1] if image is not None and thumbnail is not None else 1.0,
     )
-    pictures[name] = folder / "figures" / f"{name}.png"
-    figures.save(maps, pictures[name])
+    pictures[name] = figures.save(maps, folder / "figures" / f"{name}.png")
     return pictures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,8 @@ class ExpressionTask(pl.LightningModule):
     def losses(self, batch: Data) -> dict[str, Tensor]:
         """The weighted parts of the loss, by name."""
         options, scale = self.options, self.model.target_std if self.options.standardise else None
-        plain = batch if self.augment is None else _with_patches(batch, self.augment(batch.x))
+        # Precomputed embeddings [N, D] are left as they are.
+        plain = batch if self.augment is None or batch.x.dim() == 2 else _with_patches(batch, self.augment(batch.x))
         out = self.model(plain)
         parts = {"expression": losses.squared_error(out, batch, scale)}
         if options.likelihood_weight and ("dispersion" in out or "log_r" in out):
@@ -73,19 +75,17 @@ class ExpressionTask(pl.LightningModule):
     def validation_step(self, batch: Data, batch_idx: int) -> None:
         """Correlate the prediction for one section's validation spots."""
         out = self.model(batch)
-        where = batch.val_mask if "val_mask" in batch else torch.ones_like(batch.batch, dtype=torch.bool)
+        where = _judged(batch)
         error = losses.squared_error(
             {"expression": out["expression"][where]},
             Data(y=batch.y[where], gene_mask=batch.gene_mask, num_nodes=int(where.sum())),
         )
         self.log("val/loss", error, batch_size=int(where.sum()))
-        self._val_pcc.append(_mean_pcc(batch.y[where], out["expression"][where], batch.gene_mask[0]))
+        self._val_pcc.append(_section_pcc(out, batch))
 
     def on_validation_epoch_end(self) -> None:
         """Average the sections."""
-        # A section whose every gene is constant says nothing; with no other the epoch cannot be judged and scores 0.
-        judged = [pcc for pcc in self._val_pcc if np.isfinite(pcc)]
-        self.log("val/pcc", float(np.mean(judged)) if judged else 0.0, prog_bar=True, batch_size=1)
+        self.log("val/pcc", _average(self._val_pcc), prog_bar=True, batch_size=1)
         self._val_pcc.clear()
 
     def predict_step(self, batch: Data, batch_idx: int) -> dict[str, Tensor]:
@@ -129,7 +129,27 @@ def _with_patches(batch: Data, x: Tensor) -> Data:
     return view
 
 
-def _mean_pcc(y_true: Tensor, y_pred: Tensor, gene_mask: Tensor) -> float:
-    scores = pearson_per_gene(y_true.cpu().numpy(), y_pred.float().cpu().numpy(), gene_mask.cpu().numpy())
+def validation_pcc(model: ExpressionModel, sections: Sequence[Data]) -> float:
+    """The validation PCC of a fitted model: over genes and the spots of ``val_mask``, then over sections."""
+    model.eval()
+    with torch.no_grad():
+        return _average([_section_pcc(model(data), data) for data in sections])
+
+
+def _section_pcc(out: dict[str, Tensor], data: Data) -> float:
+    where = _judged(data)
+    true, predicted = (values[where].float().cpu().numpy() for values in (data.y, out["expression"]))
+    scores = pearson_per_gene(true, predicted, data.gene_mask.reshape(-1).cpu().numpy())
     scored = scores[np.isfinite(scores)]
     return float(scored.mean()) if len(scored) else float("nan")
+
+
+def _judged(data: Data) -> Tensor:
+    """The spots that validate."""
+    return data.val_mask if "val_mask" in data else torch.ones(len(data.y), dtype=torch.bool, device=data.y.device)
+
+
+def _average(scores: Sequence[float]) -> float:
+    # A section whose every gene is constant says nothing; with no other the epoch cannot be judged and scores 0.
+    judged = [score for score in scores if np.isfinite(score)]
+    return float(np.mean(judged)) if judged else 0.0

@@ -135,6 +135,7 @@ RECIPE = Recipe(
     graph_on="array",
     total="all",
     swap_axes=True,
+    embedding="uni",
     um_per_pixel=0.68,
     pitch=64.2,
 )

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hist2st_pyg import Section
-from hist2st_pyg.data.splits import block_mask, by_patient, check_disjoint
+from hist2st_pyg.data.splits import (
+    SPLITS,
+    Fold,
+    block_mask,
+    check_disjoint,
+    k_fold_patients,
+    leave_one_patient_out,
+    leave_one_section_out,
+)
 
 
 @pytest.fixture(scope="module")
@@ -18,26 +26,61 @@ def sections(cohort: list[Section]) -> list[Section]:
     return [*cohort, replace(cohort[0], name="C1", patient="C")]
 
 
-def names(*parts: list[Section]) -> list[list[str]]:
-    return [[section.name for section in part] for part in parts]
+def test_each_patient_is_left_out_once(sections: list[Section]) -> None:
+    assert leave_one_patient_out(sections) == [
+        Fold("A", train=("C1",), val=("B1",), test=("A1", "A2")),
+        Fold("B", train=("A1", "A2"), val=("C1",), test=("B1",)),
+        Fold("C", train=("B1",), val=("A1", "A2"), test=("C1",)),
+    ]
 
 
-def test_patients_are_kept_together(sections: list[Section]) -> None:
-    assert names(*by_patient(sections, test=["B"], val=["C"])) == [["A1", "A2"], ["C1"], ["B1"]]
-    assert names(*by_patient(sections, test=["A"])) == [["B1", "C1"], [], ["A1", "A2"]]
-    assert names(*by_patient(sections, test=[], val=["B"])) == [["A1", "A2", "C1"], ["B1"], []]
-    check_disjoint(*by_patient(sections, test=["B"], val=["C"]))
+def test_with_one_patient_left_a_section_validates_or_squares_do(sections: list[Section]) -> None:
+    assert leave_one_patient_out(sections[:3]) == [
+        Fold("A", train=("B1",), val=(), test=("A1", "A2")),
+        Fold("B", train=("A1",), val=("A2",), test=("B1",)),
+    ]
 
 
-def test_patients_that_cannot_be_split_are_refused(sections: list[Section]) -> None:
-    with pytest.raises(ValueError, match="There is no patient 'D'; there are A, B, C"):
-        by_patient(sections, test=["D"])
-    with pytest.raises(ValueError, match="There is no patient 'a'"):
-        by_patient(sections, test=["B"], val=["a"])
-    with pytest.raises(ValueError, match="Patient 'B' is in validation and in test"):
-        by_patient(sections, test=["B"], val=["A", "B"])
-    with pytest.raises(ValueError, match="No patient is left to train on"):
-        by_patient(sections, test=["A", "B"], val=["C"])
+def test_each_section_is_left_out_once(sections: list[Section]) -> None:
+    assert leave_one_section_out(sections) == [
+        Fold("A1", train=("B1", "C1"), val=("A2",), test=("A1",)),
+        Fold("A2", train=("A1", "C1"), val=("B1",), test=("A2",)),
+        Fold("B1", train=("A1", "A2"), val=("C1",), test=("B1",)),
+        Fold("C1", train=("A2", "B1"), val=("A1",), test=("C1",)),
+    ]
+    assert leave_one_section_out(sections[:2])[0] == Fold("A1", train=("A2",), val=(), test=("A1",))
+
+
+def test_patients_are_dealt_into_folds(sections: list[Section]) -> None:
+    folds = k_fold_patients(sections, k=2, seed=3)
+    assert [fold.name for fold in folds] == ["1of2", "2of2"]
+    assert sorted(name for fold in folds for name in fold.test) == ["A1", "A2", "B1", "C1"]
+    assert folds == k_fold_patients(sections, k=2, seed=3)
+
+
+@pytest.mark.parametrize("split", sorted(SPLITS))
+def test_no_fold_leaks(sections: list[Section], split: str) -> None:
+    by_name = {section.name: section for section in sections}
+    for fold in SPLITS[split](sections, **({"k": 3} if split == "k_fold_patients" else {})):
+        parts = [[by_name[name] for name in part] for part in (fold.train, fold.val, fold.test)]
+        assert parts[0]
+        check_disjoint(*parts, split="section" if split == "leave_one_section_out" else "test_patient")
+
+
+def test_what_cannot_be_split_is_refused(sections: list[Section]) -> None:
+    with pytest.raises(ValueError, match="Patients cannot be left out: there is one, A"):
+        leave_one_patient_out(sections[:2])
+    with pytest.raises(ValueError, match="needs 2 to 3 folds for 3 patients, got k=4"):
+        k_fold_patients(sections, k=4)
+    with pytest.raises(ValueError, match="needs at least 2 sections, got 1"):
+        leave_one_section_out(sections[:1])
+
+
+def test_a_test_patient_may_not_train_though_one_patient_may_validate_itself(sections: list[Section]) -> None:
+    a1, a2, b1, c1 = sections
+    check_disjoint([a1], [a2], [b1, c1], split="test_patient")
+    with pytest.raises(ValueError, match="The patient 'A' is in training and in test"):
+        check_disjoint([b1], [a1], [a2], split="test_patient")
 
 
 def test_a_patient_in_two_parts_is_refused(sections: list[Section]) -> None:
@@ -52,7 +95,7 @@ def test_a_patient_in_two_parts_is_refused(sections: list[Section]) -> None:
     check_disjoint([a1], [b1], [a2], split="section")
 
 
-@pytest.mark.parametrize("split", ["patient", "section"])
+@pytest.mark.parametrize("split", ["patient", "section", "test_patient"])
 def test_a_section_in_two_parts_is_always_refused(sections: list[Section], split: str) -> None:
     a1, _, b1, _ = sections
     with pytest.raises(ValueError, match=r"The section 'A1' is in training and in test\.$"):

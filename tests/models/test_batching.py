@@ -14,6 +14,7 @@ from hist2st_pyg import MODELS, Section, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.models import ExpressionModel
 from hist2st_pyg.models.base import section_ptr
+from hist2st_pyg.models.pretrained import parameters_of
 from hist2st_pyg.nn import CONVS, ENCODERS, POSITIONS, READOUTS
 
 P = 14
@@ -35,9 +36,19 @@ SMALL = {
     "gnn_residual": True,
     "readout": "last",
 }
+RIDGE = {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "histogene": ("histogene", {"channels": 16, "transformer_layers": 2, "heads": 2, "dim_head": 8}),
     "hist2st": ("hist2st", {**PAPER_LIKE, "transformer_layers": 2}),
+    "depth_oracle": ("depth_oracle", {}),
+    "embedding_ridge": ("embedding_ridge", RIDGE),
+    "graph_only": ("graph_only", {"gnn": "sage", "gnn_layers": 1, "readout": "last"}),
+    "mean": ("mean", {}),
+    "position_knn": ("position_knn", {"k": 3}),
+    "ridge": ("ridge", {}),
+    "ridge_neighbours": ("ridge_neighbours", {}),
+    "ridge_neighbours, within sections": ("ridge_neighbours", {"per_section": True}),
+    "stnet": ("stnet", RIDGE),
     **{
         f"hist2st, {gnn}, paper-like": ("hist2st", {**PAPER_LIKE, "transformer_layers": 1, "gnn": gnn}) for gnn in CONVS
     },
@@ -55,7 +66,8 @@ def sections(cohort: list[Section]) -> list[SectionData]:
 
 def build(model: str, options: dict[str, Any], n_genes: int) -> ExpressionModel:
     torch.manual_seed(0)
-    return MODELS[model](n_genes, patch_size=P, **options).eval()
+    sizes = {"patch_size": P} if "patch_size" in parameters_of(MODELS[model]) else {}
+    return MODELS[model](n_genes, **sizes, **options).eval()
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -14,8 +14,8 @@ from torch_geometric.nn import GATv2Conv, SAGEConv
 
 from hist2st_pyg import MODELS, Hist2ST, Recipe, Section, load_model, to_data
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.models import ExpressionModel
-from hist2st_pyg.models.pretrained import describe, rebuild
+from hist2st_pyg.models import ExpressionModel, FittedModel
+from hist2st_pyg.models.pretrained import describe, parameters_of, rebuild
 
 P = 14
 SMALL: dict[str, dict[str, Any]] = {
@@ -28,6 +28,14 @@ SMALL: dict[str, dict[str, Any]] = {
         "views": 2,
     },
     "histogene": {"channels": 16, "transformer_layers": 1, "heads": 2, "dim_head": 8},
+    "stnet": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}},
+    "graph_only": {"gnn": "sage", "gnn_layers": 1, "readout": "last"},
+    "embedding_ridge": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}, "components": 4},
+    "ridge": {"per_section": True},
+    "ridge_neighbours": {},
+    "position_knn": {"k": 3},
+    "mean": {},
+    "depth_oracle": {},
 }
 
 
@@ -41,7 +49,8 @@ def build(data: SectionData, key: str = "hist2st", **options: Any) -> Expression
     """A model as training leaves it: fitted statistics, a recipe, BatchNorm that has seen data."""
     torch.manual_seed(0)
     n_genes = data.y.shape[1]
-    model = MODELS[key](n_genes, patch_size=P, **{**SMALL[key], **options})
+    sizes = {"patch_size": P} if "patch_size" in parameters_of(MODELS[key]) else {}
+    model = MODELS[key](n_genes, **{**sizes, **SMALL[key], **options})
     model.pixel_mean.uniform_(100, 200)
     model.pixel_std.uniform_(10, 50)
     model.target_mean.normal_()
@@ -49,6 +58,8 @@ def build(data: SectionData, key: str = "hist2st", **options: Any) -> Expression
     model.recipe = Recipe(genes=tuple(f"G{i}" for i in range(n_genes)), patch_size=P, scales=(1.0,), max_distance=1.5)
     model.training_sections = {"train": ["A1", "A2"], "val": ["B1"]}
     model(data)
+    if isinstance(model, FittedModel):
+        model.fit([data], [data])
     return model.eval()
 
 

@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hist2st_pyg.nn import ENCODERS, ConvMixer, MultiScale, TextureCNN, vision_resolver
 
 P = 28
+VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+DINO = {"model_type": "dinov2", "mlp_ratio": 2, **VIT}
 SMALL: dict[str, dict[str, Any]] = {
     "cnn": {"channels": (8, 8), "size": 14, "out_channels": 16},
     "convmixer": {"channels": 16, "depth": 1, "kernel_size": 3},
+    "densenet121": {"weights": "random", "size": 32},
+    "linear": {"out_channels": 16},
+    "midnight": {"config": DINO, "size": 28, "frozen": False},
+    "phikon": {"config": {"model_type": "vit", "intermediate_size": 32, **VIT}, "size": 28, "frozen": False},
+    "phikon-v2": {"config": DINO, "size": 28, "frozen": False},
+    "precomputed": {"embedding_channels": 10},
 }
 """Arguments that make an encoder small; an encoder not named here is built with its defaults."""
 
@@ -21,16 +29,29 @@ def patches(n: int = 4, channels: int = 3, side: int = P) -> Tensor:
     return torch.randint(256, (n, channels, side, side), generator=torch.Generator().manual_seed(0)).float()
 
 
+def inputs(encoder: nn.Module, n_scales: int = 1) -> Tensor:
+    """What an encoder takes, for 4 spots."""
+    x = patches(channels=3 * n_scales)
+    takes = getattr(encoder, "takes", "normalised")
+    if takes == "embeddings":
+        return torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
+    return x if takes == "pixels" else (x - 128) / 74
+
+
 def build(key: str, n_scales: int = 1) -> nn.Module:
     torch.manual_seed(0)
     return vision_resolver(key, P, n_scales, **SMALL.get(key, {}))
 
 
-@pytest.mark.parametrize("key", sorted(ENCODERS))
 @pytest.mark.parametrize("n_scales", [1, 2])
+@pytest.mark.parametrize("key", sorted(ENCODERS))
 def test_shape_and_a_gradient_for_every_parameter(key: str, n_scales: int) -> None:
+    if key == "precomputed" and n_scales > 1:
+        with pytest.raises(ValueError, match=r"all take patches, scaled alike; got \['embeddings'\]"):
+            build(key, n_scales)
+        return
     encoder = build(key, n_scales)
-    out = encoder(patches(channels=3 * n_scales))
+    out = encoder(inputs(encoder, n_scales))
     assert out.shape == (4, encoder.out_channels)
     assert torch.isfinite(out).all()
     (out * torch.randn(out.shape)).sum().backward()
@@ -41,7 +62,8 @@ def test_shape_and_a_gradient_for_every_parameter(key: str, n_scales: int) -> No
 
 @pytest.mark.parametrize("key", sorted(ENCODERS))
 def test_each_spot_is_encoded_alone(key: str) -> None:
-    encoder, x = build(key).eval(), patches()
+    encoder = build(key).eval()
+    x = inputs(encoder)
     together = encoder(x)
     alone = torch.cat([encoder(x[i : i + 1]) for i in range(len(x))])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
@@ -50,67 +72,37 @@ def test_each_spot_is_encoded_alone(key: str) -> None:
 
 @pytest.mark.parametrize("key", sorted(ENCODERS))
 def test_a_flat_patch_has_finite_gradients(key: str) -> None:
-    x = torch.full((2, 3, P, P), 255.0, requires_grad=True)
-    build(key).eval()(x).square().sum().backward()
+    encoder = build(key).eval()
+    x = torch.full_like(inputs(encoder), 255.0).requires_grad_()
+    encoder(x).square().sum().backward()
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()
 
 
 @pytest.mark.parametrize("key", sorted(ENCODERS))
 def test_weights_come_back(key: str) -> None:
-    first, second, x = build(key).eval(), vision_resolver(key, P, **SMALL.get(key, {})).eval(), patches()
+    first = build(key).eval()
+    second, x = vision_resolver(key, P, **SMALL.get(key, {})).eval(), inputs(first)
     second.load_state_dict(first.state_dict(), strict=True)
     assert torch.equal(first(x), second(x))
 
 
-@pytest.mark.parametrize(
-    ("patch_size", "stride", "channels", "width"), [(112, 7, 32, 1024), (28, 7, 16, 32), (24, 8, 8, 9)]
-)
-def test_the_width_of_the_convmixer(patch_size: int, stride: int, channels: int, width: int) -> None:
-    encoder = ConvMixer(3, patch_size, channels=channels, stride=stride, depth=1)
-    assert encoder.out_channels == width
-    assert encoder.eval()(patches(1, side=patch_size)).shape == (1, width)
+@pytest.mark.parametrize("key", sorted(ENCODERS))
+def test_arguments_build_the_encoder_again_and_its_origin_stays(key: str) -> None:
+    first = build(key).eval()
+    arguments = getattr(first, "arguments", SMALL.get(key, {}))
+    again = json.loads(json.dumps(arguments))  # as a saved model's configuration holds them
+    second, x = vision_resolver(key, P, **again).eval(), inputs(first)
+    second.load_state_dict(first.state_dict(), strict=True)
+    assert torch.equal(first(x), second(x))
+    assert getattr(second, "arguments", SMALL.get(key, {})) == arguments
+    assert getattr(second, "origin", "random") == getattr(first, "origin", "random") == "random"
 
 
-def test_the_convmixer_by_formula() -> None:
-    torch.manual_seed(0)
-    encoder = ConvMixer(3, P, channels=8, depth=2, kernel_size=3).eval()
-    x = patches() / 255
-    h = F.conv2d(x, encoder.patch_embedding.weight, encoder.patch_embedding.bias, stride=7)
-    for block in encoder.blocks:
-        first, first_norm, _, second, second_norm, _ = block.depthwise
-        mixed = F.gelu(first_norm(F.conv2d(h, first.weight, first.bias, padding=1, groups=8)))
-        mixed = F.gelu(second_norm(F.conv2d(mixed, second.weight, second.bias, padding=1, groups=8)))
-        point, _, norm = block.pointwise
-        h = norm(F.gelu(torch.einsum("oi,nihw->nohw", point.weight[:, :, 0, 0], h + mixed) + point.bias[:, None, None]))
-    expected = torch.einsum("oi,nihw->nohw", encoder.down.weight[:, :, 0, 0], h) + encoder.down.bias[:, None, None]
-    torch.testing.assert_close(encoder(x), expected.flatten(1), rtol=1e-4, atol=1e-5)
-
-
-def test_the_convmixer_refuses_what_does_not_divide() -> None:
-    with pytest.raises(ValueError, match="stride=7 does not divide patch_size=30"):
-        ConvMixer(3, 30)
-    with pytest.raises(ValueError, match="channels=12 is not a multiple of 8"):
-        ConvMixer(3, P, channels=12)
-
-
-def test_the_cnn_averages_large_patches_down() -> None:
-    torch.manual_seed(0)
-    encoder = TextureCNN(3, P, **SMALL["cnn"]).eval()
-    x = patches()
-    torch.testing.assert_close(encoder(x), encoder(F.avg_pool2d(x, 2)))
-    assert encoder.size == 14
-    assert TextureCNN(3, 7, size=56).size == 7
-
-
-def test_the_cnn_sees_colour_and_texture() -> None:
-    torch.manual_seed(0)
-    encoder = TextureCNN(3, 14, **SMALL["cnn"]).eval()
-    flat = torch.full((1, 3, 14, 14), 100.0)
-    checked = flat + 50 * (2 * (torch.arange(14)[:, None] + torch.arange(14)) % 2 * 2 - 1)
-    red = flat * torch.tensor([1.5, 1.0, 1.0])[:, None, None]
-    for other in (checked, red):
-        assert (encoder(flat) - encoder(other)).abs().max() > 1e-3
+@pytest.mark.parametrize("key", [key for key in sorted(ENCODERS) if getattr(build(key), "takes", "") == "pixels"])
+def test_pixels_may_be_bytes(key: str) -> None:
+    encoder, x = build(key).eval(), patches()
+    torch.testing.assert_close(encoder(x.to(torch.uint8)), encoder(x))
 
 
 def test_each_scale_has_an_encoder_of_its_own() -> None:
@@ -123,6 +115,13 @@ def test_each_scale_has_an_encoder_of_its_own() -> None:
     assert isinstance(resolved, MultiScale)
     first, second = resolved.encoders
     assert not torch.equal(first.patch_embedding.weight, second.patch_embedding.weight)
+
+
+def test_scales_take_the_same() -> None:
+    assert build("statistics", 2).takes == "pixels"
+    assert build("cnn", 2).takes == "normalised"
+    with pytest.raises(ValueError, match=r"got \['normalised', 'pixels'\]"):
+        MultiScale([build("cnn"), build("statistics")])
 
 
 class _Mean(nn.Module):
@@ -150,5 +149,5 @@ def test_what_cannot_be_an_encoder_is_refused() -> None:
         vision_resolver(_Mean(3, P), P)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="The encoder Flatten needs an integer attribute out_channels"):
         vision_resolver(lambda in_channels, patch_size: nn.Flatten(), P)
-    with pytest.raises(ValueError, match=r"Unknown vision='resnet'. Choose one of: cnn, convmixer"):
+    with pytest.raises(ValueError, match=r"Unknown vision='resnet'. Choose one of: cnn, convmixer, densenet121, "):
         vision_resolver("resnet", P)

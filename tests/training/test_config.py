@@ -5,15 +5,21 @@ import inspect
 
 import pytest
 
-from hist2st_pyg import Hist2ST
+from hist2st_pyg import MODELS, Hist2ST
+from hist2st_pyg.models.pretrained import parameters_of
 from hist2st_pyg.training import PRESETS, DataConfig, TrainingConfig, config_dict, preset_config
 
 
+@pytest.mark.parametrize("model", sorted(MODELS))
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_every_preset_names_arguments_that_exist(preset: str) -> None:
-    config = preset_config(preset)
-    Hist2ST(5, **{key: value for key, value in config.model.items() if key != "name"}, patch_size=112)
-    assert set(PRESETS[preset]["model"]) <= set(inspect.signature(Hist2ST).parameters)
+def test_every_preset_names_arguments_that_exist(preset: str, model: str) -> None:
+    arguments = preset_config(preset, model={"name": model}).model
+    assert arguments.pop("name") == model
+    assert set(arguments) <= parameters_of(MODELS[model])
+
+
+def test_every_model_of_a_preset_exists() -> None:
+    assert {model for values in PRESETS.values() for model in values["models"]} <= set(MODELS)
 
 
 def test_the_paper_is_the_paper() -> None:
@@ -42,8 +48,13 @@ def test_values_win_over_the_preset() -> None:
     assert config.model["vision"] == "cnn"
 
 
-def test_another_model_takes_none_of_hist2st_s_arguments() -> None:
-    assert preset_config("small", model={"name": "histogene"}).model == {"name": "histogene"}
+def test_each_model_has_values_of_its_own() -> None:
+    histogene = preset_config("small", model={"name": "histogene", "heads": 2})
+    assert histogene.model == {**PRESETS["small"]["models"]["histogene"]["model"], "name": "histogene", "heads": 2}
+    assert histogene.training.lr == 1e-3
+    assert preset_config("small", model={"name": "histogene"}, training={"lr": 0.5}).training.lr == 0.5
+    assert preset_config("small", model={"name": "mean"}).model == {"name": "mean"}
+    assert preset_config("paper", model={"name": "stnet"}).training.views == 0
 
 
 def test_unknown_names_are_errors() -> None:

@@ -1,0 +1,158 @@
+"""A benchmark grid: data sets × folds × models × seeds, from one YAML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hist2st_pyg.choices import choose
+from hist2st_pyg.data.splits import SPLITS, Fold
+from hist2st_pyg.models import MODELS
+from hist2st_pyg.training import PRESETS, TrainConfig, preset_config, read_sections
+
+EXPLICIT = {"explicit": "test_patient", "explicit_sections": "section"}
+"""Splits whose folds the file names, and what is kept apart in them."""
+KEYS = {"preset", "split", "split_options", "seeds", "threads", "data", "training", "datasets", "models"}
+DATASET_KEYS = {"name", "root", "sections", "options", "patients", "data", "folds"}
+MODEL_KEYS = {"model", "data", "training"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a grid: a model, trained and tested once.
+
+    Args:
+        grid: The grid's name.
+        dataset: The data set's name in the grid.
+        split: How the folds were made.
+        fold: Sections of training, validation and test.
+        model: The model's name in the grid.
+        seed: Seed of everything random.
+        threads: Threads of torch.
+        values: Arguments of :func:`~hist2st_pyg.training.preset_config`, folds and seed excepted.
+    """
+
+    grid: str
+    dataset: str
+    split: str
+    fold: Fold
+    model: str
+    seed: int
+    threads: int
+    values: dict[str, Any]
+
+    @property
+    def place(self) -> Path:
+        """``<dataset>/<split>/<fold>/<model>/<seed>``."""
+        return Path(self.dataset) / self.split / self.fold.name / self.model / str(self.seed)
+
+    def result(self, results: Path) -> Path:
+        """The cell's JSON under the folder of results."""
+        return results / f"{self.place}.json"
+
+    def config(self, work: Path | None = None, wandb: str = "off") -> TrainConfig:
+        """The training configuration, with outputs in the work folder."""
+        values = self.values
+        data = {
+            **values["data"],
+            **{part: list(getattr(self.fold, part)) for part in ("train", "val", "test")},
+            "split": EXPLICIT.get(self.split, "section" if self.split == "leave_one_section_out" else "test_patient"),
+            "cache": str(work / "patches") if work is not None else None,
+        }
+        if not self.fold.val:
+            # One training section: squares of it validate.
+            data["val_share"] = data.get("val_share") or 0.2
+        return preset_config(
+            values["preset"],
+            data=data,
+            model=values["model"],
+            training=values["training"],
+            seed=self.seed,
+            output=str((work or Path()) / self.place),
+            wandb=wandb,
+            group=self.grid,
+            job_type=self.model,
+            run_name=str(self.place),
+        )
+
+
+def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cell]:
+    """All cells of a grid, in the order in which they are run: seeds outermost, so that every model is seen early.
+
+    Args:
+        path: The YAML file. ``datasets`` maps a name to ``name`` (a key of ``DATASETS``), ``root``, ``sections``,
+            ``options``, ``patients``, ``data`` and, for explicit splits, ``folds``; ``models`` maps a name to
+            ``model``, ``training`` and ``data``.
+        data_root: What the roots are relative to; None takes ``HIST2ST_DATA``, else ``../shared``.
+
+    Raises:
+        ValueError: If the file holds an unknown key, or no fold; the message names it.
+    """
+    path = Path(path)
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    _check_keys(values, KEYS, str(path))
+    if missing := sorted({"datasets", "models"} - set(values)):
+        raise ValueError(f"{path}: {missing[0]} is missing.")
+    split = values.get("split", "leave_one_patient_out")
+    choose({**SPLITS, **EXPLICIT}, split, f"split in {path}")
+    preset = values.get("preset", "small")
+    choose(PRESETS, preset, f"preset in {path}")
+    models = {label: _model(label, entry or {}, path) for label, entry in values["models"].items()}
+    base = Path(data_root or os.environ.get("HIST2ST_DATA", "../shared"))
+    cells = []
+    for dataset, entry in values["datasets"].items():
+        entry = entry or {}
+        _check_keys(entry, DATASET_KEYS, f"{path}: datasets.{dataset}")
+        data = {
+            "name": entry.get("name", dataset),
+            "root": str(base / entry["root"]) if "root" in entry else None,
+            "options": entry.get("options", {}),
+            "patients": entry.get("patients", {}),
+            **values.get("data", {}),
+            **entry.get("data", {}),
+        }
+        folds = _folds(split, entry, data, values.get("split_options", {}), f"{path}: datasets.{dataset}")
+        for seed, fold, (label, model) in itertools.product(values.get("seeds", [0]), folds, models.items()):
+            merged = {
+                "preset": preset,
+                "data": {**data, **model.get("data", {})},
+                "model": model["model"],
+                "training": {**values.get("training", {}), **model.get("training", {})},
+            }
+            cells.append(Cell(path.stem, dataset, split, fold, label, int(seed), values.get("threads", 1), merged))
+    for cell in cells:
+        cell.config()  # a misspelt key is told before anything runs
+    return cells
+
+
+def _model(label: str, entry: dict[str, Any], path: Path) -> dict[str, Any]:
+    _check_keys(entry, MODEL_KEYS, f"{path}: models.{label}")
+    model = {"name": label, **entry.get("model", {})}
+    choose(MODELS, model["name"], f"model in {path}: models.{label}")
+    return {**entry, "model": model}
+
+
+def _folds(split: str, entry: dict[str, Any], data: dict[str, Any], options: dict[str, Any], where: str) -> list[Fold]:
+    if split in EXPLICIT:
+        if not entry.get("folds"):
+            raise ValueError(f"{where}: split={split!r} needs folds, each with train, test and perhaps val.")
+        return [
+            Fold(name, *(tuple(fold.get(part, ())) for part in ("train", "val", "test")))
+            for name, fold in entry["folds"].items()
+        ]
+    fields = {field.name for field in dataclasses.fields(TrainConfig().data)}
+    config = preset_config(data={name: value for name, value in data.items() if name in fields}).data
+    return SPLITS[split](read_sections(config, entry.get("sections")), **options)
+
+
+def _check_keys(values: dict[str, Any], known: set[str], where: str) -> None:
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} holds a mapping, got {type(values).__name__}.")
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}.")

@@ -1,0 +1,133 @@
+"""Run a benchmark grid; finished cells are kept, failed ones are tried again, the rest goes on.
+
+    python -m benchmarks.grid benchmarks/configs/her2st_small.yaml --jobs 2
+    python -m benchmarks.grid benchmarks/configs/her2st_small.yaml --executor ray
+
+The exit status is 1 where a cell failed, 2 where the grid is not right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from benchmarks.config import Cell, read_grid
+from benchmarks.executors import EXECUTORS
+from benchmarks.run import add_common, comparable, failure
+
+Report = Callable[[str], None]
+
+
+def run_grid(
+    cells: Sequence[Cell],
+    results: Path,
+    work: Path,
+    *,
+    wandb: str = "auto",
+    executor: str = "local",
+    jobs: int = 1,
+    gpus: float = 0,
+    overwrite: bool = False,
+) -> list[Cell]:
+    """Run the cells that have no result yet.
+
+    Args:
+        cells: The cells.
+        results: Folder of the results.
+        work: Folder of run folders, wandb runs, patch cache and logs.
+        wandb: As in :class:`~hist2st_pyg.training.TrainConfig`.
+        executor: ``"local"`` (processes of this machine) or ``"ray"``.
+        jobs: Cells at a time; with Ray on a cluster its resources decide.
+        gpus: GPUs of a cell, with Ray.
+        overwrite: Run cells again whose result is of another configuration, instead of refusing.
+
+    Returns:
+        The failed cells.
+
+    Raises:
+        ValueError: If a result is of another configuration.
+    """
+    todo = [cell for cell in cells if not _is_done(cell, results, overwrite)]
+    say: Report = tqdm.write if sys.stderr.isatty() else lambda line: print(line, flush=True)
+    say(f"{len(cells)} cells, {len(cells) - len(todo)} finished, {len(todo)} to run with {executor}.")
+    failed: list[Cell] = []
+    started = time.perf_counter()
+    outcomes: Iterator[tuple[Cell, bool]] = EXECUTORS[executor](todo, results, work, wandb, jobs, gpus)
+    for done, (cell, fine) in enumerate(tqdm(outcomes, total=len(todo), unit="cell", disable=None), start=1):
+        if not fine:
+            failed.append(cell)
+        left = (time.perf_counter() - started) / done * (len(todo) - done)
+        say(f"[{done}/{len(todo)}] {cell.place}: {_outcome(cell, results, fine)}; about {left / 60:.0f} min left")
+    return failed
+
+
+def _is_done(cell: Cell, results: Path, overwrite: bool) -> bool:
+    path = cell.result(results)
+    if not path.is_file():
+        return False
+    before, now = json.loads(path.read_text(encoding="utf-8"))["config"], comparable(cell.config())
+    different = [
+        f"{part}.{name}" if isinstance(now[part], dict) else part
+        for part in now
+        for name in (now[part] if isinstance(now[part], dict) else [part])
+        if (before.get(part, {}).get(name) if isinstance(now[part], dict) else before.get(part))
+        != (now[part][name] if isinstance(now[part], dict) else now[part])
+    ]
+    if different and not overwrite:
+        raise ValueError(
+            f"{path} was made with another configuration ({different[0]} differs); remove it, give other --results, or "
+            "--overwrite."
+        )
+    return not different
+
+
+def _outcome(cell: Cell, results: Path, fine: bool) -> str:
+    path = cell.result(results)
+    if not fine:
+        return f"FAILED, see {failure(path)}"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    pcc, seconds = result["metrics"]["pcc_mean"], sum(result["seconds"].values())
+    return f"PCC {pcc:.3f}, {seconds:.0f} s" if pcc is not None else f"no PCC, {seconds:.0f} s"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_common(parser)
+    parser.add_argument("--executor", choices=sorted(EXECUTORS), default="local")
+    parser.add_argument("--jobs", type=int, help="cells at a time; default the machine's cores over a cell's threads")
+    parser.add_argument("--gpus", type=float, default=0, help="GPUs of a cell, with ray")
+    parser.add_argument("--overwrite", action="store_true", help="run cells again whose configuration changed")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        cells = read_grid(arguments.config, arguments.data)
+        jobs = arguments.jobs or max(1, (os.cpu_count() or 1) // cells[0].threads)
+        failed = run_grid(
+            cells,
+            arguments.results,
+            arguments.work,
+            wandb=arguments.wandb,
+            executor=arguments.executor,
+            jobs=jobs,
+            gpus=arguments.gpus,
+            overwrite=arguments.overwrite,
+        )
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"benchmarks.grid: {error}", file=sys.stderr)
+        return 2
+    if failed:
+        print(f"{len(failed)} of {len(cells)} cells failed; start again to try them again.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Result files of a benchmark, checked and grouped by data set and split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Cell = dict[str, Any]
+Value = Callable[[Cell], float | None]
+
+PATTERN = "*/*/*/*/*.json"
+FAILED = ".failed.txt"
+PLACE = ("dataset", "split", "fold", "model", "seed")
+REQUIRED = (
+    *PLACE, "task", "config", "versions", "device", "threads", "patients", "sections", "panel_sha256", "metrics",
+    "per_gene", "test", "curves", "seconds",
+)  # fmt: skip
+TASKS = {
+    "prediction": "Prediction from the image.",
+    "interpolation": "Uses measured spots of the test section: another, easier task.",
+    "diagnostic": "Uses the measured depth of the test spots: shows what depth alone explains, predicts nothing.",
+}
+"""What a model of each task sees of the test section."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that ended with an error.
+
+    Args:
+        dataset: The data set.
+        split: The split.
+        fold: The fold.
+        model: The model.
+        seed: The seed.
+        message: The last line of its traceback.
+    """
+
+    dataset: str
+    split: str
+    fold: str
+    model: str
+    seed: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """All cells of one data set and split.
+
+    Args:
+        dataset: The data set.
+        split: The split.
+        cells: Its results.
+        failures: Its failed cells.
+    """
+
+    dataset: str
+    split: str
+    cells: tuple[Cell, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def folds(self) -> list[str]:
+        """The folds with at least one result."""
+        return sorted({cell["fold"] for cell in self.cells})
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds."""
+        return sorted({cell["seed"] for cell in self.cells})
+
+    @property
+    def n_expected(self) -> int:
+        """Cells that each model should have: every fold with every seed that any model has or failed with."""
+        folds = {*self.folds, *(failure.fold for failure in self.failures)}
+        return len(folds) * len({*map(str, self.seeds), *(failure.seed for failure in self.failures)})
+
+    def models(self, task: str = "prediction") -> list[str]:
+        """The models of a task by mean PCC, best first; those that lack a fold, and so have no mean, come last."""
+        names = {cell["model"] for cell in self.cells if cell["task"] == task}
+        means = {name: self.mean(name, metric("pcc_mean")) for name in names}
+        return sorted(names, key=lambda name: (means[name] is None, -(means[name] or 0.0), name))
+
+    def of(self, model: str, fold: str | None = None) -> list[Cell]:
+        """The cells of a model, of one fold or of all, by seed."""
+        return [c for c in self.cells if c["model"] == model and fold in (None, c["fold"])]
+
+    def by_fold(self, model: str, value: Value) -> dict[str, list[float]]:
+        """A number of each seed, by fold."""
+        numbers = {fold: [value(cell) for cell in self.of(model, fold)] for fold in self.folds}
+        return {fold: known for fold, seeds in numbers.items() if (known := [n for n in seeds if n is not None])}
+
+    def mean(self, model: str, value: Value) -> float | None:
+        """Mean over the folds of the mean over seeds; None where the model lacks a fold in which others have the number."""
+        needed = {cell["fold"] for cell in self.cells if value(cell) is not None}
+        seeds = self.by_fold(model, value)
+        return float(np.mean([np.mean(v) for v in seeds.values()])) if seeds and set(seeds) == needed else None
+
+    def deviation(self, model: str, value: Value) -> float | None:
+        """Deviation of the folds' means; of the seeds where there is one fold; None where there is one number."""
+        seeds = list(self.by_fold(model, value).values())
+        numbers = [float(np.mean(v)) for v in seeds] if len(self.folds) > 1 else [n for v in seeds for n in v]
+        return float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+
+
+def metric(name: str) -> Value:
+    """How to read a metric of a cell; None where the cell lacks it."""
+
+    def value(cell: Cell) -> float | None:
+        found: float | None = cell["metrics"].get(name)
+        return found
+
+    return value
+
+
+def read_cells(folder: str | Path) -> list[Cell]:
+    """Read every result of a folder.
+
+    Args:
+        folder: Holds ``<dataset>/<split>/<fold>/<model>/<seed>.json``.
+
+    Raises:
+        ValueError: If there is no result, or one is not right; the message names the file.
+    """
+    paths = sorted(Path(folder).glob(PATTERN))
+    if not paths:
+        raise ValueError(f"There is no result in {folder}: nothing matches {PATTERN}. Run benchmarks.grid first.")
+    cells = [_read(path) for path in paths]
+    return sorted(cells, key=lambda cell: tuple(cell[name] for name in PLACE))
+
+
+def _read(path: Path) -> Cell:
+    try:
+        cell: Cell = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if missing := [name for name in REQUIRED if name not in cell]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}.")
+    if cell["task"] not in TASKS:
+        raise ValueError(f"{path}: task is {cell['task']!r}; known are {', '.join(TASKS)}.")
+    place = _place(path)
+    if wrong := [name for name, part in zip(PLACE, place, strict=True) if str(cell[name]) != part]:
+        raise ValueError(f"{path} says {wrong[0]}={cell[wrong[0]]!r}; its place in the folder says otherwise.")
+    return cell
+
+
+def read_failures(folder: str | Path) -> list[Failure]:
+    """Read the last line of every failed cell's traceback."""
+    failures = []
+    for path in sorted(Path(folder).glob(PATTERN.replace(".json", FAILED))):
+        lines = path.read_text(encoding="utf-8").strip().splitlines()
+        failures.append(Failure(*_place(path), message=lines[-1].strip() if lines else "no message"))
+    return failures
+
+
+def _place(path: Path) -> tuple[str, ...]:
+    return (*path.parts[-5:-1], path.name.removesuffix(".json").removesuffix(FAILED))
+
+
+def grouped(cells: Iterable[Cell], failures: Sequence[Failure] = ()) -> list[Group]:
+    """Group results by data set and split, in alphabetical order; a split in which every cell failed is a group too."""
+    cells = list(cells)
+    keys = {(c["dataset"], c["split"]) for c in cells} | {(f.dataset, f.split) for f in failures}
+    return [
+        Group(
+            dataset,
+            split,
+            tuple(c for c in cells if (c["dataset"], c["split"]) == (dataset, split)),
+            tuple(f for f in failures if (f.dataset, f.split) == (dataset, split)),
+        )
+        for dataset, split in sorted(keys)
+    ]

@@ -1,0 +1,122 @@
+"""Models against a reference, gene by gene, and the variant that validation chooses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hist2st_pyg.evaluation.compare import compare_to
+
+from benchmarks.reporting.cells import Cell, Group, metric
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHOSEN = "hist2st, chosen by validation"
+"""Name of the model that is, in each fold, the hist2st variant with the highest validation PCC."""
+
+Scores = dict[str, dict[str, float | None]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is known of each model against the reference.
+
+    Args:
+        reference: The reference model.
+        table: One row a model, as :func:`~hist2st_pyg.evaluation.compare.compare_to` gives it; with a row ``CHOSEN``
+            where the choice differs between folds.
+        chosen: The variant that validation chooses in each fold; empty where a fold has no validated variant.
+        row: The row of ``table`` that holds the choice; None without one.
+    """
+
+    reference: str
+    table: pd.DataFrame
+    chosen: dict[str, str]
+    row: str | None
+
+
+def compared(group: Group, reference: str) -> Comparison | None:
+    """Compare every predicting model of a group with the reference; None where the reference has no result in it."""
+    models = group.models()
+    if reference not in models:
+        return None
+    scores = {model: gene_scores(group, dict.fromkeys(group.folds, model)) for model in models}
+    chosen = choose_variants(group)
+    row = None
+    if chosen:
+        row = CHOSEN if len(set(chosen.values())) > 1 else next(iter(chosen.values()))
+        scores[row] = gene_scores(group, chosen)
+    return Comparison(reference, compare_to(scores, reference), chosen, row)
+
+
+def gene_scores(group: Group, model_of: dict[str, str]) -> Scores:
+    """PCC of each test section's genes, mean over seeds.
+
+    Args:
+        group: The results.
+        model_of: Which model to take in each fold.
+
+    Returns:
+        Gene to PCC by ``<fold>/<section>``; None where no seed scored the gene.
+    """
+    seeds: dict[str, list[dict[str, float | None]]] = {}
+    for fold, model in model_of.items():
+        for cell in group.of(model, fold):
+            for section, result in cell["test"].items():
+                seeds.setdefault(f"{fold}/{section}", []).append(result["per_gene"])
+    return {section: mean_over(per_gene) for section, per_gene in seeds.items()}
+
+
+def mean_over(scores: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """Mean of each gene's known scores; None where there is none."""
+    genes = dict.fromkeys(gene for score in scores for gene in score)
+    known = {gene: [s for score in scores if (s := score.get(gene)) is not None] for gene in genes}
+    return {gene: float(np.mean(values)) if values else None for gene, values in known.items()}
+
+
+def choose_variants(group: Group) -> dict[str, str]:
+    """The hist2st variant with the highest validation PCC in each fold; the test score plays no part.
+
+    The choice is made fold by fold because one fold's validation patients are another fold's test patients. It is empty
+    where a fold has no hist2st variant with a validation PCC.
+    """
+    variants = [model for model in group.models() if is_variant(group.of(model)[0])]
+    chosen: dict[str, str] = {}
+    for fold in group.folds:
+        means = {
+            model: float(np.mean(seeds[fold]))
+            for model in sorted(variants)
+            if fold in (seeds := group.by_fold(model, lambda cell: cell.get("val_pcc")))
+        }
+        if not means:
+            return {}
+        chosen[fold] = max(means, key=lambda model: means[model])
+    return chosen
+
+
+def is_variant(cell: Cell) -> bool:
+    """Whether a cell's model is a hist2st."""
+    return bool(cell["config"]["model"]["name"] == "hist2st")
+
+
+def mean_of_chosen(group: Group, chosen: dict[str, str], name: str) -> float | None:
+    """A metric of the chosen variants: mean over folds of the mean over seeds; None where a fold lacks it."""
+    value = metric(name)
+    seeds = [group.by_fold(model, value).get(fold) for fold, model in chosen.items()]
+    known = [float(np.mean(numbers)) for numbers in seeds if numbers]
+    return float(np.mean(known)) if len(known) == len(chosen) > 0 else None
+
+
+def pictured(group: Group, comparison: Comparison | None) -> tuple[dict[str, str], str]:
+    """The model to draw in each fold, and how it was picked.
+
+    It is the one that validation chose; where there is none, the model of the highest test PCC beside the reference. It is
+    empty where there is no other model.
+    """
+    if chosen := choose_variants(group):
+        return chosen, "the hist2st variant with the highest validation PCC"
+    others = [model for model in group.models() if comparison is None or model != comparison.reference]
+    picked = dict.fromkeys(group.folds, others[0]) if others else {}
+    return picked, "the model with the highest test PCC (no hist2st variant has a validation PCC)"

@@ -1,0 +1,177 @@
+"""What a reader has to know before reading a table: split, sections, budget, code; and what is wrong with the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from benchmarks.reporting.cells import Cell, Group, metric
+from benchmarks.reporting.comparison import CHOSEN, Comparison, mean_of_chosen
+from benchmarks.reporting.tables import Entry, difference_of, p_value
+from hist2st_pyg.choices import choose
+
+SPLITS = {
+    "leave_one_patient_out": "Each patient is predicted by a model that was trained and selected on the other patients.",
+    "k_fold_patients": "Patients are dealt into folds; each fold is predicted by a model that was trained and selected on the "
+    "patients of the others.",
+    "leave_one_section_out": "Each section is predicted by a model that was trained and selected on the other sections, those "
+    "of the same patient among them, as in Zeng et al. 2022.",
+    "explicit": "The folds are named in the grid's file; test patients are kept out of training and selection.",
+    "explicit_sections": "The folds are named in the grid's file, section by section; a patient may be on both sides.",
+}
+"""What each split says about its scores."""
+
+
+def title(group: Group) -> str:
+    """A group's heading."""
+    return f"{group.dataset}, {group.split.replace('_', ' ')}"
+
+
+def describe(group: Group) -> str:
+    """What the split is."""
+    return choose(SPLITS, group.split, "split")
+
+
+def leaks(group: Group) -> dict[str, list[str]]:
+    """The test patients that also train or validate, by fold."""
+    found: dict[str, set[str]] = {}
+    for cell in group.cells:
+        patients = cell["patients"]
+        common = set(patients["test"]) & {*patients["train"], *patients["val"]}
+        if common:
+            found.setdefault(cell["fold"], set()).update(common)
+    return {fold: sorted(patients) for fold, patients in sorted(found.items())}
+
+
+def warnings(group: Group) -> list[str]:
+    """What makes results of the group doubtful or hard to compare, one sentence or two each."""
+    found = []
+    if leaking := leaks(group):
+        patients = sorted({patient for names in leaking.values() for patient in names})
+        found.append(
+            f"These results leak patients: {_list(patients, 'patient')} of the test sections also {_verb(patients, 'train')} or "
+            f"{_verb(patients, 'validate')} ({len(leaking)} of {len(group.folds)} folds). Scores are higher than for a patient "
+            "that was never seen; do not compare them with those of a split by patient."
+        )
+    for fold in group.folds:
+        cells = [cell for cell in group.cells if cell["fold"] == fold]
+        if len({cell["panel_sha256"] for cell in cells}) > 1:
+            found.append(f"Fold {fold}: the models were scored on different gene panels; their means do not compare.")
+        if len({tuple(sorted(cell["test"])) for cell in cells}) > 1:
+            found.append(f"Fold {fold}: the models were tested on different sections; their means do not compare.")
+    codes = sorted({str(cell["versions"].get("code", "unknown")) for cell in group.cells})
+    if len(codes) > 1:
+        found.append(f"The results were made by {len(codes)} states of the code: {', '.join(codes)}.")
+    if any(code.endswith("-dirty") for code in codes):
+        found.append("Some results were made by code with changes that are in no commit (-dirty).")
+    lacking = [
+        f"{model} ({', '.join(missing)})"
+        for task in ("prediction", "interpolation", "diagnostic")
+        for model in group.models(task)
+        if (missing := [fold for fold in group.folds if not group.of(model, fold)])
+    ]
+    if lacking:
+        found.append(f"Without a mean over folds, because folds are missing: {'; '.join(lacking)}.")
+    if group.failures:
+        found.append(f"{len(group.failures)} cells failed; they are listed below.")
+    return found
+
+
+def facts(group: Group) -> list[tuple[str, str]]:
+    """The circumstances of the group's results, as pairs of a word and what it is."""
+    cells = group.cells
+    if not cells:
+        return []
+    sections = {f"{cell['fold']}/{name}": result for cell in cells for name, result in cell["test"].items()}
+    spots = [n_spots(result) for result in sections.values()]
+    panels = {cell["panel_sha256"] for cell in cells}
+    genes = _span(cell["metrics"].get("n_genes") or len(cell["per_gene"]) for cell in cells)
+    constant = _span(int(n) for cell in cells if (n := cell["metrics"].get("n_constant")) is not None)
+    ceilings = [(fold, ceiling(group, fold)) for fold in group.folds]
+    pairs = [
+        ("Folds", f"{len(group.folds)} ({', '.join(group.folds)}), seeds {', '.join(map(str, group.seeds))}"),
+        ("Test sections", f"{len(sections)}, {sum(spots):,} spots ({_span(spots)} a section)"),
+        ("Genes", f"{genes}, {len(panels)} panel{'s' * (len(panels) > 1)} ({', '.join(sorted(p[:8] for p in panels))})"
+         + (f"; {constant} constant in the target, left out" if constant else "")),
+        ("Attainable PCC", ", ".join(f"{fold} {value:.3f}" for fold, value in ceilings if value is not None)),
+        ("Budget", _budget(cells)),
+        ("Training", f"{_span(round(c['seconds'].get('fit') or 0) for c in cells)} s a cell, {_span(c['threads'] for c in cells)} "
+         f"thread{'s' * any(c['threads'] > 1 for c in cells)}, {', '.join(sorted({c['device'] for c in cells}))}"),
+        ("Code", _versions(cells)),
+    ]  # fmt: skip
+    return [(word, text) for word, text in pairs if text]
+
+
+def ceiling(group: Group, fold: str) -> float | None:
+    """A fold's attainable PCC; it depends on the counts alone, so any cell has it."""
+    value = metric("ceiling_pcc_mean")
+    return next((c for cell in group.cells if cell["fold"] == fold and (c := value(cell)) is not None), None)
+
+
+def n_spots(result: dict[str, Any]) -> int:
+    """Spots of a test section."""
+    return int(result["metrics"].get("n_spots") or len(result["map"]["pos"]))
+
+
+def verdict(group: Group, comparison: Comparison | None) -> str:
+    """What the variant that validation chose reaches, against the reference and the ceiling."""
+    if comparison is None:
+        return ""
+    if not comparison.chosen or comparison.row is None:
+        return "No hist2st variant can be chosen by validation: a fold has none with a validation PCC."
+    folds: dict[str, list[str]] = {}
+    for fold, model in comparison.chosen.items():
+        folds.setdefault(model, []).append(fold)
+    names = "; ".join(f"`{model}` in {', '.join(where)}" for model, where in sorted(folds.items()))
+    who = f"the one chosen is {names}" if comparison.row == CHOSEN else f"it is `{comparison.row}`"
+    pcc, share = (mean_of_chosen(group, comparison.chosen, name) for name in ("pcc_mean", "share_of_ceiling"))
+    reached = f"PCC {pcc:.3f}" if pcc is not None else "no PCC"
+    if share is not None:
+        reached += f", {100 * share:.0f} % of the ceiling"
+    difference: Entry = difference_of(comparison, comparison.row)
+    text = f"The best hist2st variant by validation PCC, chosen in each fold without the test score ({who}), reaches {reached}"
+    if difference.value is None:
+        return f"{text}."
+    row: Any = comparison.table.loc[comparison.row]
+    return (
+        f"{text}. Against `{comparison.reference}` that is {difference.text} (Holm-corrected p {p_value(row['p_bootstrap_holm'])} "
+        f"over genes, {p_value(row['p_wilcoxon_holm'])} over sections)."
+    )
+
+
+def _budget(cells: Iterable[Cell]) -> str:
+    """Epochs and patience of the configurations, with the models where they differ."""
+    models: dict[str, set[str]] = {}
+    for cell in cells:
+        training = cell["config"]["training"]
+        text = f"{training.get('epochs')} epochs"
+        text += f", patience {training['patience']}" if training.get("patience") else ", no early stopping"
+        if training.get("max_minutes"):
+            text += f", at most {training['max_minutes']:g} min"
+        models.setdefault(text, set()).add(cell["model"])
+    if len(models) == 1:
+        return next(iter(models))
+    return "; ".join(f"{text} ({', '.join(sorted(names))})" for text, names in sorted(models.items()))
+
+
+def _versions(cells: Iterable[Cell]) -> str:
+    found: dict[str, set[str]] = {}
+    for cell in cells:
+        for name, version in cell["versions"].items():
+            found.setdefault(name, set()).add(str(version))
+    return ", ".join(f"{name} {' / '.join(sorted(versions))}" for name, versions in found.items())
+
+
+def _span(numbers: Iterable[int]) -> str:
+    known = sorted(numbers)
+    if not known:
+        return ""
+    return f"{known[0]:,}" if known[0] == known[-1] else f"{known[0]:,}–{known[-1]:,}"
+
+
+def _list(names: list[str], word: str) -> str:
+    return f"{word}{'s' * (len(names) > 1)} {', '.join(names)}"
+
+
+def _verb(names: list[str], verb: str) -> str:
+    return verb if len(names) > 1 else f"{verb}s"

@@ -1,0 +1,135 @@
+"""The report as Markdown, and the README's table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.reporting.cells import TASKS, Cell, Failure, Group, grouped
+from benchmarks.reporting.comparison import Comparison, compared
+from benchmarks.reporting.facts import describe, facts, leaks, title, verdict, warnings
+from benchmarks.reporting.tables import (
+    Row,
+    Table,
+    fold_table,
+    footnotes,
+    main_table,
+    more_table,
+    readme_rows,
+    statistics_table,
+)
+
+REFERENCE = "ridge_neighbours"
+"""The best honest simple baseline: ridge regression on colour and texture of a spot and its neighbours."""
+START, END = "<!-- table: benchmarks.report -->", "<!-- end of table -->"
+
+
+def report_markdown(
+    groups: Sequence[Group], comparisons: Sequence[Comparison | None], pictures: Sequence[Sequence[tuple[str, str]]]
+) -> str:
+    """The whole report.
+
+    Args:
+        groups: The groups.
+        comparisons: The comparison of each group.
+        pictures: The pictures of each group: caption, and path relative to the report.
+    """
+    parts = [
+        "# Benchmark report",
+        "Made by `python -m benchmarks.report` from result files alone. All seeds are reported; the epoch and the variant are "
+        "chosen by validation, and the test sections are read once. `report.html` beside this page sorts the tables and "
+        "shows every gene.",
+    ]
+    for group, comparison, drawn in zip(groups, comparisons, pictures, strict=True):
+        parts += _group(group, comparison, drawn)
+    return "\n\n".join(parts) + "\n"
+
+
+def _group(group: Group, comparison: Comparison | None, pictures: Sequence[tuple[str, str]]) -> list[str]:
+    parts = [f"## {title(group)}", describe(group)]
+    parts += [f"> **Note.** {_escaped(warning)}" for warning in warnings(group)]
+    parts.append("\n".join(f"- {word}: {_escaped(text)}" for word, text in facts(group)))
+    if group.cells:
+        tables = [("Scores", main_table(group)), ("Folds", fold_table(group)), ("More metrics", more_table(group))]
+        for heading, table in tables:
+            if table is not None:
+                parts += [f"### {heading}", *_table(table, group)]
+        if notes := footnotes(group):
+            parts.append(
+                "\n".join(f"{i}. Encoder weights: {_escaped(note)}" for i, (note, _) in enumerate(notes, start=1))
+            )
+        parts += _comparison(group, comparison)
+    parts += _failures(group.failures)
+    if pictures:
+        parts += [
+            "### Pictures",
+            *(f"![{_escaped(caption)}]({path})\n\n{_escaped(caption)}" for caption, path in pictures),
+        ]
+    return [part for part in parts if part]
+
+
+def _comparison(group: Group, comparison: Comparison | None) -> list[str]:
+    if comparison is None:
+        return ["### Differences", "The reference model has no result here, so nothing is compared with it."]
+    if not len(comparison.table):
+        return []
+    table = statistics_table(comparison)
+    heading = f"### Differences from `{comparison.reference}`"
+    return [heading, verdict(group, comparison), _escaped(table.caption), _rows(table, table.rows)]
+
+
+def _failures(failures: Sequence[Failure]) -> list[str]:
+    if not failures:
+        return []
+    lines = [f"- `{f.fold}/{f.model}/{f.seed}`: {_escaped(f.message)}" for f in failures]
+    return ["### Failed cells", "\n".join(lines)]
+
+
+def _table(table: Table, group: Group) -> list[str]:
+    marks = {model: str(i) for i, (_, models) in enumerate(footnotes(group), start=1) for model in models}
+    parts = [_escaped(table.caption), _rows(table, table.predictions, marks)]
+    for task in ("interpolation", "diagnostic"):
+        if rows := [row for row in table.others if row.task == task]:
+            parts += [f"*Not comparable with the rows above* ({task}). {TASKS[task]}", _rows(table, rows, marks)]
+    return parts
+
+
+def _rows(table: Table, rows: Sequence[Row], marks: dict[str, str] | None = None) -> str:
+    heads = ["model", *(column.head for column in table.columns)]
+    lines = [f"| {' | '.join(map(_escaped, heads))} |", "|---|" + "---:|" * len(table.columns)]
+    for row in rows:
+        mark = f" <sup>{marks[row.model]}</sup>" if marks and row.model in marks else ""
+        texts = [f"`{row.model}`{mark}", *(entry.text for entry in row.entries)]
+        lines.append(f"| {' | '.join(map(_escaped, texts))} |")
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def readme_table(cells: Sequence[Cell], reference: str = REFERENCE) -> str:
+    """The README's tables, one for each data set and split.
+
+    Args:
+        cells: The results.
+        reference: The model that the others are compared with.
+    """
+    parts = []
+    for group in grouped(cells):
+        table = readme_rows(group, compared(group, reference))
+        leak = " **Leaks patients.**" if leaks(group) else ""
+        parts += [f"**{title(group)}.** {describe(group)}{leak} {table.caption}", _rows(table, table.rows)]
+    return "\n\n".join(parts)
+
+
+def with_table(text: str, table: str) -> str:
+    """A README with another table between its two comment lines.
+
+    Raises:
+        ValueError: If the comment lines are not there, once each and in order.
+    """
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end or START in after:
+        raise ValueError(f"The README needs the lines {START!r} and {END!r} once each, with the table between them.")
+    return f"{before}{START}\n{table}\n{END}{after}"

@@ -1,0 +1,229 @@
+"""The report's pictures, from result files alone. Each function returns a figure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.reporting.cells import Cell, Group, metric
+from benchmarks.reporting.comparison import Comparison, mean_over, pictured
+from benchmarks.reporting.facts import title
+from hist2st_pyg.figures import expression_maps, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MODEL, REFERENCE, OTHER, CEILING = "#6d4fb3", "#c46a00", "#8a8a94", "#1a7f64"
+COLUMNS = 3
+
+
+def draw(group: Group, comparison: Comparison | None, folder: Path) -> list[tuple[str, str]]:
+    """Draw every picture of a group.
+
+    Args:
+        group: The group.
+        comparison: Its models against the reference.
+        folder: Where the PNG files are written.
+
+    Returns:
+        Caption and file name of each.
+    """
+    written = []
+    for name, caption, figure in _figures(group, comparison):
+        path = save(figure, folder / f"{slug(group.dataset)}_{slug(group.split)}_{slug(name)}.png")
+        written.append((f"{title(group)}: {caption}", path.name))
+    return written
+
+
+def _figures(group: Group, comparison: Comparison | None) -> Iterator[tuple[str, str, Figure]]:
+    reference = comparison.reference if comparison else None
+    chosen, how = pictured(group, comparison)
+    models = group.models()
+    if not models:
+        return
+    caption = "mean PCC of each test section; a dot is a seed, the line is the attainable PCC."
+    yield "sections", caption, by_section(group, models, set(chosen.values()), reference)
+    if chosen and reference is not None:
+        x, y, ceilings = (
+            mean_genes(group, dict.fromkeys(group.folds, reference)),
+            mean_genes(group, chosen),
+            gene_ceilings(group),
+        )
+        caption = f"PCC of each gene, mean over test sections and seeds: {how}, against {reference}."
+        yield "genes", caption, gene_against_gene(x, y, ceilings, reference, label_of(chosen))
+    if any(cell["curves"] for cell in group.cells):
+        caption = "validation PCC by epoch; a line is a seed, the dot its chosen epoch."
+        yield "curves", caption, curves(group, models)
+    yield "cost", "seconds of training against PCC, means over folds and seeds.", cost(group, models, reference)
+    for fold, model in chosen.items():
+        cells = {name: group.of(name, fold) for name in dict.fromkeys([reference, model]) if name is not None}
+        shown = {name: found[0] for name, found in cells.items() if found}
+        for section in shown[model]["test"] if model in shown else []:
+            seeds = ", ".join(f"{name} seed {cell['seed']}" for name, cell in shown.items())
+            caption = f"section {section} of fold {fold}, measured and predicted ({seeds}; model drawn: {how})."
+            yield f"maps_{fold}_{section}", caption, maps(section, shown)
+
+
+def by_section(group: Group, models: list[str], chosen: set[str], reference: str | None) -> Figure:
+    """Draw each model's PCC in each test section, a dot a seed, with the section's ceiling."""
+    sections = sorted({(cell["fold"], name) for cell in group.cells for name in cell["test"]})
+    columns = min(COLUMNS, len(sections))
+    rows = -(-len(sections) // columns)
+    figure = _figure(2.2 + 3.0 * columns, (0.24 * len(models) + 1.1) * rows)
+    axes = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True)).ravel()
+    for axis, (fold, section) in zip(axes, sections, strict=False):
+        for y, model in enumerate(models):
+            results = [cell["test"][section]["metrics"] for cell in group.of(model, fold) if section in cell["test"]]
+            x = [result["pcc_mean"] for result in results if result.get("pcc_mean") is not None]
+            axis.plot(
+                x, [y] * len(x), "o", color=_colour(model, chosen, reference), markersize=5, alpha=0.8, clip_on=False
+            )
+        if (ceiling := section_ceiling(group, fold, section)) is not None:
+            axis.axvline(ceiling, color=CEILING, linewidth=1.2)
+            axis.annotate(f"{ceiling:.2f}", (ceiling, 1), xycoords=("data", "axes fraction"), xytext=(-3, -10),
+                          textcoords="offset points", ha="right", fontsize=8, color=CEILING)  # fmt: skip
+        axis.set_title(section if section == fold else f"{section} (fold {fold})", fontsize=10)
+        axis.set_yticks(range(len(models)), models, fontsize=8)
+        axis.grid(axis="y", color="0.93")
+        axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+        _plain(axis)
+    axes[0].invert_yaxis()
+    for axis in axes[len(sections) :]:
+        axis.set_axis_off()
+    figure.supxlabel("mean PCC over genes", fontsize=9)
+    return figure
+
+
+def gene_against_gene(
+    x: dict[str, float | None], y: dict[str, float | None], ceilings: dict[str, float | None], x_name: str, y_name: str
+) -> Figure:
+    """Draw every gene's PCC of one model against another's, coloured by the gene's ceiling."""
+    genes = [gene for gene in x if x[gene] is not None and y.get(gene) is not None]
+    a, b = (np.array([scores[gene] for gene in genes], dtype=float) for scores in (x, y))
+    colour = np.array([np.nan if ceilings.get(gene) is None else ceilings[gene] for gene in genes], dtype=float)
+    figure = _figure(5.6, 4.8)
+    axis = figure.add_subplot()
+    low, high = min(a.min(), b.min(), 0) - 0.02, max(a.max(), b.max()) + 0.02
+    axis.plot([low, high], [low, high], color="0.75", linewidth=1, zorder=0)
+    points = axis.scatter(a, b, c=colour, cmap="viridis", s=12, linewidths=0, plotnonfinite=True)
+    above = int((b > a).sum())
+    axis.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel=f"PCC, {x_name}", ylabel=f"PCC, {y_name}")
+    axis.set_title(f"{above} of {len(genes)} genes above the line", fontsize=10)
+    bar = figure.colorbar(points, ax=axis, shrink=0.8)
+    bar.set_label("attainable PCC", fontsize=9)
+    bar.outline.set_visible(False)
+    _plain(axis)
+    return figure
+
+
+def curves(group: Group, models: list[str]) -> Figure:
+    """Draw the validation PCC of every model and seed, one panel a model, the other models in grey."""
+    trained = [model for model in models if any(_curve(cell) for cell in group.of(model))]
+    columns = min(COLUMNS, max(1, len(trained)))
+    rows = max(1, -(-len(trained) // columns))
+    figure = _figure(3.2 * columns, 2.2 * rows)
+    axes = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True)).ravel()
+    for axis, model in zip(axes, trained, strict=False):
+        for other in trained:
+            for cell in group.of(other):
+                points = _curve(cell)
+                if not points:
+                    continue
+                mine = other == model
+                axis.plot(
+                    *zip(*points, strict=True), color=MODEL if mine else "0.88", linewidth=1, zorder=2 if mine else 1
+                )
+                if mine and (best := dict(points).get(cell.get("chosen_epoch"))) is not None:
+                    axis.plot(cell["chosen_epoch"], best, "o", color=MODEL, markersize=4, zorder=3)
+        axis.set_title(model, fontsize=10)
+        _plain(axis)
+    for axis in axes[len(trained) :]:
+        axis.set_axis_off()
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("validation PCC", fontsize=9)
+    return figure
+
+
+def cost(group: Group, models: list[str], reference: str | None) -> Figure:
+    """Draw what training costs against what it reaches."""
+    figure = _figure(6, 4)
+    axis = figure.add_subplot()
+    for model in models:
+        pcc, seconds = group.mean(model, metric("pcc_mean")), group.mean(model, lambda cell: cell["seconds"].get("fit"))
+        if pcc is not None and seconds:
+            axis.plot(seconds, pcc, "o", color=_colour(model, set(), reference))
+            axis.annotate(model, (seconds, pcc), xytext=(5, 3), textcoords="offset points", fontsize=8)
+    axis.set(xscale="log", xlabel="seconds of training, mean of a cell", ylabel="mean PCC")
+    axis.margins(x=0.2, y=0.12)
+    _plain(axis)
+    return figure
+
+
+def maps(section: str, cells: dict[str, Cell]) -> Figure:
+    """Draw a section's genes, one a row: measured, then each model's prediction."""
+    drawn = {name: cell["test"][section] for name, cell in cells.items()}
+    first = next(iter(drawn.values()))["map"]
+    values = {}
+    for gene in first["genes"]:
+        values[f"{gene}, measured"] = first["genes"][gene]["true"]
+        for name, result in drawn.items():
+            pcc = result["per_gene"].get(gene)
+            score = f" ({pcc:.2f})" if pcc is not None else ""
+            values[f"{gene}, {name}{score}"] = result["map"]["genes"][gene]["predicted"]
+    return expression_maps(first["pos"], values, columns=1 + len(drawn))
+
+
+def mean_genes(group: Group, model_of: dict[str, str]) -> dict[str, float | None]:
+    """Each gene's PCC, mean over folds of the mean over seeds."""
+    folds = [mean_over([c["per_gene"] for c in group.of(model, fold)]) for fold, model in model_of.items()]
+    return mean_over(folds)
+
+
+def gene_ceilings(group: Group) -> dict[str, float | None]:
+    """Each gene's attainable PCC, mean over test sections."""
+    sections = {
+        (cell["fold"], name): result["ceiling"] for cell in group.cells for name, result in cell["test"].items()
+    }
+    return mean_over(list(sections.values()))
+
+
+def section_ceiling(group: Group, fold: str, section: str) -> float | None:
+    """A section's attainable PCC; any cell that tested it has it."""
+    found = (
+        cell["test"][section]["metrics"] for cell in group.cells if cell["fold"] == fold and section in cell["test"]
+    )
+    return next((value for metrics in found if (value := metrics.get("ceiling_pcc_mean")) is not None), None)
+
+
+def label_of(chosen: dict[str, str]) -> str:
+    """The name of the drawn model; of all of them where it differs between folds."""
+    return " / ".join(sorted(set(chosen.values())))
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name or an address."""
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def _curve(cell: Cell) -> list[tuple[int, float]]:
+    return [(int(row["epoch"]), float(row["val/pcc"])) for row in cell["curves"] if row.get("val/pcc") is not None]
+
+
+def _colour(model: str, chosen: set[str], reference: str | None) -> str:
+    return REFERENCE if model == reference else MODEL if model in chosen else OTHER
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _plain(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)

@@ -1,0 +1,79 @@
+"""Whether a model's likelihood is as wide as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def coverage(
+    out: Mapping[str, ArrayLike],
+    counts: ArrayLike,
+    size_factor: ArrayLike,
+    levels: Sequence[float] = (0.5, 0.9),
+    mask: ArrayLike | None = None,
+) -> dict[float, float]:
+    """Share of the counts that lie within the central intervals of the predicted distribution.
+
+    Counts are discrete, so an interval between quantiles holds more than its level. Instead, each count stands for the
+    part of the distribution that it takes, from F(y - 1) to F(y) (the randomised probability integral transform, Czado
+    et al. 2009, in expectation); its contribution is how much of that part lies between (1 - level) / 2 and
+    (1 + level) / 2. A calibrated model has the level itself; less is too narrow or off, more is too wide.
+
+    Args:
+        out: A model's output with the parameters of a likelihood, each [N spots, G genes]; see
+            :func:`~hist2st_pyg.losses.negative_log_likelihood`.
+        counts: Raw counts [N, G].
+        size_factor: The spots' size factors [N]; the zero-inflated distribution's mean is multiplied by it.
+        levels: The intervals' levels, between 0 and 1.
+        mask: bool [G], True where the gene was measured; all genes where None.
+
+    Returns:
+        The coverage of each level.
+
+    Raises:
+        ValueError: If the model has no likelihood, its parameters are not finite, a level is not between 0 and 1, or no
+            gene was measured.
+    """
+    observed = np.asarray(counts, dtype=np.float64)
+    genes = np.ones(observed.shape[1], dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
+    if not observed[:, genes].size:
+        raise ValueError("There are no counts of measured genes to cover.")
+    for level in levels:
+        if not 0 < level < 1:
+            raise ValueError(f"A level is between 0 and 1, got {level}.")
+    parameters = {key: np.asarray(value, dtype=np.float64)[:, genes] for key, value in out.items() if key in PARAMETERS}
+    below, up_to = _cumulative(parameters, observed[:, genes], np.asarray(size_factor, dtype=np.float64)[:, None])
+    if not (np.isfinite(below).all() and np.isfinite(up_to).all()):
+        raise ValueError("The likelihood's parameters are not finite or out of range; did the training diverge?")
+    result = {}
+    for level in levels:
+        low, high = (1 - level) / 2, (1 + level) / 2
+        inside = np.clip(np.minimum(up_to, high) - np.maximum(below, low), 0, None)
+        # A count too unlikely to take any part of the distribution lies at its end, outside.
+        result[float(level)] = float(np.mean(inside / np.where(up_to > below, up_to - below, 1)))
+    return result
+
+
+PARAMETERS = ("mean", "dispersion", "dropout", "log_r", "logit_p")
+
+
+def _cumulative(out: Mapping[str, Floats], counts: Floats, size_factor: Floats) -> tuple[Floats, Floats]:
+    """F(y - 1) and F(y) of each count."""
+    from scipy.special import expit
+    from scipy.stats import nbinom
+
+    if "dispersion" in out:
+        r, dropout = out["dispersion"], out["dropout"]
+        p = r / (r + size_factor * out["mean"])
+    elif "log_r" in out:
+        # scipy's p is the probability of what ends the count, the model's that of what is counted.
+        r, p, dropout = np.exp(out["log_r"]), expit(-out["logit_p"]), np.zeros_like(out["log_r"])
+    else:
+        raise ValueError("The model's output has no likelihood; build the model with likelihood='zinb' or 'nb'.")
+    below = np.where(counts > 0, dropout + (1 - dropout) * nbinom.cdf(counts - 1, r, p), 0)
+    return below, dropout + (1 - dropout) * nbinom.cdf(counts, r, p)

@@ -1,0 +1,146 @@
+"""Everything that is measured of a model on one section."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg.data.convert import Recipe, SectionData
+from hist2st_pyg.evaluation.calibration import coverage
+from hist2st_pyg.evaluation.ceiling import noise_ceiling
+from hist2st_pyg.evaluation.regions import region_agreement
+from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i, ssim_on_grid
+from hist2st_pyg.inference import require_recipe, run_model
+from hist2st_pyg.metrics import summarise
+from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.section import Section
+
+logger = logging.getLogger(__name__)
+Floats = NDArray[np.floating[Any]]
+
+INPUTS = ("x", "edge_index", "edge_attr", "pos", "grid")
+"""What a model that predicts from images reads of a section's ``Data``."""
+LEVELS = (0.5, 0.9)
+N_MAPS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class SectionResult:
+    """One section's numbers and what they were computed from.
+
+    Args:
+        numbers: ``metrics``, ``per_gene``, ``ceiling``, ``map``; see :func:`~hist2st_pyg.evaluation.run.evaluate`.
+        target: Target expression [N spots, G genes].
+        predicted: Predicted expression [N, G].
+        mask: bool [G], True where the gene was measured.
+    """
+
+    numbers: dict[str, Any]
+    target: Floats
+    predicted: Floats
+    mask: NDArray[np.bool_]
+
+
+def measure_section(
+    model: ExpressionModel,
+    section: Section,
+    *,
+    device: str = "auto",
+    gene_sets: Mapping[str, Sequence[str]] | None = None,
+    seed: int = 0,
+    cache: str | Path | None = None,
+) -> SectionResult:
+    """Predict a section and compare with its counts; arguments as in :func:`~hist2st_pyg.evaluation.run.evaluate`."""
+    recipe = require_recipe(model)
+    data = recipe.to_data(section, cache)
+    out = run_model(model, _visible(data, model.uses_counts), device)
+    counts, target, mask, size_factor = (data[key].numpy() for key in ("counts", "y", "gene_mask", "size_factor"))
+    predicted = out["expression"].numpy()
+
+    metrics = summarise(target, predicted, recipe.genes, mask)
+    per_gene = metrics.pop("per_gene")
+    for name, genes in (gene_sets or {}).items():
+        metrics[f"pcc_mean_{name}"] = mean_of(per_gene[gene] for gene in genes)
+    ceiling = noise_ceiling(counts, _totals(section, recipe), seed=seed, mask=mask)
+    metrics["ceiling_pcc_mean"] = mean_of(ceiling)
+    metrics["share_of_ceiling"] = _share(metrics["pcc_mean"], metrics["ceiling_pcc_mean"])
+    varies = np.array([per_gene[gene] is not None for gene in recipe.genes])
+    edges = adjacent_edges(section.pos)
+    metrics["ssim_mean"] = mean_of(ssim_on_grid(target[:, varies], predicted[:, varies], section.grid))
+    metrics["moran_true"] = mean_of(morans_i(target[:, varies], edges))
+    metrics["moran_predicted"] = mean_of(morans_i(predicted[:, varies], edges))
+    metrics |= _regions(predicted, section, seed)
+    covered = {}
+    if getattr(model, "likelihood", None) is not None:
+        covered = coverage({key: value.numpy() for key, value in out.items()}, counts, size_factor, LEVELS, mask)
+    metrics |= {f"coverage_{100 * level:.0f}": covered.get(level) for level in LEVELS}
+    ceilings = {gene: _number(value) for gene, value in zip(recipe.genes, ceiling, strict=True)}
+    numbers = {
+        "metrics": metrics,
+        "per_gene": per_gene,
+        "ceiling": ceilings,
+        "map": _map(section, ceilings, recipe.genes, target, predicted),
+    }
+    return SectionResult(numbers, target, predicted, mask)
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that there are; None where there is none."""
+    known = [value for value in values if value is not None and not np.isnan(value)]
+    return float(np.mean(known)) if known else None
+
+
+def _visible(data: SectionData, uses_counts: bool) -> SectionData:
+    """A new ``Data`` of what the model may read, so that nothing measured reaches a model that predicts."""
+    return copy.copy(data) if uses_counts else SectionData(**{key: data[key] for key in INPUTS})
+
+
+def _totals(section: Section, recipe: Recipe) -> NDArray[Any] | None:
+    return np.asarray(section.adata.X.sum(1)).ravel() if recipe.total == "all" else None
+
+
+def _share(pcc: float | None, ceiling: float | None) -> float | None:
+    return pcc / ceiling if pcc is not None and ceiling else None
+
+
+def _regions(predicted: Floats, section: Section, seed: int) -> dict[str, float | None]:
+    agreement = None
+    if section.label is not None:
+        if importlib.util.find_spec("igraph") is None:
+            logger.warning("%s: ari and nmi need Leiden: pip install 'hist2st_pyg[cluster]'", section.name)
+        else:
+            agreement = region_agreement(predicted, section.label, seed)
+    return {name: agreement[name] if agreement else None for name in ("ari", "nmi")}
+
+
+def _map(
+    section: Section, ceilings: Mapping[str, float | None], genes: Sequence[str], target: Floats, predicted: Floats
+) -> dict[str, Any]:
+    """The genes that could be predicted best, whatever the model: the same for every model."""
+    order = sorted((-value, gene) for gene, value in ceilings.items() if value is not None)[:N_MAPS]
+    return {
+        "pos": _rounded(section.pos, 1),
+        "genes": {
+            gene: {
+                name: _rounded(values[:, genes.index(gene)], 3)
+                for name, values in (("true", target), ("predicted", predicted))
+            }
+            for _, gene in order
+        },
+    }
+
+
+def _rounded(values: Floats, decimals: int) -> Any:
+    return np.round(np.asarray(values, dtype=np.float64), decimals).tolist()
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,32 @@
+"""Hist2ST's graph on colour statistics instead of a convolutional network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hist2st_pyg.models.hist2st import Hist2ST
+
+
+class GraphOnly(Hist2ST):
+    """:class:`Hist2ST` whose nodes know only 27 colour and texture statistics of their patch.
+
+    What it reaches is what the graph makes of colours; the distance to Hist2ST is what the vision stage adds.
+
+    Args:
+        n_genes: Number of genes, G.
+        vision: The encoder of the statistics.
+        transformer_layers: Transformer blocks.
+        position: ``"table"``, ``"fourier"`` or ``"none"``.
+        arguments: Further arguments of :class:`Hist2ST`.
+    """
+
+    def __init__(
+        self,
+        n_genes: int,
+        *,
+        vision: str = "statistics",
+        transformer_layers: int = 0,
+        position: str = "none",
+        **arguments: Any,
+    ) -> None:
+        super().__init__(n_genes, vision=vision, transformer_layers=transformer_layers, position=position, **arguments)

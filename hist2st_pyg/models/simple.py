@@ -1,0 +1,130 @@
+"""Models that ignore the image, to show how much of a score needs none."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_scatter import scatter
+
+from hist2st_pyg.data.graph import knn_edges
+from hist2st_pyg.metrics import pearson_per_gene
+from hist2st_pyg.models.base import FittedModel, section_ptr
+
+NEIGHBOURS = (4, 8, 16, 32)
+
+
+class Mean(FittedModel):
+    """Each gene's mean over the training spots, whatever the image shows.
+
+    Args:
+        n_genes: Number of genes, G.
+    """
+
+    def __init__(self, n_genes: int) -> None:
+        super().__init__(n_genes)
+        self.config = {"n_genes": n_genes}
+
+    def forward(self, data: Data) -> dict[str, Tensor]:
+        """The same for every spot: ``expression`` [N, G]; ``embedding`` [N, 1] is constant too."""
+        n = int(data.num_nodes or 0)
+        return {"expression": self.target_mean.expand(n, -1).clone(), "embedding": self.target_mean.new_ones(n, 1)}
+
+    def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
+        """Average."""
+        self.target_mean.copy_(_moments(train)[0])
+
+
+class PositionKNN(FittedModel):
+    """The mean of the nearest other spots' measured expression, within the section that is predicted.
+
+    It is not a prediction from an image: it needs the section's own counts, all but the spot's. What it reaches is what
+    smoothness alone gives.
+
+    Args:
+        n_genes: Number of genes, G.
+        k: Number of spots; None chooses one of 4, 8, 16, 32 by the validation PCC.
+    """
+
+    task = "interpolation"
+
+    def __init__(self, n_genes: int, *, k: int | None = None) -> None:
+        super().__init__(n_genes)
+        self.config = {"n_genes": n_genes, "k": k}
+
+    def forward(self, data: Data) -> dict[str, Tensor]:
+        """Interpolate in a ``Data`` or a ``Batch`` with ``y`` [N, G]; ``embedding`` is the position [N, 2]."""
+        k = self.config["k"] or NEIGHBOURS[0]
+        ptr = section_ptr(data)
+        parts = []
+        for start, end in itertools.pairwise(ptr):
+            (source, target), _ = knn_edges(data.pos[start:end].double(), k)
+            parts.append(scatter(data.y[start:end][source], target, dim=0, dim_size=end - start, reduce="mean"))
+        return {"expression": torch.cat(parts), "embedding": data.pos}
+
+    def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
+        """Choose the number of spots, by the training sections where nothing validates."""
+        if self.config["k"] is not None:
+            return
+        scores = {}
+        for k in NEIGHBOURS:
+            self.config["k"] = k
+            scores[k] = np.mean(
+                [
+                    np.nanmean(pearson_per_gene(data.y, self(data)["expression"], data.gene_mask.numpy()))
+                    for data in val or train
+                ]
+            )
+        self.config["k"] = max(scores, key=lambda k: scores[k])
+
+
+class DepthOracle(FittedModel):
+    """A line for each gene from the spot's measured depth, log10(1 + panel counts), to its expression.
+
+    A diagnostic, not a prediction: it reads the counts of the spot itself. It shows how much of a correlation is
+    cellularity and sequencing depth (the easy signal that log-normalised targets keep).
+
+    Args:
+        n_genes: Number of genes, G.
+    """
+
+    task = "diagnostic"
+    slope: Tensor
+    depth_mean: Tensor
+
+    def __init__(self, n_genes: int) -> None:
+        super().__init__(n_genes)
+        self.config = {"n_genes": n_genes}
+        self.register_buffer("slope", torch.zeros(n_genes))
+        self.register_buffer("depth_mean", torch.zeros(n_genes))
+
+    def forward(self, data: Data) -> dict[str, Tensor]:
+        """From ``counts`` [N, G]: ``expression`` [N, G]; ``embedding`` is the depth [N, 1]."""
+        depth = _depth(data)
+        return {"expression": self.target_mean + (depth - self.depth_mean) * self.slope, "embedding": depth}
+
+    def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
+        """Least squares, gene by gene."""
+        mean, _ = _moments(train)
+        depth_mean, depth_square = _moments(train, lambda data: _depth(data).expand_as(data.y))
+        product, _ = _moments(train, lambda data: _depth(data) * data.y)
+        variance = (depth_square - depth_mean**2).clamp(min=1e-12)
+        self.target_mean.copy_(mean)
+        self.depth_mean.copy_(depth_mean)
+        self.slope.copy_((product - mean * depth_mean) / variance)
+
+
+def _depth(data: Data) -> Tensor:
+    return torch.log10(1 + data.counts.sum(1, keepdim=True))
+
+
+def _moments(train: Sequence[Data], value: Callable[[Data], Tensor] = lambda data: data.y) -> tuple[Tensor, Tensor]:
+    """Mean and mean square over the training spots of the sections that measured a gene, [G] each; 0 where none did."""
+    rows = [(value(d).double()[d.train_mask] if "train_mask" in d else value(d).double(), d.gene_mask) for d in train]
+    count = sum((len(v) * mask for v, mask in rows), start=torch.zeros(1)).clamp(min=1)
+    first = sum((v.sum(0) * mask for v, mask in rows), start=torch.zeros(1)) / count
+    return first, sum(((v**2).sum(0) * mask for v, mask in rows), start=torch.zeros(1)) / count

@@ -1,0 +1,59 @@
+"""ST-Net: a convolutional network for each spot alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from hist2st_pyg.models.base import ExpressionModel, rebuild_arguments
+from hist2st_pyg.nn.augment import symmetries
+from hist2st_pyg.nn.heads import ExpressionHead
+from hist2st_pyg.nn.vision import EncoderFactory, vision_resolver
+
+
+class STNet(ExpressionModel):
+    """The baseline of He et al. (*Nature Biomedical Engineering* 2020): DenseNet-121 and a linear map, spot by spot.
+
+    Outside training each patch is predicted in its eight symmetries and the predictions are averaged, as published.
+
+    Args:
+        n_genes: Number of genes, G.
+        patch_size: Side of a patch in pixels, P.
+        vision: A key of ``nn.ENCODERS``, or a class or factory ``(in_channels, patch_size) -> module``.
+        vision_kwargs: Further arguments of the encoder; its ``weights`` are ImageNet's where they can be had.
+
+    Shapes:
+        ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, C].
+    """
+
+    def __init__(
+        self,
+        n_genes: int,
+        *,
+        patch_size: int = 112,
+        vision: str | EncoderFactory = "densenet121",
+        vision_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(n_genes)
+        self.vision = vision_resolver(vision, patch_size, **(vision_kwargs or {}))
+        self.config = {
+            "n_genes": n_genes,
+            "patch_size": patch_size,
+            "vision": vision,
+            "vision_kwargs": rebuild_arguments(self.vision, vision_kwargs),
+        }
+        self.expression = ExpressionHead(int(self.vision.out_channels), n_genes)  # type: ignore[arg-type]
+
+    def embed(self, data: Data) -> Tensor:
+        """The embedding of each spot, [N, C]."""
+        return self.encode(self.vision, data)
+
+    def forward(self, data: Data) -> dict[str, Tensor]:
+        """Predict from a ``Data`` or a ``Batch``; each spot is as if it were alone."""
+        patches = [data.x] if self.training else symmetries(data.x)
+        embeddings = [self.embed(Data(x=x)) for x in patches]
+        expression = torch.stack([self.expression(h) for h in embeddings]).mean(0)
+        return {"expression": self.unstandardise(expression), "embedding": torch.stack(embeddings).mean(0)}

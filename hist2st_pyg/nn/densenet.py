@@ -1,0 +1,174 @@
+"""DenseNet-121, with ImageNet weights where they can be had."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import pickle
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hist2st_pyg.nn.memory import in_chunks
+from hist2st_pyg.nn.pixels import IMAGENET, Pixels
+
+logger = logging.getLogger(__name__)
+
+URL = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
+"""torchvision's weights; the name holds the beginning of the file's SHA-256."""
+
+SMALLEST = 29
+"""Side of the smallest patch, in pixels, of which anything is left after five halvings."""
+
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    struct.error,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What torch raises on files that are not checkpoints."""
+
+
+class DenseNet121Encoder(nn.Module):
+    """The features of DenseNet-121 (Huang et al. 2017, by MONAI), averaged over the patch; C = 1024.
+
+    Args:
+        in_channels: Channels of a patch, 3.
+        patch_size: Side of a patch in pixels, P.
+        weights: ``"imagenet"`` downloads torchvision's weights; ``"auto"`` does too, and stays random, with a warning,
+            where that fails; ``"random"``; or a ``.pth`` or ``.safetensors`` file with torchvision's or MONAI's names.
+        size: Patches are resized to this side first, in pixels; None leaves them.
+        chunk: Most patches at a time, for memory; in training batch norm takes its statistics from each chunk.
+        origin: Where weights that are loaded later come from; for building a saved model again.
+
+    Attributes:
+        origin: Where the weights come from, in words.
+        arguments: What builds the same network again without weights.
+
+    Shapes:
+        - patches [N, 3, P, P], 0 to 255 -> [N, 1024]
+
+    Raises:
+        ConnectionError: If ``weights="imagenet"`` cannot be downloaded.
+        FileNotFoundError: If the file of weights does not exist.
+        ImportError: If the ``bench`` extra is not installed.
+        ValueError: If the file does not hold the network's weights, or patches are too small.
+    """
+
+    takes = "pixels"
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        patch_size: int = 112,
+        weights: str = "auto",
+        size: int | None = None,
+        chunk: int = 32,
+        origin: str | None = None,
+    ) -> None:
+        super().__init__()
+        try:
+            from monai.networks.nets.densenet import DenseNet121
+        except ImportError as error:
+            raise ImportError(
+                f"DenseNet-121 needs MONAI ({error}): pip install 'hist2st_pyg[bench]'.", name=error.name
+            ) from error
+        if (size or patch_size) < SMALLEST:
+            raise ValueError(
+                f"DenseNet-121 needs patches of {SMALLEST} pixels or more, got {size or patch_size}; set size to "
+                "resize them, such as size=64."
+            )
+        net = DenseNet121(spatial_dims=2, in_channels=in_channels, out_channels=1)
+        found = _initialise(net.features, weights)
+        self.origin = origin or found
+        self.arguments = {"weights": "random", "size": size, "chunk": chunk, "origin": self.origin}
+        # All but the classifier: ReLU, global average, flatten.
+        self.net = nn.Sequential(Pixels(IMAGENET, size), net.features, *net.class_layers[:-1])
+        self.chunk = chunk
+        self.out_channels = 1024
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode patches [N, 3, P, P] as [N, 1024]."""
+        return in_chunks(self.net, x, self.chunk)
+
+
+def _initialise(features: nn.Module, weights: str) -> str:
+    """Load the weights, and say in words where they come from."""
+    if weights == "random":
+        return "random"
+    if weights in ("auto", "imagenet"):
+        try:
+            state = _download()
+        except ConnectionError as error:
+            if weights == "imagenet":
+                raise
+            logger.warning("DenseNet-121 starts from random weights. %s", error)
+            return f"random: ImageNet weights could not be downloaded ({error.__cause__})"
+        _load(features, state, URL)
+        return f"ImageNet ({URL})"
+    _load(features, _read(Path(weights)), weights)
+    return f"file {Path(weights).name}"
+
+
+def _download() -> Mapping[str, Any]:
+    try:
+        return torch.hub.load_state_dict_from_url(URL, map_location="cpu", check_hash=True, weights_only=True)
+    except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: another file, by its hash
+        raise ConnectionError(
+            f"{URL} could not be downloaded: {error}. Download it elsewhere and give weights=FILE, or weights='random'."
+        ) from error
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"weights={str(path)!r} is neither 'auto', 'imagenet', 'random' nor a file.")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a file of safetensors: {error}.") from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read as a dictionary of tensors: {error}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds a {type(state).__name__}; a dictionary of tensors (a state dict) is needed.")
+    return state
+
+
+def _load(features: nn.Module, state: Mapping[str, Any], source: str) -> None:
+    """Copy a state dict into the features: each weight has to be there with its shape; a classifier is ignored."""
+    given = {_monai_name(name): value for name, value in state.items() if name.startswith("features.")}
+    # The published file is older than batch norm's counters, which only matter to averages without a momentum.
+    own = {name: v for name, v in features.state_dict().items() if not name.endswith("num_batches_tracked")}
+    wrong = [name for name in own if name not in given or given[name].shape != own[name].shape]
+    more = [name for name in given if name not in own and not name.endswith("num_batches_tracked")]
+    if wrong or more:
+        first = wrong[0] if wrong else more[0]
+        got = f"shape {list(given[first].shape)}" if first in given else "nothing"
+        needed = f"shape {list(own[first].shape)}" if first in own else "nothing"
+        raise ValueError(
+            f"{source} does not hold the weights of DenseNet-121: {len(wrong)} of {len(own)} are missing or of another "
+            f"shape and {len(more)} do not belong; for one, features.{first} is {needed}, the file has {got}."
+        )
+    features.load_state_dict({name: given[name] for name in own}, strict=False)
+
+
+def _monai_name(name: str) -> str:
+    """``features.denseblock1.denselayer1.norm.1.weight`` -> ``denseblock1.denselayer1.layers.norm1.weight``.
+
+    torchvision has also written ``norm1`` since.
+    """
+    return re.sub(r"(denselayer\d+)\.(norm|conv)\.?(\d)", r"\1.layers.\2\3", name.removeprefix("features."))

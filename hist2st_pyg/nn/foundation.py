@@ -1,0 +1,176 @@
+"""Pathology foundation models, through transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hist2st_pyg.nn.memory import in_chunks
+from hist2st_pyg.nn.pixels import IMAGENET, Pixels, Statistics
+
+UNUSED = ("pooler.", "embeddings.mask_token")
+"""Weights that embeddings do not depend on; they are dropped."""
+
+FILES = "The folder holds config.json, model.safetensors and preprocessor_config.json."
+
+
+class FoundationEncoder(nn.Module):
+    """The embedding of a vision transformer that was trained on pathology; C is its width, or twice that.
+
+    Phikon (Filiot et al. 2023), Phikon-v2 (Filiot et al. 2024) and Midnight (Karasikov et al. 2025) are keys of
+    ``ENCODERS``. Their weights have licences of their own; accepting them is up to you.
+
+    Args:
+        in_channels: Channels of a patch, 3.
+        patch_size: Side of a patch in pixels, P.
+        hub: The model's id on the Hugging Face hub; the key sets it.
+        patch_mean: Append the mean of the patch tokens to the class token, as Midnight's model card does; the key sets
+            it.
+        statistics: Mean and standard deviation of the colours, where the source has no ``preprocessor_config.json``;
+            the key sets it.
+        source: A local folder in transformers' format, or an id on the hub; None takes ``hub``.
+        config: Build the architecture from this configuration, with random weights, and fetch nothing.
+        size: Patches are resized to this side first, in pixels.
+        frozen: Leave the weights as they are: no gradient, no dropout.
+        chunk: Most patches at a time, for memory.
+        origin: Where weights that are loaded later come from; for building a saved model again.
+
+    Attributes:
+        origin: Where the weights come from, in words.
+        arguments: What builds the same network again without fetching anything.
+
+    Shapes:
+        - patches [N, 3, P, P], 0 to 255 -> [N, C]
+
+    Raises:
+        ImportError: If the ``bench`` extra is not installed.
+        OSError: If the model cannot be fetched or read.
+        ValueError: If weights are missing.
+    """
+
+    takes = "pixels"
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        patch_size: int = 112,
+        *,
+        hub: str,
+        patch_mean: bool = False,
+        statistics: Statistics = IMAGENET,
+        source: str | None = None,
+        config: dict[str, Any] | None = None,
+        size: int = 224,
+        frozen: bool = True,
+        chunk: int = 32,
+        origin: str | None = None,
+    ) -> None:
+        super().__init__()
+        try:
+            import transformers  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                f"{hub} needs transformers ({error}): pip install 'hist2st_pyg[bench]'.", name=error.name
+            ) from error
+        if config is not None:
+            model, found = _build(config), "random"
+        else:
+            source = source or hub
+            model, statistics = _fetch(source, statistics)
+            found = f"folder {Path(source).name}" if Path(source).is_dir() else f"{source} (Hugging Face hub)"
+        self.origin = origin or found
+        self.arguments = {
+            "config": _plain(model.config),
+            "statistics": [list(values) for values in statistics],
+            "size": size,
+            "frozen": frozen,
+            "chunk": chunk,
+            "origin": self.origin,
+        }
+        self.net = _Embedding(Pixels(statistics, size), model, patch_mean).requires_grad_(not frozen)
+        self.frozen, self.chunk = frozen, chunk
+        self.out_channels = int(model.config.hidden_size) * (1 + patch_mean)
+        self.train()
+
+    def train(self, mode: bool = True) -> FoundationEncoder:
+        """Change the mode; a frozen model stays in evaluation."""
+        super().train(mode)
+        self.net.train(mode and not self.frozen)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode patches [N, 3, P, P] as [N, C]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return in_chunks(self.net, x, self.chunk)
+
+
+class _Embedding(nn.Module):
+    """Pixels to the class token, with the mean of the others where asked for."""
+
+    def __init__(self, pixels: Pixels, model: Any, patch_mean: bool) -> None:
+        super().__init__()
+        self.pixels, self.model, self.patch_mean = pixels, model, patch_mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens: Tensor = self.model(pixel_values=self.pixels(x)).last_hidden_state
+        return torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], dim=1) if self.patch_mean else tokens[:, 0]
+
+
+def _build(config: dict[str, Any]) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    settings = dict(config)
+    kind = settings.pop("model_type")
+    return _without_unused(AutoModel.from_config(AutoConfig.for_model(kind, **settings), trust_remote_code=False))
+
+
+def _fetch(source: str, statistics: Statistics) -> tuple[Any, Statistics]:
+    """The model, and the statistics of the colours it was trained with."""
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    try:
+        model, info = AutoModel.from_pretrained(
+            source, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if Path(source).is_dir():
+            raise OSError(f"{source} does not hold a model that can be read: {error} {FILES}") from error
+        raise OSError(
+            f"{source} could not be fetched from the Hugging Face hub, nor is it a local folder: {error}\nDownload it "
+            f"elsewhere (the hub may ask you to accept a licence) and give source=FOLDER. {FILES}"
+        ) from error
+    if missing := sorted(name for name in info["missing_keys"] if not name.startswith(UNUSED)):
+        raise ValueError(f"{source} lacks {len(missing)} weights of {type(model).__name__}, {missing[0]} for one.")
+    return _without_unused(model), _statistics(source) or statistics
+
+
+def _statistics(source: str) -> Statistics | None:
+    from transformers.utils import cached_file
+
+    path = cached_file(source, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
+    if path is None:
+        return None
+    settings = json.loads(Path(path).read_text(encoding="utf-8"))
+    return (settings["image_mean"], settings["image_std"]) if "image_mean" in settings else None
+
+
+def _without_unused(model: Any) -> nn.Module:
+    """Without the weights that never get a gradient, and in single precision, whatever the file's."""
+    if not hasattr(getattr(model, "embeddings", None), "cls_token"):
+        raise ValueError(f"{type(model).__name__} is not a vision transformer with a class token.")
+    if hasattr(model, "pooler"):
+        model.pooler = None
+    model.embeddings.mask_token = None
+    return model.float()  # type: ignore[no-any-return]
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A configuration as JSON holds it, without the place that it came from."""
+    settings: dict[str, Any] = json.loads(config.to_json_string())
+    settings.pop("_name_or_path", None)
+    return settings

@@ -1,0 +1,58 @@
+"""Less memory in training: activations are computed again for the gradient instead of kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def once_counted(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of a checkpoint's two passes: the second must not move batch norm's running statistics again.
+
+    Args:
+        module: What the checkpoint runs.
+    """
+    return nullcontext(), _still(module)
+
+
+@contextmanager
+def _still(module: nn.Module) -> Iterator[None]:
+    norms = [norm for norm in module.modules() if isinstance(norm, BATCH_NORMS)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None  # it normalises as before and moves nothing
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+def in_chunks(module: nn.Module, x: Tensor, size: int) -> Tensor:
+    """``module(x)``, at most ``size`` rows at a time; in training only one chunk's activations are held at once.
+
+    The chunks are even, so that none is left with a single row; batch norm takes its statistics from each chunk.
+
+    Args:
+        module: Maps [N, ...] to [N, C], each row alone (but for batch norm).
+        x: The rows [N, ...].
+        size: Most rows of a chunk.
+
+    Raises:
+        ValueError: If ``size`` is not positive.
+    """
+    if size < 1:
+        raise ValueError(f"A chunk has at least 1 patch, got chunk={size}.")
+    chunks = x.tensor_split(max(1, math.ceil(len(x) / size)))
+    if not (module.training and torch.is_grad_enabled()):
+        return torch.cat([module(chunk) for chunk in chunks])
+    contexts = partial(once_counted, module)
+    return torch.cat([checkpoint(module, chunk, use_reentrant=False, context_fn=contexts) for chunk in chunks])

@@ -1,0 +1,43 @@
+"""Patches as a pretrained network was shown them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Statistics = tuple[Sequence[float], Sequence[float]]
+"""Mean and standard deviation of red, green and blue, on the scale 0 to 1."""
+
+IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Pixels(nn.Module):
+    """Resize patches and scale their colours by a network's own statistics.
+
+    Args:
+        statistics: Mean and standard deviation of each channel, on the scale 0 to 1.
+        size: Side of the result in pixels (bilinear, antialiased); None leaves it.
+
+    Shapes:
+        - patches [N, 3, P, P], 0 to 255 -> [N, 3, size, size]
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, statistics: Statistics, size: int | None = None) -> None:
+        super().__init__()
+        mean, std = (torch.tensor(values)[:, None, None] for values in statistics)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale patches."""
+        x = x.to(self.mean.dtype)
+        if self.size is not None and self.size != x.shape[-1]:
+            x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
+        return (x / 255 - self.mean) / self.std

@@ -1,0 +1,98 @@
+"""Colour and texture statistics of a patch: what can be seen without a trained network."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+TINY = 1e-12
+"""Keeps the gradient of a root finite on flat patches."""
+
+
+class PatchStatistics(nn.Module):
+    """27 statistics of a patch, on the scale 0 to 1; no weights.
+
+    For each of red, green and blue in turn: mean, standard deviation, the 10, 25, 50, 75 and 90 % quantiles, mean and
+    standard deviation of the gradient's magnitude (central differences, per pixel).
+
+    Args:
+        size: Patches larger than this are first averaged down to it, in pixels.
+
+    Shapes:
+        - patches [N, 3, P, P], 0 to 255, P at least 3 -> [N, 27]
+
+    Raises:
+        ValueError: In ``forward``, if the patches have another shape.
+    """
+
+    takes = "pixels"
+    out_channels = 27
+
+    def __init__(self, size: int = 56) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Describe patches [N, 3, P, P] by [N, 27]."""
+        if x.shape[1] != 3 or min(x.shape[2:]) < 3:
+            raise ValueError(f"Statistics are of patches [N, 3, P, P] with P at least 3, got {list(x.shape)}.")
+        x = x if x.is_floating_point() else x.float()
+        x = (F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x) / 255
+        down, across = (x[..., 2:, 1:-1] - x[..., :-2, 1:-1]) / 2, (x[..., 1:-1, 2:] - x[..., 1:-1, :-2]) / 2
+        steepness = (down.square() + across.square() + TINY).sqrt().flatten(2)
+        colours = x.flatten(2)
+        parts = [*_mean_and_deviation(colours), *_quantiles(colours), *_mean_and_deviation(steepness)]
+        return torch.stack(parts, dim=2).flatten(1)
+
+
+class StatisticsEncoder(nn.Module):
+    """:class:`PatchStatistics`, standardised over the training patches, and one layer.
+
+    Args:
+        in_channels: Channels of a patch, 3.
+        patch_size: Side of a patch in pixels, P, at least 3.
+        out_channels: Width of the result, C.
+        dropout: Dropout of the result.
+
+    Shapes:
+        - patches [N, 3, P, P], 0 to 255 -> [N, C]
+    """
+
+    takes = "pixels"
+
+    def __init__(
+        self, in_channels: int = 3, patch_size: int = 112, out_channels: int = 128, dropout: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.statistics = PatchStatistics()
+        # Nothing before it learns, so the running statistics are plain averages over training (momentum None), and the
+        # variances of texture are small (1e-5), so eps is smaller still.
+        self.standardise = nn.BatchNorm1d(self.statistics.out_channels, eps=1e-8, momentum=None, affine=False)
+        self.project = nn.Sequential(
+            nn.Linear(self.statistics.out_channels, out_channels),
+            nn.LayerNorm(out_channels),
+            nn.GELU(),
+            nn.Dropout(dropout),
+        )
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode patches [N, 3, P, P] as [N, C]."""
+        return self.project(self.standardise(self.statistics(x)))  # type: ignore[no-any-return]
+
+
+def _mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:
+    return values.mean(2), (values.var(2, unbiased=False) + TINY).sqrt()
+
+
+def _quantiles(values: Tensor) -> list[Tensor]:
+    """Quantiles over the last axis, interpolated linearly; one sort for all."""
+    if values.device.type != "cpu" or values.requires_grad:
+        ordered = values.sort(dim=2).values
+    else:
+        ordered = torch.from_numpy(np.sort(values.numpy(), axis=2))  # numpy sorts 30 times as fast as torch
+    places = [quantile * (ordered.shape[2] - 1) for quantile in QUANTILES]
+    return [torch.lerp(ordered[..., int(p)], ordered[..., int(p) + 1], p - int(p)) for p in places]

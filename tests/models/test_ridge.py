@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge as LinearRidge
+
+from hist2st_pyg import MODELS, Section, to_data
+from hist2st_pyg.data import SectionData
+from hist2st_pyg.metrics import pearson_per_gene
+from hist2st_pyg.models.ridge import ALPHAS, Ridge
+from hist2st_pyg.nn.statistics import PatchStatistics
+
+P = 28
+
+
+@pytest.fixture(scope="module")
+def sections(cohort: list[Section]) -> list[SectionData]:
+    genes = list(cohort[0].adata.var_names)[:6]
+    return [to_data(section, genes, patch_size=P, k=3) for section in cohort]
+
+
+def statistics(data: SectionData) -> NDArray[Any]:
+    return PatchStatistics()(data.x).double().numpy()
+
+
+def neighbours(data: SectionData) -> NDArray[Any]:
+    """By a dense matrix: row i averages the neighbours of spot i."""
+    matrix = np.zeros((len(data.pos), len(data.pos)))
+    matrix[data.edge_index[1], data.edge_index[0]] = 1
+    return (matrix / matrix.sum(1, keepdims=True)) @ statistics(data)
+
+
+def by_hand(train: NDArray[Any], y: NDArray[Any], test: NDArray[Any], alpha: float, components: int | None) -> Any:
+    mean, std = train.mean(0), train.std(0)
+    train, test = (train - mean) / std, (test - mean) / std
+    if components is not None:
+        pca = PCA(components, svd_solver="full").fit(train)
+        train, test = pca.transform(train), pca.transform(test)
+    return LinearRidge(alpha).fit(train, y).predict(test)
+
+
+@pytest.mark.parametrize("components", [None, 5])
+@pytest.mark.parametrize("with_neighbours", [False, True])
+def test_it_is_scikit_learn_s_ridge(sections: list[SectionData], components: int | None, with_neighbours: bool) -> None:
+    first, second, test = sections
+    model = Ridge(6, patch_size=P, neighbours=with_neighbours, components=components, alpha=10.0)
+    model.fit([first, second], [])
+    features = [
+        np.hstack([statistics(d), neighbours(d)]) if with_neighbours else statistics(d) for d in (first, second, test)
+    ]
+    y = torch.cat([first.y, second.y]).double().numpy()
+    expected = by_hand(np.vstack(features[:2]), y, features[2], 10.0, components)
+    np.testing.assert_allclose(model(test)["expression"].detach(), expected, atol=2e-3)
+
+
+def test_the_penalty_is_that_of_the_best_validation_pcc(sections: list[SectionData]) -> None:
+    train, val, _ = sections
+    model = Ridge(6, patch_size=P)
+    model.fit([train], [val])
+    predictions = {
+        alpha: by_hand(statistics(train), train.y.double().numpy(), statistics(val), alpha, None) for alpha in ALPHAS
+    }
+    scores = {alpha: np.nanmean(pearson_per_gene(val.y, predictions[alpha])) for alpha in ALPHAS}
+    assert model.config["alpha"] == max(scores, key=lambda alpha: scores[alpha])
+
+
+def test_held_out_squares_choose_and_do_not_train(sections: list[SectionData]) -> None:
+    data = sections[0].clone()
+    data.val_mask = torch.arange(len(data.pos)) < 16
+    data.train_mask = ~data.val_mask
+    spoilt = data.clone()
+    spoilt.y = data.y.clone()
+    spoilt.y[data.val_mask] = 100
+    models = []
+    for train in (data, spoilt):
+        model = Ridge(6, patch_size=P, alpha=1.0)
+        model.fit([train], [train])
+        models.append(model(data)["expression"])
+    torch.testing.assert_close(*models)
+
+
+def test_without_validation_the_leave_one_out_error_chooses(sections: list[SectionData]) -> None:
+    model = Ridge(6, patch_size=P)
+    model.fit(sections[:2], [])
+    assert model.config["alpha"] in ALPHAS
+
+
+def test_within_sections_a_stain_does_not_matter(sections: list[SectionData]) -> None:
+    model = Ridge(6, patch_size=P, per_section=True, alpha=1.0)
+    model.fit(sections[:2], [])
+    darker = sections[2].clone()
+    darker.x = (darker.x.float() * 0.8).to(torch.float32)
+    torch.testing.assert_close(model(darker)["expression"], model(sections[2])["expression"], atol=0.02, rtol=0)
+
+
+def test_genes_that_a_section_did_not_measure_are_fitted_on_the_others(cohort: list[Section]) -> None:
+    genes = list(cohort[0].adata.var_names)[:3]
+    whole = to_data(cohort[0], genes, patch_size=P)
+    part = to_data(replace(cohort[1], adata=cohort[1].adata[:, genes[:2]].copy()), genes, patch_size=P)
+    both, alone = (Ridge(3, patch_size=P, alpha=1.0) for _ in range(2))
+    both.fit([whole, part], [])
+    alone.fit([whole], [])
+    x = torch.from_numpy(np.vstack([statistics(whole), statistics(part)]))
+    expected = by_hand(x.numpy(), torch.cat([whole.y, part.y])[:, :2].double().numpy(), statistics(whole), 1.0, None)
+    np.testing.assert_allclose(both(whole)["expression"][:, :2].detach(), expected, atol=2e-3)
+    assert not torch.allclose(both(whole)["expression"][:, 2], torch.zeros(len(whole.pos)))
+
+
+@pytest.mark.parametrize("key", ["embedding_ridge", "ridge", "ridge_neighbours"])
+def test_every_key_finds_what_the_images_show(sections: list[SectionData], key: str) -> None:
+    options = {"vision": "cnn", "components": 8} if key == "embedding_ridge" else {}
+    torch.manual_seed(0)
+    model = MODELS[key](6, patch_size=P, **options)
+    model.fit(sections[:2], sections[2:])  # type: ignore[attr-defined]
+    assert model.task == "prediction"
+    assert not model.uses_counts
+    assert np.nanmean(pearson_per_gene(sections[0].y, model(sections[0])["expression"].detach())) > 0.2

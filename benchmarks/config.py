@@ -66,8 +66,8 @@ class Cell:
             "cache": str(work / "patches") if work is not None else None,
         }
         if not self.fold.val:
-            # One training section: squares of it validate.
-            data["val_share"] = data.get("val_share") or 0.2
+            # One training section: squares of it validate, unless the grid says val_share: 0 (a fixed budget).
+            data.setdefault("val_share", 0.2)
         return preset_config(
             values["preset"],
             data=data,
@@ -103,6 +103,9 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
     choose({**SPLITS, **EXPLICIT}, split, f"split in {path}")
     preset = values.get("preset", "small")
     choose(PRESETS, preset, f"preset in {path}")
+    for part in ("datasets", "models"):
+        if not isinstance(values[part], dict):
+            raise ValueError(f"{path}: {part} holds a mapping, got {type(values[part]).__name__}.")
     models = {label: _model(label, entry or {}, path) for label, entry in values["models"].items()}
     base = Path(data_root or os.environ.get("HIST2ST_DATA", "../shared"))
     cells = []

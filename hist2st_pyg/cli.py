@@ -178,10 +178,11 @@ def run_evaluate(parsed: Namespace) -> None:
     if parsed.output is not None:
         write_json(parsed.output, result)
     short = {
-        name: {key: value for key, value in numbers.items() if key != "per_gene"}
-        for name, numbers in result["sections"].items()
+        "metrics": result["metrics"],
+        "seen_in_training": result["seen_in_training"],
+        "sections": {name: numbers["metrics"] for name, numbers in result["sections"].items()},
     }
-    print(json.dumps({**result, "sections": short}, indent=2))
+    print(json.dumps(short, indent=2))
 
 
 def _download(parser: ArgumentParser, arguments: list[str]) -> Run:

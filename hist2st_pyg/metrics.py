@@ -119,9 +119,10 @@ def summarise(
     Returns:
         ``pcc_mean``, ``pcc_median`` and ``spearman_mean`` over the scored genes, ``pcc_mean_detected`` over the
         ``n_detected`` of them whose target is above 0 in at least 10 % of the spots, ``rmse`` and ``mae`` over the
-        measured genes (each None where there is no such gene); ``n_genes`` (the panel) = ``n_scored`` + ``n_constant`` (constant target, left
-        out) + ``n_missing`` (not measured, left out); ``n_constant_predictions`` of the scored genes score 0 because
-        their prediction is constant; ``n_spots``; ``per_gene``, a dict from gene to PCC, None where left out.
+        measured genes (each None where there is no such gene); ``n_genes`` (the panel) = ``n_scored`` + ``n_constant``
+        (constant target, left out) + ``n_missing`` (not measured, left out); ``n_constant_predictions`` of the scored
+        genes score 0 because their prediction is constant; ``n_spots``; ``per_gene``, a dict from gene to PCC, None
+        where left out.
 
     Raises:
         ValueError: If the shapes differ, there are fewer than two spots, a value is not finite, or a gene is named

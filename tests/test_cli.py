@@ -77,7 +77,9 @@ def test_predict_evaluate_info(run: Path, cohort: list[Section], capsys: pytest.
     assert main([*evaluate, "-o", "b1.json", "--figures", "compared"]) == 0
     assert {path.name for path in Path("compared").iterdir()} == {"B1_maps.png", "B1_pcc.png"}
     printed, written = json.loads(capsys.readouterr().out), json.loads(Path("b1.json").read_text())
-    assert printed["pcc_mean"] == written["pcc_mean"]
+    assert printed["metrics"] == written["metrics"]
+    assert printed["sections"] == {"B1": written["sections"]["B1"]["metrics"]}
+    assert printed["seen_in_training"] == []
     assert len(written["sections"]["B1"]["per_gene"]) == 8
     assert main(["info", str(run)]) == 0
     info = json.loads(capsys.readouterr().out)

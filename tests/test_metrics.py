@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
 from hist2st_pyg import evaluation
-from hist2st_pyg.evaluation import mae, pearson_per_gene, rmse, summarise
+from hist2st_pyg.evaluation import mae, pearson_per_gene, rmse, spearman_per_gene, summarise
 
 FINITE = st.floats(-1e300, 1e300, allow_nan=False, allow_subnormal=True)
 # Multiples of 1/8 of a moderate size: scaling and shifting them stays well conditioned.
@@ -126,6 +126,32 @@ def test_pearson_is_symmetric_where_both_vary(pair: tuple[NDArray[Any], NDArray[
     np.testing.assert_allclose(pearson_per_gene(true, true)[both], 1, atol=1e-12)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+def test_spearman_agrees_with_scipy(expression: Any, ties: bool) -> None:
+    true, pred = (np.rint(values) for values in expression) if ties else expression
+    expected = [spearmanr(true[:, g], pred[:, g]).statistic for g in range(true.shape[1])]
+    np.testing.assert_allclose(spearman_per_gene(true, pred), expected, rtol=0, atol=1e-12)
+
+
+def test_spearman_leaves_out_and_scores_0_as_pearson_does(expression: Any) -> None:
+    true, pred = expression[0].copy(), expression[1].copy()
+    true[:, 0] = 0.1
+    pred[:, 1] = -0.1
+    true[:, 2] = np.nan
+    scores = spearman_per_gene(true, pred, np.arange(7) != 2)
+    np.testing.assert_array_equal(np.isnan(scores), np.isin(np.arange(7), [0, 2]))
+    assert scores[1] == 0
+    assert (scores[3:] > 0).all()
+
+
+@given(arrays(MODERATE))
+@settings(max_examples=60)
+def test_spearman_sees_only_the_order(pair: tuple[NDArray[Any], NDArray[Any]]) -> None:
+    true, pred = pair
+    np.testing.assert_array_equal(spearman_per_gene(true, pred), spearman_per_gene(true**3, pred))
+    np.testing.assert_array_equal(spearman_per_gene(true, pred), spearman_per_gene(true, np.exp(pred / 100)))
+
+
 def test_errors_agree_with_scikit_learn(expression: Any) -> None:
     true, pred = expression
     assert rmse(true, pred) == pytest.approx(mean_squared_error(true, pred) ** 0.5)
@@ -153,10 +179,13 @@ def test_summarise_counts_every_gene_once() -> None:
     assert summary == {
         "pcc_mean": pytest.approx(0.5),
         "pcc_median": pytest.approx(0.5),
+        "pcc_mean_detected": pytest.approx(0.5),
+        "spearman_mean": pytest.approx(0.5),
         "rmse": pytest.approx(np.sqrt((errors**2).mean())),
         "mae": pytest.approx(errors.mean()),
         "n_genes": 5,
         "n_scored": 2,
+        "n_detected": 2,
         "n_constant": 1,
         "n_constant_predictions": 1,
         "n_missing": 2,
@@ -165,18 +194,33 @@ def test_summarise_counts_every_gene_once() -> None:
     }
 
 
+def test_genes_that_few_spots_have_are_not_detected() -> None:
+    true = np.zeros((20, 4))
+    true[:2, 0], true[:1, 1], true[:, 2], true[:, 3] = 1, 1, 1, np.arange(20)  # 10 % of the spots, 5 %, constant, all
+    pred = np.random.default_rng(0).normal(size=true.shape)
+    summary = summarise(true, pred, ["A", "B", "C", "D"])
+    assert (summary["n_scored"], summary["n_detected"]) == (3, 2)
+    assert summary["pcc_mean_detected"] == pytest.approx((summary["per_gene"]["A"] + summary["per_gene"]["D"]) / 2)
+    rare = summarise(true[:, [1]], pred[:, [1]], ["B"])
+    assert rare["pcc_mean"] is not None
+    assert (rare["pcc_mean_detected"], rare["n_detected"]) == (None, 0)
+
+
 @pytest.mark.parametrize(("mask", "error"), [(None, 0.5), (np.zeros(2, dtype=bool), None)])
 def test_summarise_without_a_scored_gene_says_none_and_warns_of_nothing(mask: Any, error: float | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         summary = summarise(np.ones((3, 2)), np.full((3, 2), 1.5), ["A", "B"], mask)
-    assert summary["pcc_mean"] is summary["pcc_median"] is None
+    for name in ("pcc_mean", "pcc_median", "pcc_mean_detected", "spearman_mean"):
+        assert summary[name] is None
     assert summary["rmse"] == summary["mae"] == error
-    assert summary["n_scored"] == summary["n_constant_predictions"] == 0
+    assert summary["n_scored"] == summary["n_detected"] == summary["n_constant_predictions"] == 0
     assert summary["per_gene"] == {"A": None, "B": None}
 
 
-@pytest.mark.parametrize("function", [pearson_per_gene, rmse, mae, lambda t, p: summarise(t, p, ["A", "B"])])
+@pytest.mark.parametrize(
+    "function", [pearson_per_gene, spearman_per_gene, rmse, mae, lambda t, p: summarise(t, p, ["A", "B"])]
+)
 def test_bad_input_is_explained(function: Any) -> None:
     good = np.arange(8.0).reshape(4, 2)
     with pytest.raises(ValueError, match=r"shapes \[4, 2\] and \[3, 2\]"):
@@ -193,9 +237,10 @@ def test_bad_input_is_explained(function: Any) -> None:
         function(wrong, good)
 
 
-def test_pearson_needs_two_spots() -> None:
+@pytest.mark.parametrize("function", [pearson_per_gene, spearman_per_gene])
+def test_a_correlation_needs_two_spots(function: Any) -> None:
     with pytest.raises(ValueError, match="at least 2 spots, got 1"):
-        pearson_per_gene(np.ones((1, 3)), np.ones((1, 3)))
+        function(np.ones((1, 3)), np.ones((1, 3)))
 
 
 @pytest.mark.parametrize("mask", [np.ones(3, dtype=bool), np.ones((4, 2), dtype=bool), np.ones(2)])
@@ -211,7 +256,9 @@ def test_summarise_checks_the_gene_names(genes: list[str], message: str) -> None
 
 
 def test_the_room_names_what_it_offers() -> None:
-    assert set(evaluation.__all__) >= {"mae", "pearson_per_gene", "rmse", "summarise"}
+    assert set(evaluation.__all__) >= {
+        "mae", "noise_ceiling", "pearson_per_gene", "rmse", "spearman_per_gene", "summarise",
+    }  # fmt: skip
     assert all(hasattr(evaluation, name) for name in evaluation.__all__)
 
 

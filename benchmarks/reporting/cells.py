@@ -97,7 +97,7 @@ class Group:
         return {fold: known for fold, seeds in numbers.items() if (known := [n for n in seeds if n is not None])}
 
     def mean(self, model: str, value: Value) -> float | None:
-        """Mean over the folds of the mean over seeds; None where the model lacks a fold in which others have the number."""
+        """Mean over folds of the mean over seeds; None where the model lacks a fold in which others have the number."""
         needed = {cell["fold"] for cell in self.cells if value(cell) is not None}
         seeds = self.by_fold(model, value)
         return float(np.mean([np.mean(v) for v in seeds.values()])) if seeds and set(seeds) == needed else None
@@ -155,12 +155,13 @@ def read_failures(folder: str | Path) -> list[Failure]:
     failures = []
     for path in sorted(Path(folder).glob(PATTERN.replace(".json", FAILED))):
         lines = path.read_text(encoding="utf-8").strip().splitlines()
-        failures.append(Failure(*_place(path), message=lines[-1].strip() if lines else "no message"))
+        failures.append(Failure(*_place(path), lines[-1].strip() if lines else "no message"))
     return failures
 
 
-def _place(path: Path) -> tuple[str, ...]:
-    return (*path.parts[-5:-1], path.name.removesuffix(".json").removesuffix(FAILED))
+def _place(path: Path) -> tuple[str, str, str, str, str]:
+    dataset, split, fold, model = path.parts[-5:-1]
+    return dataset, split, fold, model, path.name.removesuffix(".json").removesuffix(FAILED)
 
 
 def grouped(cells: Iterable[Cell], failures: Sequence[Failure] = ()) -> list[Group]:

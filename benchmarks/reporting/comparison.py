@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hist2st_pyg.evaluation.compare import compare_to
 
 from benchmarks.reporting.cells import Cell, Group, metric
+from hist2st_pyg.evaluation.compare import compare_to
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,16 +38,20 @@ class Comparison:
 
 
 def compared(group: Group, reference: str) -> Comparison | None:
-    """Compare every predicting model of a group with the reference; None where the reference has no result in it."""
-    models = group.models()
-    if reference not in models:
+    """Compare every predicting model of a group with the reference; None where it is missing or alone in it."""
+    if reference not in group.models():
         return None
-    scores = {model: gene_scores(group, dict.fromkeys(group.folds, model)) for model in models}
+    baseline = gene_scores(group, dict.fromkeys(group.folds, reference))
+    scores = {model: gene_scores(group, dict.fromkeys(group.folds, model)) for model in group.models()}
     chosen = choose_variants(group)
     row = None
     if chosen:
         row = CHOSEN if len(set(chosen.values())) > 1 else next(iter(chosen.values()))
         scores[row] = gene_scores(group, chosen)
+    # In a grid that is still running, a model and the reference may not have met yet.
+    scores = {model: sections for model, sections in scores.items() if set(sections) & set(baseline)}
+    if set(scores) == {reference}:
+        return None
     return Comparison(reference, compare_to(scores, reference), chosen, row)
 
 
@@ -112,8 +116,8 @@ def mean_of_chosen(group: Group, chosen: dict[str, str], name: str) -> float | N
 def pictured(group: Group, comparison: Comparison | None) -> tuple[dict[str, str], str]:
     """The model to draw in each fold, and how it was picked.
 
-    It is the one that validation chose; where there is none, the model of the highest test PCC beside the reference. It is
-    empty where there is no other model.
+    It is the one that validation chose; where there is none, the model of the highest test PCC beside the reference;
+    where there is no such model either, none.
     """
     if chosen := choose_variants(group):
         return chosen, "the hist2st variant with the highest validation PCC"

@@ -1,23 +1,30 @@
-"""What a reader has to know before reading a table: split, sections, budget, code; and what is wrong with the results."""
+"""What to know before reading a table: split, sections, budget, code, and what is wrong with the results."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks.reporting.cells import Cell, Group, metric
+from benchmarks.reporting.cells import TASKS, Cell, Group, metric
 from benchmarks.reporting.comparison import CHOSEN, Comparison, mean_of_chosen
-from benchmarks.reporting.tables import Entry, difference_of, p_value
+from benchmarks.reporting.tables import difference_of, p_value
 from hist2st_pyg.choices import choose
 
 SPLITS = {
-    "leave_one_patient_out": "Each patient is predicted by a model that was trained and selected on the other patients.",
-    "k_fold_patients": "Patients are dealt into folds; each fold is predicted by a model that was trained and selected on the "
-    "patients of the others.",
-    "leave_one_section_out": "Each section is predicted by a model that was trained and selected on the other sections, those "
-    "of the same patient among them, as in Zeng et al. 2022.",
-    "explicit": "The folds are named in the grid's file; test patients are kept out of training and selection.",
-    "explicit_sections": "The folds are named in the grid's file, section by section; a patient may be on both sides.",
+    "leave_one_patient_out": (
+        "Each patient is predicted by a model that was trained and selected on the other patients."
+    ),
+    "k_fold_patients": (
+        "Patients are dealt into folds; each fold is predicted by a model that was trained and selected on the others."
+    ),
+    "leave_one_section_out": (
+        "Each section is predicted by a model that was trained and selected on the other sections, those of the same "
+        "patient among them, as in Zeng et al. 2022."
+    ),
+    "explicit": ("The folds are named in the grid's file; test patients are kept out of training and selection."),
+    "explicit_sections": (
+        "The folds are named in the grid's file, section by section; a patient may be on both sides."
+    ),
 }
 """What each split says about its scores."""
 
@@ -49,9 +56,10 @@ def warnings(group: Group) -> list[str]:
     if leaking := leaks(group):
         patients = sorted({patient for names in leaking.values() for patient in names})
         found.append(
-            f"These results leak patients: {_list(patients, 'patient')} of the test sections also {_verb(patients, 'train')} or "
-            f"{_verb(patients, 'validate')} ({len(leaking)} of {len(group.folds)} folds). Scores are higher than for a patient "
-            "that was never seen; do not compare them with those of a split by patient."
+            f"These results leak patients: {_list(patients, 'patient')} of the test sections also "
+            f"{_verb(patients, 'train')} or {_verb(patients, 'validate')} ({len(leaking)} of {len(group.folds)} folds)."
+            " Scores are higher than for a patient that was never seen; do not compare them with those of a split by "
+            "patient."
         )
     for fold in group.folds:
         cells = [cell for cell in group.cells if cell["fold"] == fold]
@@ -66,7 +74,7 @@ def warnings(group: Group) -> list[str]:
         found.append("Some results were made by code with changes that are in no commit (-dirty).")
     lacking = [
         f"{model} ({', '.join(missing)})"
-        for task in ("prediction", "interpolation", "diagnostic")
+        for task in TASKS
         for model in group.models(task)
         if (missing := [fold for fold in group.folds if not group.of(model, fold)])
     ]
@@ -88,17 +96,18 @@ def facts(group: Group) -> list[tuple[str, str]]:
     genes = _span(cell["metrics"].get("n_genes") or len(cell["per_gene"]) for cell in cells)
     constant = _span(int(n) for cell in cells if (n := cell["metrics"].get("n_constant")) is not None)
     ceilings = [(fold, ceiling(group, fold)) for fold in group.folds]
+    panel = f"{genes}, panel{'s' * (len(panels) > 1)} {', '.join(sorted(p[:8] for p in panels))}"
+    seconds = _span(round(fit) for cell in cells if (fit := cell["seconds"].get("fit")) is not None)
+    threads, devices = _span(cell["threads"] for cell in cells), sorted({cell["device"] for cell in cells})
     pairs = [
         ("Folds", f"{len(group.folds)} ({', '.join(group.folds)}), seeds {', '.join(map(str, group.seeds))}"),
         ("Test sections", f"{len(sections)}, {sum(spots):,} spots ({_span(spots)} a section)"),
-        ("Genes", f"{genes}, {len(panels)} panel{'s' * (len(panels) > 1)} ({', '.join(sorted(p[:8] for p in panels))})"
-         + (f"; {constant} constant in the target, left out" if constant else "")),
+        ("Genes", panel + (f"; {constant} constant in the target, left out" if constant else "")),
         ("Attainable PCC", ", ".join(f"{fold} {value:.3f}" for fold, value in ceilings if value is not None)),
         ("Budget", _budget(cells)),
-        ("Training", f"{_span(round(c['seconds'].get('fit') or 0) for c in cells)} s a cell, {_span(c['threads'] for c in cells)} "
-         f"thread{'s' * any(c['threads'] > 1 for c in cells)}, {', '.join(sorted({c['device'] for c in cells}))}"),
+        ("Training", f"{seconds} s a cell, {', '.join(devices)}, threads: {threads}"),
         ("Code", _versions(cells)),
-    ]  # fmt: skip
+    ]
     return [(word, text) for word, text in pairs if text]
 
 
@@ -128,14 +137,14 @@ def verdict(group: Group, comparison: Comparison | None) -> str:
     reached = f"PCC {pcc:.3f}" if pcc is not None else "no PCC"
     if share is not None:
         reached += f", {100 * share:.0f} % of the ceiling"
-    difference: Entry = difference_of(comparison, comparison.row)
-    text = f"The best hist2st variant by validation PCC, chosen in each fold without the test score ({who}), reaches {reached}"
+    difference = difference_of(comparison, comparison.row)
+    text = f"The best hist2st variant by validation PCC, chosen in each fold without the test score ({who}), reaches "
     if difference.value is None:
-        return f"{text}."
+        return f"{text}{reached}."
     row: Any = comparison.table.loc[comparison.row]
     return (
-        f"{text}. Against `{comparison.reference}` that is {difference.text} (Holm-corrected p {p_value(row['p_bootstrap_holm'])} "
-        f"over genes, {p_value(row['p_wilcoxon_holm'])} over sections)."
+        f"{text}{reached}. Against `{comparison.reference}` that is {difference.text} (Holm-corrected p "
+        f"{p_value(row['p_bootstrap_holm'])} over genes, {p_value(row['p_wilcoxon_holm'])} over sections)."
     )
 
 

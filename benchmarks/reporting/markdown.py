@@ -20,6 +20,7 @@ from benchmarks.reporting.tables import (
 
 REFERENCE = "ridge_neighbours"
 """The best honest simple baseline: ridge regression on colour and texture of a spot and its neighbours."""
+NO_COMPARISON = "The reference model has no result here, or no other model has, so nothing is compared."
 START, END = "<!-- table: benchmarks.report -->", "<!-- end of table -->"
 
 
@@ -35,9 +36,9 @@ def report_markdown(
     """
     parts = [
         "# Benchmark report",
-        "Made by `python -m benchmarks.report` from result files alone. All seeds are reported; the epoch and the variant are "
-        "chosen by validation, and the test sections are read once. `report.html` beside this page sorts the tables and "
-        "shows every gene.",
+        "Made by `python -m benchmarks.report` from result files alone. All seeds are reported; epoch and variant are "
+        "chosen by validation, and the test sections are read once. `report.html` beside this page sorts the tables "
+        "and shows every gene.",
     ]
     for group, comparison, drawn in zip(groups, comparisons, pictures, strict=True):
         parts += _group(group, comparison, drawn)
@@ -69,9 +70,7 @@ def _group(group: Group, comparison: Comparison | None, pictures: Sequence[tuple
 
 def _comparison(group: Group, comparison: Comparison | None) -> list[str]:
     if comparison is None:
-        return ["### Differences", "The reference model has no result here, so nothing is compared with it."]
-    if not len(comparison.table):
-        return []
+        return ["### Differences", NO_COMPARISON]
     table = statistics_table(comparison)
     heading = f"### Differences from `{comparison.reference}`"
     return [heading, verdict(group, comparison), _escaped(table.caption), _rows(table, table.rows)]

@@ -24,9 +24,9 @@ def payload(group: Group, comparison: Comparison | None) -> dict[str, Any]:
         comparison: Its models against the reference.
 
     Returns:
-        ``models`` in the tables' order, ``focus`` and ``reference`` (what is shown first), ``sections`` with their measured
-        maps, ``scores`` by model and section, ``genes`` with ceilings and every model's PCC in thousandths, ``maps`` of the
-        first seed, ``curves`` of validation and ``cost``.
+        ``models`` in the tables' order; ``focus`` and ``reference``, which are shown first; ``sections`` with their
+        measured maps; ``scores`` by model and section; ``genes`` with ``ceiling`` and ``per_gene`` in thousandths;
+        ``maps`` of the first seed; ``curves`` of validation; ``cost``.
     """
     models = [model for task in TASKS for model in group.models(task)]
     reference = comparison.reference if comparison else None

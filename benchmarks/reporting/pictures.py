@@ -138,8 +138,8 @@ def curves(group: Group, models: list[str]) -> Figure:
                 axis.plot(
                     *zip(*points, strict=True), color=MODEL if mine else "0.88", linewidth=1, zorder=2 if mine else 1
                 )
-                if mine and (best := dict(points).get(cell.get("chosen_epoch"))) is not None:
-                    axis.plot(cell["chosen_epoch"], best, "o", color=MODEL, markersize=4, zorder=3)
+                if mine and cell.get("chosen_epoch") is not None:
+                    axis.plot(cell["chosen_epoch"], cell["val_pcc"], "o", color=MODEL, markersize=4, zorder=3)
         axis.set_title(model, fontsize=10)
         _plain(axis)
     for axis in axes[len(trained) :]:

@@ -8,29 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.reporting.cells import Group, Value, metric
+from benchmarks.reporting.cells import TASKS, Group, metric
+from benchmarks.reporting.columns import PERCENT, Column, Number, main_numbers, more_numbers, percent
 from benchmarks.reporting.comparison import Comparison
 
 MAX_FOLDS = 5
 """With more folds than this, the folds' scores have a table of their own."""
 NONE = "–"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of numbers.
-
-    Args:
-        key: Its name in the page's address (``#sort=rmse``).
-        head: Its heading.
-        better: 1 where more is better, -1 where less is, 0 where neither; it is sorted in that order first.
-        help: What the number is.
-    """
-
-    key: str
-    head: str
-    better: int = 1
-    help: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,44 +72,14 @@ class Table:
         return [row for row in self.rows if row.task != "prediction"]
 
 
-@dataclass(frozen=True)
-class Number:
-    """How a number is read and written.
-
-    Args:
-        column: Its column.
-        value: Reads it from a cell.
-        form: A format of one number.
-        spread: Write the deviation too.
-    """
-
-    column: Column
-    value: Value
-    form: str = "{:.3f}"
-    spread: bool = False
-
-
 def main_table(group: Group) -> Table:
     """The scores a reader looks for first, one row a model, sorted by mean PCC."""
     folds = fold_columns(group) if 1 < len(group.folds) <= MAX_FOLDS else []
     over = "folds" if len(group.folds) > 1 else "seeds"
-    pcc = Column("pcc_mean", "PCC", 1, f"mean PCC over genes, then over test sections; ± sd over {over}")
-    numbers = [
-        Number(pcc, metric("pcc_mean"), spread=True),
-        Number(
-            Column("share_of_ceiling", "of ceiling", 1, "share of the attainable PCC, which the counts' noise bounds"),
-            _percent("share_of_ceiling"),
-            "{:.0f} %",
-        ),
-        Number(Column("pcc_median", "median PCC", 1, "median over genes"), metric("pcc_median")),
-        Number(Column("spearman_mean", "Spearman", 1, "mean rank correlation over genes"), metric("spearman_mean")),
-        Number(Column("rmse", "RMSE", -1, "root mean squared error, log10 expression"), metric("rmse")),
-        Number(Column("seconds_fit", "training, s", -1, "seconds of training, mean"), _seconds("fit"), "{:,.1f}"),
-    ]
-    kept = _known(group, numbers)
+    kept = _known(group, main_numbers(over))
     columns = (*folds, *(n.column for n in kept), Column("cells", "cells", 1, "results there are of those expected"))
     rows = []
-    for task in ("prediction", "interpolation", "diagnostic"):
+    for task in TASKS:
         for model in group.models(task):
             entries = [*fold_entries(group, model, folds), *(_entry(group, model, n) for n in kept)]
             n_cells = len(group.of(model))
@@ -141,40 +95,17 @@ def fold_table(group: Group) -> Table | None:
         return None
     folds = fold_columns(group)
     rows = tuple(
-        Row(model, tuple(fold_entries(group, model, folds)), task)
-        for task in ("prediction", "interpolation", "diagnostic")
-        for model in group.models(task)
+        Row(model, tuple(fold_entries(group, model, folds)), task) for task in TASKS for model in group.models(task)
     )
     return Table("Mean PCC of each fold, mean ± sd over seeds.", tuple(folds), rows)
 
 
 def more_table(group: Group) -> Table:
     """All other metrics, and what a model costs."""
-    numbers = [
-        Number(Column("pcc_pooled", "pooled PCC", 1, "per gene over the spots of all test sections together"), metric("pcc_pooled")),
-        Number(Column("pcc_mean_detected", "PCC, detected", 1, "genes seen in at least 10 % of spots"), metric("pcc_mean_detected")),
-        Number(Column("pcc_mean_variable_50", "PCC, variable 50", 1, "the 50 genes that vary most in training"), metric("pcc_mean_variable_50")),
-        Number(Column("mae", "MAE", -1, "mean absolute error, log10 expression"), metric("mae")),
-        Number(Column("ssim_mean", "SSIM", 1, "structural similarity of the maps"), metric("ssim_mean")),
-        Number(Column("moran_predicted", "Moran's I, predicted", 0, "far above the measured value is over-smoothed"), metric("moran_predicted")),
-        Number(Column("moran_true", "Moran's I, measured", 0, "of the measured maps"), metric("moran_true")),
-        Number(Column("ari", "ARI", 1, "regions found in the prediction against the pathologist's"), metric("ari")),
-        Number(Column("nmi", "NMI", 1, "regions found in the prediction against the pathologist's"), metric("nmi")),
-        Number(Column("coverage_50", "in 50 % interval", 0, "share of counts in the predicted interval; 50 % is right"), _percent("coverage_50"), "{:.0f} %"),
-        Number(Column("coverage_90", "in 90 % interval", 0, "share of counts in the predicted interval; 90 % is right"), _percent("coverage_90"), "{:.0f} %"),
-        Number(Column("n_constant_predictions", "constant genes", -1, "genes predicted as a constant, which score 0"), metric("n_constant_predictions"), "{:,.1f}"),
-        Number(Column("val_pcc", "validation PCC", 1, "what the epoch was chosen by"), lambda cell: cell.get("val_pcc")),
-        Number(Column("chosen_epoch", "chosen epoch", 0, "mean"), lambda cell: cell.get("chosen_epoch"), "{:,.0f}"),
-        Number(Column("parameters", "parameters", -1, "fitted numbers"), lambda cell: cell.get("parameters"), "{:,.0f}"),
-        Number(Column("flops", "GFLOP", -1, "operations of predicting the first test section"), _giga, "{:,.2f}"),
-        Number(Column("seconds_prepare", "preparing, s", -1, "reading sections and patches"), _seconds("prepare"), "{:,.1f}"),
-        Number(Column("seconds_evaluate", "testing, s", -1, "prediction and all metrics"), _seconds("evaluate"), "{:,.1f}"),
-        Number(Column("peak_mb", "memory, MB", -1, "largest resident memory of the process"), lambda cell: cell.get("peak_mb"), "{:,.0f}"),
-    ]  # fmt: skip
-    kept = _known(group, numbers)
+    kept = _known(group, more_numbers())
     rows = tuple(
         Row(model, tuple(_entry(group, model, number) for number in kept), task)
-        for task in ("prediction", "interpolation", "diagnostic")
+        for task in TASKS
         for model in group.models(task)
     )
     return Table("Means over folds of the means over seeds.", tuple(number.column for number in kept), rows)
@@ -195,17 +126,15 @@ def statistics_table(comparison: Comparison) -> Table:
     for model, row in comparison.table.sort_values("mean_difference", ascending=False).iterrows():
         difference = _with_interval(row["mean_difference"], row["low"], row["high"], "{:+.3f}")
         effect = _with_interval(row["effect_size"], row["effect_low"], row["effect_high"], "{:+.2f}")
-        p = {name: Entry(p_value(row[name]), _number(row[name])) for name in comparison.table if name.startswith("p_")}
-        entries = (
-            difference, p["p_bootstrap"], p["p_bootstrap_holm"], effect, p["p_wilcoxon"], p["p_wilcoxon_holm"],
-            Entry(f"{row['n_sections']:.0f}", float(row["n_sections"])),
-        )  # fmt: skip
-        rows.append(Row(str(model), entries))
-    n = int(comparison.table["n_sections"].max()) if len(comparison.table) else 0
+        over_genes = [Entry(p_value(row[name]), row[name]) for name in ("p_bootstrap", "p_bootstrap_holm")]
+        over_sections = [Entry(p_value(row[name]), row[name]) for name in ("p_wilcoxon", "p_wilcoxon_holm")]
+        n = Entry(f"{row['n_sections']:.0f}", float(row["n_sections"]))
+        rows.append(Row(str(model), (difference, *over_genes, effect, *over_sections, n)))
+    most = int(comparison.table["n_sections"].max())
     caption = (
         f"Difference from {comparison.reference}, per gene and section, scores averaged over seeds. The bootstrap "
         "resamples genes within these sections: a small p says that the panel's genes agree here, not that another "
-        f"patient would. Wilcoxon asks whether the sections agree; with {n} of them its p cannot be below {floor(n)}."
+        f"patient would. Wilcoxon asks whether the sections agree; with {most} its p is at least {floor(most)}."
     )
     return Table(caption, columns, tuple(rows))
 
@@ -217,10 +146,9 @@ def floor(n: int) -> str:
 
 def p_value(p: float | None) -> str:
     """A p-value as a number."""
-    value = _number(p)
-    if value is None:
+    if p is None:
         return NONE
-    return f"{value:.4f}" if value >= 0.0001 or value == 0 else f"{value:.1e}"
+    return f"{p:.4f}" if p >= 0.0001 else f"{p:.1e}"
 
 
 def readme_rows(group: Group, comparison: Comparison | None) -> Table:
@@ -239,7 +167,7 @@ def readme_rows(group: Group, comparison: Comparison | None) -> Table:
         if len(group.folds) > 1:
             pcc = Number(columns[0], metric("pcc_mean"), spread=not folds)
             entries.append(_entry(group, model, pcc))
-        entries.append(_entry(group, model, Number(columns[0], _percent("share_of_ceiling"), "{:.0f} %")))
+        entries.append(_entry(group, model, Number(columns[0], percent("share_of_ceiling"), PERCENT)))
         if comparison:
             entries.append(difference_of(comparison, model))
         rows.append(Row(model, tuple(entries)))
@@ -297,30 +225,13 @@ def _written(mean: float | None, sd: float | None, form: str, note: str = "") ->
     return Entry(form.format(mean) + (f" ± {form.format(sd)}" if sd is not None else "") + note, mean)
 
 
-def _with_interval(value: float, low: float, high: float, form: str) -> Entry:
-    if _number(value) is None:
+def _with_interval(value: float | None, low: float | None, high: float | None, form: str) -> Entry:
+    if value is None or low is None or high is None:
         return Entry(NONE)
     text = f"{form.format(value)} [{form.format(low)}, {form.format(high)}]"
     return Entry(text.replace("-", "−"), float(value), (float(low), float(value), float(high)))
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)
-
-
 def _known(group: Group, numbers: Sequence[Number]) -> list[Number]:
     """Columns in which some model has a number."""
     return [number for number in numbers if any(number.value(cell) is not None for cell in group.cells)]
-
-
-def _percent(name: str) -> Value:
-    value = metric(name)
-    return lambda cell: None if (share := value(cell)) is None else 100 * share
-
-
-def _seconds(name: str) -> Value:
-    return lambda cell: cell["seconds"].get(name)
-
-
-def _giga(cell: dict[str, Any]) -> float | None:
-    return cell["flops"] / 1e9 if cell.get("flops") else None

@@ -52,7 +52,8 @@ def evaluate(
         - ``ceiling_pcc_mean``, the mean noise ceiling over the scored genes, and ``share_of_ceiling``, ``pcc_mean``
           divided by it (:func:`~hist2st_pyg.evaluation.ceiling.noise_ceiling`);
         - ``ssim_mean``, ``moran_true`` and ``moran_predicted``, means over the scored genes
-          (:mod:`hist2st_pyg.evaluation.spatial`), the last over those whose prediction varies;
+          (:mod:`hist2st_pyg.evaluation.spatial`), the last over those whose prediction varies; noise lowers that of the
+          counts, so that a perfect prediction, too, is above ``moran_true``;
         - ``ari`` and ``nmi`` of the prediction's regions, where the section has labels
           (:func:`~hist2st_pyg.evaluation.regions.region_agreement`);
         - ``coverage_50`` and ``coverage_90``, where the model has a likelihood
@@ -68,9 +69,8 @@ def evaluate(
         raise ValueError("There are no sections to evaluate.")
     names = [section.name for section in sections]
     if len(set(names)) < len(names):
-        raise ValueError(
-            f"Sections are told apart by name, got {next(n for n in names if names.count(n) > 1)!r} twice."
-        )
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"Sections are told apart by name, got {twice!r} more than once.")
     panel = require_recipe(model).genes
     for name, genes in (gene_sets or {}).items():
         if outside := [gene for gene in genes if gene not in panel]:
@@ -95,7 +95,7 @@ def evaluate(
 
 
 def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
-    """Mean over genes of the PCC over the spots of all sections together, each gene over the sections that measured it."""
+    """PCC over the spots of all sections that measured a gene, averaged over genes."""
     measured = np.stack([result.mask for result in results])
     scores = np.full(measured.shape[1], np.nan)
     for pattern in np.unique(measured, axis=1).T:

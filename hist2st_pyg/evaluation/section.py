@@ -69,10 +69,10 @@ def measure_section(
     per_gene = metrics.pop("per_gene")
     for name, genes in (gene_sets or {}).items():
         metrics[f"pcc_mean_{name}"] = mean_of(per_gene[gene] for gene in genes)
-    ceiling = noise_ceiling(counts, _totals(section, recipe), seed=seed, mask=mask)
-    metrics["ceiling_pcc_mean"] = mean_of(ceiling)
-    metrics["share_of_ceiling"] = _share(metrics["pcc_mean"], metrics["ceiling_pcc_mean"])
     varies = np.array([per_gene[gene] is not None for gene in recipe.genes])
+    ceiling = noise_ceiling(counts, _totals(section, recipe), seed=seed, mask=mask)
+    metrics["ceiling_pcc_mean"] = mean_of(ceiling[varies])
+    metrics["share_of_ceiling"] = _share(metrics["pcc_mean"], metrics["ceiling_pcc_mean"])
     edges = adjacent_edges(section.pos)
     metrics["ssim_mean"] = mean_of(ssim_on_grid(target[:, varies], predicted[:, varies], section.grid))
     metrics["moran_true"] = mean_of(morans_i(target[:, varies], edges))

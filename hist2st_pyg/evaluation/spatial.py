@@ -22,7 +22,7 @@ def adjacent_edges(pos: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def morans_i(values: ArrayLike, edge_index: ArrayLike) -> Floats:
-    """Moran's I of each gene (Moran 1950), through scanpy: 1 is smooth, about 0 random; over-smoothing shows as too much.
+    """Moran's I of each gene (Moran 1950), through scanpy: near 1 is smooth, near 0 random.
 
     Weights are row-normalised: a spot is compared with the mean of its neighbours, so that all spots with a neighbour
     count the same.

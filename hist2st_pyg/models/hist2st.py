@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.data import Data
 
@@ -16,6 +15,7 @@ from hist2st_pyg.choices import choose
 from hist2st_pyg.models.base import ExpressionModel, rebuild_arguments, section_ptr
 from hist2st_pyg.nn.gnn import GNN, ConvFactory
 from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead
+from hist2st_pyg.nn.memory import once_counted
 from hist2st_pyg.nn.transformer import SpotTransformer
 from hist2st_pyg.nn.vision import EncoderFactory, vision_resolver
 
@@ -131,24 +131,6 @@ class Hist2ST(ExpressionModel):
         """
         if self.distillation is None:
             raise ValueError("This model was built with views=0; build it with the number of views to distil from.")
-        contexts = partial(_once_counted, self)
+        contexts = partial(once_counted, self)
         h = torch.stack([checkpoint(self.embed, view, use_reentrant=False, context_fn=contexts) for view in views])
         return self.distillation(h, self.unstandardise(self.expression(h)))  # type: ignore[no-any-return]
-
-
-def _once_counted(model: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of a checkpoint's two passes: the second must not move batch norm's running statistics again."""
-    return nullcontext(), _still(model)
-
-
-@contextmanager
-def _still(model: nn.Module) -> Iterator[None]:
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum

@@ -30,7 +30,7 @@ class Pixels(nn.Module):
 
     def __init__(self, statistics: Statistics, size: int | None = None) -> None:
         super().__init__()
-        mean, std = (torch.tensor(values)[:, None, None] for values in statistics)
+        mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in statistics)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.size = size

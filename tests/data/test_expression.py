@@ -152,7 +152,7 @@ def test_only_shared_expressed_genes_are_taken() -> None:
     first.adata.X[:, 0] = second.adata.X[:, 0] = 0
     genes = variable_genes([first, second], 39)
     assert set(genes) == {f"G{i}" for i in range(1, 40)}
-    with pytest.raises(ValueError, match="share 39 expressed genes; a panel of 40 is too many"):
+    with pytest.raises(ValueError, match="share 39 genes that are seen in 10% of the spots; a panel of 40 is too many"):
         variable_genes([first, second], 40)
 
 

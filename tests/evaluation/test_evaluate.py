@@ -1,42 +1,234 @@
 from __future__ import annotations
 
+import copy
+import importlib.util
+import json
+import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from scipy.stats import pearsonr
+from torch_geometric.data import Data
 
 from hist2st_pyg import Hist2ST, Recipe, Section, evaluate, predict_section
-from hist2st_pyg.evaluation import summarise
+from hist2st_pyg.evaluation import noise_ceiling, summarise
+from hist2st_pyg.evaluation.calibration import coverage
+from hist2st_pyg.evaluation.regions import region_agreement
+from hist2st_pyg.evaluation.section import measure_section
+from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i, ssim_on_grid
+from hist2st_pyg.inference import run_model
+from hist2st_pyg.models.base import ExpressionModel, Task
+
+GENES = ("GENE1", "GENE2", "GENE3", "GENE4", "ABSENT")
 
 
-@pytest.fixture
-def model() -> Hist2ST:
+def build(likelihood: str | None = None, **recipe: Any) -> Hist2ST:
+    torch.manual_seed(0)
     built = Hist2ST(
-        3, patch_size=28, vision="cnn", vision_kwargs={"channels": [8], "out_channels": 16}, transformer_layers=0,
-        position="none", gnn="none", likelihood=None,
+        len(GENES), patch_size=28, vision="cnn", vision_kwargs={"channels": [8], "out_channels": 16},
+        transformer_layers=0, position="none", gnn="none", likelihood=likelihood,
     )  # fmt: skip
-    built.recipe = Recipe(("GENE1", "GENE2", "ABSENT"), patch_size=28, pitch=64.0)
+    built.recipe = Recipe(GENES, patch_size=28, pitch=64.0, **recipe)
     built.training_sections = {"train": ["A/A1"], "val": []}
     return built.eval()
 
 
-def test_numbers_are_those_of_the_arrays(model: Hist2ST, cohort: list[Section], tmp_path: Path) -> None:
+class Spy(ExpressionModel):
+    """Predicts the panel's mean, and notes what it is given."""
+
+    given: Data
+
+    def forward(self, data: Data) -> dict[str, torch.Tensor]:
+        self.given = data
+        n = int(data.num_nodes or 0)
+        return {"expression": torch.ones(n, len(GENES)), "embedding": torch.ones(n, 1)}
+
+
+def spy(task: Task, section: Section) -> tuple[Spy, dict[str, Any]]:
+    model = type("Spy", (Spy,), {"task": task})(len(GENES))
+    model.recipe = Recipe(GENES, patch_size=28, pitch=64.0)
+    return model, evaluate(model, [section])
+
+
+def test_every_number_of_a_section_is_that_of_the_arrays(cohort: list[Section]) -> None:
+    model, section = build("zinb"), cohort[0]
     assert model.recipe is not None
-    result = evaluate(model, cohort[:2], figures=tmp_path / "figures")
-    data = model.recipe.to_data(cohort[0])
-    predicted = predict_section(model, cohort[0]).X
-    expected = summarise(data.y.numpy(), predicted, model.recipe.genes, data.gene_mask.numpy())
-    assert result["sections"]["A1"] == expected
+    result = evaluate(model, [section], gene_sets={"two": ["GENE2", "ABSENT", "GENE3"]}, seed=4)
+    numbers = result["sections"]["A1"]
+    data = model.recipe.to_data(section)
+    predicted, target, mask = predict_section(model, section).X, data.y.numpy(), data.gene_mask.numpy()
+    expected = summarise(target, predicted, GENES, mask)
+    per_gene = expected.pop("per_gene")
+    ceiling = noise_ceiling(data.counts.numpy(), seed=4, mask=mask)
+    edges = adjacent_edges(section.pos)
+    agreement = region_agreement(predicted, section.label, seed=4)
+    out = {key: value.numpy() for key, value in run_model(model, data).items()}
+    covered = coverage(out, data.counts.numpy(), data.size_factor.numpy(), mask=mask)
+    assert agreement is not None
+    assert numbers["per_gene"] == per_gene
+    assert numbers["metrics"] == {
+        **expected,
+        "pcc_mean_two": pytest.approx((per_gene["GENE2"] + per_gene["GENE3"]) / 2),
+        "ceiling_pcc_mean": pytest.approx(np.nanmean(ceiling)),
+        "share_of_ceiling": pytest.approx(expected["pcc_mean"] / np.nanmean(ceiling)),
+        "ssim_mean": pytest.approx(np.nanmean(ssim_on_grid(target, predicted, section.grid))),
+        "moran_true": pytest.approx(np.nanmean(morans_i(target, edges))),
+        "moran_predicted": pytest.approx(np.mean(morans_i(predicted, edges)[:4])),
+        **agreement,
+        "coverage_50": pytest.approx(covered[0.5]),
+        "coverage_90": pytest.approx(covered[0.9]),
+    }
     assert expected["n_missing"] == 1
-    assert expected["per_gene"]["ABSENT"] is None
-    means = [result["sections"][name]["pcc_mean"] for name in ("A1", "A2")]
-    assert result["pcc_mean"] == pytest.approx(np.mean(means))
+    assert numbers["ceiling"] == {**dict(zip(GENES, ceiling, strict=True)), "ABSENT": None}
+    assert per_gene["ABSENT"] is None
+
+
+def test_the_map_is_of_the_genes_of_the_highest_ceiling(cohort: list[Section]) -> None:
+    model, section = build(), cohort[0]
+    numbers = evaluate(model, [section])["sections"]["A1"]
+    ceiling = {gene: value for gene, value in numbers["ceiling"].items() if value is not None}
+    assert list(numbers["map"]["genes"]) == sorted(ceiling, key=lambda gene: -ceiling[gene])[:3]
+    assert model.recipe is not None
+    target, predicted = model.recipe.to_data(section).y.numpy(), predict_section(model, section).X
+    np.testing.assert_allclose(numbers["map"]["pos"], section.pos, atol=0.0501)
+    for gene, values in numbers["map"]["genes"].items():
+        for name, array in (("true", target), ("predicted", predicted)):
+            np.testing.assert_allclose(values[name], array[:, GENES.index(gene)], atol=0.000501)
+            assert all(value == round(value, 3) for value in values[name])
+
+
+def test_sections_are_averaged_and_pooled(cohort: list[Section], tmp_path: Path) -> None:
+    model = build()
+    result = evaluate(model, cohort[:2], figures=tmp_path / "figures")
+    parts = [result["sections"][name] for name in ("A1", "A2")]
+    for metric in ("pcc_mean", "ssim_mean", "share_of_ceiling", "n_spots", "ari"):
+        assert result["metrics"][metric] == pytest.approx(np.mean([part["metrics"][metric] for part in parts]))
+    assert set(result["metrics"]) == {*parts[0]["metrics"], "pcc_pooled"}
+    for kind in ("per_gene", "ceiling"):
+        assert result[kind]["GENE2"] == pytest.approx(np.mean([part[kind]["GENE2"] for part in parts]))
+        assert result[kind]["ABSENT"] is None
+    assert model.recipe is not None
+    target = np.concatenate([model.recipe.to_data(section).y.numpy() for section in cohort[:2]])
+    predicted = np.concatenate([predict_section(model, section).X for section in cohort[:2]])
+    pooled = [pearsonr(target[:, g], predicted[:, g]).statistic for g in range(4)]
+    assert result["metrics"]["pcc_pooled"] == pytest.approx(np.mean(pooled), abs=1e-6)
     assert result["seen_in_training"] == ["A1"]
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         "A1_maps.png", "A1_pcc.png", "A2_maps.png", "A2_pcc.png",
     }  # fmt: skip
+    json.dumps(result, allow_nan=False)
 
 
-def test_no_sections(model: Hist2ST) -> None:
+def test_a_gene_is_pooled_over_the_sections_that_measured_it(cohort: list[Section]) -> None:
+    model = build()
+    assert model.recipe is not None
+    without = cohort[1].adata[:, [gene for gene in cohort[1].adata.var_names if gene != "GENE2"]].copy()
+    sections = [cohort[0], Section("A2", "A", without, cohort[1].image)]
+    result = evaluate(model, sections)
+    arrays = [(model.recipe.to_data(section).y.numpy(), predict_section(model, section).X) for section in sections]
+    pooled = []
+    for g in range(4):
+        used = arrays[:1] if g == 1 else arrays
+        true, predicted = (np.concatenate([pair[i][:, g] for pair in used]) for i in range(2))
+        pooled.append(pearsonr(true, predicted).statistic)
+    assert result["metrics"]["pcc_pooled"] == pytest.approx(np.mean(pooled), abs=1e-6)
+    assert result["per_gene"]["GENE2"] == result["sections"]["A1"]["per_gene"]["GENE2"]
+
+
+def test_the_ceiling_follows_the_target_s_total(cohort: list[Section]) -> None:
+    model = build(total="all")
+    assert model.recipe is not None
+    counts = model.recipe.to_data(cohort[0]).counts.numpy()
+    expected = noise_ceiling(counts, np.ravel(cohort[0].adata.X.sum(1)))
+    found = evaluate(model, cohort[:1])["ceiling"]
+    assert [found[gene] for gene in GENES[:4]] == list(expected[:4])
+    assert (expected[:4] != noise_ceiling(counts)[:4]).all()
+
+
+def test_a_model_that_predicts_is_given_nothing_measured(cohort: list[Section]) -> None:
+    model, _ = spy("prediction", cohort[0])
+    assert model.recipe is not None
+    expected = model.recipe.input_data(cohort[0])
+    assert set(model.given.keys()) == set(expected.keys())
+    for key in expected.keys():  # noqa: SIM118 - a Data iterates over pairs
+        assert torch.equal(model.given[key], expected[key])
+
+
+@pytest.mark.parametrize("task", ["interpolation", "diagnostic"])
+def test_other_tasks_are_given_the_counts(task: Task, cohort: list[Section]) -> None:
+    model, _ = spy(task, cohort[0])
+    assert {"counts", "y", "size_factor"} <= set(model.given.keys())
+
+
+def test_what_cannot_be_computed_is_none(cohort: list[Section]) -> None:
+    _, result = spy("prediction", cohort[0])
+    metrics = result["metrics"]
+    assert {name for name, value in metrics.items() if value is None} == {
+        "moran_predicted", "coverage_50", "coverage_90",
+    }  # fmt: skip
+    assert metrics["pcc_mean"] == metrics["share_of_ceiling"] == metrics["pcc_pooled"] == metrics["ari"] == 0
+    assert metrics["n_constant_predictions"] == 4
+    unlabelled = cohort[0].adata.copy()
+    del unlabelled.obs["label"]
+    assert evaluate(build(), [Section("A1", "A", unlabelled, cohort[0].image)])["metrics"]["ari"] is None
+
+
+def test_without_leiden_regions_are_left_out_with_a_warning(
+    cohort: list[Section], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "igraph" else find_spec(name, *a))
+    with caplog.at_level(logging.WARNING, logger="hist2st_pyg"):
+        metrics = evaluate(build(), cohort[:1])["metrics"]
+    assert metrics["ari"] is metrics["nmi"] is None
+    assert "A1: ari and nmi need Leiden: pip install 'hist2st_pyg[cluster]'" in caplog.text
+
+
+def test_a_section_with_embeddings_needs_no_image(cohort: list[Section], tmp_path: Path) -> None:
+    adata = cohort[0].adata.copy()
+    adata.obsm["numbers"] = np.random.default_rng(0).normal(size=(len(cohort[0]), 5))
+    section = Section("A1", "A", adata)
+
+    class Linear(Spy):
+        def forward(self, data: Data) -> dict[str, torch.Tensor]:
+            return {"expression": data.x, "embedding": data.x}
+
+    model = Linear(len(GENES))
+    model.recipe = Recipe(GENES, embedding="numbers", pitch=64.0)
+    result = evaluate(model, [section], figures=tmp_path / "figures")
+    assert result["metrics"]["pcc_mean"] is not None
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"A1_maps.png", "A1_pcc.png"}
+
+
+def test_the_seed_decides_and_the_cache_changes_nothing(cohort: list[Section], tmp_path: Path) -> None:
+    model = build("nb")
+    first = evaluate(model, cohort[:1], cache=tmp_path / "cache")
+    assert any((tmp_path / "cache").iterdir())
+    assert evaluate(model, cohort[:1]) == first
+    assert evaluate(model, cohort[:1], seed=1)["ceiling"] != first["ceiling"]
+
+
+def test_the_section_s_data_stay_as_they_are(cohort: list[Section]) -> None:
+    before = copy.deepcopy(cohort[0].adata)
+    result = measure_section(build(), cohort[0])
+    assert result.target.shape == result.predicted.shape == (len(cohort[0]), len(GENES))
+    assert (cohort[0].adata.X != before.X).sum() == 0
+    assert list(cohort[0].adata.obs) == list(before.obs)
+
+
+def test_no_sections() -> None:
     with pytest.raises(ValueError, match="no sections to evaluate"):
-        evaluate(model, [])
+        evaluate(build(), [])
+
+
+def test_sections_of_the_same_name(cohort: list[Section]) -> None:
+    with pytest.raises(ValueError, match="told apart by name, got 'A1' more than once"):
+        evaluate(build(), [cohort[0], cohort[1], cohort[0]])
+
+
+def test_a_gene_set_outside_the_panel(cohort: list[Section]) -> None:
+    with pytest.raises(ValueError, match=r"gene_sets\['top'\] holds genes of the model's panel of 5, got 'GENE9'"):
+        evaluate(build(), cohort[:1], gene_sets={"top": ["GENE1", "GENE9"]})

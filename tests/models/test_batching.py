@@ -37,6 +37,17 @@ SMALL = {
     "readout": "last",
 }
 RIDGE = {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}}
+VIT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": P, "patch_size": 7}
+DINO = {"model_type": "dinov2", "mlp_ratio": 2, **VIT}
+ENCODER_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "densenet121": {"weights": "random", "size": 32},
+    "linear": {"out_channels": 16},
+    "midnight": {"config": DINO, "size": P},
+    "phikon": {"config": {"model_type": "vit", "intermediate_size": 32, **VIT}, "size": P},
+    "phikon-v2": {"config": DINO, "size": P},
+    "precomputed": {"embedding_channels": 10, "out_channels": 16},
+    "statistics": {"out_channels": 16},
+}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "histogene": ("histogene", {"channels": 16, "transformer_layers": 2, "heads": 2, "dim_head": 8}),
     "hist2st": ("hist2st", {**PAPER_LIKE, "transformer_layers": 2}),
@@ -53,6 +64,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         f"hist2st, {gnn}, paper-like": ("hist2st", {**PAPER_LIKE, "transformer_layers": 1, "gnn": gnn}) for gnn in CONVS
     },
     **{f"hist2st, {gnn}, small": ("hist2st", {**SMALL, "gnn": gnn}) for gnn in CONVS},
+    **{
+        f"hist2st, {key} encoder": ("hist2st", {**SMALL, "vision": key, "vision_kwargs": kwargs, "gnn": "gat"})
+        for key, kwargs in ENCODER_ARGUMENTS.items()
+    },
     **{f"hist2st, {key} readout": ("hist2st", {**SMALL, "gnn": "gat", "readout": key}) for key in READOUTS},
     **{f"hist2st, {key} position": ("hist2st", {**SMALL, "gnn": "gat", "position": key}) for key in POSITIONS},
 }
@@ -70,9 +85,17 @@ def build(model: str, options: dict[str, Any], n_genes: int) -> ExpressionModel:
     return MODELS[model](n_genes, **sizes, **options).eval()
 
 
+def with_embeddings(section: SectionData) -> SectionData:
+    section = section.clone()
+    section.x = torch.randn(len(section.x), 10, generator=torch.Generator().manual_seed(0))
+    return section
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_each_section_of_a_batch_is_as_if_alone(case: str, sections: list[SectionData]) -> None:
     model = build(*CASES[case], n_genes=sections[0].y.shape[1])
+    if CASES[case][1].get("vision") == "precomputed":
+        sections = [with_embeddings(section) for section in sections]
     with torch.no_grad():
         together = model(Batch.from_data_list(sections))
         alone = [model(section) for section in sections]

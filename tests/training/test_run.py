@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from offline_runs import read_offline_run
 from torch_geometric.nn import SAGEConv
 
 from hist2st_pyg import Section, load_model, train
@@ -170,43 +169,13 @@ def test_a_class_is_trained_and_asked_for_again(cohort: list[Section]) -> None:
     assert isinstance(load_model(run, gnn=SAGEConv).gnn.convs[0], SAGEConv)
 
 
-def wandb_records(file: Path) -> list[Any]:
-    """The records of an offline run: LevelDB's log format, 7 bytes of head, then blocks of 32 KiB."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, at, parts, records = file.read_bytes(), 7, b"", []
-    while at < len(data):
-        left = 32768 - at % 32768
-        if left < 7:  # a record's head does not span blocks
-            at += left
-            continue
-        length, kind = struct.unpack_from("<HB", data, at + 4)
-        parts += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # full, last
-            records.append(wandb_internal_pb2.Record.FromString(parts))
-            parts = b""
-    return records
-
-
 def test_wandb_run_is_complete_and_offline(cohort: list[Section]) -> None:
     run = train(tiny(wandb="auto"), cohort)
-    (file,) = run.glob("wandb/offline-run-*/run-*.wandb")
-    # wandb's own process writes the file and may close it a moment after the run is finished.
-    for _ in range(100):
-        records = wandb_records(file)
-        if any(record.HasField("exit") for record in records):
-            break
-        time.sleep(0.3)
-    items = [{item.key or item.nested_key[0]: item.value_json for item in r.history.item} for r in records]
-    assert len([1 for item in items if "val/pcc" in item]) == 3
-    assert any("train/likelihood" in item for item in items)
-    config = {update.key: update.value_json for r in records for update in r.run.config.update}
-    config |= {update.key: update.value_json for r in records for update in r.config.update}
-    assert json.loads(config["data"])["n_genes"] == 8
-    assert [r.artifact.type for r in records if r.HasField("artifact")] or any(
-        r.request.log_artifact.artifact.type == "model" for r in records
-    )
+    offline = read_offline_run(run)
+    assert len([1 for item in offline.history if "val/pcc" in item]) == 3
+    assert any("train/likelihood" in item for item in offline.history)
+    assert offline.config["data"]["n_genes"] == 8
+    assert offline.artifacts == {"model"}
     assert {path.name.split("_")[0] for path in run.glob("wandb/*/files/media/images/*.png")} == {
         "curves",
         "validation",

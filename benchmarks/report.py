@@ -1,0 +1,80 @@
+"""Report a benchmark from its result files: tables, statistics, pictures, one HTML page, the README's table.
+
+    python -m benchmarks.report                          # benchmarks/results -> benchmarks/report
+    python -m benchmarks.report RESULTS -o REPORT --reference ridge_neighbours --readme README.md
+
+Nothing is trained or predicted here. It writes ``report.md``, ``figures/*.png`` and ``report.html``, which opens
+without network (``#sort=rmse`` in its address sorts the tables).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.reporting.cells import grouped, read_cells, read_failures
+from benchmarks.reporting.comparison import compared
+from benchmarks.reporting.markdown import REFERENCE, readme_table, report_markdown, with_table
+from benchmarks.reporting.page import report_page
+from benchmarks.reporting.pictures import draw
+from hist2st_pyg.files import write_text
+
+HERE = Path(__file__).parent
+
+__all__ = ["main", "read_cells", "readme_table", "report"]
+
+
+def report(results: str | Path, output: str | Path, reference: str = REFERENCE) -> Path:
+    """Write the report of a folder of results.
+
+    Args:
+        results: Holds ``<dataset>/<split>/<fold>/<model>/<seed>.json``, and ``<seed>.failed.txt`` of failed cells.
+        output: The folder of the report.
+        reference: The model that the others are compared with.
+
+    Returns:
+        The HTML page.
+
+    Raises:
+        ValueError: If there is no result, one is not right, or no group has the reference.
+    """
+    output = Path(output)
+    groups = grouped(read_cells(results), read_failures(results))
+    known = {model for group in groups for model in group.models()}
+    if reference not in known:
+        raise ValueError(f"There is no result of the reference {reference!r}; there are {', '.join(sorted(known))}.")
+    comparisons = [compared(group, reference) for group in groups]
+    figures = output / "figures"
+    pictures = [
+        [(caption, f"{figures.name}/{name}") for caption, name in draw(group, comparison, figures)]
+        for group, comparison in zip(groups, comparisons, strict=True)
+    ]
+    write_text(output / "report.md", report_markdown(groups, comparisons, pictures))
+    write_text(output / "report.html", report_page(groups, comparisons))
+    return output / "report.html"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="?", type=Path, default=HERE / "results", help="folder of the results")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "report", help="folder of the report")
+    parser.add_argument("--reference", default=REFERENCE, help="the model that the others are compared with")
+    parser.add_argument("--readme", type=Path, help="also write this README's table")
+    arguments = parser.parse_args(argv)
+    try:
+        page = report(arguments.results, arguments.output, arguments.reference)
+        if arguments.readme is not None:
+            table = readme_table(read_cells(arguments.results), arguments.reference)
+            write_text(arguments.readme, with_table(arguments.readme.read_text(encoding="utf-8"), table))
+    except (ValueError, OSError) as error:
+        print(f"benchmarks.report: {error}", file=sys.stderr)
+        return 2
+    print(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""The columns of the score tables: what each number is, where it is read, how it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.reporting.cells import Cell, Value, metric
+
+PERCENT = "{:.0f} %"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of numbers.
+
+    Args:
+        key: Its name in the page's address (``#sort=rmse``).
+        head: Its heading.
+        better: 1 where more is better, -1 where less is, 0 where neither; it is sorted in that order first.
+        help: What the number is.
+    """
+
+    key: str
+    head: str
+    better: int = 1
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A column and how it is read and written.
+
+    Args:
+        column: The column.
+        value: Reads it from a cell.
+        form: A format of one number.
+        spread: Write the deviation too.
+    """
+
+    column: Column
+    value: Value
+    form: str = "{:.3f}"
+    spread: bool = False
+
+
+def main_numbers(over: str) -> list[Number]:
+    """What a reader looks for first.
+
+    Args:
+        over: What the deviation is taken over, ``"folds"`` or ``"seeds"``.
+    """
+    pcc = _number("pcc_mean", "PCC", 1, f"mean PCC over genes, then over test sections; ± sd over {over}", spread=True)
+    share = "share of the attainable PCC, which the counts' noise bounds"
+    return [
+        pcc,
+        _number("share_of_ceiling", "of ceiling", 1, share, PERCENT, percent("share_of_ceiling")),
+        _number("pcc_median", "median PCC", 1, "median over genes"),
+        _number("spearman_mean", "Spearman", 1, "mean rank correlation over genes"),
+        _number("rmse", "RMSE", -1, "root mean squared error, log10 expression"),
+        _number("seconds_fit", "training, s", -1, "seconds of training, mean", "{:,.1f}", seconds("fit")),
+    ]
+
+
+def more_numbers() -> list[Number]:
+    """All other metrics, and what a model costs."""
+    regions = "regions found in the prediction against the pathologist's"
+    covered = "share of counts in the predicted interval; {} % is right"
+    constant = "genes predicted as a constant, which score 0"
+    flops = "billion operations of predicting the first test section"
+    memory = "largest resident memory of the process"
+    return [
+        _number("pcc_pooled", "pooled PCC", 1, "per gene over the spots of all test sections together"),
+        _number("pcc_mean_detected", "PCC, detected", 1, "genes seen in at least 10 % of spots"),
+        _number("pcc_mean_variable_50", "PCC, variable 50", 1, "the 50 genes that vary most in training"),
+        _number("mae", "MAE", -1, "mean absolute error, log10 expression"),
+        _number("ssim_mean", "SSIM", 1, "structural similarity of the maps"),
+        _number("moran_predicted", "Moran's I, predicted", 0, "far above the measured value is over-smoothed"),
+        _number("moran_true", "Moran's I, measured", 0, "of the measured maps"),
+        _number("ari", "ARI", 1, regions),
+        _number("nmi", "NMI", 1, regions),
+        _number("coverage_50", "in 50 % interval", 0, covered.format(50), PERCENT, percent("coverage_50")),
+        _number("coverage_90", "in 90 % interval", 0, covered.format(90), PERCENT, percent("coverage_90")),
+        _number("n_constant_predictions", "constant genes", -1, constant, "{:,.1f}"),
+        _number("val_pcc", "validation PCC", 1, "what the epoch was chosen by", value=_field("val_pcc")),
+        _number("chosen_epoch", "chosen epoch", 0, "mean", "{:,.0f}", _field("chosen_epoch")),
+        _number("parameters", "parameters", -1, "fitted numbers", "{:,.0f}", _field("parameters")),
+        _number("flops", "GFLOP", -1, flops, "{:,.2f}", _giga),
+        _number("seconds_prepare", "preparing, s", -1, "reading sections and patches", "{:,.1f}", seconds("prepare")),
+        _number("seconds_evaluate", "testing, s", -1, "prediction and all metrics", "{:,.1f}", seconds("evaluate")),
+        _number("peak_mb", "memory, MB", -1, memory, "{:,.0f}", _field("peak_mb")),
+    ]
+
+
+def percent(name: str) -> Value:
+    """How to read a share, in percent."""
+    value = metric(name)
+    return lambda cell: None if (share := value(cell)) is None else 100 * share
+
+
+def seconds(name: str) -> Value:
+    """How to read the seconds of a stage."""
+    return lambda cell: cell["seconds"].get(name)
+
+
+def _number(
+    key: str,
+    head: str,
+    better: int,
+    help: str,
+    form: str = "{:.3f}",
+    value: Value | None = None,
+    spread: bool = False,
+) -> Number:
+    return Number(Column(key, head, better, help), value or metric(key), form, spread)
+
+
+def _field(name: str) -> Value:
+    return lambda cell: cell.get(name)
+
+
+def _giga(cell: Cell) -> float | None:
+    return cell["flops"] / 1e9 if cell.get("flops") else None

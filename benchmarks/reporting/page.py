@@ -1,0 +1,76 @@
+"""The report as one HTML file that opens without network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from benchmarks.reporting.cells import TASKS, Group
+from benchmarks.reporting.comparison import Comparison
+from benchmarks.reporting.facts import describe, facts, title, verdict, warnings
+from benchmarks.reporting.markdown import NO_COMPARISON
+from benchmarks.reporting.payload import identifier, payload
+from benchmarks.reporting.tables import Entry, Table, fold_table, footnotes, main_table, more_table, statistics_table
+
+HERE = Path(__file__).parent
+
+
+def report_page(groups: Sequence[Group], comparisons: Sequence[Comparison | None]) -> str:
+    """The whole page; style and script are in it, and a policy in its head forbids it to load anything.
+
+    Args:
+        groups: The groups.
+        comparisons: The comparison of each group.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["interval"] = interval_svg
+    return environment.get_template("page.html").render(
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        tasks=TASKS,
+        no_comparison=NO_COMPARISON,
+        groups=[_context(group, comparison) for group, comparison in zip(groups, comparisons, strict=True)],
+    )
+
+
+def _context(group: Group, comparison: Comparison | None) -> dict[str, object]:
+    notes = footnotes(group)
+    return {
+        "id": identifier(group),
+        "title": title(group),
+        "describe": describe(group),
+        "warnings": warnings(group),
+        "facts": facts(group),
+        "verdict": verdict(group, comparison),
+        "main": main_table(group),
+        "folds": fold_table(group),
+        "more": more_table(group),
+        "statistics": statistics_table(comparison) if comparison else None,
+        "reference": comparison.reference if comparison else None,
+        "notes": [note for note, _ in notes],
+        "marks": {model: i for i, (_, models) in enumerate(notes, start=1) for model in models},
+        "failures": group.failures,
+        "payload": payload(group, comparison) if group.cells else None,
+    }
+
+
+def interval_svg(entry: Entry, table: Table) -> Markup:
+    """An interval as a line with a dot, on the axis that all intervals of its column share; 0 is a vertical line."""
+    if entry.interval is None:
+        return Markup("")
+    column = next(i for i, e in enumerate(next(r for r in table.rows if entry in r.entries).entries) if e is entry)
+    ends = [
+        end for row in table.rows if (interval := row.entries[column].interval) for end in (interval[0], interval[2])
+    ]
+    least, most = min(0.0, *ends), max(0.0, *ends)
+    low, middle, high, zero = (8 + 144 * (x - least) / ((most - least) or 1) for x in (*entry.interval, 0.0))
+    return Markup(
+        '<svg class="interval" viewBox="0 0 160 20" width="160" height="20" aria-hidden="true">'
+        f'<line class="zero" x1="{zero:.1f}" x2="{zero:.1f}" y1="0" y2="20"/>'
+        f'<line x1="{low:.1f}" x2="{high:.1f}" y1="10" y2="10"/><circle cx="{middle:.1f}" cy="10" r="3.5"/></svg>'
+    )

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from offline_runs import read_offline_run
+
+from benchmarks import run
+from benchmarks.config import read_grid
+from hist2st_pyg import load_model, load_sections
+from hist2st_pyg.evaluation.run import evaluate
+
+
+def test_a_cell_is_written_and_tracked(grid_file: Path, tmp_path: Path) -> None:
+    (cell,) = [c for c in read_grid(grid_file) if (c.model, c.fold.name, c.seed) == ("tiny", "B", 1)]
+    path = run.run_cell(cell, tmp_path / "results", tmp_path / "work", "offline")
+    text = path.read_text()
+    assert str(tmp_path) not in text
+    assert "NaN" not in text
+    result = json.loads(text)
+    assert {
+        "dataset", "split", "fold", "model", "seed", "config", "versions", "patients", "sections", "panel_sha256",
+        "chosen_epoch", "metrics", "per_gene", "seconds", "peak_mb", "parameters",
+    } <= set(result)  # fmt: skip
+    assert [result[key] for key in ("dataset", "split", "fold", "model", "seed", "task")] == [
+        "made", "leave_one_patient_out", "B", "tiny", 1, "prediction",
+    ]  # fmt: skip
+    assert result["patients"] == {"train": ["A"], "val": ["A"], "test": ["B"]}
+    assert result["sections"] == {"train": ["A1"], "val": ["A2"], "test": ["B1"]}
+    genes = list(result["per_gene"])
+    assert result["panel_sha256"] == hashlib.sha256("\n".join(genes).encode()).hexdigest()
+    assert {
+        "pcc_mean", "pcc_median", "pcc_pooled", "ceiling_pcc_mean", "share_of_ceiling", "rmse", "n_genes", "n_constant",
+        "pcc_mean_variable_50", "coverage_50", "moran_true", "ssim_mean", "spearman_mean",
+    } <= set(result["metrics"])  # fmt: skip
+    assert result["metrics"]["n_genes"] == 6
+    assert len(result["curves"]) == result["epochs"]
+    assert result["chosen_epoch"] == int(np.argmax([row["val/pcc"] for row in result["curves"]]))
+    assert result["val_pcc"] == pytest.approx(max(row["val/pcc"] for row in result["curves"]), abs=1e-4)
+    assert result["flops"] > 0
+    assert result["peak_mb"] > 100
+    assert set(result["seconds"]) == {"prepare", "fit", "evaluate"}
+
+    # The same numbers as from the saved model by hand: there is one way to evaluate.
+    model = load_model(tmp_path / "work" / cell.place)
+    (section,) = load_sections("synthetic", names=["B1"], **cell.values["data"]["options"])
+    by_hand = evaluate(model, [section])
+    assert by_hand["metrics"]["pcc_mean"] == result["metrics"]["pcc_mean"]
+    assert by_hand["per_gene"] == result["per_gene"]
+
+    offline = read_offline_run(tmp_path / "work" / cell.place)
+    assert offline.config["data"]["n_genes"] == 6
+    assert offline.config["seed"] == 1
+    assert (offline.group, offline.job_type) == ("tiny", "tiny")
+    assert len([row for row in offline.history if "val/pcc" in row]) == result["epochs"]
+    assert any("train/loss" in row for row in offline.history)
+    logged = {name: value for row in offline.history for name, value in row.items()}
+    assert (logged["test/per_gene/_type"], logged["test/per_gene/nrows"]) == ("table-file", 6)
+    assert logged["test/B1_maps/_type"] == "image-file"
+    assert offline.artifacts >= {"model", "result"}
+    assert offline.summary["test/pcc_mean"] == pytest.approx(result["metrics"]["pcc_mean"])
+
+
+def test_a_failed_cell_leaves_its_traceback(grid_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = read_grid(grid_file)[0]
+    path = cell.result(tmp_path)
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("the lamp is off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "train", broken)
+        assert not run.attempt(cell, tmp_path, tmp_path / "work", "off")
+    assert "RuntimeError: the lamp is off" in run.failure(path).read_text()
+    assert not path.exists()
+    assert run.attempt(cell, tmp_path, tmp_path / "work", "off")  # what was left does not stand in the way
+    assert path.exists()
+    assert not run.failure(path).exists()
+
+
+def test_cells_are_chosen_by_name_or_number(
+    grid_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = [str(grid_file), "--results", str(tmp_path / "r"), "--work", str(tmp_path / "w"), "--wandb", "off"]
+    assert run.main([str(grid_file), "--count"]) == 0
+    assert capsys.readouterr().out.strip() == "12"
+    assert run.main([*common, "--fold", "B", "--model", "mean", "--seed", "1"]) == 0
+    assert (tmp_path / "r/made/leave_one_patient_out/B/mean/1.json").is_file()
+    assert run.main([*common, "--index", "1"]) == 0
+    assert (tmp_path / "r/made/leave_one_patient_out/A/ridge_neighbours/0.json").is_file()
+    capsys.readouterr()
+    assert run.main([*common, "--index", "12"]) == 2
+    assert "--index is from 0 to 11, got 12" in capsys.readouterr().err
+    assert run.main([*common, "--model", "resnet"]) == 2
+    assert "There is no model 'resnet'" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks.config import Cell, read_grid
+from benchmarks.run import comparable
+from hist2st_pyg.data.splits import Fold
+
+CONFIGS = sorted((Path(__file__).parents[2] / "benchmarks" / "configs").glob("*.yaml"))
+
+
+def read(values: dict[str, Any], path: Path) -> list[Cell]:
+    (path / "made.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    return read_grid(path / "made.yaml")
+
+
+def test_a_grid_is_the_product_of_its_parts(grid_file: Path) -> None:
+    cells = read_grid(grid_file)
+    assert len(cells) == len({cell.place for cell in cells}) == 2 * 2 * 3
+    assert [cell.model for cell in cells[:3]] == ["mean", "ridge_neighbours", "tiny"]
+    assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6
+    assert cells[0].fold == Fold("A", ("B1",), (), ("A1", "A2"))
+    assert cells[3].fold == Fold("B", ("A1",), ("A2",), ("B1",))
+    assert cells[0].result(Path("r")) == Path("r/made/leave_one_patient_out/A/mean/0.json")
+
+
+def test_every_model_has_the_same_budget_and_sections(grid_file: Path) -> None:
+    configs = [cell.config(Path("work")) for cell in read_grid(grid_file)]
+    assert {(c.training.epochs, c.training.patience) for c in configs} == {(2, 1)}
+    assert {c.data.split for c in configs} == {"test_patient"}
+    assert configs[0].data.val_share == 0.2  # one training section: squares validate
+    assert configs[3].data.val_share == 0.0
+    assert (configs[0].group, configs[0].job_type) == ("tiny", "mean")
+    assert configs[2].model["gnn"] == "sage"
+    assert configs[2].model["gnn_layers"] == 2  # the preset's
+
+
+def test_folds_that_leak_need_a_split_that_says_so(grid: dict[str, Any], tmp_path: Path) -> None:
+    from benchmarks.run import run_cell
+
+    grid["datasets"]["made"]["folds"] = {"a": {"train": ["A1"], "test": ["A2"]}}
+    (cell, *_) = read({**grid, "split": "explicit"}, tmp_path)
+    with pytest.raises(ValueError, match="The patient 'A' is in training and in test"):
+        run_cell(cell, tmp_path, tmp_path / "work", "off")
+    (cell, *_) = read({**grid, "split": "explicit_sections"}, tmp_path)
+    result = json.loads(run_cell(cell, tmp_path / "results", tmp_path / "work", "off").read_text())
+    assert result["split"] == "explicit_sections"
+    assert result["patients"] == {"train": ["A"], "val": [], "test": ["A"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"modles": {}}, "unknown key 'modles'; known: data, datasets, models"),
+        ({"models": None}, "models holds a mapping, got NoneType"),
+        ({"split": "random"}, "Unknown split in .*='random'"),
+        ({"split": "explicit"}, "split='explicit' needs folds"),
+        ({"preset": "tiny"}, "Unknown preset in .*='tiny'"),
+        ({"models": {"resnet": {}}}, "Unknown model in .*models.resnet='resnet'"),
+        ({"models": {"mean": {"seed": 1}}}, "models.mean: unknown key 'seed'; known: data, model, training"),
+        ({"datasets": {"made": {"name": "synthetic", "folder": "x"}}}, "datasets.made: unknown key 'folder'"),
+        ({"datasets": {"nowhere": {}}}, "Unknown dataset='nowhere'"),
+    ],
+)
+def test_what_is_wrong_is_named(grid: dict[str, Any], tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read({**grid, **change}, tmp_path)
+
+
+def test_a_misspelt_field_is_told_before_anything_runs(grid: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="epoch"):
+        read({**grid, "training": {"epoch": 3}}, tmp_path)
+
+
+def test_a_configuration_is_comparable_between_machines(grid_file: Path) -> None:
+    cell = read_grid(grid_file)[0]
+    assert comparable(cell.config()) == comparable(cell.config(Path("elsewhere"), "offline"))
+    other = read_grid(grid_file)[-1]
+    assert comparable(cell.config()) != comparable(other.config())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_committed_grids_are_right(path: Path, real_data: Path) -> None:
+    cells = read_grid(path, real_data)
+    assert len({cell.place for cell in cells}) == len(cells)
+    assert len({cell.seed for cell in cells}) >= 2

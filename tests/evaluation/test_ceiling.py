@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hist2st_pyg import load_sections
+from hist2st_pyg.data.expression import panel_counts
+from hist2st_pyg.datasets import paper_panel
+from hist2st_pyg.evaluation import noise_ceiling, pearson_per_gene
+
+
+def target(counts: Any, totals: Any) -> Any:
+    return np.log10(1 + 1e4 * counts / np.maximum(totals, 1)[:, None])
+
+
+@pytest.mark.parametrize(("name", "mean", "median"), [("C4", 0.478, 0.502), ("B4", 0.522, 0.542)])
+def test_reference_values(real_data: Path, name: str, mean: float, median: float) -> None:
+    root = real_data / "her2st"
+    (section,) = load_sections("her2st", root=root, names=[name])
+    counts, mask = panel_counts(section, paper_panel("her2st", root))
+    ceiling = noise_ceiling(counts, mask=mask)
+    assert np.nanmean(ceiling) == pytest.approx(mean, abs=0.01)
+    assert np.nanmedian(ceiling) == pytest.approx(median, abs=0.01)
+
+
+@pytest.mark.parametrize("over_all_genes", [False, True])
+def test_it_is_what_the_true_rates_reach(over_all_genes: bool) -> None:
+    """The true expression is the perfect prediction of Poisson counts; its PCC is what the ceiling estimates."""
+    rng = np.random.default_rng(0)
+    others = 2000 * rng.gamma(20, 1 / 20, size=1500)
+    rates = rng.gamma(4, 1 / 4, size=(1500, 40)) * rng.uniform(4, 40, size=40)
+    counts, rest = rng.poisson(rates), rng.poisson(others)
+    totals = counts.sum(1) + rest if over_all_genes else counts.sum(1)
+    truth = target(rates, rates.sum(1) + others if over_all_genes else rates.sum(1))
+    reached = pearson_per_gene(target(counts, totals), truth)
+    ceiling = noise_ceiling(counts, totals if over_all_genes else None)
+    assert 0.5 < reached.min() < reached.max() < 0.96
+    np.testing.assert_allclose(ceiling, reached, atol=0.06)
+    assert ceiling.mean() == pytest.approx(reached.mean(), abs=0.015)
+
+
+def test_noise_alone_has_a_ceiling_near_0_and_depth_raises_it() -> None:
+    rng = np.random.default_rng(1)
+    flat = rng.poisson(5, size=(3000, 30))
+    assert noise_ceiling(flat, np.full(3000, 1000)).mean() < 0.15
+    rates = rng.gamma(4, 1 / 4, size=(400, 30))
+    shallow, deep = (noise_ceiling(rng.poisson(depth * rates)).mean() for depth in (2, 200))
+    assert shallow < 0.8 < 0.98 < deep
+
+
+def test_genes_without_a_ceiling() -> None:
+    rng = np.random.default_rng(2)
+    counts = rng.poisson(20, size=(50, 5)).astype(np.float32)
+    counts[:, 1] = 0
+    counts[:, 2] = 0
+    counts[7, 2] = 1  # one molecule is in one half, so the halves never agree
+    ceiling = noise_ceiling(counts, mask=np.array([True, True, True, False, True]))
+    np.testing.assert_array_equal(np.isnan(ceiling), [False, True, False, True, False])
+    assert ceiling[2] == 0
+    assert ((ceiling >= 0) & (ceiling <= 1))[[0, 2, 4]].all()
+
+
+def test_the_seed_decides_and_the_total_matters() -> None:
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(rng.gamma(2, 3, size=(80, 6)))
+    np.testing.assert_array_equal(noise_ceiling(counts, seed=5), noise_ceiling(counts, seed=5))
+    assert (noise_ceiling(counts, seed=5) != noise_ceiling(counts, seed=6)).any()
+    np.testing.assert_array_equal(noise_ceiling(counts, counts.sum(1)), noise_ceiling(counts))
+    assert (noise_ceiling(counts, counts.sum(1) + 500) != noise_ceiling(counts)).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "arguments", "message"),
+    [
+        (np.full((4, 2), 0.5), {}, r"counts holds whole numbers from 0 \(raw counts\), got 0.5"),
+        (np.full((4, 2), -1), {}, "counts holds whole numbers from 0 .* got -1"),
+        (np.full((4, 2), np.nan), {}, "counts holds whole numbers from 0 .* got nan"),
+        (np.ones(4), {}, r"counts has 2 dimensions, got shape \[4\]"),
+        (np.ones((4, 2)), {"totals": np.ones(4)}, "at least the spot's counts of the panel"),
+        (np.ones((4, 2)), {"totals": np.full(3, 9)}, r"for each of 4 spots, .* shape \[3\]"),
+        (np.ones((4, 2)), {"repeats": 0}, "repeats is at least 1, got 0"),
+        (np.ones((1, 2)), {}, "at least 2 spots"),
+    ],
+)
+def test_bad_input_is_explained(counts: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        noise_ceiling(counts, **arguments)

@@ -88,7 +88,7 @@ def ray(
         size = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": jobs * threads}
         ray.init(log_to_driver=False, include_dashboard=False, **size)
     # A worker serves one cell, so that a cell's memory and state are its own.
-    task = ray.remote(attempt).options(num_gpus=gpus, max_calls=1, max_retries=0)
+    task = ray.remote(num_gpus=gpus, max_calls=1, max_retries=0)(attempt)
     try:
         places = (results.resolve(), work.resolve())
         waiting = {task.options(num_cpus=cell.threads).remote(cell, *places, wandb): cell for cell in cells}

@@ -32,7 +32,7 @@ from benchmarks.config import Cell, read_grid
 from benchmarks.tracking import log_result
 from hist2st_pyg.data.convert import Recipe
 from hist2st_pyg.data.expression import expression_target, panel_counts
-from hist2st_pyg.evaluation.run import evaluate
+from hist2st_pyg.evaluation.run import evaluate, scalars
 from hist2st_pyg.files import write_json, write_text
 from hist2st_pyg.inference import model_data, run_model
 from hist2st_pyg.models import ExpressionModel, load_model
@@ -101,9 +101,12 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
             "chosen_epoch": summary["chosen_epoch"],
             "val_pcc": summary["val_pcc"],
             "epochs": summary["epochs"],
-            "metrics": evaluation["metrics"],
+            "metrics": scalars(evaluation),
             "per_gene": evaluation["per_gene"],
-            "test": evaluation["sections"],
+            "test": {
+                name: {"metrics": scalars(numbers), **{key: numbers[key] for key in ("per_gene", "ceiling", "map")}}
+                for name, numbers in evaluation["sections"].items()
+            },
             "curves": curves(output / "metrics.csv"),
             "seconds": seconds,
             "peak_mb": peak_mb(),

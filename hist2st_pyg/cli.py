@@ -166,7 +166,7 @@ def run_evaluate(parsed: Namespace) -> None:
     """Evaluate a model on sections, print the numbers, write the JSON and the pictures."""
     import json
 
-    from hist2st_pyg.evaluation.run import evaluate
+    from hist2st_pyg.evaluation.run import evaluate, scalars
     from hist2st_pyg.files import write_json
     from hist2st_pyg.models import load_model
     from hist2st_pyg.training import DataConfig, read_sections
@@ -178,9 +178,9 @@ def run_evaluate(parsed: Namespace) -> None:
     if parsed.output is not None:
         write_json(parsed.output, result)
     short = {
-        "metrics": result["metrics"],
+        **scalars(result),
         "seen_in_training": result["seen_in_training"],
-        "sections": {name: numbers["metrics"] for name, numbers in result["sections"].items()},
+        "sections": {name: scalars(numbers) for name, numbers in result["sections"].items()},
     }
     print(json.dumps(short, indent=2))
 

@@ -49,12 +49,13 @@ def main_numbers(over: str) -> list[Number]:
     Args:
         over: What the deviation is taken over, ``"folds"`` or ``"seeds"``.
     """
-    pcc = _number("pcc_mean", "PCC", 1, f"mean PCC over genes, then over test sections; ± sd over {over}", spread=True)
+    head = "PCC, all folds" if over == "folds" else "PCC"
+    pcc = _number("pcc_mean", head, 1, f"mean over genes, then over test sections; ± sd over {over}", spread=True)
     share = "share of the attainable PCC, which the counts' noise bounds"
     return [
         pcc,
         _number("share_of_ceiling", "of ceiling", 1, share, PERCENT, percent("share_of_ceiling")),
-        _number("pcc_median", "median PCC", 1, "median over genes"),
+        _number("pcc_median", "median", 1, "median PCC over genes"),
         _number("spearman_mean", "Spearman", 1, "mean rank correlation over genes"),
         _number("rmse", "RMSE", -1, "root mean squared error, log10 expression"),
         _number("seconds_fit", "training, s", -1, "seconds of training, mean", "{:,.1f}", seconds("fit")),
@@ -80,7 +81,7 @@ def more_numbers() -> list[Number]:
         _number("nmi", "NMI", 1, regions),
         _number("coverage_50", "in 50 % interval", 0, covered.format(50), PERCENT, percent("coverage_50")),
         _number("coverage_90", "in 90 % interval", 0, covered.format(90), PERCENT, percent("coverage_90")),
-        _number("n_constant_predictions", "constant genes", -1, constant, "{:,.1f}"),
+        _number("n_constant_predictions", "constant genes", -1, constant, "{:,.0f}"),
         _number("val_pcc", "validation PCC", 1, "what the epoch was chosen by", value=_field("val_pcc")),
         _number("chosen_epoch", "chosen epoch", 0, "mean", "{:,.0f}", _field("chosen_epoch")),
         _number("parameters", "parameters", -1, "fitted numbers", "{:,.0f}", _field("parameters")),

@@ -81,7 +81,8 @@ def warnings(group: Group) -> list[str]:
     if lacking:
         found.append(f"Without a mean over folds, because folds are missing: {'; '.join(lacking)}.")
     if group.failures:
-        found.append(f"{len(group.failures)} cells failed; they are listed below.")
+        n = len(group.failures)
+        found.append(f"{n} cell{'s' * (n > 1)} failed; the last line of each traceback is below.")
     return found
 
 
@@ -132,7 +133,7 @@ def verdict(group: Group, comparison: Comparison | None) -> str:
     for fold, model in comparison.chosen.items():
         folds.setdefault(model, []).append(fold)
     names = "; ".join(f"`{model}` in {', '.join(where)}" for model, where in sorted(folds.items()))
-    who = f"the one chosen is {names}" if comparison.row == CHOSEN else f"it is `{comparison.row}`"
+    who = names if comparison.row == CHOSEN else f"`{comparison.row}` in every fold"
     pcc, share = (mean_of_chosen(group, comparison.chosen, name) for name in ("pcc_mean", "share_of_ceiling"))
     reached = f"PCC {pcc:.3f}" if pcc is not None else "no PCC"
     if share is not None:

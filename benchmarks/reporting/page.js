@@ -92,7 +92,7 @@
     return `rgb(${mix(1)} ${mix(3)} ${mix(5)})`;
   }
 
-  const labelWidth = (names) => Math.min(150, 14 + 6.3 * Math.max(...names.map((name) => name.length)));
+  const labelWidth = (names) => Math.min(165, 16 + 6.9 * Math.max(...names.map((name) => name.length)));
   const shortened = (name) => (name.length > 22 ? `${name.slice(0, 21)}…` : name);
 
   function axes(svg, box, x, y, xTicks, yTicks, xName, yName, xText = minus) {
@@ -210,11 +210,11 @@
       const xs = ceiling ? data.ceiling : data.per_gene[reference()], ys = data.per_gene[focus()];
       const points = data.genes.map((gene, i) => ({ gene, x: xs[i], y: ys[i], ceiling: data.ceiling[i] })).filter((p) => p.x !== null && p.y !== null);
       if (!points.length) return place("genes").replaceChildren(empty("No gene has both numbers."));
-      const box = { left: 46, right: 408, top: 8, bottom: 320 };
+      const box = { left: 46, right: 408, top: 8, bottom: 290 };
       const [low, high] = padded(points.flatMap((p) => [p.x, p.y]).concat(0));
       const x = scale(low, high, box.left, box.right), y = scale(low, high, box.bottom, box.top);
       const xName = ceiling ? "attainable PCC" : `PCC, ${reference()}`;
-      const svg = plot(420, 356, `PCC of ${points.length} genes, ${focus()} against ${xName}`);
+      const svg = plot(420, 326, `PCC of ${points.length} genes, ${focus()} against ${xName}`);
       const marks = ticks(low / 1000, high / 1000).map((tick) => tick * 1000);
       axes(svg, box, x, y, marks, marks, xName, `PCC, ${focus()}`, (t) => minus(t / 1000));
       svg.querySelectorAll("text[text-anchor=end]").forEach((text, i) => { text.textContent = minus(marks[i] / 1000); });
@@ -296,15 +296,20 @@
       const svg = plot(420, 266, `Seconds of training against PCC: ${points.map((p) => `${p.model} ${written(p.pcc)}`).join(", ")}`);
       const powers = [-3, -2, -1, 0, 1, 2, 3, 4, 5].filter((p) => p >= left && p <= right);
       axes(svg, box, x, y, powers.length > 1 ? powers : ticks(left, right), ticks(low, high), "seconds of training (logarithmic)", "PCC", (t) => minus(Number((10 ** t).toPrecision(2))));
-      const taken = [];
-      for (const p of points.sort((a, b) => b.pcc - a.pcc)) {
-        svg.append(el("circle", { class: `dot ${role(p.model)}`, cx: x(p.seconds), cy: y(p.pcc), r: 4.5 }));
-        const width = 6 * p.model.length, leftward = x(p.seconds) + width + 8 > box.right;
-        const from = leftward ? x(p.seconds) - 8 - width : x(p.seconds) + 8;
-        let at = y(p.pcc) + 4;
-        while (taken.some((t) => Math.abs(t.at - at) < 11 && from < t.to && t.from < from + width)) at += 3;
-        taken.push({ at, from, to: from + width });
-        svg.append(el("text", { x: leftward ? from + width : from, y: at, "text-anchor": leftward ? "end" : "start", ...(role(p.model) === "other" ? {} : { class: "strong" }) }, p.model));
+      // Each name takes the first place beside its dot that is free; where none is, the dot alone tells it when pointed at.
+      const taken = points.map((p) => ({ left: x(p.seconds) - 5, right: x(p.seconds) + 5, top: y(p.pcc) - 5, bottom: y(p.pcc) + 5 }));
+      const order = { model: 0, reference: 1, other: 2 };
+      for (const p of points.sort((a, b) => order[role(a.model)] - order[role(b.model)])) {
+        const [cx, cy, width] = [x(p.seconds), y(p.pcc), 6.6 * p.model.length];
+        const dot = el("circle", { class: `dot ${role(p.model)}`, cx, cy, r: 4.5 });
+        dot.append(el("title", {}, `${p.model}: PCC ${written(p.pcc)}, ${Number((10 ** p.seconds).toPrecision(3))} s`));
+        svg.append(dot);
+        const places = [[8, 4], [-8 - width, 4], [8, -6], [-8 - width, -6], [8, 14], [-8 - width, 14], [-width / 2, -9], [-width / 2, 18]];
+        const free = places.map(([dx, dy]) => ({ left: cx + dx, right: cx + dx + width, top: cy + dy - 9, bottom: cy + dy + 2 }))
+          .find((a) => a.left > box.left && a.right < 420 && taken.every((b) => a.left > b.right || a.right < b.left || a.top > b.bottom || a.bottom < b.top));
+        if (!free) continue;
+        taken.push(free);
+        svg.append(el("text", { x: free.left, y: free.bottom - 2, ...(role(p.model) === "other" ? {} : { class: "strong" }) }, p.model));
       }
       place("cost").replaceChildren(svg);
     }

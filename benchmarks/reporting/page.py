@@ -60,13 +60,10 @@ def _context(group: Group, comparison: Comparison | None) -> dict[str, object]:
 
 
 def interval_svg(entry: Entry, table: Table) -> Markup:
-    """An interval as a line with a dot, on the axis that all intervals of its column share; 0 is a vertical line."""
+    """An interval as a line with a dot, on one axis for the table's first column; the vertical line is 0."""
     if entry.interval is None:
         return Markup("")
-    column = next(i for i, e in enumerate(next(r for r in table.rows if entry in r.entries).entries) if e is entry)
-    ends = [
-        end for row in table.rows if (interval := row.entries[column].interval) for end in (interval[0], interval[2])
-    ]
+    ends = [end for row in table.rows if (interval := row.entries[0].interval) for end in (interval[0], interval[2])]
     least, most = min(0.0, *ends), max(0.0, *ends)
     low, middle, high, zero = (8 + 144 * (x - least) / ((most - least) or 1) for x in (*entry.interval, 0.0))
     return Markup(

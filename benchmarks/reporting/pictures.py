@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.reporting.cells import Cell, Group, metric
 from benchmarks.reporting.comparison import Comparison, mean_over, pictured
 from benchmarks.reporting.facts import title
 from hist2st_pyg.figures import expression_maps, save
+from hist2st_pyg.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 MODEL, REFERENCE, OTHER, CEILING = "#6d4fb3", "#c46a00", "#8a8a94", "#1a7f64"
 COLUMNS = 3
+NAME_WIDTH, LINE_HEIGHT = 60, 9
+"""Room for a model's name in points."""
 
 
 def draw(group: Group, comparison: Comparison | None, folder: Path) -> list[tuple[str, str]]:
@@ -36,6 +40,7 @@ def draw(group: Group, comparison: Comparison | None, folder: Path) -> list[tupl
     written = []
     for name, caption, figure in _figures(group, comparison):
         path = save(figure, folder / f"{slug(group.dataset)}_{slug(group.split)}_{slug(name)}.png")
+        _shrink(path)
         written.append((f"{title(group)}: {caption}", path.name))
     return written
 
@@ -59,7 +64,11 @@ def _figures(group: Group, comparison: Comparison | None) -> Iterator[tuple[str,
     if any(cell["curves"] for cell in group.cells):
         caption = "validation PCC by epoch; a line is a seed, the dot its chosen epoch."
         yield "curves", caption, curves(group, models)
-    yield "cost", "seconds of training against PCC, means over folds and seeds.", cost(group, models, reference)
+    yield (
+        "cost",
+        "seconds of training against PCC, means over folds and seeds.",
+        cost(group, models, set(chosen.values()), reference),
+    )
     for fold, model in chosen.items():
         cells = {name: group.of(name, fold) for name in dict.fromkeys([reference, model]) if name is not None}
         shown = {name: found[0] for name, found in cells.items() if found}
@@ -149,17 +158,29 @@ def curves(group: Group, models: list[str]) -> Figure:
     return figure
 
 
-def cost(group: Group, models: list[str], reference: str | None) -> Figure:
+def cost(group: Group, models: list[str], chosen: set[str], reference: str | None) -> Figure:
     """Draw what training costs against what it reaches."""
     figure = _figure(6, 4)
     axis = figure.add_subplot()
+    points = []
     for model in models:
         pcc, seconds = group.mean(model, metric("pcc_mean")), group.mean(model, lambda cell: cell["seconds"].get("fit"))
         if pcc is not None and seconds:
-            axis.plot(seconds, pcc, "o", color=_colour(model, set(), reference))
-            axis.annotate(model, (seconds, pcc), xytext=(5, 3), textcoords="offset points", fontsize=8)
+            axis.plot(seconds, pcc, "o", color=_colour(model, chosen, reference))
+            points.append((seconds, pcc, model))
     axis.set(xscale="log", xlabel="seconds of training, mean of a cell", ylabel="mean PCC")
     axis.margins(x=0.2, y=0.12)
+    figure.draw_without_rendering()  # the scales are known from here on
+    taken: list[tuple[float, float]] = []
+    for seconds, pcc, model in points:
+        x, y = axis.transData.transform((seconds, pcc)) * 72 / figure.dpi
+        # Names of dots close to each other are written below each other.
+        below = y
+        while any(abs(x - left) < NAME_WIDTH and abs(below - line) < LINE_HEIGHT for left, line in taken):
+            below -= 1
+        taken.append((x, below))
+        offset = (6, below - y)
+        axis.annotate(model, (seconds, pcc), xytext=offset, textcoords="offset points", fontsize=8, va="center")
     _plain(axis)
     return figure
 
@@ -208,6 +229,12 @@ def label_of(chosen: dict[str, str]) -> str:
 def slug(name: str) -> str:
     """A name as part of a file name or an address."""
     return re.sub(r"[^\w.-]+", "-", name)
+
+
+def _shrink(path: Path) -> None:
+    """Keep 256 colours, which these pictures do with at a quarter of the size; there may be one for each section."""
+    with Image.open(path) as image, atomic_path(path) as temporary:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(temporary, optimize=True)
 
 
 def _curve(cell: Cell) -> list[tuple[int, float]]:

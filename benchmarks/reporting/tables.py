@@ -14,6 +14,8 @@ from benchmarks.reporting.comparison import Comparison
 
 MAX_FOLDS = 5
 """With more folds than this, the folds' scores have a table of their own."""
+HEADLINE = ("pcc_mean", "share_of_ceiling")
+"""Columns before those of the folds."""
 NONE = "–"
 
 
@@ -77,16 +79,21 @@ def main_table(group: Group) -> Table:
     folds = fold_columns(group) if 1 < len(group.folds) <= MAX_FOLDS else []
     over = "folds" if len(group.folds) > 1 else "seeds"
     kept = _known(group, main_numbers(over))
-    columns = (*folds, *(n.column for n in kept), Column("cells", "cells", 1, "results there are of those expected"))
+    front = [n for n in kept if n.column.key in HEADLINE]
+    rest = [n for n in kept if n.column.key not in HEADLINE]
+    count = Column("cells", "cells", 1, "results there are of those expected")
+    columns = (*(n.column for n in front), *folds, *(n.column for n in rest), count)
     rows = []
     for task in TASKS:
         for model in group.models(task):
-            entries = [*fold_entries(group, model, folds), *(_entry(group, model, n) for n in kept)]
+            before, after = ([_entry(group, model, n) for n in numbers] for numbers in (front, rest))
             n_cells = len(group.of(model))
-            count = Entry(f"{n_cells} of {group.n_expected}", n_cells)
-            rows.append(Row(model, (*entries, count), task))
-    caption = f"Mean ± sd over {over}. Columns of single folds: mean ± sd over seeds." if folds else ""
-    return Table(caption or f"Mean ± sd over {over}.", columns, tuple(rows))
+            there = Entry(f"{n_cells} of {group.n_expected}", n_cells)
+            rows.append(Row(model, (*before, *fold_entries(group, model, folds), *after, there), task))
+    caption = f"PCC is the mean over genes, then over test sections; mean ± sd over {over}."
+    if folds:
+        caption += " Single folds: mean ± sd over seeds."
+    return Table(caption, columns, tuple(rows))
 
 
 def fold_table(group: Group) -> Table | None:
@@ -185,10 +192,8 @@ def difference_of(comparison: Comparison, model: str) -> Entry:
 
 def fold_columns(group: Group) -> list[Column]:
     """A column of each fold."""
-    single = len(group.folds) == 1
-    return [
-        Column(f"fold_{f}", "PCC" if single else f, 1, f"mean PCC of fold {f}, ± sd over seeds") for f in group.folds
-    ]
+    head = "PCC" if len(group.folds) == 1 else "fold {}"
+    return [Column(f"fold_{f}", head.format(f), 1, f"mean PCC of fold {f}, ± sd over seeds") for f in group.folds]
 
 
 def fold_entries(group: Group, model: str, columns: Sequence[Column]) -> list[Entry]:
@@ -198,7 +203,7 @@ def fold_entries(group: Group, model: str, columns: Sequence[Column]) -> list[En
     for fold, _ in zip(group.folds, columns, strict=False):
         scores = seeds.get(fold, [])
         sd = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
-        note = f" ({len(scores)} of {len(group.seeds)})" if 0 < len(scores) < len(group.seeds) else ""
+        note = f" (n={len(scores)})" if 0 < len(scores) < len(group.seeds) else ""
         entries.append(_written(float(np.mean(scores)) if scores else None, sd, "{:.3f}", note))
     return entries
 
@@ -222,7 +227,8 @@ def _entry(group: Group, model: str, number: Number) -> Entry:
 def _written(mean: float | None, sd: float | None, form: str, note: str = "") -> Entry:
     if mean is None:
         return Entry(NONE)
-    return Entry(form.format(mean) + (f" ± {form.format(sd)}" if sd is not None else "") + note, mean)
+    text = form.format(mean) + (f" ± {form.format(sd)}" if sd is not None else "") + note
+    return Entry(text.replace("-", "−"), mean)
 
 
 def _with_interval(value: float | None, low: float | None, high: float | None, form: str) -> Entry:

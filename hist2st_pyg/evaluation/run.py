@@ -39,13 +39,13 @@ def evaluate(
         cache: Folder of the patch cache, or None.
 
     Returns:
-        - ``metrics``: the mean over the sections of each of their metrics, and ``pcc_pooled``, the PCC over the spots
-          of all sections together, averaged over genes. It also rewards telling sections apart, and is not to be
-          compared with ``pcc_mean``.
+        - each metric of the sections, averaged over them, and ``pcc_pooled``, the PCC over the spots of all sections
+          together, averaged over genes. It also rewards telling sections apart, and is not to be compared with
+          ``pcc_mean``.
         - ``per_gene`` and ``ceiling``: each gene's mean PCC and mean noise ceiling over the sections.
         - ``seen_in_training``: the sections that the model was trained or selected on.
-        - ``sections``: for each its ``metrics``, ``per_gene``, ``ceiling``, and a ``map`` of the three genes of the
-          highest ceiling: ``pos`` [N, 2] in pixels, ``genes`` with the ``true`` and ``predicted`` expression [N].
+        - ``sections``: for each its metrics, ``per_gene``, ``ceiling``, and a ``map`` of the three genes of the highest
+          ceiling: ``pos`` [N, 2] in pixels, ``genes`` with the ``true`` and ``predicted`` expression [N].
 
         The metrics of a section are those of :func:`~hist2st_pyg.metrics.summarise`, and
 
@@ -86,12 +86,21 @@ def evaluate(
     parts = [result.numbers for result in results.values()]
     seen = {name.split("/", 1)[1] for part in model.training_sections.values() for name in part}
     return {
-        "metrics": {**_average(parts, "metrics"), "pcc_pooled": pcc_pooled(list(results.values()))},
+        **_average(parts, "metrics"),
+        "pcc_pooled": pcc_pooled(list(results.values())),
         "per_gene": _average(parts, "per_gene"),
         "ceiling": _average(parts, "ceiling"),
         "seen_in_training": sorted(seen & set(results)),
-        "sections": {name: result.numbers for name, result in results.items()},
+        "sections": {
+            name: {**result.numbers["metrics"], **{key: result.numbers[key] for key in ("per_gene", "ceiling", "map")}}
+            for name, result in results.items()
+        },
     }
+
+
+def scalars(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of a result of :func:`evaluate`, or of one of its sections, without genes and maps."""
+    return {name: value for name, value in result.items() if not isinstance(value, dict | list)}
 
 
 def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
@@ -109,8 +118,14 @@ def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
     return mean_of(scores)
 
 
-def _average(parts: Sequence[dict[str, Any]], of: str) -> dict[str, float | None]:
-    return {key: mean_of(part[of][key] for part in parts) for key in parts[0][of]}
+def _average(parts: Sequence[dict[str, Any]], of: str) -> dict[str, float | int | None]:
+    return {key: _average_of(key, [part[of][key] for part in parts]) for key in parts[0][of]}
+
+
+def _average_of(name: str, values: Sequence[float | None]) -> float | int | None:
+    mean = mean_of(values)
+    # A number of genes stays a whole number where it is one.
+    return int(mean) if mean is not None and name.startswith("n_") and mean.is_integer() else mean
 
 
 def _draw(section: Section, result: SectionResult, genes: Sequence[str], folder: Path) -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from scipy.stats import wilcoxon
 
 ROOT = Path(__file__).parents[2]
 GENES = [f"GENE{i}" for i in range(12)]

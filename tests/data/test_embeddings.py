@@ -73,6 +73,6 @@ def test_a_model_of_embeddings_trains_and_predicts_without_images(sections: list
     assert model.recipe.embedding == "uni"
     assert model.vision.takes == "embeddings"  # type: ignore[union-attr]
     assert predict_section(model, sections[2]).shape == (48, 4)
-    assert "pcc_mean" in evaluate(model, sections[2:])["metrics"]
+    assert "pcc_mean" in evaluate(model, sections[2:])
     with pytest.raises(ValueError, match=r"The model reads precomputed embeddings \(obsm\['uni'\]\), not an image"):
         Recipe(genes=("A",), embedding="uni").image_data(None, sections[0].pos, sections[0].grid)  # type: ignore[arg-type]

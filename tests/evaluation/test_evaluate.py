@@ -17,6 +17,7 @@ from hist2st_pyg import Hist2ST, Recipe, Section, evaluate, predict_section
 from hist2st_pyg.evaluation import noise_ceiling, summarise
 from hist2st_pyg.evaluation.calibration import coverage
 from hist2st_pyg.evaluation.regions import region_agreement
+from hist2st_pyg.evaluation.run import scalars
 from hist2st_pyg.evaluation.section import measure_section
 from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i, ssim_on_grid
 from hist2st_pyg.inference import run_model
@@ -69,7 +70,7 @@ def test_every_number_of_a_section_is_that_of_the_arrays(cohort: list[Section]) 
     covered = coverage(out, data.counts.numpy(), data.size_factor.numpy(), mask=mask)
     assert agreement is not None
     assert numbers["per_gene"] == per_gene
-    assert numbers["metrics"] == {
+    assert scalars(numbers) == {
         **expected,
         "pcc_mean_two": pytest.approx((per_gene["GENE2"] + per_gene["GENE3"]) / 2),
         "ceiling_pcc_mean": pytest.approx(np.nanmean(ceiling)),
@@ -105,8 +106,8 @@ def test_sections_are_averaged_and_pooled(cohort: list[Section], tmp_path: Path)
     result = evaluate(model, cohort[:2], figures=tmp_path / "figures")
     parts = [result["sections"][name] for name in ("A1", "A2")]
     for metric in ("pcc_mean", "ssim_mean", "share_of_ceiling", "n_spots", "ari"):
-        assert result["metrics"][metric] == pytest.approx(np.mean([part["metrics"][metric] for part in parts]))
-    assert set(result["metrics"]) == {*parts[0]["metrics"], "pcc_pooled"}
+        assert result[metric] == pytest.approx(np.mean([part[metric] for part in parts]))
+    assert set(scalars(result)) == {*scalars(parts[0]), "pcc_pooled"}
     for kind in ("per_gene", "ceiling"):
         assert result[kind]["GENE2"] == pytest.approx(np.mean([part[kind]["GENE2"] for part in parts]))
         assert result[kind]["ABSENT"] is None
@@ -114,7 +115,7 @@ def test_sections_are_averaged_and_pooled(cohort: list[Section], tmp_path: Path)
     target = np.concatenate([model.recipe.to_data(section).y.numpy() for section in cohort[:2]])
     predicted = np.concatenate([predict_section(model, section).X for section in cohort[:2]])
     pooled = [pearsonr(target[:, g], predicted[:, g]).statistic for g in range(4)]
-    assert result["metrics"]["pcc_pooled"] == pytest.approx(np.mean(pooled), abs=1e-6)
+    assert result["pcc_pooled"] == pytest.approx(np.mean(pooled), abs=1e-6)
     assert result["seen_in_training"] == ["A1"]
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         "A1_maps.png", "A1_pcc.png", "A2_maps.png", "A2_pcc.png",
@@ -134,7 +135,7 @@ def test_a_gene_is_pooled_over_the_sections_that_measured_it(cohort: list[Sectio
         used = arrays[:1] if g == 1 else arrays
         true, predicted = (np.concatenate([pair[i][:, g] for pair in used]) for i in range(2))
         pooled.append(pearsonr(true, predicted).statistic)
-    assert result["metrics"]["pcc_pooled"] == pytest.approx(np.mean(pooled), abs=1e-6)
+    assert result["pcc_pooled"] == pytest.approx(np.mean(pooled), abs=1e-6)
     assert result["per_gene"]["GENE2"] == result["sections"]["A1"]["per_gene"]["GENE2"]
 
 
@@ -165,7 +166,7 @@ def test_other_tasks_are_given_the_counts(task: Task, cohort: list[Section]) -> 
 
 def test_what_cannot_be_computed_is_none(cohort: list[Section]) -> None:
     _, result = spy("prediction", cohort[0])
-    metrics = result["metrics"]
+    metrics = scalars(result)
     assert {name for name, value in metrics.items() if value is None} == {
         "moran_predicted", "coverage_50", "coverage_90",
     }  # fmt: skip
@@ -173,7 +174,7 @@ def test_what_cannot_be_computed_is_none(cohort: list[Section]) -> None:
     assert metrics["n_constant_predictions"] == 4
     unlabelled = cohort[0].adata.copy()
     del unlabelled.obs["label"]
-    assert evaluate(build(), [Section("A1", "A", unlabelled, cohort[0].image)])["metrics"]["ari"] is None
+    assert evaluate(build(), [Section("A1", "A", unlabelled, cohort[0].image)])["ari"] is None
 
 
 def test_without_leiden_regions_are_left_out_with_a_warning(
@@ -182,7 +183,7 @@ def test_without_leiden_regions_are_left_out_with_a_warning(
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "igraph" else find_spec(name, *a))
     with caplog.at_level(logging.WARNING, logger="hist2st_pyg"):
-        metrics = evaluate(build(), cohort[:1])["metrics"]
+        metrics = evaluate(build(), cohort[:1])
     assert metrics["ari"] is metrics["nmi"] is None
     assert "A1: ari and nmi need Leiden: pip install 'hist2st_pyg[cluster]'" in caplog.text
 
@@ -199,7 +200,7 @@ def test_a_section_with_embeddings_needs_no_image(cohort: list[Section], tmp_pat
     model = Linear(len(GENES))
     model.recipe = Recipe(GENES, embedding="numbers", pitch=64.0)
     result = evaluate(model, [section], figures=tmp_path / "figures")
-    assert result["metrics"]["pcc_mean"] is not None
+    assert result["pcc_mean"] is not None
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"A1_maps.png", "A1_pcc.png"}
 
 

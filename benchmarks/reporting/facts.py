@@ -95,7 +95,7 @@ def facts(group: Group) -> list[tuple[str, str]]:
     spots = [n_spots(result) for result in sections.values()]
     panels = {cell["panel_sha256"] for cell in cells}
     genes = _span(cell["metrics"].get("n_genes") or len(cell["per_gene"]) for cell in cells)
-    constant = _span(int(n) for cell in cells if (n := cell["metrics"].get("n_constant")) is not None)
+    constant = _span(n for result in sections.values() if (n := result["metrics"].get("n_constant")) is not None)
     ceilings = [(fold, ceiling(group, fold)) for fold in group.folds]
     panel = f"{genes}, panel{'s' * (len(panels) > 1)} {', '.join(sorted(p[:8] for p in panels))}"
     seconds = _span(round(fit) for cell in cells if (fit := cell["seconds"].get("fit")) is not None)

@@ -89,19 +89,17 @@ def by_section(group: Group, models: list[str], chosen: set[str], reference: str
         for y, model in enumerate(models):
             results = [cell["test"][section]["metrics"] for cell in group.of(model, fold) if section in cell["test"]]
             x = [result["pcc_mean"] for result in results if result.get("pcc_mean") is not None]
-            axis.plot(
-                x, [y] * len(x), "o", color=_colour(model, chosen, reference), markersize=5, alpha=0.8, clip_on=False
-            )
+            axis.plot(x, [y] * len(x), "o", color=_colour(model, chosen, reference), markersize=5, alpha=0.8)
         if (ceiling := section_ceiling(group, fold, section)) is not None:
             axis.axvline(ceiling, color=CEILING, linewidth=1.2)
             axis.annotate(f"{ceiling:.2f}", (ceiling, 1), xycoords=("data", "axes fraction"), xytext=(-3, -10),
                           textcoords="offset points", ha="right", fontsize=8, color=CEILING)  # fmt: skip
         axis.set_title(section if section == fold else f"{section} (fold {fold})", fontsize=10)
         axis.set_yticks(range(len(models)), models, fontsize=8)
+        axis.set_ylim(len(models) - 0.5, -0.5)
         axis.grid(axis="y", color="0.93")
         axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         _plain(axis)
-    axes[0].invert_yaxis()
     for axis in axes[len(sections) :]:
         axis.set_axis_off()
     figure.supxlabel("mean PCC over genes", fontsize=9)

@@ -217,7 +217,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "model": {"channels": 256, "transformer_layers": 2, "heads": 4, "position": "none"},
                 "training": {"lr": 1e-3},
             },
-            "stnet": {"model": {"vision_kwargs": {"size": 40}}, "training": {"lr": 1e-3}},
+            "stnet": {"model": {"vision_kwargs": {"size": 32}}, "training": {"lr": 1e-3}},
         },
     },
 }

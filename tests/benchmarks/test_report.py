@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
+import shutil
+import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.stats import wilcoxon
 
-ROOT = Path(__file__).parents[2]
+from benchmarks import report
+from benchmarks.config import EXPLICIT
+from benchmarks.reporting.cells import grouped, read_cells, read_failures
+from benchmarks.reporting.comparison import CHOSEN, compared, pictured
+from benchmarks.reporting.facts import SPLITS as DESCRIBED
+from benchmarks.reporting.facts import describe, facts, verdict, warnings
+from benchmarks.reporting.markdown import report_markdown, with_table
+from benchmarks.reporting.page import report_page
+from benchmarks.reporting.tables import fold_table, main_table, more_table, readme_rows, statistics_table
+from hist2st_pyg.data.splits import SPLITS
+
 GENES = [f"GENE{i}" for i in range(12)]
 MODELS = {"ridge_neighbours": 0.20, "sage": 0.26, "gat": 0.24, "depth_only": 0.30}
 TASKS = {"depth_only": "diagnostic"}
 SECTIONS = {"A": ["A1", "A2"], "B": ["B1"]}
 Results = Callable[..., Path]
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-
-
-@pytest.fixture
-def report() -> ModuleType:
-    import benchmarks.report
-
-    return benchmarks.report
 
 
 def make_cell(fold: str, model: str, seed: int, **changes: Any) -> dict[str, Any]:
@@ -91,14 +95,374 @@ def write_cell(folder: Path, cell: dict[str, Any]) -> Path:
     return place
 
 
+def write_results(folder: Path, skip: tuple[tuple[str, str, int], ...] = (), **changes: Any) -> Path:
+    for fold, model, seed in itertools.product(SECTIONS, MODELS, (0, 1)):
+        if (fold, model, seed) not in skip:
+            write_cell(folder, make_cell(fold, model, seed, **changes))
+    return folder
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
-    def write(skip: tuple[tuple[str, str, int], ...] = (), **changes: Any) -> Path:
-        for fold in SECTIONS:
-            for model in MODELS:
-                for seed in (0, 1):
-                    if (fold, model, seed) not in skip:
-                        write_cell(tmp_path / "results", make_cell(fold, model, seed, **changes))
-        return tmp_path / "results"
+    return partial(write_results, tmp_path / "results")
 
-    return write
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole report, to be looked at by several tests."""
+    folder = tmp_path_factory.mktemp("report")
+    return report.report(write_results(folder / "results"), folder / "report")
+
+
+@pytest.fixture
+def group(results: Results) -> Any:
+    folder = results()
+    (found,) = grouped(read_cells(folder), read_failures(folder))
+    return found
+
+
+def row_of(table: Any, model: str) -> dict[str, Any]:
+    (row,) = [row for row in table.rows if row.model == model]
+    return dict(zip([column.key for column in table.columns], row.entries, strict=True))
+
+
+def pcc(fold: str, model: str, seed: int) -> float:
+    return float(make_cell(fold, model, seed)["metrics"]["pcc_mean"])
+
+
+def test_the_main_table_is_what_a_calculation_by_hand_gives(group: Any) -> None:
+    table = main_table(group)
+    assert [row.model for row in table.predictions] == ["sage", "gat", "ridge_neighbours"]
+    assert [(row.model, row.task) for row in table.others] == [("depth_only", "diagnostic")]
+    a, b = [pcc("A", "sage", 0), pcc("A", "sage", 1)], [pcc("B", "sage", 0), pcc("B", "sage", 1)]
+    row = row_of(table, "sage")
+    assert row["fold_A"].text == f"{np.mean(a):.3f} ± {np.std(a, ddof=1):.3f}"
+    assert row["fold_B"].value == pytest.approx(np.mean(b))
+    folds = [np.mean(a), np.mean(b)]
+    assert row["pcc_mean"].text == f"{np.mean(folds):.3f} ± {np.std(folds, ddof=1):.3f}"
+    shares = [make_cell(fold, "sage", seed)["metrics"]["share_of_ceiling"] for fold in "AB" for seed in (0, 1)]
+    assert row["share_of_ceiling"].text == f"{100 * np.mean(shares):.0f} %"
+    assert row["rmse"].value == pytest.approx(1 - np.mean(folds))
+    assert row["seconds_fit"].text == "30.5"
+    assert row["cells"].text == "4 of 4"
+
+
+def test_more_metrics_leave_out_what_no_model_has(group: Any) -> None:
+    table = more_table(group)
+    keys = [column.key for column in table.columns]
+    assert "ari" not in keys
+    assert "pcc_mean_detected" not in keys
+    assert row_of(table, "sage")["coverage_50"].text == "52 %"
+    assert row_of(table, "ridge_neighbours")["coverage_50"].text == "–"
+    assert row_of(table, "sage")["parameters"].text == "100,000"
+    assert row_of(table, "gat")["flops"].text == "1.00"
+    assert row_of(table, "gat")["chosen_epoch"].text == "57"
+
+
+def test_one_fold_is_averaged_over_seeds(results: Results) -> None:
+    (group,) = grouped(cell for cell in read_cells(results()) if cell["fold"] == "A")
+    table = main_table(group)
+    assert [column.key for column in table.columns][:3] == ["pcc_mean", "share_of_ceiling", "pcc_median"]
+    seeds = [pcc("A", "gat", 0), pcc("A", "gat", 1)]
+    assert row_of(table, "gat")["pcc_mean"].text == f"{np.mean(seeds):.3f} ± {np.std(seeds, ddof=1):.3f}"
+
+
+def test_many_folds_have_a_table_of_their_own(results: Results) -> None:
+    cells = [make_cell("A", m, 0) | {"fold": f"F{i}"} for m in ("sage", "ridge_neighbours") for i in range(6)]
+    (group,) = grouped(cells)
+    assert "fold_F0" not in [column.key for column in main_table(group).columns]
+    table = fold_table(group)
+    assert table is not None
+    assert [column.key for column in table.columns] == [f"fold_F{i}" for i in range(6)]
+    assert row_of(table, "sage")["fold_F3"].text == f"{pcc('A', 'sage', 0):.3f}"
+    assert [column.key for column in readme_rows(group, None).columns] == ["pcc_mean", "share_of_ceiling"]
+
+
+def test_missing_and_failed_cells_are_told(results: Results) -> None:
+    folder = results(skip=(("B", "gat", 1), ("B", "sage", 0), ("B", "sage", 1)))
+    failed = folder / "made" / "leave_one_patient_out" / "B" / "sage" / "0.failed.txt"
+    failed.parent.mkdir(exist_ok=True)
+    failed.write_text('Traceback (most recent call last):\n  File "x"\nRuntimeError: loss | is nan\n')
+    (group,) = grouped(read_cells(folder), read_failures(folder))
+    table = main_table(group)
+    assert row_of(table, "gat")["cells"].text == "3 of 4"
+    assert row_of(table, "gat")["fold_B"].text == f"{pcc('B', 'gat', 0):.3f} (n=1)"
+    # A mean over other folds than those of the other models would not compare with theirs.
+    assert row_of(table, "sage")["pcc_mean"].text == "–"
+    assert table.rows[-2].model == "sage"
+    assert warnings(group) == [
+        "Without a mean over folds, because folds are missing: sage (B).",
+        "1 cell failed; the last line of each traceback is below.",
+    ]
+    text = report_markdown([group], [compared(group, "ridge_neighbours")], [[]])
+    assert "- `B/sage/0`: RuntimeError: loss \\| is nan" in text
+
+
+def test_a_split_that_leaks_says_so(results: Results) -> None:
+    patients = {"train": ["A", "B"], "val": ["C"], "test": ["A"]}
+    folder = results(split="leave_one_section_out", patients=patients)
+    groups = grouped(read_cells(folder))
+    for text in (report_page(groups, [None]), report_markdown(groups, [None], [[]])):
+        assert (
+            "These results leak patients: patient A of the test sections also trains or validates (2 of 2 folds)."
+            in text
+        )
+        assert "as in Zeng et al. 2022" in text
+    assert "**Leaks patients.**" in report.readme_table(report.read_cells(folder))
+
+
+def test_no_warning_without_a_reason(group: Any) -> None:
+    assert warnings(group) == []
+
+
+def test_what_does_not_compare_is_told(results: Results) -> None:
+    folder = results()
+    write_cell(folder, make_cell("A", "sage", 0, panel_sha256="cd" * 32, versions={"code": "fedcba-dirty"}))
+    cell = make_cell("B", "sage", 0)
+    write_cell(folder, cell | {"test": {"B2": cell["test"]["B1"]}})
+    (group,) = grouped(read_cells(folder))
+    assert warnings(group) == [
+        "Fold A: the models were scored on different gene panels; their means do not compare.",
+        "Fold B: the models were tested on different sections; their means do not compare.",
+        "The results were made by 2 states of the code: 0123456789ab, fedcba-dirty.",
+        "Some results were made by code with changes that are in no commit (-dirty).",
+    ]
+
+
+def test_every_split_is_described() -> None:
+    assert set(DESCRIBED) == {*SPLITS, *EXPLICIT}
+
+
+def test_facts_name_sections_budget_and_ceiling(group: Any) -> None:
+    found = dict(facts(group))
+    assert found["Folds"] == "2 (A, B), seeds 0, 1"
+    assert found["Test sections"] == "3, 144 spots (48 a section)"
+    assert found["Genes"] == "12, panel abababab; 1 constant in the target, left out"
+    assert found["Budget"] == "60 epochs, patience 20"
+    assert found["Training"] == "0–31 s a cell, cpu, threads: 1"
+    ceiling = make_cell("B", "sage", 0)["metrics"]["ceiling_pcc_mean"]
+    assert found["Attainable PCC"].endswith(f"B {ceiling:.3f}")
+
+
+def test_differences_are_paired_and_over_seeds(group: Any) -> None:
+    comparison = compared(group, "ridge_neighbours")
+    assert comparison is not None
+    means = {
+        model: [
+            np.mean([[make_cell(f, model, s)["test"][name]["per_gene"][g] for g in GENES[:-1]] for s in (0, 1)])
+            for f, name in (("A", "A1"), ("A", "A2"), ("B", "B1"))
+        ]
+        for model in ("sage", "ridge_neighbours")
+    }
+    difference = np.subtract(means["sage"], means["ridge_neighbours"])
+    row = row_of(statistics_table(comparison), "sage")
+    assert row["difference"].value == pytest.approx(difference.mean())
+    low, middle, high = row["difference"].interval
+    assert low < middle < high
+    assert row["difference"].text == f"{middle:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
+    assert row["p_wilcoxon"].value == pytest.approx(wilcoxon(difference).pvalue)
+    assert row["n_sections"].text == "3"
+    assert re.fullmatch(r"[+−]\d+\.\d\d \[[+−]\d+\.\d\d, [+−]\d+\.\d\d\]", row["effect_size"].text)
+    assert "its p is at least 0.2500" in statistics_table(comparison).caption
+    assert "depth_only" not in comparison.table.index
+
+
+def test_validation_chooses_the_variant_in_each_fold(group: Any) -> None:
+    comparison = compared(group, "ridge_neighbours")
+    assert comparison is not None
+    assert comparison.chosen == {"A": "gat", "B": "sage"}
+    assert comparison.row == CHOSEN
+    reached = np.mean([np.mean([pcc("A", "gat", s) for s in (0, 1)]), np.mean([pcc("B", "sage", s) for s in (0, 1)])])
+    text = verdict(group, comparison)
+    assert f"(`gat` in A; `sage` in B), reaches PCC {reached:.3f}, " in text
+    # Sections count alike: two of gat's fold, one of sage's.
+    gat, sage, ridge = (
+        [np.mean([make_cell(f, m, s)["test"][n]["metrics"]["pcc_mean"] for s in (0, 1)]) for f, n in sections]
+        for m, sections in (
+            ("gat", [("A", "A1"), ("A", "A2")]),
+            ("sage", [("B", "B1")]),
+            ("ridge_neighbours", [("A", "A1"), ("A", "A2"), ("B", "B1")]),
+        )
+    )
+    expected = np.mean(np.subtract([*gat, *sage], ridge))
+    assert comparison.table.loc[CHOSEN, "mean_difference"] == pytest.approx(expected)
+
+
+def test_without_validation_nothing_is_chosen(results: Results) -> None:
+    (group,) = grouped(read_cells(results(val_pcc=None)))
+    comparison = compared(group, "ridge_neighbours")
+    assert verdict(group, comparison) == (
+        "No hist2st variant can be chosen by validation: a fold has none with a validation PCC."
+    )
+    chosen, how = pictured(group, comparison)
+    assert chosen == {"A": "sage", "B": "sage"}
+    assert how.startswith("the model with the highest test PCC")
+
+
+def test_a_model_that_never_met_the_reference_is_not_compared(results: Results) -> None:
+    skip = tuple((fold, model, seed) for fold, model in (("A", "sage"), ("B", "ridge_neighbours")) for seed in (0, 1))
+    (group,) = grouped(read_cells(results(skip=skip)))
+    comparison = compared(group, "ridge_neighbours")
+    assert comparison is not None
+    assert "sage" not in comparison.table.index
+    assert compared(group, "mlp") is None
+    (alone,) = grouped(cell for cell in group.cells if cell["model"] == "sage")
+    assert compared(alone, "sage") is None
+
+
+def test_what_is_written(page: Path) -> None:
+    figures = {path.name for path in (page.parent / "figures").iterdir()}
+    start = "made_leave_one_patient_out_"
+    assert figures == {
+        f"{start}{name}.png" for name in ("sections", "genes", "curves", "cost", "maps_A_A1", "maps_A_A2", "maps_B_B1")
+    }
+    for name in figures:
+        with Image.open(page.parent / "figures" / name) as image:
+            assert len(image.convert("RGB").getcolors(1 << 24) or []) > 20
+    text = (page.parent / "report.md").read_text()
+    assert set(re.findall(r"\]\(figures/([^)]+)\)", text)) == figures
+    assert "1. Encoder weights: random: no weights file" in text
+    assert "| `gat` <sup>1</sup> |" in text
+    assert "*Not comparable with the rows above* (diagnostic)." in text
+    assert "\n| `depth_only` |" in text
+    assert "p, genes" in text
+    assert not re.search(r"\*{1,3} \||nan|None|/tmp", text)
+
+
+def test_the_page_loads_nothing_and_holds_what_it_draws(page: Path) -> None:
+    text = page.read_text()
+    assert "default-src 'none'" in text
+    assert "</script>" not in "".join(re.findall(r"class=\"payload\">(.*?)</script>", text, re.DOTALL))
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!#|data:)""", text)
+    assert set(re.findall(r"https?://[^\s\"'<]+", text)) == {"http://www.w3.org/2000/svg"}
+    (payload,) = (json.loads(p) for p in re.findall(r"class=\"payload\">(.*?)</script>", text, re.DOTALL))
+    cell = make_cell("B", "sage", 0)
+    measured = np.array(cell["test"]["B1"]["map"]["genes"]["GENE1"]["true"])
+    drawn = payload["sections"]["B/B1"]["genes"]["GENE1"]
+    levels = [int(drawn["q"][i : i + 2]) for i in range(0, len(drawn["q"]), 2)]
+    np.testing.assert_allclose(
+        drawn["low"] + np.array(levels) / 99 * (drawn["high"] - drawn["low"]), measured, atol=np.ptp(measured) / 190
+    )
+    expected = np.mean([np.mean([make_cell(f, "sage", s)["per_gene"]["GENE3"] for s in (0, 1)]) for f in "AB"])
+    assert payload["per_gene"]["sage"][payload["genes"].index("GENE3")] == round(1000 * expected)
+    assert payload["per_gene"]["sage"][payload["genes"].index("GENE11")] is None
+    curve = payload["curves"]["gat"]["A"][1]["points"]
+    assert len(curve) <= 51
+    assert [curve[0], curve[-1]] == [[0, 0.001], [60, 0.301]]
+    assert payload["scores"]["sage"]["B/B1"] == [[seed, round(pcc("B", "sage", seed), 4)] for seed in (0, 1)]
+    assert (payload["focus"], payload["reference"]) == ("sage", "ridge_neighbours")
+
+
+def test_names_are_escaped(results: Results) -> None:
+    text = report_page(grouped(read_cells(results(encoder_weights="</script><b>"))), [None])
+    assert "&lt;/script&gt;&lt;b&gt;" in text
+    assert "</script><b>" not in text
+
+
+def test_the_readme_is_rewritten(results: Results, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- table: benchmarks.report -->\nold\n<!-- end of table -->\nafter\n")
+    folder = results()
+    arguments = [str(folder), "-o", str(tmp_path / "report"), "--readme", str(readme)]
+    assert report.main(arguments) == 0
+    table = report.readme_table(report.read_cells(folder))
+    assert readme.read_text() == (f"before\n<!-- table: benchmarks.report -->\n{table}\n<!-- end of table -->\nafter\n")
+    assert with_table(readme.read_text(), table) == readme.read_text()
+    assert "| model | fold A | fold B | all 2 folds | of ceiling | difference from `ridge_neighbours` [95 %] |" in table
+    seeds = [pcc("A", "gat", 0), pcc("A", "gat", 1)]
+    assert f"\n| `gat` | {np.mean(seeds):.3f} ± {np.std(seeds, ddof=1):.3f} | " in table
+    assert table.splitlines()[-1].startswith("| `ridge_neighbours` |")
+    assert table.endswith("| – |")
+    assert "depth_only" not in table
+    with pytest.raises(ValueError, match="needs the lines '<!-- table: benchmarks"):
+        with_table("no table", table)
+
+
+def test_errors_name_the_file_and_what_is_wrong(results: Results, tmp_path: Path, capsys: Any) -> None:
+    assert report.main([str(tmp_path / "none")]) == 2
+    assert "There is no result in" in capsys.readouterr().err
+    folder = results()
+    with pytest.raises(ValueError, match="no result of the reference 'mlp'; there are gat, ridge_neighbours, sage"):
+        report.report(folder, tmp_path, "mlp")
+    place = folder / "made" / "leave_one_patient_out" / "A" / "sage" / "0.json"
+    cell = make_cell("A", "sage", 0)
+    for text, message in (
+        ("{", r"0\.json is not JSON"),
+        (json.dumps({k: v for k, v in cell.items() if k != "curves"}), r"0\.json lacks curves"),
+        (json.dumps(cell | {"task": "guess"}), r"0\.json: task is 'guess'; known are prediction, inter"),
+        (json.dumps(cell | {"seed": 3}), r"0\.json says seed=3; its place"),
+    ):
+        place.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            report.read_cells(folder)
+    (group,) = grouped([cell | {"split": "by_coin"}])
+    with pytest.raises(ValueError, match=r"Unknown split='by_coin'\. Choose one of: explicit"):
+        describe(group)
+
+
+@pytest.fixture
+def browser() -> Callable[..., tuple[str, str]]:
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
+    if found is None:
+        pytest.skip("the page is looked at in Chromium, which is not installed (Debian: apt-get install chromium)")
+
+    def run(address: str, *arguments: str) -> tuple[str, str]:
+        command = [
+            found, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
+            "--virtual-time-budget=5000", *arguments, address,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        return done.stdout, done.stderr
+
+    return run
+
+
+def order(page: str, table: int = 0) -> list[str]:
+    body = re.findall(r"<table.*?</table>", page, re.DOTALL)[table].split("<tbody>")[1].split("</tbody>")[0]
+    return re.findall(r'<tr data-model="([^"]+)"', body)
+
+
+def test_the_page_works_in_a_browser(page: Path, browser: Callable[..., tuple[str, str]], tmp_path: Path) -> None:
+    address = page.resolve().as_uri()
+    seen, log = browser(address, "--dump-dom", f"--user-data-dir={tmp_path / 'profile'}")
+    assert "CONSOLE" not in log
+    assert order(seen) == ["sage", "gat", "ridge_neighbours"]
+    assert re.search(r'<th scope="col" data-key="pcc_mean"[^>]*aria-sort="descending"', seen)
+    # The script drew: the spots of three maps, a dot for each scored gene, a curve for each trained cell of a fold.
+    maps = seen.split('data-plot="maps">')[1].split("</figure>")[0]
+    assert maps.count("<circle") == 3 * 48
+    assert seen.count('class="gene"') == 11
+    assert seen.count("<polyline") == 4
+    facets = seen.split('data-plot="sections">')[1].split("</figure>")[0]
+    assert facets.count("<svg") == 3
+    assert facets.count("<circle") == 3 * len(MODELS) * 2
+
+    for wanted, expected, direction in (
+        ("rmse", ["sage", "gat", "ridge_neighbours"], "ascending"),
+        ("-rmse", ["ridge_neighbours", "gat", "sage"], "descending"),
+        ("model", ["gat", "ridge_neighbours", "sage"], "ascending"),
+    ):
+        seen, log = browser(f"{address}#sort={wanted}", "--dump-dom", f"--user-data-dir={tmp_path / 'profile'}")
+        assert "CONSOLE" not in log
+        assert order(seen) == expected
+        assert re.search(rf'data-key="{wanted.strip("-")}"[^>]*aria-sort="{direction}"', seen)
+
+
+@pytest.mark.parametrize("width", [1280, 500])
+def test_the_page_is_not_blank_and_does_not_overflow(
+    page: Path, browser: Callable[..., tuple[str, str]], tmp_path: Path, width: int
+) -> None:
+    shot = tmp_path / "shot.png"
+    options = (f"--screenshot={shot}", f"--window-size={width},2400", f"--user-data-dir={tmp_path / 'profile'}")
+    browser(page.resolve().as_uri(), *options)
+    with Image.open(shot) as image:
+        assert image.size == (width, 2400)
+        pixels = np.asarray(image.convert("RGB"), dtype=int)
+    paper = pixels[2, 2]
+    drawn = np.abs(pixels - paper).sum(axis=-1) > 30
+    assert 0.02 < drawn.mean() < 0.8
+    # The page's margins stay free: only tables scroll, each in its own box.
+    assert not drawn[:, -8:].any()
+    assert drawn[1200:].any()

@@ -211,9 +211,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common(parser)
-    for name in ("dataset", "fold", "model"):
-        parser.add_argument(f"--{name}", help=f"the cell's {name}; default the first")
-    parser.add_argument("--seed", type=int, help="the cell's seed; default the first")
+    # The longer names are for wandb sweeps, whose parameters must not be named as parts of the run's configuration.
+    for name in ("dataset", "fold", "model", "seed"):
+        parser.add_argument(f"--{name}", f"--grid_{name}", help=f"the cell's {name}; default the first")
     parser.add_argument("--index", type=int, help="the cell's number, from 0")
     parser.add_argument("--count", action="store_true", help="print the number of cells and stop")
     arguments = parser.parse_args(argv)

@@ -96,11 +96,23 @@ class Group:
         numbers = {fold: [value(cell) for cell in self.of(model, fold)] for fold in self.folds}
         return {fold: known for fold, seeds in numbers.items() if (known := [n for n in seeds if n is not None])}
 
-    def mean(self, model: str, value: Value) -> float | None:
-        """Mean over folds of the mean over seeds; None where the model lacks a fold in which others have the number."""
+    def mean(self, model: str, value: Value, per_cell: bool = False) -> float | None:
+        """Mean over test sections of the mean over seeds.
+
+        Args:
+            model: The model.
+            value: The number, a cell's mean over its test sections.
+            per_cell: Every fold counts once, however many sections it tests: for what a cell costs.
+
+        Returns:
+            None where the model lacks a fold in which others have the number.
+        """
         needed = {cell["fold"] for cell in self.cells if value(cell) is not None}
         seeds = self.by_fold(model, value)
-        return float(np.mean([np.mean(v) for v in seeds.values()])) if seeds and set(seeds) == needed else None
+        if not seeds or set(seeds) != needed:
+            return None
+        weights = [1 if per_cell else len(self.of(model, fold)[0]["test"]) for fold in seeds]
+        return float(np.average([np.mean(numbers) for numbers in seeds.values()], weights=weights))
 
     def deviation(self, model: str, value: Value) -> float | None:
         """Deviation of the folds' means; of the seeds where there is one fold; None where there is one number."""

@@ -106,11 +106,13 @@ def is_variant(cell: Cell) -> bool:
 
 
 def mean_of_chosen(group: Group, chosen: dict[str, str], name: str) -> float | None:
-    """A metric of the chosen variants: mean over folds of the mean over seeds; None where a fold lacks it."""
+    """A metric of the chosen variants, mean over test sections of the mean over seeds; None where a fold lacks it."""
     value = metric(name)
-    seeds = [group.by_fold(model, value).get(fold) for fold, model in chosen.items()]
-    known = [float(np.mean(numbers)) for numbers in seeds if numbers]
-    return float(np.mean(known)) if len(known) == len(chosen) > 0 else None
+    seeds = {fold: group.by_fold(model, value).get(fold, []) for fold, model in chosen.items()}
+    if not all(seeds.values()):
+        return None
+    weights = [len(group.of(model, fold)[0]["test"]) for fold, model in chosen.items()]
+    return float(np.average([np.mean(numbers) for numbers in seeds.values()], weights=weights))
 
 
 def pictured(group: Group, comparison: Comparison | None) -> tuple[dict[str, str], str]:

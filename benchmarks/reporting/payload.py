@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting.cells import TASKS, Cell, Group, metric
+from benchmarks.reporting.columns import seconds
 from benchmarks.reporting.comparison import Comparison, pictured
 from benchmarks.reporting.pictures import gene_ceilings, mean_genes, section_ceiling, slug
 
@@ -45,12 +46,7 @@ def payload(group: Group, comparison: Comparison | None) -> dict[str, Any]:
         "per_gene": {m: _thousandths(mean_genes(group, dict.fromkeys(group.folds, m)), genes) for m in models},
         "maps": {model: _maps(group, model) for model in models},
         "curves": {model: _curves(group, model) for model in models},
-        "cost": {
-            model: [
-                _rounded(group.mean(model, value)) for value in (lambda c: c["seconds"].get("fit"), metric("pcc_mean"))
-            ]
-            for model in models
-        },
+        "cost": {model: _cost(group, model) for model in models},
     }
 
 
@@ -120,6 +116,12 @@ def _chosen(cell: Cell) -> list[float] | None:
     """The chosen epoch and its validation PCC."""
     epoch, pcc = cell.get("chosen_epoch"), cell.get("val_pcc")
     return None if epoch is None or pcc is None else [epoch, round(pcc, 3)]
+
+
+def _cost(group: Group, model: str) -> list[float | None]:
+    """Seconds of training and PCC."""
+    fit, pcc = group.mean(model, seconds("fit"), per_cell=True), group.mean(model, metric("pcc_mean"))
+    return [_rounded(fit), _rounded(pcc)]
 
 
 def _map(values: Sequence[float]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.reporting.cells import Cell, Group, metric
-from benchmarks.reporting.comparison import Comparison, mean_over, pictured
+from benchmarks.reporting.columns import seconds as seconds_of
+from benchmarks.reporting.comparison import Comparison, gene_scores, mean_over, pictured
 from benchmarks.reporting.facts import title
 from hist2st_pyg.figures import expression_maps, save
 from hist2st_pyg.files import atomic_path
@@ -66,7 +67,7 @@ def _figures(group: Group, comparison: Comparison | None) -> Iterator[tuple[str,
         yield "curves", caption, curves(group, models)
     yield (
         "cost",
-        "seconds of training against PCC, means over folds and seeds.",
+        "seconds of training, mean of a cell, against PCC.",
         cost(group, models, set(chosen.values()), reference),
     )
     for fold, model in chosen.items():
@@ -162,7 +163,7 @@ def cost(group: Group, models: list[str], chosen: set[str], reference: str | Non
     axis = figure.add_subplot()
     points = []
     for model in models:
-        pcc, seconds = group.mean(model, metric("pcc_mean")), group.mean(model, lambda cell: cell["seconds"].get("fit"))
+        pcc, seconds = group.mean(model, metric("pcc_mean")), group.mean(model, seconds_of("fit"), per_cell=True)
         if pcc is not None and seconds:
             axis.plot(seconds, pcc, "o", color=_colour(model, chosen, reference))
             points.append((seconds, pcc, model))
@@ -198,9 +199,8 @@ def maps(section: str, cells: dict[str, Cell]) -> Figure:
 
 
 def mean_genes(group: Group, model_of: dict[str, str]) -> dict[str, float | None]:
-    """Each gene's PCC, mean over folds of the mean over seeds."""
-    folds = [mean_over([c["per_gene"] for c in group.of(model, fold)]) for fold, model in model_of.items()]
-    return mean_over(folds)
+    """Each gene's PCC, mean over test sections of the mean over seeds."""
+    return mean_over(list(gene_scores(group, model_of).values()))
 
 
 def gene_ceilings(group: Group) -> dict[str, float | None]:

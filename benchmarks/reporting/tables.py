@@ -90,7 +90,7 @@ def main_table(group: Group) -> Table:
             n_cells = len(group.of(model))
             there = Entry(f"{n_cells} of {group.n_expected}", n_cells)
             rows.append(Row(model, (*before, *fold_entries(group, model, folds), *after, there), task))
-    caption = f"PCC is the mean over genes, then over test sections; mean ± sd over {over}."
+    caption = f"PCC is the mean over genes, then over test sections; ± sd over {over}."
     if folds:
         caption += " Single folds: mean ± sd over seeds."
     return Table(caption, columns, tuple(rows))
@@ -115,7 +115,11 @@ def more_table(group: Group) -> Table:
         for task in TASKS
         for model in group.models(task)
     )
-    return Table("Means over folds of the means over seeds.", tuple(number.column for number in kept), rows)
+    return Table(
+        "Means over test sections and seeds; validation, epochs and costs: means over cells.",
+        tuple(number.column for number in kept),
+        rows,
+    )
 
 
 def statistics_table(comparison: Comparison) -> Table:
@@ -179,7 +183,8 @@ def readme_rows(group: Group, comparison: Comparison | None) -> Table:
             entries.append(difference_of(comparison, model))
         rows.append(Row(model, tuple(entries)))
     over = "folds" if len(group.folds) > 1 and not folds else "seeds"
-    return Table(f"Mean PCC over genes, mean ± sd over {over}.", tuple(columns), tuple(rows))
+    caption = f"PCC is the mean over genes, then over test sections; ± sd over {over}."
+    return Table(caption, tuple(columns), tuple(rows))
 
 
 def difference_of(comparison: Comparison, model: str) -> Entry:
@@ -221,7 +226,7 @@ def footnotes(group: Group) -> list[tuple[str, list[str]]]:
 
 def _entry(group: Group, model: str, number: Number) -> Entry:
     sd = group.deviation(model, number.value) if number.spread else None
-    return _written(group.mean(model, number.value), sd, number.form)
+    return _written(group.mean(model, number.value, number.per_cell), sd, number.form)
 
 
 def _written(mean: float | None, sd: float | None, form: str, note: str = "") -> Entry:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.datasets import paper_panel
 from hist2st_pyg.section import Section
+from hist2st_pyg.threads import same_threads
 
 DETECTED = 0.1
 """The share of the spots in which a variable gene is seen."""
@@ -19,6 +20,7 @@ Total = Literal["panel", "all"]
 """What a spot's counts are divided by: its total over the panel (the paper's rule) or over all genes."""
 
 
+@same_threads()
 def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
     """The most variable genes of the training sections, by scanpy (Seurat's normalised dispersion, within sections).
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hist2st_pyg.datasets._tables import UNLABELLED
+from hist2st_pyg.threads import same_threads
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 KEY = "region"
 
 
+@same_threads()
 def find_regions(adata: AnnData, resolution: float = 1.0, n_neighbors: int = 15, seed: int = 0) -> AnnData:
     """Cluster spots by expression: PCA, neighbours, Leiden (scanpy's standard path, Wolf et al. 2018).
 

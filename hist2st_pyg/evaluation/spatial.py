@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.data.convert import spot_pitch
 from hist2st_pyg.data.graph import radius_edges
+from hist2st_pyg.threads import same_threads
 
 Floats = NDArray[np.float64]
 
@@ -21,6 +22,7 @@ def adjacent_edges(pos: NDArray[np.float64]) -> NDArray[np.int64]:
     return radius_edges(pos, ADJACENT * spot_pitch(pos))[0]
 
 
+@same_threads()
 def morans_i(values: ArrayLike, edge_index: ArrayLike) -> Floats:
     """Moran's I of each gene (Moran 1950), through scanpy: near 1 is smooth, near 0 random.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -45,6 +46,33 @@ def test_command_lines_parse(words: list[str], monkeypatch: pytest.MonkeyPatch) 
     if command == "train":
         arguments = ["--config", *arguments]
     assert parser.parse_args(arguments)
+
+
+BENCHMARK_LINES = [
+    shlex.split(line, comments=True)
+    for page in ("README.md", "benchmarks/README.md")
+    for line in (ROOT / page).read_text(encoding="utf-8").splitlines()
+    if line.startswith("python -m benchmarks.")
+]
+
+
+@pytest.mark.parametrize("words", BENCHMARK_LINES, ids=" ".join)
+def test_benchmark_commands_exist(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    module = importlib.import_module(words[2])
+    with pytest.raises(SystemExit) as done:
+        module.main(["--help"])
+    assert done.value.code == 0
+    text = capsys.readouterr().out
+    assert [word for word in words[3:] if word.startswith("--") and word not in text] == []
+    assert [
+        word for word in words if word.endswith(".yaml") and word != "GRID.yaml" and not (ROOT / word).exists()
+    ] == []
+
+
+def test_the_tables_are_those_of_the_result_files() -> None:
+    from benchmarks.report import read_cells, readme_table
+
+    assert readme_table(read_cells(ROOT / "benchmarks" / "results")) in README
 
 
 def test_make_targets_exist() -> None:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from hist2st_pyg.choices import choose
+from hist2st_pyg.models import MODELS
+from hist2st_pyg.models.pretrained import parameters_of
 
 
 @dataclass(frozen=True)
@@ -182,15 +184,14 @@ _GRAPH = {
 _JITTER = AugmentConfig(grayscale=0, rotation=0, flip=0, jitter=0.05, symmetries=True, per_spot=True)
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Zeng et al. 2022, to the letter; the defaults of the model and of TrainingConfig are its values too. The other
-    # models have no self-distillation; ST-Net (He et al. 2020) trains 50 epochs with turned and recoloured patches.
+    # Zeng et al. 2022, to the letter; the defaults of the model and of TrainingConfig are its values too. ST-Net (He et
+    # al. 2020) trains 50 epochs with turned and recoloured patches.
     "paper": {
         "data": {"panel": "paper", "graph_on": "array", "max_distance": 2.0},
         "training": {},
         "models": {
-            "graph_only": {"training": {"views": 0}},
-            "histogene": {"training": {"views": 0, "epochs": 100}},
-            "stnet": {"training": {"views": 0, "epochs": 50, "lr": 1e-4, "augment": _JITTER}},
+            "histogene": {"training": {"epochs": 100}},
+            "stnet": {"training": {"epochs": 50, "lr": 1e-4, "augment": _JITTER}},
         },
     },
     # What trains in minutes on two cores. The number of epochs is fixed (chosen by training on one section and judging
@@ -225,17 +226,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset_values(preset: str, model: str) -> dict[str, dict[str, Any]]:
-    """A preset's values for a model: of ``data``, ``model`` and ``training``.
+    """A preset's values for a model: of ``data``, ``model`` and ``training``; without views where it knows none.
 
     Raises:
-        ValueError: If the preset is unknown.
+        ValueError: If the preset or the model is unknown.
     """
     values = choose(PRESETS, preset, "preset")
     own = values["models"].get(model, {})
+    distils = "views" in parameters_of(choose(MODELS, model, "model.name"))
     return {
         "data": values["data"],
         "model": own.get("model", {}),
-        "training": {**values["training"], **own.get("training", {})},
+        "training": {**values["training"], **({} if distils else {"views": 0}), **own.get("training", {})},
     }
 
 

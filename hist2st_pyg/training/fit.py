@@ -12,7 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 
 from hist2st_pyg.data.datamodule import SectionDataModule
@@ -119,7 +119,8 @@ def _trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logge
         max_epochs=config.training.epochs,
         max_time=timedelta(minutes=config.training.max_minutes) if config.training.max_minutes else None,
         gradient_clip_val=config.training.clip,
-        callbacks=callbacks if bar else [*callbacks, _Lines()],
+        # Named, because Lightning takes another bar where rich happens to be installed.
+        callbacks=[*callbacks, TQDMProgressBar() if bar else _Lines()],
         logger=loggers,
         log_every_n_steps=1,
         enable_model_summary=False,

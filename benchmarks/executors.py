@@ -86,7 +86,9 @@ def ray(
     mine = not ray.is_initialized()
     if mine:
         size = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": jobs * threads}
-        ray.init(log_to_driver=False, include_dashboard=False, **size)
+        # The harness is not installed, so that workers have to be told where it is.
+        path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+        ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}}, **size)
     # A worker serves one cell, so that a cell's memory and state are its own.
     task = ray.remote(num_gpus=gpus, max_calls=1, max_retries=0)(attempt)
     try:

@@ -22,6 +22,9 @@ PARTS = {
 OPTIONAL = {
     "igraph": ("Leiden clustering", "pip install 'hist2st_pyg[cluster]'"),
     "leidenalg": ("Leiden clustering", "pip install 'hist2st_pyg[cluster]'"),
+    "monai": ("DenseNet-121 of ST-Net", "pip install 'hist2st_pyg[bench]'"),
+    "transformers": ("pathology foundation models", "pip install 'hist2st_pyg[bench]'"),
+    "ray": ("benchmark grids on many machines", "pip install 'hist2st_pyg[ray]'"),
 }
 
 

@@ -63,10 +63,11 @@ def _wandb_logger(config: TrainConfig, output: Path) -> WandbLogger:
         _ = run.experiment  # connects now
         return run
 
-    if config.wandb == "offline" or (config.wandb == "auto" and not wandb.login(prompt=False)):
+    if config.wandb == "offline":
         return start("offline")
     try:
-        return start("online")
+        # Where there is a key this asks the server whether it is right.
+        return start("offline" if config.wandb == "auto" and not wandb.login(prompt=False) else "online")
     except wandb.Error as error:
         if config.wandb == "online":
             raise ConnectionError(f"wandb cannot be reached: {error}. Take wandb=offline.") from error

@@ -10,8 +10,9 @@ from offline_runs import read_offline_run
 
 from benchmarks import run
 from benchmarks.config import read_grid
-from hist2st_pyg import load_model, load_sections
+from hist2st_pyg import load_model
 from hist2st_pyg.evaluation.run import evaluate
+from hist2st_pyg.training import read_sections
 
 
 def test_a_cell_is_written_and_tracked(grid_file: Path, tmp_path: Path) -> None:
@@ -46,8 +47,7 @@ def test_a_cell_is_written_and_tracked(grid_file: Path, tmp_path: Path) -> None:
 
     # The same numbers as from the saved model by hand: there is one way to evaluate.
     model = load_model(tmp_path / "work" / cell.place)
-    (section,) = load_sections("synthetic", names=["B1"], **cell.values["data"]["options"])
-    by_hand = evaluate(model, [section])
+    by_hand = evaluate(model, read_sections(cell.config().data, ["B1"]))
     assert by_hand["pcc_mean"] == result["metrics"]["pcc_mean"]
     assert by_hand["per_gene"] == result["per_gene"]
 

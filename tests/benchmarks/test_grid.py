@@ -35,12 +35,6 @@ def run(grid_file: Path, results: Path, *arguments: str) -> int:
     return grid.main([str(grid_file), "--results", str(results), "--work", str(work), "--wandb", "off", *arguments])
 
 
-@pytest.fixture(autouse=True)
-def _interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiling scanpy's numba functions anew in each cell's process would take longer than all else."""
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
-
-
 @pytest.fixture
 def small(grid_file: Path) -> Path:
     values = yaml.safe_load(grid_file.read_text())

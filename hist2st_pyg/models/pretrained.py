@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import pickle
-import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,22 +22,10 @@ from hist2st_pyg.models.histogene import HisToGene
 from hist2st_pyg.models.ridge import EmbeddingRidge, Ridge, RidgeNeighbours
 from hist2st_pyg.models.simple import DepthOracle, Mean, PositionKNN
 from hist2st_pyg.models.stnet import STNet
+from hist2st_pyg.tensors import read_tensors
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    struct.error,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What torch raises on files that are not checkpoints."""
 
 MODELS: dict[str, Callable[..., ExpressionModel]] = {
     "depth_oracle": DepthOracle,
@@ -194,10 +180,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a Lightning checkpoint of ours: the model's description and its weights."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint without executing code: {error}") from error
+    checkpoint = read_tensors(path)
     if not isinstance(checkpoint, dict) or not {"description", "state_dict"} <= set(checkpoint):
         raise ValueError(f"{path} is not a checkpoint of hist2st_pyg.")
     weights = {n.removeprefix("model."): v for n, v in checkpoint["state_dict"].items() if n.startswith("model.")}

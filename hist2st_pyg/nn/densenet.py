@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
-import pickle
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from hist2st_pyg.nn.memory import in_chunks
 from hist2st_pyg.nn.pixels import IMAGENET, Pixels
+from hist2st_pyg.tensors import read_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -24,18 +23,6 @@ URL = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
 
 SMALLEST = 29
 """Side of the smallest patch, in pixels, of which anything is left after five halvings."""
-
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    struct.error,
-    AttributeError,
-    EOFError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What torch raises on files that are not checkpoints."""
 
 
 class DenseNet121Encoder(nn.Module):
@@ -139,10 +126,7 @@ def _read(path: Path) -> Mapping[str, Any]:
             return load_file(path)
         except SafetensorError as error:
             raise ValueError(f"{path} is not a file of safetensors: {error}.") from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as a dictionary of tensors: {error}") from error
+    state = read_tensors(path)
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}; a dictionary of tensors (a state dict) is needed.")
     return state

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 
 from hist2st_pyg.data.datamodule import SectionDataModule
 from hist2st_pyg.models import ExpressionModel, FittedModel, load_model
 from hist2st_pyg.models.pretrained import describe, read_checkpoint
+from hist2st_pyg.tensors import read_tensors
 from hist2st_pyg.training.config import TrainConfig
 from hist2st_pyg.training.loggers import join_earlier, keep_earlier
 from hist2st_pyg.training.task import ExpressionTask, validation_pcc
@@ -174,4 +174,4 @@ def _custom(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _epoch_of(checkpoint: str) -> int:
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["epoch"])
+    return int(read_tensors(checkpoint)["epoch"])

@@ -21,7 +21,8 @@ from tqdm.auto import tqdm
 
 from benchmarks.config import Cell, read_grid
 from benchmarks.executors import EXECUTORS
-from benchmarks.run import add_common, comparable, failure
+from benchmarks.measures import comparable
+from benchmarks.run import add_common, failure
 
 Report = Callable[[str], None]
 

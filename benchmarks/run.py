@@ -1,6 +1,6 @@
 """One cell of a benchmark grid: train, predict the test sections once, write one JSON.
 
-    python -m benchmarks.run benchmarks/configs/her2st_small.yaml --dataset her2st --fold B --model sage --seed 0
+    python -m benchmarks.run benchmarks/configs/her2st_small.yaml --dataset her2st --fold B --model hist2st_sage --seed 0
     python -m benchmarks.run benchmarks/configs/her2st_small.yaml --index 17     # for array jobs; --count says how many
 
 The JSON is ``results/<dataset>/<split>/<fold>/<model>/<seed>.json``; of a cell that fails there is the traceback in
@@ -10,14 +10,10 @@ The JSON is ``results/<dataset>/<split>/<fold>/<model>/<seed>.json``; of a cell 
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
-import importlib.metadata
 import json
 import logging
-import resource
 import shutil
-import subprocess
 import sys
 import time
 import traceback
@@ -25,27 +21,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.config import Cell, read_grid
+from benchmarks.measures import VARIABLE, comparable, curves, forward_flops, peak_mb, variable_genes, versions
 from benchmarks.tracking import log_result
-from hist2st_pyg.data.convert import Recipe
-from hist2st_pyg.data.expression import expression_target, panel_counts
 from hist2st_pyg.evaluation.run import evaluate, scalars
 from hist2st_pyg.files import write_json, write_text
-from hist2st_pyg.inference import model_data, run_model
-from hist2st_pyg.models import ExpressionModel, load_model
-from hist2st_pyg.section import Section
-from hist2st_pyg.training import TrainConfig, config_dict, open_loggers, read_sections, train
+from hist2st_pyg.models import load_model
+from hist2st_pyg.training import TrainConfig, open_loggers, read_sections, train
 
 HERE = Path(__file__).parent
 RESULTS, WORK = HERE / "results", HERE / "work"
-PACKAGES = (
-    "hist2st_pyg", "torch", "torch-geometric", "torch-scatter", "pytorch-lightning", "scanpy", "scikit-learn", "numpy",
-    "scipy", "monai",
-)  # fmt: skip
-VARIABLE = 50
 
 
 def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str = "auto") -> Path:
@@ -80,44 +67,51 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
             gene_sets={f"variable_{VARIABLE}": variable},
             cache=config.data.cache,
         )
-        seconds = {**summary["seconds"], "evaluate": time.perf_counter() - started}
-        sections = {**summary["sections"], "test": [f"{section.patient}/{section.name}" for section in test]}
+        summary["seconds"]["evaluate"] = time.perf_counter() - started
         path = cell.result(results)
-        result = {
-            "dataset": cell.dataset,
-            "split": cell.split,
-            "fold": cell.fold.name,
-            "model": cell.model,
-            "seed": cell.seed,
-            "grid": cell.grid,
-            "task": model.task,
-            "config": comparable(config),
-            "versions": versions(),
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
-            "threads": cell.threads,
-            "patients": {part: sorted({name.split("/")[0] for name in names}) for part, names in sections.items()},
-            "sections": {part: [name.split("/", 1)[1] for name in names] for part, names in sections.items()},
+        result = _result(cell, config, summary, model.task, evaluation, [f"{s.patient}/{s.name}" for s in test])
+        result |= {
             "panel_sha256": hashlib.sha256("\n".join(model.recipe.genes).encode()).hexdigest(),
-            "chosen_epoch": summary["chosen_epoch"],
-            "val_pcc": summary["val_pcc"],
-            "epochs": summary["epochs"],
-            "metrics": scalars(evaluation),
-            "per_gene": evaluation["per_gene"],
-            "test": {
-                name: {"metrics": scalars(numbers), **{key: numbers[key] for key in ("per_gene", "ceiling", "map")}}
-                for name, numbers in evaluation["sections"].items()
-            },
             "curves": curves(output / "metrics.csv"),
-            "seconds": seconds,
-            "peak_mb": peak_mb(),
-            "parameters": summary["parameters"],
             "flops": forward_flops(model, test[0], config),
-            "encoder_weights": summary["encoder_weights"],
+            "peak_mb": peak_mb(),
         }
         write_json(path, result, indent=None)
         log_result(loggers, result, path, output / "figures")
     failure(path).unlink(missing_ok=True)
     return path
+
+
+def _result(
+    cell: Cell, config: TrainConfig, summary: dict[str, Any], task: str, evaluation: dict[str, Any], test: list[str]
+) -> dict[str, Any]:
+    """What others read; sections come as ``<patient>/<name>``."""
+    parts = {**summary["sections"], "test": test}
+    return {
+        "dataset": cell.dataset,
+        "split": cell.split,
+        "fold": cell.fold.name,
+        "model": cell.model,
+        "seed": cell.seed,
+        "grid": cell.grid,
+        "task": task,
+        "config": comparable(config),
+        "versions": versions(),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "threads": cell.threads,
+        "patients": {part: sorted({name.split("/")[0] for name in names}) for part, names in parts.items()},
+        "sections": {part: [name.split("/", 1)[1] for name in names] for part, names in parts.items()},
+        "metrics": scalars(evaluation),
+        "per_gene": evaluation["per_gene"],
+        "test": {
+            name: {"metrics": scalars(numbers), **{key: numbers[key] for key in ("per_gene", "ceiling", "map")}}
+            for name, numbers in evaluation["sections"].items()
+        },
+        **{
+            key: summary[key]
+            for key in ("chosen_epoch", "val_pcc", "epochs", "seconds", "parameters", "encoder_weights")
+        },
+    }
 
 
 def attempt(cell: Cell, results: Path, work: Path, wandb: str) -> bool:
@@ -133,69 +127,6 @@ def attempt(cell: Cell, results: Path, work: Path, wandb: str) -> bool:
 def failure(result: Path) -> Path:
     """Where the traceback of a failed cell is kept."""
     return result.with_suffix(".failed.txt")
-
-
-def comparable(config: TrainConfig) -> dict[str, Any]:
-    """The configuration without what differs between machines."""
-    values = config_dict(config)
-    for name in ("output", "wandb", "project", "group", "job_type", "run_name", "resume"):
-        del values[name]
-    values["data"]["root"] = values["data"]["cache"] = None
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
-
-
-def variable_genes(train: Sequence[Section], recipe: Recipe) -> list[str]:
-    """The genes of the panel whose target varies most over the training spots."""
-    targets = [expression_target(s, panel_counts(s, recipe.genes)[0], recipe.total) for s in train]
-    variance = np.concatenate(targets).var(axis=0)
-    return [recipe.genes[i] for i in np.argsort(-variance, kind="stable")[:VARIABLE]]
-
-
-def curves(metrics: Path) -> list[dict[str, float]]:
-    """Loss and validation PCC of each epoch, from Lightning's ``metrics.csv``; empty where there is none."""
-    if not metrics.exists():
-        return []
-    epochs: dict[int, dict[str, list[float]]] = {}
-    with metrics.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            values = epochs.setdefault(int(row["epoch"]), {})
-            for name in ("train/loss", "val/pcc", "val/loss"):
-                if row.get(name):
-                    values.setdefault(name, []).append(float(row[name]))
-    return [
-        {"epoch": epoch, **{name: round(float(np.mean(v)), 5) for name, v in values.items()}}
-        for epoch, values in sorted(epochs.items())
-    ]
-
-
-def forward_flops(model: ExpressionModel, section: Section, config: TrainConfig) -> int:
-    """Floating-point operations of predicting a section, as torch counts them (an LSTM is not counted)."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        run_model(model, model_data(model, section, config.data.cache))
-    return int(counter.get_total_flops())
-
-
-def peak_mb() -> float:
-    """Largest resident memory of this process so far, in MB (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-
-
-def versions() -> dict[str, str]:
-    """The code's commit, where it is a repository, and the packages' versions."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    try:
-        commit = subprocess.run(
-            ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return found
-    return {"code": commit.stdout.strip(), **found}
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from benchmarks.config import Cell, read_grid
-from benchmarks.run import comparable
+from benchmarks.measures import comparable
 from hist2st_pyg.data.splits import Fold
 
 CONFIGS = sorted((Path(__file__).parents[2] / "benchmarks" / "configs").glob("*.yaml"))

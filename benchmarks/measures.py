@@ -1,0 +1,90 @@
+"""What a cell's result says beside its metrics: configuration, code, curves, cost."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import resource
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hist2st_pyg.data.convert import Recipe
+from hist2st_pyg.data.expression import expression_target, panel_counts
+from hist2st_pyg.inference import model_data, run_model
+from hist2st_pyg.models import ExpressionModel
+from hist2st_pyg.section import Section
+from hist2st_pyg.training import TrainConfig, config_dict
+
+PACKAGES = (
+    "hist2st_pyg", "torch", "torch-geometric", "torch-scatter", "pytorch-lightning", "scanpy", "scikit-learn", "numpy",
+    "scipy", "monai",
+)  # fmt: skip
+VARIABLE = 50
+
+
+def comparable(config: TrainConfig) -> dict[str, Any]:
+    """The configuration without what differs between machines."""
+    values = config_dict(config)
+    for name in ("output", "wandb", "project", "group", "job_type", "run_name", "resume"):
+        del values[name]
+    values["data"]["root"] = values["data"]["cache"] = None
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
+
+
+def variable_genes(train: Sequence[Section], recipe: Recipe) -> list[str]:
+    """The genes of the panel whose target varies most over the training spots."""
+    targets = [expression_target(s, panel_counts(s, recipe.genes)[0], recipe.total) for s in train]
+    variance = np.concatenate(targets).var(axis=0)
+    return [recipe.genes[i] for i in np.argsort(-variance, kind="stable")[:VARIABLE]]
+
+
+def curves(metrics: Path) -> list[dict[str, float]]:
+    """Loss and validation PCC of each epoch, from Lightning's ``metrics.csv``; empty where there is none."""
+    if not metrics.exists():
+        return []
+    epochs: dict[int, dict[str, list[float]]] = {}
+    with metrics.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            values = epochs.setdefault(int(row["epoch"]), {})
+            for name in ("train/loss", "val/pcc", "val/loss"):
+                if row.get(name):
+                    values.setdefault(name, []).append(float(row[name]))
+    return [
+        {"epoch": epoch, **{name: round(float(np.mean(v)), 5) for name, v in values.items()}}
+        for epoch, values in sorted(epochs.items())
+    ]
+
+
+def forward_flops(model: ExpressionModel, section: Section, config: TrainConfig) -> int:
+    """Floating-point operations of predicting a section, as torch counts them (an LSTM is not counted)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        run_model(model, model_data(model, section, config.data.cache))
+    return int(counter.get_total_flops())
+
+
+def peak_mb() -> float:
+    """Largest resident memory of this process so far, in MB (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def versions() -> dict[str, str]:
+    """The code's commit, where it is a repository, and the packages' versions."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return found
+    return {"code": commit.stdout.strip(), **found}

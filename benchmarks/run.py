@@ -1,6 +1,6 @@
 """One cell of a benchmark grid: train, predict the test sections once, write one JSON.
 
-    python -m benchmarks.run benchmarks/configs/her2st_small.yaml --dataset her2st --fold B --model hist2st_sage --seed 0
+    python -m benchmarks.run benchmarks/configs/her2st_small.yaml --fold B --model hist2st_sage --seed 0
     python -m benchmarks.run benchmarks/configs/her2st_small.yaml --index 17     # for array jobs; --count says how many
 
 The JSON is ``results/<dataset>/<split>/<fold>/<model>/<seed>.json``; of a cell that fails there is the traceback in

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.config import Cell, read_grid
-from benchmarks.measures import VARIABLE, comparable, curves, forward_flops, peak_mb, variable_genes, versions
+from benchmarks.measures import VARIABLE, comparable, curves, forward_flops, peak_mb, rounded, variable_genes, versions
 from benchmarks.tracking import log_result
 from hist2st_pyg.evaluation.run import evaluate, scalars
 from hist2st_pyg.files import write_json, write_text
@@ -102,9 +102,14 @@ def _result(
         "patients": {part: sorted({name.split("/")[0] for name in names}) for part, names in parts.items()},
         "sections": {part: [name.split("/", 1)[1] for name in names] for part, names in parts.items()},
         "metrics": scalars(evaluation),
-        "per_gene": evaluation["per_gene"],
+        "per_gene": rounded(evaluation["per_gene"]),
         "test": {
-            name: {"metrics": scalars(numbers), **{key: numbers[key] for key in ("per_gene", "ceiling", "map")}}
+            name: {
+                "metrics": scalars(numbers),
+                "per_gene": rounded(numbers["per_gene"]),
+                "ceiling": rounded(numbers["ceiling"]),
+                "map": numbers["map"],
+            }
             for name, numbers in evaluation["sections"].items()
         },
         **{

@@ -1,44 +1,54 @@
 from __future__ import annotations
 
-import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from offline_runs import read_offline_run
 
+from hist2st_pyg.training import preset_config
+from hist2st_pyg.training.loggers import open_loggers
+
+# In a process of its own: wandb asks the server whether a key is right only once.
+SCRIPT = """
+import logging
+from pathlib import Path
 from hist2st_pyg.training import loggers, preset_config
-from hist2st_pyg.training.loggers import open_loggers, wandb_runs
+
+logging.basicConfig()
+loggers.CONNECT = 3
+config = preset_config(output="run", wandb={mode!r}, group="grid", job_type="sage", run_name="cell")
+with loggers.open_loggers(config, Path("run")) as opened:
+    (run,) = loggers.wandb_runs(opened)
+    run.experiment.log({{"val/pcc": 0.25}})
+"""
 
 
-@pytest.fixture
-def _no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key, and a server that refuses connections."""
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setattr(loggers, "CONNECT", 3)
+def run_without_an_answer(mode: str) -> subprocess.CompletedProcess[str]:
+    """With a key, and a server that refuses connections."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment |= {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    command = [sys.executable, "-c", SCRIPT.format(mode=mode)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.usefixtures("_no_answer")
-def test_without_an_answer_a_run_is_kept_offline(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    config = preset_config(output=str(tmp_path), wandb="auto", group="grid", job_type="sage", run_name="cell")
-    with caplog.at_level(logging.WARNING), open_loggers(config, tmp_path) as opened:
-        (run,) = wandb_runs(opened)
-        run.experiment.log({"val/pcc": 0.25})
-    assert "wandb cannot be reached" in caplog.text
-    offline = read_offline_run(tmp_path)
+def test_without_an_answer_a_run_is_kept_offline() -> None:
+    done = run_without_an_answer("auto")
+    assert done.returncode == 0, done.stderr
+    assert "wandb cannot be reached" in done.stderr
+    assert "the run is kept offline in run/wandb" in done.stderr
+    offline = read_offline_run(Path("run"))
     assert (offline.group, offline.job_type) == ("grid", "sage")
     assert [row["val/pcc"] for row in offline.history] == [0.25]
 
 
-@pytest.mark.usefixtures("_no_answer")
-def test_online_that_was_asked_for_is_an_error(tmp_path: Path) -> None:
-    config = preset_config(output=str(tmp_path), wandb="online")
-    with (
-        pytest.raises(ConnectionError, match=r"(?s)wandb cannot be reached.*Take wandb=offline"),
-        open_loggers(config, tmp_path),
-    ):
-        pass
+def test_online_that_was_asked_for_is_an_error() -> None:
+    done = run_without_an_answer("online")
+    assert done.returncode == 1
+    assert "ConnectionError: wandb cannot be reached" in done.stderr
+    assert "Take wandb=offline" in done.stderr
 
 
 def test_an_unknown_choice_is_told(tmp_path: Path) -> None:

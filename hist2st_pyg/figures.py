@@ -112,8 +112,8 @@ def true_and_predicted(
         _picture(axes[0], points, image, image_scale, "H&E", outline=False)
         _picture(axes[columns], points, image, image_scale, "H&E, spots")
     for column, gene in enumerate(best, start=first):
-        _map(figure, axes[column], points, true[:, gene], f"{genes[gene]}, measured")
-        title = f"{genes[gene]}, predicted (PCC {scores[gene]:.2f})"
+        _map(figure, axes[column], points, true[:, gene], f"{genes[gene]}\nmeasured")
+        title = f"{genes[gene]}\npredicted (PCC {scores[gene]:.2f})"
         _map(figure, axes[columns + column], points, predicted[:, gene], title)
     return figure
 

@@ -33,7 +33,7 @@ def test_best_genes_come_first_and_those_without_correlation_not_at_all() -> Non
     true, predicted = RNG.normal(size=(2, 24, 4))
     figure = figures.true_and_predicted(POS, true, predicted, ["A", "B", "C", "D"], [0.1, np.nan, 0.7, -0.2], n_best=2)
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
-    assert titles == ["C, measured", "A, measured", "C, predicted (PCC 0.70)", "A, predicted (PCC 0.10)"]
+    assert titles == ["C\nmeasured", "A\nmeasured", "C\npredicted (PCC 0.70)", "A\npredicted (PCC 0.10)"]
 
 
 def test_histogram_counts_what_is_left_out() -> None:

@@ -190,11 +190,11 @@ def maps(section: str, cells: dict[str, Cell]) -> Figure:
     first = next(iter(drawn.values()))["map"]
     values = {}
     for gene in first["genes"]:
-        values[f"{gene}, measured"] = first["genes"][gene]["true"]
+        values[f"{gene}\nmeasured"] = first["genes"][gene]["true"]
         for name, result in drawn.items():
             pcc = result["per_gene"].get(gene)
             score = f" ({pcc:.2f})" if pcc is not None else ""
-            values[f"{gene}, {name}{score}"] = result["map"]["genes"][gene]["predicted"]
+            values[f"{gene}\n{name}{score}"] = result["map"]["genes"][gene]["predicted"]
     return expression_maps(first["pos"], values, columns=1 + len(drawn))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from dataclasses import dataclass
@@ -149,9 +148,7 @@ def _folds(split: str, entry: dict[str, Any], data: dict[str, Any], options: dic
             Fold(name, *(tuple(fold.get(part, ())) for part in ("train", "val", "test")))
             for name, fold in entry["folds"].items()
         ]
-    fields = {field.name for field in dataclasses.fields(TrainConfig().data)}
-    config = preset_config(data={name: value for name, value in data.items() if name in fields}).data
-    return SPLITS[split](read_sections(config, entry.get("sections")), **options)
+    return SPLITS[split](read_sections(preset_config(data=data).data, entry.get("sections")), **options)
 
 
 def _check_keys(values: dict[str, Any], known: set[str], where: str) -> None:

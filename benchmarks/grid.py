@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -56,7 +57,7 @@ def run_grid(
     Raises:
         ValueError: If a result is of another configuration.
     """
-    todo = [cell for cell in cells if not _is_done(cell, results, overwrite)]
+    todo = [cell for cell in cells if not is_done(cell, results, overwrite)]
     say: Report = tqdm.write if sys.stderr.isatty() else lambda line: print(line, flush=True)
     say(f"{len(cells)} cells, {len(cells) - len(todo)} finished, {len(todo)} to run with {executor}.")
     failed: list[Cell] = []
@@ -70,24 +71,25 @@ def run_grid(
     return failed
 
 
-def _is_done(cell: Cell, results: Path, overwrite: bool) -> bool:
+def is_done(cell: Cell, results: Path, overwrite: bool = False) -> bool:
+    """Whether a cell has a result; one of another configuration is refused, or does not count with ``overwrite``."""
     path = cell.result(results)
     if not path.is_file():
         return False
-    before, now = json.loads(path.read_text(encoding="utf-8"))["config"], comparable(cell.config())
-    different = [
-        f"{part}.{name}" if isinstance(now[part], dict) else part
-        for part in now
-        for name in (now[part] if isinstance(now[part], dict) else [part])
-        if (before.get(part, {}).get(name) if isinstance(now[part], dict) else before.get(part))
-        != (now[part][name] if isinstance(now[part], dict) else now[part])
-    ]
+    before, now = _flat(json.loads(path.read_text(encoding="utf-8"))["config"]), _flat(comparable(cell.config()))
+    different = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
     if different and not overwrite:
         raise ValueError(
             f"{path} was made with another configuration ({different[0]} differs); remove it, give other --results, or "
             "--overwrite."
         )
     return not different
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """``data.k`` and the like, and what is not in a part by its own name."""
+    parts = {part: value if isinstance(value, dict) else {"": value} for part, value in config.items()}
+    return {f"{part}.{name}".rstrip("."): value for part, values in parts.items() for name, value in values.items()}
 
 
 def _outcome(cell: Cell, results: Path, fine: bool) -> str:

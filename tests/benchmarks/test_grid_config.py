@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 from benchmarks.config import Cell, read_grid
+from benchmarks.grid import is_done
 from benchmarks.measures import comparable
 from hist2st_pyg.data.splits import Fold
 
-CONFIGS = sorted((Path(__file__).parents[2] / "benchmarks" / "configs").glob("*.yaml"))
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "benchmarks" / "configs").glob("*.yaml"))
 
 
 def read(values: dict[str, Any], path: Path) -> list[Cell]:
@@ -85,7 +87,9 @@ def test_a_configuration_is_comparable_between_machines(grid_file: Path) -> None
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_the_committed_grids_are_right(path: Path, real_data: Path) -> None:
+def test_the_committed_grids_are_right_and_the_results_theirs(path: Path, real_data: Path) -> None:
     cells = read_grid(path, real_data)
     assert len({cell.place for cell in cells}) == len(cells)
     assert len({cell.seed for cell in cells}) >= 2
+    missing = [cell.place for cell in cells if not is_done(cell, ROOT / "benchmarks" / "results")]
+    assert not missing  # a result of another configuration is an error

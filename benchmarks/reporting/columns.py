@@ -79,7 +79,12 @@ def more_numbers() -> list[Number]:
         _number("pcc_mean_variable_50", "PCC, variable 50", 1, "the 50 genes that vary most in training"),
         _number("mae", "MAE", -1, "mean absolute error, log10 expression"),
         _number("ssim_mean", "SSIM", 1, "structural similarity of the maps"),
-        _number("moran_predicted", "Moran's I, predicted", 0, "far above the measured value is over-smoothed"),
+        _number(
+            "moran_predicted",
+            "Moran's I, predicted",
+            0,
+            "1 is smooth; counting noise lowers the measured value, so compare models",
+        ),
         _number("moran_true", "Moran's I, measured", 0, "of the measured maps"),
         _number("ari", "ARI", 1, regions),
         _number("nmi", "NMI", 1, regions),

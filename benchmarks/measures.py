@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import json
 import resource
 import subprocess
@@ -15,6 +14,7 @@ import numpy as np
 
 from hist2st_pyg.data.convert import Recipe
 from hist2st_pyg.data.expression import expression_target, panel_counts
+from hist2st_pyg.doctor import installed_version
 from hist2st_pyg.inference import model_data, run_model
 from hist2st_pyg.models import ExpressionModel
 from hist2st_pyg.section import Section
@@ -82,7 +82,7 @@ def peak_mb() -> float:
 
 def versions() -> dict[str, str]:
     """The code's commit, where it is a repository, and the packages' versions."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    found = {name: version for name in PACKAGES if (version := installed_version(name)) is not None}
     try:
         commit = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],

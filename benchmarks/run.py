@@ -52,14 +52,18 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
     output = Path(config.output)
     shutil.rmtree(output, ignore_errors=True)  # what a killed run of this cell left
     with open_loggers(config, output) as loggers:
-        train(config, loggers=loggers)
+        started = time.perf_counter()
+        names = [*config.data.train, *config.data.val, *config.data.test]
+        sections = {section.name: section for section in read_sections(config.data, names)}
+        reading = time.perf_counter() - started
+        train(config, list(sections.values()), loggers)
         summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
         model = load_model(output)
         if model.recipe is None:
             raise RuntimeError(f"{output}: a trained model has a recipe.")
         started = time.perf_counter()
-        test = read_sections(config.data, config.data.test)
-        variable = variable_genes(read_sections(config.data, config.data.train), model.recipe)
+        test = [sections[name] for name in config.data.test]
+        variable = variable_genes([sections[name] for name in config.data.train], model.recipe)
         evaluation = evaluate(
             model,
             test,
@@ -67,6 +71,7 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
             gene_sets={f"variable_{VARIABLE}": variable},
             cache=config.data.cache,
         )
+        summary["seconds"]["prepare"] += reading
         summary["seconds"]["evaluate"] = time.perf_counter() - started
         path = cell.result(results)
         result = _result(cell, config, summary, model.task, evaluation, [f"{s.patient}/{s.name}" for s in test])

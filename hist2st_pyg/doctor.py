@@ -36,7 +36,9 @@ def doctor() -> str:
     """
     import torch
 
-    lines = [f"hist2st_pyg {_version('hist2st_pyg') or '(not installed)'} on Python {platform.python_version()}"]
+    lines = [
+        f"hist2st_pyg {installed_version('hist2st_pyg') or '(not installed)'} on Python {platform.python_version()}"
+    ]
     lines += [_line(name, "", command) for name, command in PARTS.items()]
     lines += [_line(name, f" ({use}, optional)", command) for name, (use, command) in OPTIONAL.items()]
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -45,11 +47,12 @@ def doctor() -> str:
 
 
 def _line(name: str, use: str, command: str) -> str:
-    version = _version(name)
+    version = installed_version(name)
     return f"  {name} {version}{use}" if version else f"  {name} is missing{use}: {command}"
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """A package's version; None where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

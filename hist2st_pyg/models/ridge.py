@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_scatter import scatter
 
-from hist2st_pyg.metrics import pearson_per_gene
 from hist2st_pyg.models.base import FittedModel, rebuild_arguments, section_ptr
+from hist2st_pyg.models.validation import mean_pcc, section_pcc
 from hist2st_pyg.nn.statistics import PatchStatistics
 from hist2st_pyg.nn.vision import vision_resolver
 
@@ -91,7 +91,8 @@ class Ridge(FittedModel):
         alpha = self.alpha
         if alpha is None and val:
             seen = [((self._rows(data, "val_mask") - mean) @ projection, data) for data in val]
-            scores = [_pcc(seen, *solve(alpha)) for alpha in ALPHAS]
+            fitted = [solve(alpha) for alpha in ALPHAS]
+            scores = [mean_pcc([section_pcc(x @ weight + bias, data) for x, data in seen]) for weight, bias in fitted]
             alpha = ALPHAS[int(np.argmax(scores))]
         weight, bias, alpha = solve.generalised() if alpha is None else (*solve(alpha), alpha)
         self.config["alpha"] = self.alpha = alpha
@@ -163,14 +164,6 @@ def _principal(x: Floats, components: int | None) -> Floats:
     from sklearn.decomposition import PCA
 
     return np.asarray(PCA(components, svd_solver="full").fit(x).components_.T)
-
-
-def _pcc(sections: Sequence[tuple[Floats, Data]], weight: Floats, bias: Floats) -> float:
-    scores = [
-        pearson_per_gene(_spots(data.y, data, "val_mask"), x @ weight + bias, data.gene_mask.numpy())
-        for x, data in sections
-    ]
-    return float(np.mean([score[np.isfinite(score)].mean() for score in scores]))
 
 
 def _spots(values: Tensor, data: Data, mask: str) -> Floats:

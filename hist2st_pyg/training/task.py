@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -14,9 +13,9 @@ from torch_geometric.data import Data
 
 from hist2st_pyg import losses
 from hist2st_pyg.choices import choose
-from hist2st_pyg.metrics import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.pretrained import describe
+from hist2st_pyg.models.validation import mean_pcc, section_pcc, validation_spots
 from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.training.config import AugmentConfig, TrainingConfig
 
@@ -75,7 +74,7 @@ class ExpressionTask(pl.LightningModule):
     def validation_step(self, batch: Data, batch_idx: int) -> None:
         """Correlate the prediction for one section's validation spots."""
         out = self.model(batch)
-        where = _judged(batch)
+        where = validation_spots(batch)
         error = losses.squared_error(
             {"expression": out["expression"][where]},
             Data(y=batch.y[where], gene_mask=batch.gene_mask, num_nodes=int(where.sum())),
@@ -85,7 +84,7 @@ class ExpressionTask(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Average the sections."""
-        self.log("val/pcc", _average(self._val_pcc), prog_bar=True, batch_size=1)
+        self.log("val/pcc", mean_pcc(self._val_pcc), prog_bar=True, batch_size=1)
         self._val_pcc.clear()
 
     def predict_step(self, batch: Data, batch_idx: int) -> dict[str, Tensor]:
@@ -133,23 +132,8 @@ def validation_pcc(model: ExpressionModel, sections: Sequence[Data]) -> float:
     """The validation PCC of a fitted model: over genes and the spots of ``val_mask``, then over sections."""
     model.eval()
     with torch.no_grad():
-        return _average([_section_pcc(model(data), data) for data in sections])
+        return mean_pcc([_section_pcc(model(data), data) for data in sections])
 
 
 def _section_pcc(out: dict[str, Tensor], data: Data) -> float:
-    where = _judged(data)
-    true, predicted = (values[where].float().cpu().numpy() for values in (data.y, out["expression"]))
-    scores = pearson_per_gene(true, predicted, data.gene_mask.reshape(-1).cpu().numpy())
-    scored = scores[np.isfinite(scores)]
-    return float(scored.mean()) if len(scored) else float("nan")
-
-
-def _judged(data: Data) -> Tensor:
-    """The spots that validate."""
-    return data.val_mask if "val_mask" in data else torch.ones(len(data.y), dtype=torch.bool, device=data.y.device)
-
-
-def _average(scores: Sequence[float]) -> float:
-    # A section whose every gene is constant says nothing; with no other the epoch cannot be judged and scores 0.
-    judged = [score for score in scores if np.isfinite(score)]
-    return float(np.mean(judged)) if judged else 0.0
+    return section_pcc(out["expression"][validation_spots(data)].float().cpu().numpy(), data)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_scatter import scatter
 
 from hist2st_pyg.data.graph import knn_edges
-from hist2st_pyg.metrics import pearson_per_gene
 from hist2st_pyg.models.base import FittedModel, section_ptr
+from hist2st_pyg.models.validation import mean_pcc, section_pcc, validation_spots
 
 NEIGHBOURS = (4, 8, 16, 32)
 
@@ -73,11 +72,8 @@ class PositionKNN(FittedModel):
         scores = {}
         for k in NEIGHBOURS:
             self.config["k"] = k
-            scores[k] = np.mean(
-                [
-                    np.nanmean(pearson_per_gene(data.y, self(data)["expression"], data.gene_mask.numpy()))
-                    for data in val or train
-                ]
+            scores[k] = mean_pcc(
+                [section_pcc(self(data)["expression"][validation_spots(data)], data) for data in val or train]
             )
         self.config["k"] = max(scores, key=lambda k: scores[k])
 

@@ -66,6 +66,21 @@ def test_the_number_of_spots_is_chosen_by_the_validation_sections(sections: list
     assert model.config["k"] == max(scores, key=lambda k: scores[k])
 
 
+def test_only_the_spots_that_validate_choose_the_number_of_spots(sections: list[SectionData]) -> None:
+    data = sections[1].clone()
+    data.val_mask = data.pos[:, 0] < data.pos[:, 0].median()
+    slope = data.pos[:, :1] / data.pos.max()  # read best off the nearest spots
+    noise = torch.randn(data.y.shape, generator=torch.Generator().manual_seed(0))
+    data.y = torch.where(data.val_mask[:, None], slope.expand_as(data.y), 20 * slope + 10 * noise)
+    model = PositionKNN(6)
+    model.fit(sections[:1], [data])
+    assert model.config["k"] == NEIGHBOURS[0]
+    del data.val_mask
+    model = PositionKNN(6)
+    model.fit(sections[:1], [data])
+    assert model.config["k"] > NEIGHBOURS[0]
+
+
 def test_the_depth_oracle_is_a_line_for_each_gene(sections: list[SectionData]) -> None:
     model = DepthOracle(6)
     assert (model.task, model.uses_counts) == ("diagnostic", True)

@@ -64,13 +64,15 @@ def predict(
         raise ValueError(f"um_per_pixel is positive or None (unknown), got {um_per_pixel!r}.")
     name = name or (Path(image).stem if isinstance(image, str | Path) else "section")
     picture = open_image(image)
-    where = "spots given"
+    where, array_pitch = "spots given", None
     if spots is None:
+        # A finer grid than the array shows the same fields of view, so they do not follow its pitch.
+        array_pitch = recipe.pitch if pitch is not None and recipe.pitch is not None else None
         spots = lay_grid(picture, grid_pitch(recipe, um_per_pixel) if pitch is None else pitch)
         where = GRID
     elif not isinstance(spots, Spots):
         spots = read_spots(spots)
-    data = recipe.image_data(picture, spots.pos, spots.grid, um_per_pixel=um_per_pixel, name=name)
+    data = recipe.image_data(picture, spots.pos, spots.grid, um_per_pixel=um_per_pixel, pitch=array_pitch, name=name)
     out = run_model(model, data, device)
     return _anndata(model, out, spots, picture, name, {"um_per_pixel": um_per_pixel, "positions": where})
 
@@ -117,8 +119,9 @@ def grid_pitch(recipe: Recipe, um_per_pixel: float | None) -> float:
     """
     if recipe.pitch is None:
         raise ValueError("The model does not know its training sections' spot distance; give the pitch in pixels.")
-    if recipe.um_per_pixel is not None and um_per_pixel is not None:
-        return recipe.pitch * recipe.um_per_pixel / um_per_pixel
+    known = recipe.pitch_in(um_per_pixel)
+    if known is not None:
+        return known
     logger.warning(
         "The resolution of this image or of the training images is unknown; they are taken to be the same and the "
         "grid's pitch is %.1f px, as in training.",

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from hist2st_pyg import Hist2ST, Recipe, Section, load_model, predict, predict_section
+from hist2st_pyg.data import convert
 from hist2st_pyg.data.spots import Spots
 from hist2st_pyg.inference import GRID, grid_pitch, run_model, write_h5ad
 
@@ -126,6 +127,20 @@ def test_scanpy_draws_it(cohort: list[Section]) -> None:
     out = predict_section(model(), cohort[0])
     axes = sc.pl.spatial(out, color=["GENE1"], show=False)
     assert axes[0].get_title() == "GENE1"
+
+
+def test_a_finer_grid_shows_the_same_fields_of_view(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
+    fields, cut = [], convert.cut_patches
+
+    def spy(image: Any, pos: Any, size: int, field: float | None, *rest: Any) -> Any:
+        fields.append(field)
+        return cut(image, pos, size, field, *rest)
+
+    monkeypatch.setattr(convert, "cut_patches", spy)
+    sizes = [len(predict(model(patch_pitch=1.0), cohort[0].require_image(), pitch=pitch)) for pitch in (64, 32)]
+    assert sizes[1] > 3 * sizes[0]
+    predict(model(patch_pitch=1.0), cohort[0].require_image(), um_per_pixel=1.5, pitch=64)
+    assert fields == [64.0, 64.0, 128.0]
 
 
 def test_user_errors(cohort: list[Section]) -> None:

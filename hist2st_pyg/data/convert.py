@@ -14,10 +14,12 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch_geometric.data import Data
 
+from hist2st_pyg.choices import choose
 from hist2st_pyg.data.embeddings import section_embedding
 from hist2st_pyg.data.expression import Total, check_genes, expression_target, panel_counts
 from hist2st_pyg.data.graph import knn_edges
 from hist2st_pyg.data.patches import cut_patches
+from hist2st_pyg.data.stain import STAINS, normalise_stain
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.section import Section
 
@@ -37,11 +39,15 @@ class Recipe:
     Args:
         genes: The gene panel, in order.
         patch_size: Side of a patch in pixels, P.
-        patch_um: Side of the field of view in µm, resampled to ``patch_size``; None cuts ``patch_size`` image pixels.
+        patch_um: Side of the field of view in µm, resampled to ``patch_size``.
+        patch_pitch: Side of the field of view in spot pitches instead, where no resolution is needed: the training
+            spots' pitch in µm where that and the image's resolution are known, else the section's own pitch in pixels.
+            With neither a patch is ``patch_size`` image pixels.
         scales: Factors of the field of view; each gives three channels.
         k: Neighbours of each spot.
         max_distance: Neighbours farther than this many spot pitches are dropped.
         graph_on: Neighbours by ``"pixel"`` position, or by ``"array"`` position as in the paper.
+        stain: How stains are made comparable, a key of :data:`~hist2st_pyg.data.stain.STAINS`.
         total: The target's scaling, see :func:`~hist2st_pyg.data.expression.expression_target`.
         swap_axes: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
         embedding: Instead of patches, ``x`` is the section's ``obsm[embedding]``, float [N, D].
@@ -52,10 +58,12 @@ class Recipe:
     genes: tuple[str, ...]
     patch_size: int = 112
     patch_um: float | None = None
+    patch_pitch: float | None = None
     scales: tuple[float, ...] = (1.0,)
     k: int = 4
     max_distance: float | None = None
     graph_on: Literal["pixel", "array"] = "pixel"
+    stain: str = "none"
     total: Total = "panel"
     swap_axes: bool = False
     embedding: str | None = None
@@ -68,6 +76,11 @@ class Recipe:
         check_genes(self.genes, "Recipe")
         if self.graph_on not in ("pixel", "array"):
             raise ValueError(f"Unknown graph_on={self.graph_on!r}. Choose one of: pixel, array.")
+        choose(STAINS, self.stain, "stain")
+        if self.patch_um is not None and self.patch_pitch is not None:
+            raise ValueError(
+                f"The field of view is patch_um or patch_pitch, got both: {self.patch_um} and {self.patch_pitch}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -80,6 +93,7 @@ class Recipe:
         grid: NDArray[np.int64],
         *,
         um_per_pixel: float | None = None,
+        pitch: float | None = None,
         cache: str | Path | None = None,
         name: str = "",
     ) -> SectionData:
@@ -90,6 +104,7 @@ class Recipe:
             pos: Spot centres [N, 2] (x, y) in pixels.
             grid: Array column and row [N, 2].
             um_per_pixel: Resolution of the image in µm per pixel; needed with ``patch_um``.
+            pitch: Distance of the array's spots in image pixels; None measures it.
             cache: Folder of the patch cache, or None.
             name: The section's name, for errors.
 
@@ -101,17 +116,32 @@ class Recipe:
                 f"The model reads precomputed embeddings (obsm[{self.embedding!r}]), not an image; predict a section "
                 "that has them."
             )
-        field = None
+        field = self._field(pos, um_per_pixel, pitch, name)
+        x = cut_patches(image, pos, self.patch_size, field, self.scales, cache, name)
+        x = normalise_stain(x, self.stain, name)
+        if self.swap_axes:
+            x = np.ascontiguousarray(x.transpose(0, 1, 3, 2))
+        return self._graph(torch.from_numpy(x), pos, grid)
+
+    def _field(
+        self, pos: NDArray[np.float64], um_per_pixel: float | None, pitch: float | None, name: str
+    ) -> float | None:
+        """Side of the field of view in image pixels; None means ``patch_size`` of them."""
         if self.patch_um is not None:
             if um_per_pixel is None:
                 raise ValueError(
                     f"Section {name!r}: patch_um={self.patch_um} needs the image's um_per_pixel, which is unknown."
                 )
-            field = self.patch_um / um_per_pixel
-        x = cut_patches(image, pos, self.patch_size, field, self.scales, cache, name)
-        if self.swap_axes:
-            x = np.ascontiguousarray(x.transpose(0, 1, 3, 2))
-        return self._graph(torch.from_numpy(x), pos, grid)
+            return self.patch_um / um_per_pixel
+        if self.patch_pitch is None:
+            return None
+        return self.patch_pitch * (self.pitch_in(um_per_pixel) or pitch or spot_pitch(pos))
+
+    def pitch_in(self, um_per_pixel: float | None) -> float | None:
+        """Distance of the training spots in pixels of an image; None where a resolution is unknown."""
+        if self.pitch is None or self.um_per_pixel is None or um_per_pixel is None:
+            return None
+        return self.pitch * self.um_per_pixel / um_per_pixel
 
     def input_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
         """A section's patches (or embeddings) and graph: all that a model reads of it, no counts."""

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from hist2st_pyg.data.convert import Recipe, SectionData
 from hist2st_pyg.data.splits import block_mask, check_disjoint
+from hist2st_pyg.data.windows import SpotWindows
 from hist2st_pyg.section import Section
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ class SectionDataModule(pl.LightningDataModule):
         split: What is refused in two parts, see :func:`~hist2st_pyg.data.splits.check_disjoint`.
         val_share: Share of the training spots held out where there are no validation sections; 0 holds out none.
         val_side: Side of the held-out squares in spot pitches.
-        batch_size: Sections of one step.
+        batch_size: Sections, or windows of sections, of one step.
+        window: Spots of a training window, see :class:`~hist2st_pyg.data.windows.SpotWindows`; None for whole sections.
         cache: Folder of the patch cache, or None.
         seed: Seed of the held-out squares.
 
@@ -53,6 +55,7 @@ class SectionDataModule(pl.LightningDataModule):
         val_share: float = 0.2,
         val_side: float = 4.0,
         batch_size: int = 1,
+        window: int | None = None,
         cache: str | Path | None = None,
         seed: int = 0,
     ) -> None:
@@ -64,7 +67,8 @@ class SectionDataModule(pl.LightningDataModule):
             raise ValueError(f"val_share is at least 0 and below 1, got {val_share}.")
         self.recipe = recipe
         self.sections = {"train": list(train), "val": list(val), "test": list(test)}
-        self.val_share, self.val_side, self.batch_size = val_share, val_side, batch_size
+        self.val_share, self.val_side = val_share, val_side
+        self.batch_size, self.window = batch_size, window
         self.cache, self.seed = cache, seed
         self._data: dict[str, list[SectionData]] = {}
 
@@ -106,8 +110,11 @@ class SectionDataModule(pl.LightningDataModule):
             self.data(part)
 
     def train_dataloader(self) -> DataLoader:
-        """Training sections, shuffled."""
-        return DataLoader(self.data("train"), self.batch_size, shuffle=True)
+        """Training sections, or windows of them, shuffled."""
+        train = self.data("train")
+        return DataLoader(
+            train if self.window is None else SpotWindows(train, self.window), self.batch_size, shuffle=True
+        )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Validation sections one by one, or the training sections where squares of them are held out."""

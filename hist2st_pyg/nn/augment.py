@@ -41,22 +41,23 @@ class PatchAugmentation(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """Draw one view of each patch."""
-        x = patches.float()
+        x = patches
         draws = len(x) if self.per_spot else 1
 
         def chance(probability: float) -> Tensor:
             return (torch.rand(draws, device=x.device) < probability)[:, None, None, None]
 
+        if self.symmetries:
+            x = torch.where(chance(0.5), x.flip(3), x)
+            x = torch.where(chance(0.5), x.flip(2), x)
+            x = torch.where(chance(0.5), x.transpose(2, 3), x)
+        x = x.float()  # after the symmetries, which are quicker on bytes
         if self.grayscale:
             x = torch.where(chance(self.grayscale), _grey(x), x)
         if self.rotation:
             x = _turn(x, (2 * torch.rand(draws, device=x.device) - 1) * math.radians(self.rotation))
         if self.flip:
             x = torch.where(chance(self.flip), x.flip(3), x)
-        if self.symmetries:
-            x = torch.where(chance(0.5), x.flip(3), x)
-            x = torch.where(chance(0.5), x.flip(2), x)
-            x = torch.where(chance(0.5), x.transpose(2, 3), x)
         if self.jitter:
             # One draw for the colour channels of all scales: a stain does not change with the field of view.
             scales = x.shape[1] // 3

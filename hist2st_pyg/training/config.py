@@ -29,11 +29,14 @@ class DataConfig:
         n_genes: Size of the ``"variable"`` panel; 50 as in the HEST benchmark.
         total: Target scaling by the spot's total over the ``"panel"`` or over ``"all"`` genes.
         patch_size: Side of a patch in pixels.
-        patch_um: Side of the field of view in µm; None takes ``patch_size`` image pixels.
+        patch_um: Side of the field of view in µm.
+        patch_pitch: Side of the field of view in spot pitches instead; with neither it is ``patch_size`` image pixels.
         scales: Factors of the field of view, one set of patches for each.
         k: Neighbours of each spot.
         max_distance: Neighbours farther than this many spot pitches are dropped.
         graph_on: Neighbours by ``"pixel"`` or ``"array"`` position.
+        stain: How stains are made comparable: ``"none"``, ``"macenko"`` or ``"standardise"``.
+        window: Training shows at most this many neighbouring spots of a section at a time; None shows all.
         val_share: Share of the training spots held out where ``val`` is empty.
         val_side: Side of the held-out squares in spot pitches.
         embedding: Precomputed embeddings instead of patches: a key of the sections' ``obsm``, or a folder of
@@ -54,10 +57,13 @@ class DataConfig:
     total: Literal["panel", "all"] = "panel"
     patch_size: int = 112
     patch_um: float | None = None
+    patch_pitch: float | None = None
     scales: list[float] = field(default_factory=lambda: [1.0])
     k: int = 4
     max_distance: float | None = None
     graph_on: Literal["pixel", "array"] = "pixel"
+    stain: str = "none"
+    window: int | None = None
     val_share: float = 0.2
     val_side: float = 4.0
     embedding: str | None = None
@@ -91,7 +97,7 @@ class TrainingConfig:
 
     Args:
         epochs: Number of epochs.
-        batch_size: Sections of one step.
+        batch_size: Sections, or windows of sections, of one step.
         optimizer: ``"adam"`` or ``"adamw"``.
         lr: Learning rate.
         weight_decay: Weight decay.

@@ -133,6 +133,7 @@ RECIPE = Recipe(
     k=6,
     max_distance=1.5,
     graph_on="array",
+    stain="macenko",
     total="all",
     swap_axes=True,
     embedding="uni",
@@ -142,14 +143,18 @@ RECIPE = Recipe(
 
 
 def test_a_recipe_survives_json() -> None:
-    again = Recipe(**json.loads(json.dumps(RECIPE.to_dict())))
-    assert again == RECIPE
-    assert isinstance(again.genes, tuple)
-    assert isinstance(again.scales, tuple)
-    assert hash(again) == hash(RECIPE)
+    in_pitches = replace(RECIPE, patch_um=None, patch_pitch=1.5)
+    for recipe in (RECIPE, in_pitches):
+        again = Recipe(**json.loads(json.dumps(recipe.to_dict())))
+        assert again == recipe
+        assert isinstance(again.genes, tuple)
+        assert isinstance(again.scales, tuple)
+        assert hash(again) == hash(recipe)
     default = Recipe(genes=("A",))
     assert Recipe(**json.loads(json.dumps(default.to_dict()))) == default
-    assert all(getattr(RECIPE, name) != value for name, value in asdict(default).items())
+    assert all(
+        getattr(RECIPE, name) != value or getattr(in_pitches, name) != value for name, value in asdict(default).items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,6 +162,8 @@ def test_a_recipe_survives_json() -> None:
     [
         ({"genes": ()}, "Recipe: the gene panel is empty"),
         ({"genes": ("A", "A")}, "Recipe: gene 'A' is in the panel twice"),
+        ({"patch_um": 50.0, "patch_pitch": 1.0}, "patch_um or patch_pitch, got both: 50.0 and 1.0"),
+        ({"stain": "vahadane"}, "Unknown stain='vahadane'"),
         ({"graph_on": "image"}, "Unknown graph_on='image'. Choose one of: pixel, array"),
     ],
 )

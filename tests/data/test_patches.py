@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.data import cut_patches
+from hist2st_pyg.data.convert import Recipe
 from hist2st_pyg.image import ArrayImage, HistologyImage, open_image
 
 WIDTH, HEIGHT = 90, 50
@@ -127,6 +129,23 @@ def test_a_field_in_micrometres_needs_the_resolution() -> None:
     np.testing.assert_array_equal(data.x.numpy(), cut_patches(ArrayImage(picture()), POS, 14, field=28))
     with pytest.raises(ValueError, match=r"Section 'S1': patch_um=14.0 needs the image's um_per_pixel"):
         to_data(section(picture()), ["G1", "G2"], patch_size=14, k=2, patch_um=14.0)
+
+
+def test_a_field_in_pitches_needs_no_resolution() -> None:
+    pos = np.array([[20.0, 20.0], [34.0, 20.0], [48.0, 20.0]])
+    image, grid = ArrayImage(picture()), np.array([[0, 0], [1, 0], [2, 0]])
+
+    def side(recipe: Recipe, **known: float) -> int:
+        x = recipe.image_data(image, pos, grid, **known).x.numpy()
+        (field,) = (f for f in range(2, 60) if np.array_equal(x, cut_patches(image, pos, 14, field=f)))
+        return field
+
+    recipe = Recipe(genes=("G1",), patch_size=14, k=1, patch_pitch=2.0)
+    assert side(recipe) == 28  # the spots' own pitch is 14 px
+    assert side(recipe, pitch=20.0) == 40  # a grid finer than the array
+    trained = replace(recipe, pitch=10.0, um_per_pixel=3.0)
+    assert side(trained, um_per_pixel=2.0) == 30  # the training array's 30 µm
+    assert side(trained) == 28
 
 
 def test_the_same_tissue_at_two_resolutions_looks_alike() -> None:

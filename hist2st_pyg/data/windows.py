@@ -1,0 +1,66 @@
+"""Large sections in pieces: windows of neighbouring spots for training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.utils.data import Dataset
+from torch_geometric.utils import subgraph
+
+from hist2st_pyg.data.convert import SectionData
+
+NODE_FIELDS = ("x", "pos", "grid", "counts", "y", "size_factor", "train_mask", "val_mask")
+
+
+class SpotWindows(Dataset[SectionData]):
+    """Random windows of sections: a spot and those nearest to it, with the edges among them.
+
+    Drawn anew each time, so that an epoch shows about as many spots as there are, a step's memory and time do not grow
+    with the section, and large sections give more steps than small ones. Sections of at most ``size`` spots stay whole.
+
+    Args:
+        sections: Training sections, ``Data`` as :func:`~hist2st_pyg.to_data` makes them.
+        size: Spots of a window.
+
+    Raises:
+        ValueError: If the size is not positive.
+    """
+
+    def __init__(self, sections: Sequence[SectionData], size: int) -> None:
+        if size < 1:
+            raise ValueError(f"A window has at least one spot, got window={size}.")
+        self.sections, self.size = sections, size
+        self.pieces = [i for i, data in enumerate(sections) for _ in range(math.ceil(len(data.pos) / size))]
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __getitem__(self, index: int) -> SectionData:
+        data = self.sections[self.pieces[index]]
+        if len(data.pos) <= self.size:
+            return data
+        # Around a spot that trains, so that no window is without one.
+        centres = data.train_mask.nonzero()[:, 0] if "train_mask" in data else torch.arange(len(data.pos))
+        centre = data.pos[centres[torch.randint(len(centres), (1,))]]
+        nearest = (data.pos - centre).square().sum(1).topk(self.size, largest=False).indices.sort().values
+        return window(data, nearest)
+
+
+def window(data: SectionData, spots: torch.Tensor) -> SectionData:
+    """The chosen spots [n] of a section and the edges among them."""
+    edge_index, edge_attr = subgraph(
+        spots, data.edge_index, data.edge_attr, relabel_nodes=True, num_nodes=len(data.pos)
+    )
+    fields = {name: data[name][spots] for name in NODE_FIELDS if name in data}
+    if "label" in data:
+        fields["label"] = [data.label[i] for i in spots.tolist()]
+    return SectionData(
+        **fields,
+        edge_index=edge_index,
+        edge_attr=edge_attr,
+        gene_mask=data.gene_mask,
+        section=data.section,
+        patient=data.patient,
+    )

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hist2st_pyg import Section, to_data
+from hist2st_pyg.data.convert import Recipe, SectionData
+from hist2st_pyg.data.datamodule import SectionDataModule
+from hist2st_pyg.data.windows import SpotWindows, window
+
+
+@pytest.fixture(scope="module")
+def data(cohort: list[Section]) -> SectionData:
+    return to_data(cohort[0], list(cohort[0].adata.var_names)[:6], patch_size=14)
+
+
+def test_a_window_is_the_subgraph_of_its_spots(data: SectionData) -> None:
+    spots = torch.tensor([3, 4, 9, 20, 21])
+    part = window(data, spots)
+    for name in ("x", "pos", "grid", "counts", "y", "size_factor"):
+        torch.testing.assert_close(part[name], data[name][spots])
+    assert part.label == [data.label[i] for i in spots.tolist()]
+    assert (part.section, part.patient) == (data.section, data.patient)
+    torch.testing.assert_close(part.gene_mask, data.gene_mask)
+    dense = torch.zeros(len(data.pos), len(data.pos))
+    dense[data.edge_index[0], data.edge_index[1]] = data.edge_attr[:, 0]
+    expected = dense[spots][:, spots]
+    got = torch.zeros_like(expected)
+    got[part.edge_index[0], part.edge_index[1]] = part.edge_attr[:, 0]
+    torch.testing.assert_close(got, expected)
+
+
+def test_windows_are_neighbours_and_as_many_as_fill_the_section(data: SectionData) -> None:
+    torch.manual_seed(0)
+    windows = SpotWindows([data], 10)
+    assert len(windows) == 5  # 48 spots
+    for i in range(len(windows)):
+        part = windows[i]
+        assert len(part.pos) == 10
+        assert any(
+            set(map(tuple, part.pos.tolist()))
+            == set(map(tuple, data.pos[(data.pos - c).square().sum(1).topk(10, largest=False).indices].tolist()))
+            for c in part.pos
+        )
+    drawn = {tuple(windows[0].pos[:, 0].tolist()) for _ in range(20)}
+    assert len(drawn) > 5
+
+
+def test_small_sections_stay_whole(data: SectionData) -> None:
+    windows = SpotWindows([data], 48)
+    assert len(windows) == 1
+    assert windows[0] is data
+
+
+def test_every_window_has_a_spot_that_trains(data: SectionData) -> None:
+    masked = data.clone()
+    masked.train_mask = torch.zeros(len(data.pos), dtype=torch.bool)
+    masked.train_mask[7] = True
+    assert all(bool(SpotWindows([masked], 5)[i].train_mask.any()) for i in range(10))
+
+
+def test_the_data_module_shows_windows_in_training_only(cohort: list[Section]) -> None:
+    recipe = Recipe(genes=tuple(cohort[0].adata.var_names[:6]), patch_size=14)
+    module = SectionDataModule(recipe, cohort[:2], cohort[2:], batch_size=2, window=20)
+    sizes = [batch.ptr.diff().tolist() for batch in module.train_dataloader()]
+    assert sizes == [[20, 20]] * 3
+    assert [len(batch.y) for batch in module.val_dataloader()] == [48]
+
+
+def test_a_window_of_no_spots_is_refused(data: SectionData) -> None:
+    with pytest.raises(ValueError, match="at least one spot, got window=0"):
+        SpotWindows([data], 0)

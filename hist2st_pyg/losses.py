@@ -16,12 +16,16 @@ from torch_scatter import scatter
 def squared_error(out: dict[str, Tensor], data: Data, scale: Tensor | None = None) -> Tensor:
     """Mean squared error of the expression.
 
+    Where a model has several streams, each is to predict the target on its own; together they would lean on each other.
+
     Args:
-        out: A model's output; ``expression`` [N, G] is used.
-        data: A ``Data`` or ``Batch`` with the target ``y`` [N, G].
+        out: A model's output; ``streams`` [M, N, G] is used where there is one, else ``expression`` [N, G].
+        data: A ``Data`` or ``Batch`` with the target ``y_denoised``, or else ``y`` [N, G].
         scale: Divisor of each gene's error [G], for standardised targets.
     """
-    return _mean(_squared(out["expression"], data.y, scale), data)
+    target = data.y_denoised if "y_denoised" in data else data.y
+    predicted = out["streams"] if "streams" in out else out["expression"][None]
+    return _mean(_squared(predicted, target, scale).mean(0), data)
 
 
 def distillation_error(distilled: Tensor, out: dict[str, Tensor], data: Data, scale: Tensor | None = None) -> Tensor:

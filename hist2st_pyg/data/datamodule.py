@@ -14,6 +14,7 @@ from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
 from hist2st_pyg.data.convert import Recipe, SectionData
+from hist2st_pyg.data.denoise import denoise
 from hist2st_pyg.data.splits import block_mask, check_disjoint
 from hist2st_pyg.data.windows import SpotWindows
 from hist2st_pyg.section import Section
@@ -36,6 +37,8 @@ class SectionDataModule(pl.LightningDataModule):
         val_share: Share of the training spots held out where there are no validation sections; 0 holds out none.
         val_side: Side of the held-out squares in spot pitches.
         batch_size: Sections, or windows of sections, of one step.
+        denoise: Also give the training sections ``y_denoised`` [N, G], the target that training then aims at, see
+            :func:`~hist2st_pyg.data.denoise.denoise`.
         window: Spots of a training window, see :class:`~hist2st_pyg.data.windows.SpotWindows`; None for whole sections.
         cache: Folder of the patch cache, or None.
         seed: Seed of the held-out squares.
@@ -56,6 +59,7 @@ class SectionDataModule(pl.LightningDataModule):
         val_side: float = 4.0,
         batch_size: int = 1,
         window: int | None = None,
+        denoise: bool = False,
         cache: str | Path | None = None,
         seed: int = 0,
     ) -> None:
@@ -69,7 +73,7 @@ class SectionDataModule(pl.LightningDataModule):
         self.sections = {"train": list(train), "val": list(val), "test": list(test)}
         self.val_share, self.val_side = val_share, val_side
         self.batch_size, self.window = batch_size, window
-        self.cache, self.seed = cache, seed
+        self.denoise, self.cache, self.seed = denoise, cache, seed
         self._data: dict[str, list[SectionData]] = {}
 
     def data(self, part: str) -> list[SectionData]:
@@ -79,6 +83,8 @@ class SectionDataModule(pl.LightningDataModule):
             self._data[part] = [self.recipe.to_data(section, self.cache) for section in sections]
             if part == "train" and not self.sections["val"] and self.val_share:
                 self._hold_out(self._data["train"])
+            if part == "train" and self.denoise:
+                self._denoise(self._data["train"])
         return self._data[part]
 
     def _hold_out(self, train: list[SectionData]) -> None:
@@ -94,6 +100,22 @@ class SectionDataModule(pl.LightningDataModule):
             data.val_mask = torch.from_numpy(held_out)
             data.train_mask = ~data.val_mask
             logger.info("%s: %d of %d spots are held out for validation", data.section, held_out.sum(), len(held_out))
+
+    def _denoise(self, train: list[SectionData]) -> None:
+        """What the training spots' standardised targets share; a gene that a section did not measure is at its mean."""
+        mean, std = self.target_statistics()
+        rows = [_training_spots(data) for data in train]
+        standard = [
+            torch.where(data.gene_mask, (data.y[r] - mean) / std, 0.0) for data, r in zip(train, rows, strict=True)
+        ]
+        kept, components = denoise(torch.cat(standard))
+        if components == 0:
+            logger.warning("The targets show no structure above their noise; training aims at them as they are.")
+            return
+        logger.info("The targets are denoised to %d components", components)
+        for data, r, values in zip(train, rows, torch.split(kept, [len(z) for z in standard]), strict=True):
+            data.y_denoised = data.y.clone()
+            data.y_denoised[r] = values * std + mean
 
     @property
     def validates(self) -> bool:
@@ -144,9 +166,13 @@ class SectionDataModule(pl.LightningDataModule):
         """
         sums = torch.zeros(3, len(self.recipe.genes), dtype=torch.float64)
         for data in self.data("train"):
-            y = data.y[data.train_mask].double() if "train_mask" in data else data.y.double()
+            y = data.y[_training_spots(data)].double()
             sums += torch.stack([torch.full((y.shape[1],), len(y)), y.sum(0), (y**2).sum(0)]) * data.gene_mask
         count = sums[0].clamp(min=1)
         mean = sums[1] / count
         std = (sums[2] / count - mean**2).clamp(min=0).sqrt()
         return mean.float(), torch.where(std > 1e-6, std, 1.0).float()
+
+
+def _training_spots(data: SectionData) -> Tensor:
+    return data.train_mask if "train_mask" in data else torch.ones(len(data.y), dtype=torch.bool)

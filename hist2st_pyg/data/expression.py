@@ -56,6 +56,28 @@ def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
     return [str(gene) for gene in table.index[order]]
 
 
+def genes_of_variance(sections: Sequence[Section], n_genes: int) -> list[str]:
+    """The genes whose log10 expression (of 10,000 counts of all genes) varies most over the training spots.
+
+    Args:
+        sections: The training sections, and no others.
+        n_genes: Number of genes, K.
+
+    Returns:
+        The genes, in the order of the first section's.
+
+    Raises:
+        ValueError: If the sections share fewer than ``n_genes`` genes.
+    """
+    shared = set.intersection(*(set(section.adata.var_names) for section in sections))
+    genes = [str(gene) for gene in sections[0].adata.var_names if gene in shared]
+    if len(genes) < n_genes:
+        raise ValueError(f"The training sections share {len(genes)} genes; a panel of {n_genes} is too many.")
+    spots = np.concatenate([expression_target(s, panel_counts(s, genes)[0], "all") for s in sections])
+    chosen = np.argsort(-spots.var(0), kind="stable")[:n_genes]
+    return [genes[i] for i in np.sort(chosen)]
+
+
 def read_genes(path: str | Path) -> list[str]:
     """Read a panel from a text file, one gene a line.
 
@@ -90,10 +112,11 @@ def gene_panel(
     """Resolve what a user gives as panel.
 
     Args:
-        panel: ``"variable"`` (the K most variable genes of the training sections), ``"paper"`` (the data set's
-            published list), the path of a file with one gene a line, or the genes themselves.
+        panel: ``"variable"`` (the K most variable genes of the training sections, relative to genes of their level),
+            ``"variance"`` (those of the largest variance), ``"paper"`` (the data set's published list), the path of a
+            file with one gene a line, or the genes themselves.
         sections: The training sections.
-        n_genes: K, for ``"variable"``.
+        n_genes: K, for ``"variable"`` and ``"variance"``.
         dataset: The data set's key, for ``"paper"``.
         root: The data set's folder, for ``"paper"``.
 
@@ -104,6 +127,8 @@ def gene_panel(
         genes, source = list(panel), "panel"
     elif panel == "variable":
         return variable_genes(sections, n_genes)
+    elif panel == "variance":
+        return genes_of_variance(sections, n_genes)
     elif panel == "paper":
         if root is None:
             raise ValueError("panel='paper' needs the data set's root, the folder with its list of genes.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,32 @@ def _patient_fold(name: str, test: Sequence[str], sections: Sequence[Section]) -
         val = left[-1:] if len(left) > 1 else []
     tested = sorted(section.name for section in sections if section.patient in test)
     return Fold(name, tuple(n for n in left if n not in val), tuple(sorted(val)), tuple(tested))
+
+
+def cut_stripes(section: Section, pattern: str) -> list[Section]:
+    """Cut a section into vertical stripes of equal width, for a split where there is one section.
+
+    Neighbouring spots look alike; spots drawn at random would make the test too easy.
+
+    Args:
+        section: The section.
+        pattern: A letter for each stripe, from left to right; the stripes of a letter become a section named
+            ``<name>_<letter>``, so ``"tttv"`` gives a quarter of the width to ``v``.
+
+    Raises:
+        ValueError: If the pattern is not made of letters, or one of them gets no spot.
+    """
+    if not pattern.isalpha():
+        raise ValueError(f"A pattern of stripes is made of letters, one a stripe, got {pattern!r}.")
+    x = section.pos[:, 0]
+    stripe = np.floor((x - x.min()) / max(np.ptp(x), 1e-9) * len(pattern)).astype(int).clip(max=len(pattern) - 1)
+    letters = np.array(list(pattern))[stripe]
+    if empty := sorted(set(pattern) - set(letters)):
+        raise ValueError(f"Section {section.name!r}: the stripes {empty[0]!r} of {pattern!r} hold no spot.")
+    return [
+        replace(section, name=f"{section.name}_{letter}", adata=section.adata[letters == letter].copy())
+        for letter in sorted(set(pattern))
+    ]
 
 
 def check_disjoint(

@@ -11,7 +11,7 @@ from torch_geometric.utils import subgraph
 
 from hist2st_pyg.data.convert import SectionData
 
-NODE_FIELDS = ("x", "pos", "grid", "counts", "y", "size_factor", "train_mask", "val_mask")
+NODE_FIELDS = ("x", "pos", "grid", "counts", "y", "y_denoised", "size_factor", "train_mask", "val_mask")
 
 
 class SpotWindows(Dataset[SectionData]):

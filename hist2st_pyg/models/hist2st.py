@@ -47,6 +47,8 @@ class Hist2ST(ExpressionModel):
         gnn_residual: Add each graph layer's input to its output.
         gnn_dropout: Dropout after each graph layer.
         readout: Read-out over the graph layers, a key of ``nn.READOUTS``.
+        statistics: Add a second stream of colour and texture statistics through a Transformer and a graph of its own;
+            the expression is the streams' mean.
         likelihood: ``"zinb"``, ``"nb"`` or None.
         detach_likelihood: Fit the likelihood to the embedding as it is, without a gradient to the stages before it.
         views: Number of augmented views for self-distillation; 0 builds no weights for it.
@@ -54,7 +56,8 @@ class Hist2ST(ExpressionModel):
 
     Shapes:
         ``forward(data)`` gives a dict: ``expression`` [N, G] (log10), ``embedding`` [N, C]; with ``"zinb"`` also
-        ``mean`` (before the size factor), ``dispersion``, ``dropout`` [N, G]; with ``"nb"`` ``log_r``, ``logit_p``.
+        ``mean`` (before the size factor), ``dispersion``, ``dropout`` [N, G]; with ``"nb"`` ``log_r``, ``logit_p``;
+        with ``statistics`` the ``streams`` [2, N, G], and embeddings of both side by side.
 
     Raises:
         TypeError: If ``gnn`` or ``vision`` is an instance.
@@ -83,6 +86,7 @@ class Hist2ST(ExpressionModel):
         gnn_residual: bool = False,
         gnn_dropout: float = 0.0,
         readout: str = "hist2st",
+        statistics: bool = False,
         likelihood: str | None = "zinb",
         detach_likelihood: bool = False,
         views: int = 0,
@@ -98,9 +102,23 @@ class Hist2ST(ExpressionModel):
         )
         self.gnn = GNN(channels, gnn_layers, gnn, gnn_kwargs, gnn_act, gnn_norm, gnn_residual, gnn_dropout, readout)
         self.expression = ExpressionHead(channels, n_genes)
-        self.likelihood = choose(LIKELIHOODS, likelihood, "likelihood")(channels, n_genes) if likelihood else None
+        self.stream = self._statistics_stream(config, channels // n_scales) if statistics else None
+        width = channels + (int(self.stream.vision.out_channels) if self.stream is not None else 0)  # type: ignore[arg-type]
+        self.likelihood = choose(LIKELIHOODS, likelihood, "likelihood")(width, n_genes) if likelihood else None
         self.detach_likelihood = detach_likelihood
         self.distillation = Distillation(channels) if views else None
+
+    @staticmethod
+    def _statistics_stream(config: dict[str, Any], channels: int) -> Hist2ST:
+        """The same stages on colour and texture statistics."""
+        own = {
+            "vision": "statistics",
+            "vision_kwargs": {"out_channels": channels, "dropout": config["gnn_dropout"]},
+            "statistics": False,
+            "likelihood": None,
+            "views": 0,
+        }
+        return Hist2ST(**{**config, **own})
 
     def embed(self, data: Data) -> Tensor:
         """The embedding of each spot, [N, C]: vision, Transformer, graph."""
@@ -112,6 +130,12 @@ class Hist2ST(ExpressionModel):
         """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
         h = self.embed(data)
         out = {"expression": self.unstandardise(self.expression(h)), "embedding": h}
+        if self.stream is not None:
+            other = self.stream.embed(data)
+            second = self.unstandardise(self.stream.expression(other))
+            h = torch.cat([h, other], dim=1)
+            streams = torch.stack([out["expression"], second])
+            out = {"expression": streams.mean(0), "embedding": h, "streams": streams}
         if self.likelihood is None:
             return out
         out.update(self.likelihood(h.detach() if self.detach_likelihood else h))

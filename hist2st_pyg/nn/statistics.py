@@ -68,8 +68,9 @@ class StatisticsEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.statistics = PatchStatistics()
-        # Nothing before it learns, so the running statistics are plain averages over training (momentum None), and the
-        # variances of texture are small (1e-5), so eps is smaller still.
+        # Nothing before it learns, so the running statistics are plain averages over training (momentum None), which
+        # training is shown too: a batch's own would hide how it differs from others. Texture varies little (1e-5), so
+        # eps is smaller still.
         self.standardise = nn.BatchNorm1d(self.statistics.out_channels, eps=1e-8, momentum=None, affine=False)
         self.project = nn.Sequential(
             nn.Linear(self.statistics.out_channels, out_channels),
@@ -81,7 +82,11 @@ class StatisticsEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode patches [N, 3, P, P] as [N, C]."""
-        return self.project(self.standardise(self.statistics(x)))  # type: ignore[no-any-return]
+        statistics, bn = self.statistics(x), self.standardise
+        if self.training:
+            bn(statistics)
+        standard = F.batch_norm(statistics, bn.running_mean, bn.running_var, eps=bn.eps)
+        return self.project(standard)  # type: ignore[no-any-return]
 
 
 def _mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,8 +25,10 @@ class DataConfig:
         split: ``"patient"`` refuses a patient in two parts, ``"test_patient"`` one of test in another part, and
             ``"section"`` only a section.
         patients: The patients of sections whose files do not say, by section.
-        panel: ``"variable"``, ``"paper"`` or a file with one gene a line.
-        n_genes: Size of the ``"variable"`` panel; 50 as in the HEST benchmark.
+        stripes: Cut each section into stripes by this pattern, see :func:`~hist2st_pyg.data.splits.cut_stripes`;
+            ``train``, ``val`` and ``test`` then name ``<section>_<letter>``, and ``patients`` the whole sections.
+        panel: ``"variable"``, ``"variance"``, ``"paper"`` or a file with one gene a line.
+        n_genes: Size of the ``"variable"`` or ``"variance"`` panel; 50 as in the HEST benchmark.
         total: Target scaling by the spot's total over the ``"panel"`` or over ``"all"`` genes.
         patch_size: Side of a patch in pixels.
         patch_um: Side of the field of view in µm.
@@ -52,6 +54,7 @@ class DataConfig:
     test: list[str] = field(default_factory=list)
     split: Literal["patient", "test_patient", "section"] = "patient"
     patients: dict[str, str] = field(default_factory=dict)
+    stripes: str | None = None
     panel: str = "variable"
     n_genes: int = 50
     total: Literal["panel", "all"] = "panel"
@@ -113,6 +116,8 @@ class TrainingConfig:
         augment: Also augment the patches of the plain prediction, by this; None does not.
         normalise: Scale patches by the training sections' colour statistics.
         standardise: Scale each gene's error by its deviation over the training spots.
+        denoise: Train towards targets without most of their counting noise, see
+            :func:`~hist2st_pyg.data.denoise.denoise`; validation and test are of the targets as they are.
         patience: Epochs without a better validation PCC after which training stops; None never stops.
         max_minutes: Training stops after this time; None never.
     """
@@ -134,6 +139,7 @@ class TrainingConfig:
     augment: AugmentConfig | None = None
     normalise: bool = False
     standardise: bool = False
+    denoise: bool = False
     patience: int | None = None
     max_minutes: float | None = None
 

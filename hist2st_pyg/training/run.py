@@ -18,6 +18,7 @@ from hist2st_pyg.data.convert import Recipe, spot_pitch
 from hist2st_pyg.data.datamodule import SectionDataModule
 from hist2st_pyg.data.embeddings import read_embeddings
 from hist2st_pyg.data.expression import gene_panel
+from hist2st_pyg.data.splits import cut_stripes
 from hist2st_pyg.datasets import load_sections
 from hist2st_pyg.files import write_json, write_text
 from hist2st_pyg.models import MODELS, ExpressionModel
@@ -97,8 +98,12 @@ def read_sections(data: DataConfig, names: Sequence[str] | None = None) -> list[
         data: The configuration.
         names: The sections wanted, all when None.
     """
+    if data.stripes is not None and names is not None:
+        names = list(dict.fromkeys(name.rpartition("_")[0] or name for name in names))
     sections = load_sections(data.name, data.root, names, **data.options)
     sections = [replace(section, patient=data.patients.get(section.name, section.patient)) for section in sections]
+    if data.stripes is not None:
+        sections = [part for section in sections for part in cut_stripes(section, data.stripes)]
     if data.embedding is not None and Path(data.embedding).is_dir():
         read_embeddings(sections, data.embedding)
     return sections
@@ -139,6 +144,7 @@ def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = No
         val_side=data.val_side,
         batch_size=config.training.batch_size,
         window=data.window,
+        denoise=config.training.denoise,
         cache=data.cache,
         seed=config.seed,
     )

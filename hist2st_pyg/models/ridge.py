@@ -28,6 +28,7 @@ class Ridge(FittedModel):
     Args:
         n_genes: Number of genes, G.
         patch_size: Side of a patch in pixels, P.
+        n_scales: Number of fields of view in a patch's channels, S; their features stand side by side.
         vision: A key of ``nn.ENCODERS``, its weights left as they are; None takes the 27 colour and texture statistics.
         vision_kwargs: Further arguments of the encoder.
         neighbours: Append the mean of the graph neighbours' features.
@@ -45,6 +46,7 @@ class Ridge(FittedModel):
         n_genes: int,
         *,
         patch_size: int = 112,
+        n_scales: int = 1,
         vision: str | None = None,
         vision_kwargs: dict[str, Any] | None = None,
         neighbours: bool = False,
@@ -53,9 +55,12 @@ class Ridge(FittedModel):
         alpha: float | None = None,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        super().__init__(n_genes)
-        self.vision: nn.Module = (
-            PatchStatistics() if vision is None else vision_resolver(vision, patch_size, **(vision_kwargs or {}))
+        super().__init__(n_genes, n_scales)
+        self.vision = vision_resolver(
+            (lambda in_channels, patch_size: PatchStatistics()) if vision is None else vision,
+            patch_size,
+            n_scales,
+            **(vision_kwargs or {}),
         )
         self.config = {**config, "vision_kwargs": rebuild_arguments(self.vision, vision_kwargs)}
         self.neighbours, self.per_section, self.components, self.alpha = neighbours, per_section, components, alpha

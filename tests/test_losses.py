@@ -124,6 +124,51 @@ def test_squared_error_by_hand() -> None:
     assert float(squared_error({"expression": data.y}, data)) == 0
 
 
+def test_the_squared_error_is_of_the_denoised_target_where_there_is_one() -> None:
+    data, out = section(7, 0), expression(7)
+    data.y_denoised = data.y / 2 + 1
+    expected = ((out["expression"] - data.y / 2 - 1).numpy() ** 2).mean()
+    assert float(squared_error(out, data)) == pytest.approx(expected)
+    assert float(squared_error({"expression": data.y_denoised}, data)) == 0
+    assert float(squared_error({"expression": data.y}, data)) > 0
+    other = section(4, 1)
+    other.y_denoised = -other.y
+    both = Batch.from_data_list([data, other])
+    predicted = torch.cat([data.y_denoised, torch.zeros(4, G)])
+    assert float(squared_error({"expression": predicted}, both)) == pytest.approx(float((other.y**2).mean()) / 2)
+
+
+@pytest.mark.parametrize("scale", [None, torch.arange(1.0, G + 1)])
+def test_each_stream_is_to_predict_on_its_own(scale: Tensor | None) -> None:
+    data = section(7, 0)
+    data.gene_mask[2] = False
+    data.train_mask = torch.arange(7) < 5
+    streams = torch.stack([expression(7, seed)["expression"] for seed in (1, 2, 3)])
+    out = {"streams": streams, "expression": streams.mean(0)}
+    alone = [float(squared_error({"expression": stream}, data, scale)) for stream in streams]
+    assert float(squared_error(out, data, scale)) == pytest.approx(np.mean(alone))
+    assert float(squared_error(out, data, scale)) > float(squared_error({"expression": out["expression"]}, data, scale))
+    # Streams that are wrong by the same in opposite directions are wrong, though their mean is right.
+    opposite = {"streams": torch.stack([data.y + 2, data.y - 2]), "expression": data.y}
+    assert float(squared_error(opposite, data)) == pytest.approx(4)
+
+
+def test_streams_in_a_batch_and_their_gradients() -> None:
+    first, second = section(3, 0), section(12, 1)
+    for data in (first, second):
+        data.y_denoised = data.y.flip(1)
+    streams = torch.stack([expression(15, seed)["expression"] for seed in (1, 2)]).requires_grad_()
+    got = squared_error({"streams": streams, "expression": streams.mean(0)}, Batch.from_data_list([first, second]))
+    target = np.concatenate([data.y.numpy()[:, ::-1] for data in (first, second)])
+    difference = streams.detach().numpy() - target
+    parts = [(difference[m, where] ** 2).mean() for m in (0, 1) for where in (slice(0, 3), slice(3, 15))]
+    assert float(got.detach()) == pytest.approx(np.mean(parts))
+    got.backward()
+    assert streams.grad is not None
+    share = np.repeat([1 / 3, 1 / 12], [3, 12])[:, None] / (2 * 2 * G)
+    np.testing.assert_allclose(streams.grad, 2 * difference * share)
+
+
 def test_distillation_trains_both_predictions() -> None:
     data, out, distilled = section(7, 0), expression(7, 1), expression(7, 2)["expression"].requires_grad_()
     out["expression"].requires_grad_()

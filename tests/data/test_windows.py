@@ -67,6 +67,19 @@ def test_the_data_module_shows_windows_in_training_only(cohort: list[Section]) -
     assert [len(batch.y) for batch in module.val_dataloader()] == [48]
 
 
+def test_windows_carry_the_denoised_targets(cohort: list[Section]) -> None:
+    recipe = Recipe(genes=tuple(cohort[0].adata.var_names[:15]), patch_size=14)
+    module = SectionDataModule(recipe, cohort[:2], cohort[2:], window=20, denoise=True)
+    whole = {data.section: data for data in module.data("train")}
+    for batch in module.train_dataloader():
+        data = whole[batch.section[0]]
+        spots = (batch.pos[:, None] == data.pos).all(2).nonzero()[:, 1]
+        assert batch.y_denoised.shape == (20, 15)
+        assert torch.equal(batch.y_denoised, data.y_denoised[spots])
+        assert not torch.equal(batch.y_denoised, batch.y)
+    assert all("y_denoised" not in batch for batch in module.val_dataloader())
+
+
 def test_a_window_of_no_spots_is_refused(data: SectionData) -> None:
     with pytest.raises(ValueError, match="at least one spot, got window=0"):
         SpotWindows([data], 0)

@@ -16,13 +16,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm.auto import tqdm
 
 from benchmarks.config import Cell, read_grid
 from benchmarks.executors import EXECUTORS
-from benchmarks.measures import comparable
+from benchmarks.measures import comparable, every_value
 from benchmarks.run import add_common, failure
 
 Report = Callable[[str], None]
@@ -76,7 +75,8 @@ def is_done(cell: Cell, results: Path, overwrite: bool = False) -> bool:
     path = cell.result(results)
     if not path.is_file():
         return False
-    before, now = _flat(json.loads(path.read_text(encoding="utf-8"))["config"]), _flat(comparable(cell.config()))
+    before = every_value(json.loads(path.read_text(encoding="utf-8"))["config"])
+    now = every_value(comparable(cell.config()))
     different = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
     if different and not overwrite:
         raise ValueError(
@@ -84,12 +84,6 @@ def is_done(cell: Cell, results: Path, overwrite: bool = False) -> bool:
             "--overwrite."
         )
     return not different
-
-
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    """``data.k`` and the like, and what is not in a part by its own name."""
-    parts = {part: value if isinstance(value, dict) else {"": value} for part, value in config.items()}
-    return {f"{part}.{name}".rstrip("."): value for part, values in parts.items() for name, value in values.items()}
 
 
 def _outcome(cell: Cell, results: Path, fine: bool) -> str:

@@ -7,6 +7,7 @@ import json
 import resource
 import subprocess
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from hist2st_pyg.data.convert import Recipe
 from hist2st_pyg.data.expression import expression_target, panel_counts
 from hist2st_pyg.doctor import installed_version
 from hist2st_pyg.inference import model_data, run_model
-from hist2st_pyg.models import ExpressionModel
+from hist2st_pyg.models import MODELS, ExpressionModel
+from hist2st_pyg.models.pretrained import parameters_of
 from hist2st_pyg.section import Section
-from hist2st_pyg.training import TrainConfig, config_dict
+from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, config_dict
 
 PACKAGES = (
     "hist2st_pyg", "torch", "torch-geometric", "torch-scatter", "pytorch-lightning", "scanpy", "scikit-learn", "numpy",
@@ -35,6 +37,23 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
     values["data"]["root"] = values["data"]["cache"] = None
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain
+
+
+def every_value(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of :func:`comparable` with each option that it leaves at its default, as ``data.k`` and the like.
+
+    Two cells are the same where these are: an option that a later version added is at its default in earlier results,
+    and which preset the values are from does not matter.
+    """
+    build = MODELS[config["model"]["name"]]
+    given = ("self", "arguments", "n_genes", "patch_size", "n_scales", "views")  # by the data and the training
+    model = {name: value for name, value in parameters_of(build).items() if name not in given}
+    defaults = {"data": asdict(DataConfig()), "training": asdict(TrainingConfig()), "model": model}
+    values = {f"{part}.{name}": v for part, of_part in defaults.items() for name, v in of_part.items()}
+    for part, of_part in config.items():
+        values.update({f"{part}.{n}": v for n, v in of_part.items()} if isinstance(of_part, dict) else {part: of_part})
+    del values["preset"]
+    return values
 
 
 def variable_genes(train: Sequence[Section], recipe: Recipe) -> list[str]:

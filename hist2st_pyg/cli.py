@@ -64,7 +64,7 @@ def _train(parser: ArgumentParser, arguments: list[str]) -> Run:
     model = _look_up(arguments, "model.name") or "hist2st"
     build = choose(MODELS, model, "model.name")
     values = preset_values(preset, model)
-    from_data = {"n_genes", "patch_size", "n_scales", "views"} & parameters_of(build)
+    from_data = {"n_genes", "patch_size", "n_scales", "views"} & parameters_of(build).keys()
     parser.add_argument("--config", action="config", help="A YAML file of these keys.")
     parser.add_class_arguments(TrainConfig, skip={"data", "model", "training"})
     parser.add_class_arguments(DataConfig, "data")

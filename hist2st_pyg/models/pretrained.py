@@ -42,15 +42,15 @@ MODELS: dict[str, Callable[..., ExpressionModel]] = {
 """The models that can be chosen by key."""
 
 
-def parameters_of(build: Callable[..., ExpressionModel]) -> set[str]:
-    """The names of a model's arguments, those that it passes on to the class above included."""
-    names: set[str] = set()
+def parameters_of(build: Callable[..., ExpressionModel]) -> dict[str, Any]:
+    """The names of a model's arguments with their defaults, those that it passes on to the class above included."""
+    defaults: dict[str, Any] = {}
     for cls in getattr(build, "__mro__", (build,)):
         parameters = inspect.signature(cls).parameters
-        names |= set(parameters)
+        defaults = {**{name: parameter.default for name, parameter in parameters.items()}, **defaults}
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             break
-    return names
+    return defaults
 
 
 def describe(model: ExpressionModel) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def test_every_preset_names_arguments_that_exist(preset: str, model: str) -> Non
     config = preset_config(preset, model={"name": model})
     known = parameters_of(MODELS[model])
     assert config.model["name"] == model
-    assert set(config.model) - {"name"} <= known
+    assert set(config.model) - {"name"} <= set(known)
     assert config.training.views == 0 or "views" in known
 
 

@@ -121,14 +121,19 @@ def readme_table(cells: Sequence[Cell], reference: str = REFERENCE) -> str:
     return "\n\n".join(parts)
 
 
-def with_table(text: str, table: str) -> str:
+def with_table(text: str, table: str, start: str = START) -> str:
     """A README with another table between its two comment lines.
+
+    Args:
+        text: The README.
+        table: The table.
+        start: The first of the two lines, which says what makes the table.
 
     Raises:
         ValueError: If the comment lines are not there, once each and in order.
     """
-    before, start, rest = text.partition(START)
+    before, found, rest = text.partition(start)
     _, end, after = rest.partition(END)
-    if not start or not end or START in after:
-        raise ValueError(f"The README needs the lines {START!r} and {END!r} once each, with the table between them.")
-    return f"{before}{START}\n{table}\n{END}{after}"
+    if not found or not end or start in after:
+        raise ValueError(f"The README needs the lines {start!r} and {END!r} once each, with the table between them.")
+    return f"{before}{start}\n{table}\n{END}{after}"

@@ -1,0 +1,158 @@
+"""Five splits of real sections: table and picture of how much of the attainable correlation is reached.
+
+    python -m benchmarks.accuracy --into README.md benchmarks/ACCURACY.md
+
+Reads result files alone (those of ``configs/accuracy/test.yaml`` and its companions) and writes the table between the
+two comment lines of each file, and ``report/accuracy/share_of_ceiling.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.reporting.cells import Cell, Group, metric, read_cells
+from benchmarks.reporting.comparison import compared
+from benchmarks.reporting.markdown import with_table
+from hist2st_pyg.files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+START = "<!-- table: benchmarks.accuracy -->"
+REFERENCES = ("ridge_neighbours", "ridge_neighbours_one_field")
+MODEL = "small"
+SPLITS = {
+    "a": "C2, C3 → C4",
+    "b": "C2, C3, C4 → B4",
+    "c2": "mob1 → mob2",
+    "c3": "mob1 → mob3",
+    "d": "colon stripes",
+}
+
+
+def by_split(cells: Sequence[Cell]) -> dict[str, Group]:
+    """The results of each split, in the order of :data:`SPLITS`."""
+    groups = {}
+    for split in SPLITS:
+        chosen = tuple(cell for cell in cells if cell["fold"] == split)
+        if chosen:
+            groups[split] = Group(chosen[0]["dataset"], chosen[0]["split"], chosen, ())
+    return groups
+
+
+def models(groups: dict[str, Group]) -> list[str]:
+    """Every model, by its mean over the splits that it has."""
+    names = {name for group in groups.values() for name in group.models()}
+
+    def mean(name: str) -> float:
+        known = [share for group in groups.values() if (share := group.mean(name, metric("share_of_ceiling")))]
+        return float(np.mean(known)) if known else 0.0
+
+    return sorted(names, key=lambda name: (-mean(name), name))
+
+
+def table(groups: dict[str, Group]) -> str:
+    """PCC by model and split, ± deviation over seeds, with the share of the ceiling; the preset against the ridges."""
+    rows = [["model", *(f"{split}: {SPLITS[split]}" for split in groups)]]
+    for name in models(groups):
+        rows.append([f"`{name}`", *(_score(group, name) for group in groups.values())])
+    for reference in REFERENCES:
+        rows.append(
+            [f"`{MODEL}` − `{reference}` [95 %]", *(_difference(group, reference) for group in groups.values())]
+        )
+    rows.append(["attainable", *(_number(ceiling(group)) for group in groups.values())])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|---|" + "---:|" * len(groups), *lines[1:]])
+
+
+def ceiling(group: Group) -> float:
+    """The attainable mean PCC of a split's test section."""
+    return float(np.mean([cell["metrics"]["ceiling_pcc_mean"] for cell in group.cells]))
+
+
+def _score(group: Group, name: str) -> str:
+    mean = group.mean(name, metric("pcc_mean")) if group.of(name) else None
+    if mean is None:
+        return "–"
+    deviation = group.deviation(name, metric("pcc_mean"))
+    share = mean / ceiling(group)
+    return f"{mean:.3f}{f' ± {deviation:.3f}' if deviation is not None else ''} ({share:.0%})".replace("%", " %")
+
+
+def _difference(group: Group, reference: str) -> str:
+    comparison = compared(group, reference)
+    if comparison is None or MODEL not in comparison.table.index:
+        return "–"
+    row = comparison.table.loc[MODEL]
+    values = (_number(row[name], "+.3f") for name in ("mean_difference", "low", "high"))
+    return "{} [{}, {}]".format(*values)
+
+
+def _number(value: float, style: str = ".3f") -> str:
+    return format(value, style).replace("-", "−")
+
+
+def share_of_ceiling(groups: dict[str, Group]) -> Figure:
+    """Bars: the share of the attainable PCC that each model reaches on each split; a dot is a seed."""
+    from matplotlib.figure import Figure
+
+    shown = [
+        name
+        for name in ("paper_recipe", REFERENCES[0], "without_graph", MODEL)
+        if any(g.of(name) for g in groups.values())
+    ]
+    colours = {"paper_recipe": "#b8b8c0", REFERENCES[0]: "#c46a00", "without_graph": "#b9a5e2", MODEL: "#6d4fb3"}
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(shown)
+    for i, name in enumerate(shown):
+        for j, group in enumerate(groups.values()):
+            shares = [100 * cell["metrics"]["pcc_mean"] / ceiling(group) for cell in group.of(name)]
+            if not shares:
+                continue
+            x = j + (i - (len(shown) - 1) / 2) * width
+            axes.bar(x, np.mean(shares), 0.92 * width, color=colours[name], label=name if j == 0 else None)
+            if len(shares) > 1:
+                axes.plot([x] * len(shares), shares, ".", color="black", markersize=3)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xticks(range(len(groups)), [f"{split}\n{SPLITS[split]}" for split in groups])
+    axes.set_ylabel("% of the attainable PCC")
+    axes.legend(frameon=False, ncols=len(shown), loc="upper left", bbox_to_anchor=(0, 1.14))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="?", type=Path, default=HERE / "results" / "accuracy")
+    parser.add_argument("--into", type=Path, nargs="*", default=[], help="files with the table's two comment lines")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "report" / "accuracy", help="folder of the picture")
+    arguments = parser.parse_args(argv)
+    from hist2st_pyg.figures import save
+
+    try:
+        groups = by_split(read_cells(arguments.results))
+        if not groups:
+            raise ValueError(f"{arguments.results} holds no result of the splits {', '.join(SPLITS)}.")
+        text = table(groups)
+        for path in arguments.into:
+            write_text(path, with_table(path.read_text(encoding="utf-8"), text, START))
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        save(share_of_ceiling(groups), arguments.output / "share_of_ceiling.png")
+    except (ValueError, OSError) as error:
+        print(f"benchmarks.accuracy: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

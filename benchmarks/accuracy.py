@@ -2,8 +2,8 @@
 
     python -m benchmarks.accuracy --into README.md benchmarks/ACCURACY.md
 
-Reads result files alone (those of ``configs/accuracy/test.yaml`` and its companions) and writes the table between the
-two comment lines of each file, and ``report/accuracy/share_of_ceiling.png``.
+Reads result files alone, those of ``configs/accuracy``, and writes the tables between their comment lines in each file,
+and ``report/accuracy/share_of_ceiling.png``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-START = "<!-- table: benchmarks.accuracy -->"
 REFERENCES = ("ridge_neighbours", "ridge_neighbours_one_field")
 MODEL = "small"
 SPLITS = {
@@ -37,13 +36,29 @@ SPLITS = {
 }
 
 
-def by_split(cells: Sequence[Cell]) -> dict[str, Group]:
-    """The results of each split, in the order of :data:`SPLITS`."""
+VALIDATION = {
+    "C2_C3": "C2 → C3",
+    "C3_C2": "C3 → C2",
+    "stripes_a": "mob1 stripes",
+    "stripes_b": "mob1 other stripes",
+    "stripes": "colon stripes",
+}
+TABLES = {
+    "<!-- table: benchmarks.accuracy -->": SPLITS,
+    "<!-- table: benchmarks.accuracy, validation -->": VALIDATION,
+}
+"""Each table's first comment line, and its splits."""
+
+
+def by_split(cells: Sequence[Cell], splits: dict[str, str]) -> dict[str, Group]:
+    """The results of each split, in the order of ``splits``, by its title."""
     groups = {}
-    for split in SPLITS:
+    for split, title in splits.items():
         chosen = tuple(cell for cell in cells if cell["fold"] == split)
         if chosen:
-            groups[split] = Group(chosen[0]["dataset"], chosen[0]["split"], chosen, ())
+            groups[title if splits is VALIDATION else f"{split}: {title}"] = Group(
+                chosen[0]["dataset"], chosen[0]["split"], chosen, ()
+            )
     return groups
 
 
@@ -60,10 +75,10 @@ def models(groups: dict[str, Group]) -> list[str]:
 
 def table(groups: dict[str, Group]) -> str:
     """PCC by model and split, ± deviation over seeds, with the share of the ceiling; the preset against the ridges."""
-    rows = [["model", *(f"{split}: {SPLITS[split]}" for split in groups)]]
+    rows = [["model", *groups]]
     for name in models(groups):
         rows.append([f"`{name}`", *(_score(group, name) for group in groups.values())])
-    for reference in REFERENCES:
+    for reference in REFERENCES if any(group.of(MODEL) for group in groups.values()) else ():
         rows.append(
             [f"`{MODEL}` − `{reference}` [95 %]", *(_difference(group, reference) for group in groups.values())]
         )
@@ -122,11 +137,25 @@ def share_of_ceiling(groups: dict[str, Group]) -> Figure:
             if len(shares) > 1:
                 axes.plot([x] * len(shares), shares, ".", color="black", markersize=3)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(range(len(groups)), [f"{split}\n{SPLITS[split]}" for split in groups])
+    axes.set_xticks(range(len(groups)), [title.replace(": ", "\n") for title in groups])
     axes.set_ylabel("% of the attainable PCC")
     axes.legend(frameon=False, ncols=len(shown), loc="upper left", bbox_to_anchor=(0, 1.14))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def with_tables(text: str, cells: Sequence[Cell]) -> str:
+    """A file with every table that it has the comment lines of.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    wanted = {start: splits for start, splits in TABLES.items() if start in text}
+    if not wanted:
+        raise ValueError(f"The file needs the line {next(iter(TABLES))!r}, and an end line after the table.")
+    for start, splits in wanted.items():
+        text = with_table(text, table(by_split(cells, splits)), start)
+    return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,18 +168,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     from hist2st_pyg.figures import save
 
     try:
-        groups = by_split(read_cells(arguments.results))
+        cells = read_cells(arguments.results)
+        groups = by_split(cells, SPLITS)
         if not groups:
             raise ValueError(f"{arguments.results} holds no result of the splits {', '.join(SPLITS)}.")
-        text = table(groups)
         for path in arguments.into:
-            write_text(path, with_table(path.read_text(encoding="utf-8"), text, START))
+            write_text(path, with_tables(path.read_text(encoding="utf-8"), cells))
         arguments.output.mkdir(parents=True, exist_ok=True)
         save(share_of_ceiling(groups), arguments.output / "share_of_ceiling.png")
     except (ValueError, OSError) as error:
         print(f"benchmarks.accuracy: {error}", file=sys.stderr)
         return 2
-    print(text)
+    print(table(groups))
     return 0
 
 

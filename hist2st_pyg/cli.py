@@ -63,7 +63,13 @@ def _train(parser: ArgumentParser, arguments: list[str]) -> Run:
     preset = _look_up(arguments, "preset") or TrainConfig.preset
     model = _look_up(arguments, "model.name") or "hist2st"
     build = choose(MODELS, model, "model.name")
-    values = preset_values(preset, model)
+    values = preset_values(
+        preset,
+        model,
+        vision=_look_up(arguments, "model.vision"),
+        embedding=_look_up(arguments, "data.embedding"),
+        patch_um=_look_up(arguments, "data.patch_um"),
+    )
     from_data = {"n_genes", "patch_size", "n_scales", "views"} & parameters_of(build).keys()
     parser.add_argument("--config", action="config", help="A YAML file of these keys.")
     parser.add_class_arguments(TrainConfig, skip={"data", "model", "training"})

@@ -256,22 +256,40 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Values that differ from the dataclasses' defaults, by preset; ``models`` holds those of single models."""
 
 
-def preset_values(preset: str, model: str) -> dict[str, dict[str, Any]]:
+def preset_values(
+    preset: str, model: str, *, vision: Any = None, embedding: str | None = None, patch_um: float | str | None = None
+) -> dict[str, dict[str, Any]]:
     """A preset's values for a model: of ``data``, ``model`` and ``training``.
 
-    A model that knows no views or fields of view is given none.
+    Values that cannot go with what is given are left out: views and fields of view where the model knows none,
+    arguments of another vision stage, a field of view in pitches beside one in µm, statistics of embeddings.
+
+    Args:
+        preset: A key of :data:`PRESETS`.
+        model: A key of ``MODELS``.
+        vision: The vision stage, where it is given.
+        embedding: ``data.embedding``, where it is given.
+        patch_um: ``data.patch_um``, where it is given.
 
     Raises:
         ValueError: If the preset or the model is unknown.
     """
     values = choose(PRESETS, preset, "preset")
-    own = values["models"].get(model, {})
     known = parameters_of(choose(MODELS, model, "model.name"))
-    return {
-        "data": {**values["data"], **({} if "n_scales" in known else {"scales": [1.0]})},
-        "model": own.get("model", {}),
-        "training": {**values["training"], **({} if "views" in known else {"views": 0}), **own.get("training", {})},
-    }
+    chosen = values["models"].get(model, {})
+    data, own, training = dict(values["data"]), dict(chosen.get("model", {})), {**values["training"]}
+    training.update(chosen.get("training", {}))
+    if "n_scales" not in known or embedding is not None:
+        data["scales"] = [1.0]
+    if "views" not in known:
+        training["views"] = 0
+    if patch_um is not None:
+        data["patch_pitch"] = None
+    if embedding is not None:
+        own.pop("statistics", None)
+    if embedding is not None or (vision is not None and vision != own.get("vision")):
+        own.pop("vision_kwargs", None)
+    return {"data": data, "model": own, "training": training}
 
 
 def preset_config(
@@ -294,13 +312,20 @@ def preset_config(
         ValueError: If the preset is unknown.
     """
     model = {"name": "hist2st", **(model or {})}
-    values = preset_values(preset, model["name"])
+    given = data or {}
+    values = preset_values(
+        preset,
+        model["name"],
+        vision=model.get("vision"),
+        embedding=given.get("embedding"),
+        patch_um=given.get("patch_um"),
+    )
     options = {**values["training"], **(training or {})}
     for name in ("augment", "view"):  # as they stand in a YAML file
         if isinstance(options.get(name), dict):
             options[name] = AugmentConfig(**options[name])
     return TrainConfig(
-        data=DataConfig(**{**values["data"], **(data or {})}),
+        data=DataConfig(**{**values["data"], **given}),
         model={**values["model"], **model},
         training=TrainingConfig(**options),
         preset=preset,

@@ -102,10 +102,10 @@ def read_sections(data: DataConfig, names: Sequence[str] | None = None) -> list[
         names = list(dict.fromkeys(name.rpartition("_")[0] or name for name in names))
     sections = load_sections(data.name, data.root, names, **data.options)
     sections = [replace(section, patient=data.patients.get(section.name, section.patient)) for section in sections]
-    if data.stripes is not None:
-        sections = [part for section in sections for part in cut_stripes(section, data.stripes)]
     if data.embedding is not None and Path(data.embedding).is_dir():
         read_embeddings(sections, data.embedding)
+    if data.stripes is not None:
+        sections = [part for section in sections for part in cut_stripes(section, data.stripes)]
     return sections
 
 

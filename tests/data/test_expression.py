@@ -12,7 +12,7 @@ from scipy import sparse
 
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.data import expression_target, gene_panel, variable_genes
-from hist2st_pyg.data.expression import check_genes, panel_counts, read_genes
+from hist2st_pyg.data.expression import check_genes, genes_of_variance, panel_counts, read_genes
 
 COUNTS = np.array([[1, 3, 0, 6], [0, 0, 0, 8], [2, 0, 2, 0]], dtype=np.float32)
 GENES = ["G0", "G1", "G2", "G3"]
@@ -154,6 +154,65 @@ def test_only_shared_expressed_genes_are_taken() -> None:
     assert set(genes) == {f"G{i}" for i in range(1, 40)}
     with pytest.raises(ValueError, match="share 39 genes that are seen in 10% of the spots; a panel of 40 is too many"):
         variable_genes([first, second], 40)
+
+
+def poisson(name: str, seed: int, genes: list[str], convert: Any = np.asarray) -> Section:
+    """Poisson counts of genes at levels of their own, at spots of depths of their own."""
+    rng = np.random.default_rng(seed)
+    mean = np.random.default_rng(5).lognormal(1, 1.5, len(genes)) * rng.lognormal(0, 0.5, (50, 1))
+    return section(rng.poisson(mean).astype(np.float32), genes, name, convert)
+
+
+@both_kinds
+@pytest.mark.parametrize("k", [1, 12, 30])
+def test_the_genes_of_the_largest_variance_by_numpy(k: int, convert: Any) -> None:
+    genes = [f"G{i}" for i in range(30)]
+    sections = [poisson("A1", 0, genes, convert), poisson("B1", 1, genes, convert)]
+    rows = []
+    for s in sections:
+        counts = np.asarray(s.adata.to_df(), dtype=np.float64)
+        rows.append(np.log10(1 + 1e4 * counts / np.maximum(counts.sum(1, keepdims=True), 1)))
+    variance = np.concatenate(rows).var(0)
+    largest = set(np.argsort(variance)[-k:])
+    expected = [gene for i, gene in enumerate(genes) if i in largest]
+    assert genes_of_variance(sections, k) == expected
+    assert gene_panel("variance", sections, k) == expected
+
+
+def test_levels_that_differ_between_sections_are_variance() -> None:
+    counts = np.tile([50.0, 60, 70, 80], (6, 1)) + np.arange(6)[:, None]
+    other = counts.copy()
+    other[:, 2] = 1  # constant within each
+    assert genes_of_variance([section(counts, name="A1"), section(other, name="B1")], 1) == ["G2"]
+    assert genes_of_variance([section(counts, name="A1")], 1) != ["G2"]
+
+
+def test_the_variance_panel_is_in_the_first_sections_order() -> None:
+    genes = [f"G{i}" for i in range(20)]
+    first, second = poisson("A1", 0, genes), poisson("B1", 1, genes)
+    turned = section(second.adata.X[:, ::-1], genes[::-1], "B1")
+    expected = genes_of_variance([first, second], 7)
+    assert expected == sorted(expected, key=genes.index)
+    assert genes_of_variance([first, turned], 7) == expected
+    assert genes_of_variance([turned, first], 7) == expected[::-1]
+    same = section(np.ones((3, 4)), GENES)
+    assert genes_of_variance([same], 2) == ["G0", "G1"]  # of genes that vary alike, the first
+
+
+def test_the_variance_panel_has_shared_genes_only() -> None:
+    genes = [f"G{i}" for i in range(20)]
+    first, second = poisson("A1", 0, genes), poisson("B1", 1, genes)
+    less = section(second.adata.X[:, 5:], genes[5:], "B1")
+    before = first.adata.copy()
+    assert genes_of_variance([first, less], 15) == genes[5:]
+    np.testing.assert_array_equal(first.adata.X, before.X)
+    with pytest.raises(ValueError, match="The training sections share 15 genes; a panel of 16 is too many"):
+        gene_panel("variance", [first, less], 16)
+    # Totals are over all genes of a section, of the one that measured more too.
+    rows = [np.asarray(s.adata.X / s.adata.X.sum(1, keepdims=True)) for s in (first, less)]
+    values = np.log10(1 + 1e4 * np.concatenate([rows[0][:, 5:], rows[1]]))
+    expected = [genes[5 + i] for i in sorted(np.argsort(values.var(0))[-6:])]
+    assert genes_of_variance([first, less], 6) == expected
 
 
 def test_read_genes(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hist2st_pyg.data.splits import (
     Fold,
     block_mask,
     check_disjoint,
+    cut_stripes,
     k_fold_patients,
     leave_one_patient_out,
     leave_one_section_out,
@@ -143,3 +144,86 @@ def test_nothing_and_everything() -> None:
     pos = lattice(8, 8)
     assert not block_mask(pos, 0.0, 4, np.random.default_rng(0)).any()
     assert block_mask(pos, 1.0, 4, np.random.default_rng(0)).all()
+
+
+# Stripes of a section.
+
+
+def in_columns(section: Section, x: NDArray[np.float64]) -> Section:
+    """The section with as many of its spots as there are positions, at these."""
+    adata = section.adata[: len(x)].copy()
+    adata.obsm["spatial"] = np.stack([x, np.arange(len(x), dtype=np.float64)], axis=1)
+    return replace(section, adata=adata)
+
+
+def names(section: Section) -> list[str]:
+    return [str(name) for name in section.adata.obs_names]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text("tvh", min_size=1, max_size=8), st.integers(0, 99))
+def test_every_spot_is_in_the_stripe_of_its_position(sections: list[Section], pattern: str, seed: int) -> None:
+    x = np.random.default_rng(seed).permutation(np.linspace(200, 840, 41))
+    section = in_columns(sections[0], x)
+    expected: dict[str, list[str]] = {letter: [] for letter in pattern}
+    for name, place in zip(names(section), x, strict=True):
+        # By counting the inner borders at or to the left of it; the last spot is in the last stripe.
+        borders = sum(200 + 640 * i / len(pattern) <= place + 1e-9 for i in range(1, len(pattern)))
+        expected[pattern[borders]].append(name)
+    parts = cut_stripes(section, pattern)
+    assert {part.name.removeprefix("A1_"): names(part) for part in parts} == expected
+    assert [part.name for part in parts] == [f"A1_{letter}" for letter in sorted(expected)]
+    assert sorted(name for part in parts for name in names(part)) == sorted(names(section))
+
+
+def test_stripes_are_equally_wide_however_many_spots_they_hold(sections: list[Section]) -> None:
+    x = np.array([0, 1, 2, 3, 4, 5, 6, 7, 26, 51, 80, 99, 100], dtype=np.float64)
+    parts = {part.name: part for part in cut_stripes(in_columns(sections[0], x), "tvtt")}
+    assert parts["A1_v"].pos[:, 0].tolist() == [26]
+    assert len(parts["A1_t"]) == 12
+    halves = cut_stripes(in_columns(sections[0], x), "ab")
+    assert [part.pos[:, 0].max() for part in halves] == [26, 100]
+
+
+def test_a_stripe_is_the_section_but_for_its_spots(sections: list[Section]) -> None:
+    section = replace(sections[0], um_per_pixel=0.5, spot_diameter=30.0)
+    before = section.adata.copy()
+    first, second = cut_stripes(section, "tv")
+    for part in (first, second):
+        own = names(part)
+        assert (part.patient, part.image, part.um_per_pixel, part.spot_diameter) == ("A", section.image, 0.5, 30.0)
+        assert list(part.adata.var_names) == list(before.var_names)
+        np.testing.assert_array_equal(part.adata.X.toarray(), before[own].X.toarray())
+        np.testing.assert_array_equal(part.pos, before[own].obsm["spatial"])
+        np.testing.assert_array_equal(part.grid, before[own].obs[["array_col", "array_row"]])
+        np.testing.assert_array_equal(part.label, before[own].obs["label"])
+    assert first.pos[:, 0].max() < second.pos[:, 0].min()
+    first.adata.obsm["spatial"][:] = 0
+    np.testing.assert_array_equal(section.pos, before.obsm["spatial"])
+    check_disjoint([first], [], [second], split="section")
+    with pytest.raises(ValueError, match="The patient 'A' is in training and in test"):
+        check_disjoint([first], [], [second])
+
+
+def test_one_letter_keeps_the_section_whole(sections: list[Section]) -> None:
+    for pattern in ("t", "ttt"):
+        (part,) = cut_stripes(sections[0], pattern)
+        assert part.name == "A1_t"
+        assert names(part) == names(sections[0])
+    (part,) = cut_stripes(in_columns(sections[0], np.full(3, 7.0)), "t")  # of no width
+    assert len(part) == 3
+
+
+@pytest.mark.parametrize("pattern", ["", "tt1v", "t_v", "t v", "t,v"])
+def test_a_pattern_is_made_of_letters(sections: list[Section], pattern: str) -> None:
+    with pytest.raises(ValueError, match=f"pattern of stripes is made of letters, one a stripe, got '{pattern}'"):
+        cut_stripes(sections[0], pattern)
+
+
+def test_a_letter_without_spots_is_refused(sections: list[Section]) -> None:
+    gap = in_columns(sections[0], np.array([0.0, 1, 2, 98, 99, 100]))
+    with pytest.raises(ValueError, match="Section 'A1': the stripes 'v' of 'tvt' hold no spot"):
+        cut_stripes(gap, "tvt")
+    assert [len(part) for part in cut_stripes(gap, "ttv")] == [3, 3]
+    with pytest.raises(ValueError, match="the stripes 'v' of 'tv' hold no spot"):
+        cut_stripes(in_columns(sections[0], np.array([5.0])), "tv")

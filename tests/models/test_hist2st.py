@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch_geometric.data import Batch
 from torch_geometric.nn import GATv2Conv
 
-from hist2st_pyg import Hist2ST, Section, losses, to_data
+from hist2st_pyg import Hist2ST, Section, load_model, losses, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.nn import CONVS
 
@@ -207,3 +209,189 @@ def test_distilling_recomputes_without_counting_batch_norm_twice(
         torch.testing.assert_close(again[name], value)
     for name, value in statistics.items():
         torch.testing.assert_close(counted[name], value)
+
+
+@pytest.mark.xfail(
+    reason="the second pass of StatisticsEncoder standardises by averages that later views have moved since the first"
+)
+def test_distilling_by_statistics_gives_the_gradients_of_the_plain_computation(
+    build: Callable[..., Hist2ST], data: SectionData
+) -> None:
+    other = data.clone()
+    other.x = 255 - data.x
+    gradients = []
+    for plain in (True, False):
+        model = build(views=2, vision="statistics", vision_kwargs={"out_channels": 16, "dropout": 0.0}, dropout=0.0)
+        assert model.distillation is not None
+        if plain:
+            h = torch.stack([model.embed(view) for view in (data, other)])
+            out = model.distillation(h, model.unstandardise(model.expression(h)))
+        else:
+            out = model.distil([data, other])
+        out.square().sum().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    for name, value in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+# A second stream, of statistics.
+
+
+@pytest.fixture(scope="module")
+def sections(cohort: list[Section]) -> dict[int, list[SectionData]]:
+    """Sections of 12, 5 and 9 spots, by number of scales."""
+    smaller = [replace(s, adata=s.adata[:n].copy()) for s, n in zip(cohort, (12, 5, 9), strict=True)]
+    genes = list(cohort[0].adata.var_names)
+    return {
+        len(scales): [to_data(s, genes, patch_size=P, scales=scales) for s in smaller]
+        for scales in ((1.0,), (1.0, 3.0))
+    }
+
+
+def trained(model: Hist2ST, sections: list[SectionData]) -> Hist2ST:
+    """The model with the statistics of these sections, as if it had been trained a little."""
+    with torch.no_grad():
+        for data in sections:
+            model.train()(data)
+    model.target_mean.uniform_(1, 3, generator=torch.Generator().manual_seed(1))
+    model.target_std.uniform_(0.5, 1, generator=torch.Generator().manual_seed(2))
+    return model.eval()
+
+
+def streams_alone(model: Hist2ST, n_scales: int) -> list[Hist2ST]:
+    """Both streams of a model as models of their own."""
+    vision_kwargs = ({}, {"vision": "statistics", "vision_kwargs": {"out_channels": 8, "dropout": 0.0}})
+    alone = []
+    for options, stage in zip(vision_kwargs, (model, model.stream), strict=True):
+        assert isinstance(stage, Hist2ST)
+        one = Hist2ST(len(model.target_mean), **{**SMALL, **options}, n_scales=n_scales, likelihood=None)
+        state = {name: v for name, v in stage.state_dict().items() if not name.startswith(("stream.", "likelihood."))}
+        one.load_state_dict({**state, "target_mean": model.target_mean, "target_std": model.target_std}, strict=True)
+        alone.append(one.eval())
+    return alone
+
+
+@pytest.mark.parametrize("n_scales", [1, 2])
+def test_two_streams_are_two_models_side_by_side(
+    build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]], n_scales: int
+) -> None:
+    model = trained(build(statistics=True, n_scales=n_scales, likelihood="zinb"), sections[n_scales])
+    data = sections[n_scales][0]
+    n, g = data.y.shape
+    out = model(data)
+    first, second = (one(data) for one in streams_alone(model, n_scales))
+    torch.testing.assert_close(out["streams"], torch.stack([first["expression"], second["expression"]]))
+    torch.testing.assert_close(out["expression"], (first["expression"] + second["expression"]) / 2)
+    torch.testing.assert_close(out["embedding"], torch.cat([first["embedding"], second["embedding"]], dim=1))
+    assert out["embedding"].shape == (n, 2 * 8 * n_scales)
+    assert out["streams"].shape == (2, n, g)
+    assert (first["expression"] - second["expression"]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("n_scales", [1, 2])
+@pytest.mark.parametrize("likelihood", [None, "zinb", "nb"])
+def test_the_output_of_two_streams_by_likelihood(
+    build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]], likelihood: str | None, n_scales: int
+) -> None:
+    model = build(statistics=True, likelihood=likelihood, n_scales=n_scales)
+    data = sections[n_scales][0]
+    out = model(data)
+    assert set(out) == KEYS[likelihood] | {"streams"}
+    for name, value in out.items():
+        assert torch.isfinite(value).all(), name
+        assert name in ("embedding", "streams") or value.shape == data.y.shape
+    if likelihood is not None:
+        losses.negative_log_likelihood(out, data).backward()
+        reached = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+        assert reached == {"vision", "transformer", "gnn", "likelihood", "stream"}  # it reads both embeddings
+    assert "streams" not in build(likelihood=likelihood, n_scales=n_scales)(data)
+
+
+def test_a_detached_likelihood_leaves_both_streams_alone(build: Callable[..., Hist2ST], data: SectionData) -> None:
+    model = build(statistics=True, detach_likelihood=True)
+    losses.negative_log_likelihood(model(data), data).backward()
+    reached = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert reached == {"likelihood"}
+
+
+@pytest.mark.parametrize("gnn", sorted(CONVS))
+def test_the_squared_error_trains_both_streams(build: Callable[..., Hist2ST], data: SectionData, gnn: str) -> None:
+    model = build(statistics=True, likelihood=None, gnn=gnn, dropout=0.0)
+    losses.squared_error(model(data), data).backward()
+    assert model.stream is not None
+    for stream in (model, model.stream):
+        for name in ("vision", "transformer", "expression", *(["gnn"] if gnn != "none" else [])):
+            gradients = [p.grad for p in getattr(stream, name).parameters()]
+            assert all(grad is not None and torch.isfinite(grad).all() for grad in gradients), name
+            assert any(grad.any() for grad in gradients), name
+    assert [type(conv) for conv in model.stream.gnn.convs] == [type(conv) for conv in model.gnn.convs]
+
+
+def test_each_stream_learns_as_if_it_were_alone(
+    build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]]
+) -> None:
+    model = trained(build(statistics=True, likelihood=None), sections[1])
+    data = sections[1][0]
+    losses.squared_error(model(data), data).backward()
+    for one, stage in zip(streams_alone(model, 1), (model, model.stream), strict=True):
+        assert stage is not None
+        losses.squared_error(one(data), data).backward()
+        gradients = dict(stage.named_parameters())
+        for name, parameter in one.named_parameters():
+            assert parameter.grad is not None
+            torch.testing.assert_close(gradients[name].grad, parameter.grad / 2, msg=name)
+
+
+@pytest.mark.parametrize("n_scales", [1, 2])
+@pytest.mark.parametrize("gnn", ["gat", "hist2st", "pna"])
+def test_with_two_streams_each_section_of_a_batch_is_as_if_alone(
+    build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]], gnn: str, n_scales: int
+) -> None:
+    model = trained(build(statistics=True, gnn=gnn, n_scales=n_scales), sections[n_scales])
+    with torch.no_grad():
+        together = model(Batch.from_data_list(sections[n_scales]))
+        alone = [model(data) for data in sections[n_scales]]
+    for name, value in together.items():
+        expected = torch.cat([out[name] for out in alone], dim=1 if name == "streams" else 0)
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"n_scales": 2, "likelihood": "nb", "gnn": "gat"},
+        {"likelihood": None, "gnn": "gat", "gnn_kwargs": {"heads": 2}, "gnn_dropout": 0.3, "position": "fourier"},
+        {"vision": "statistics", "vision_kwargs": {"out_channels": 8}, "views": 2},
+    ],
+)
+def test_a_model_of_two_streams_is_saved_and_loaded(
+    build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]], tmp_path: Path, options: dict[str, Any]
+) -> None:
+    data = sections[options.get("n_scales", 1)]
+    model = trained(build(statistics=True, **options), data)
+    loaded = load_model(model.save_pretrained(tmp_path / "model"))
+    assert loaded.config == model.config
+    assert loaded.config["statistics"] is True
+    before, after = model(data[0]), loaded(data[0])
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert torch.equal(after[name], value), name
+
+
+def test_a_custom_layer_is_in_both_streams_and_asked_for_again(
+    build: Callable[..., Hist2ST], data: SectionData, tmp_path: Path
+) -> None:
+    model = trained(build(statistics=True, gnn=GATv2Conv), [data])
+    folder = model.save_pretrained(tmp_path / "model")
+    loaded = load_model(folder, gnn=GATv2Conv)
+    assert isinstance(loaded, Hist2ST)
+    assert loaded.stream is not None
+    assert isinstance(loaded.stream.gnn.convs[0], GATv2Conv)
+    assert torch.equal(loaded(data)["expression"], model(data)["expression"])
+
+
+def test_without_statistics_there_is_one_stream(build: Callable[..., Hist2ST]) -> None:
+    model = build()
+    assert model.stream is None
+    assert not [name for name in model.state_dict() if "stream" in name]

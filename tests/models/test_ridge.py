@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge as LinearRidge
+from torch_geometric.data import Batch
 
-from hist2st_pyg import MODELS, Section, to_data
+from hist2st_pyg import MODELS, Section, load_model, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.metrics import pearson_per_gene
 from hist2st_pyg.models.ridge import ALPHAS, Ridge
@@ -121,3 +123,71 @@ def test_every_key_finds_what_the_images_show(sections: list[SectionData], key: 
     assert model.task == "prediction"
     assert not model.uses_counts
     assert np.nanmean(pearson_per_gene(sections[0].y, model(sections[0])["expression"].detach())) > 0.2
+
+
+# Several fields of view.
+
+
+@pytest.fixture(scope="module")
+def two_scales(cohort: list[Section]) -> list[SectionData]:
+    genes = list(cohort[0].adata.var_names)[:6]
+    return [to_data(section, genes, patch_size=P, k=3, scales=(1.0, 2.5)) for section in cohort]
+
+
+def both_statistics(data: SectionData) -> NDArray[Any]:
+    return np.hstack([PatchStatistics()(data.x[:, part]).double().numpy() for part in (slice(0, 3), slice(3, 6))])
+
+
+@pytest.mark.parametrize("components", [None, 9])
+@pytest.mark.parametrize("with_neighbours", [False, True])
+def test_two_scales_are_scikit_learn_s_ridge_on_both_side_by_side(
+    two_scales: list[SectionData], components: int | None, with_neighbours: bool
+) -> None:
+    features = [both_statistics(data) for data in two_scales]
+    if with_neighbours:
+        for i, data in enumerate(two_scales):
+            matrix = np.zeros((len(data.pos), len(data.pos)))
+            matrix[data.edge_index[1], data.edge_index[0]] = 1
+            features[i] = np.hstack([features[i], (matrix / matrix.sum(1, keepdims=True)) @ features[i]])
+    first, second, test = two_scales
+    model = MODELS["ridge_neighbours" if with_neighbours else "ridge"](
+        6, patch_size=P, n_scales=2, components=components, alpha=10.0
+    )
+    assert isinstance(model, Ridge)
+    model.fit([first, second], [])
+    y = torch.cat([first.y, second.y]).double().numpy()
+    expected = by_hand(np.vstack(features[:2]), y, features[2], 10.0, components)
+    out = model(test)
+    np.testing.assert_allclose(out["expression"].detach(), expected, atol=2e-3)
+    np.testing.assert_allclose(out["embedding"], features[2], atol=1e-5)
+    assert out["embedding"].shape[1] == 54 * (1 + with_neighbours)
+
+
+def test_two_scales_by_an_encoder_of_each(two_scales: list[SectionData]) -> None:
+    torch.manual_seed(0)
+    model = Ridge(6, patch_size=P, n_scales=2, vision="cnn", vision_kwargs={"out_channels": 8}, alpha=10.0)
+    model.fit(two_scales[:2], [])
+    first, second = model.vision.encoders
+    features = [
+        torch.cat([first(d.x[:, :3].float()), second(d.x[:, 3:].float())], dim=1).detach().double().numpy()
+        for d in two_scales
+    ]
+    y = torch.cat([data.y for data in two_scales[:2]]).double().numpy()
+    expected = by_hand(np.vstack(features[:2]), y, features[2], 10.0, None)
+    np.testing.assert_allclose(model(two_scales[2])["expression"].detach(), expected, atol=2e-3)
+
+
+def test_a_ridge_on_two_scales_is_saved_batched_and_refuses_one(
+    two_scales: list[SectionData], sections: list[SectionData], tmp_path: Path
+) -> None:
+    model = Ridge(6, patch_size=P, n_scales=2)
+    model.fit(two_scales[:1], two_scales[1:2])
+    model.eval()
+    loaded = load_model(model.save_pretrained(tmp_path / "model"))
+    assert loaded.config == model.config
+    alone = torch.cat([model(data)["expression"] for data in two_scales])
+    torch.testing.assert_close(torch.cat([loaded(data)["expression"] for data in two_scales]), alone)
+    together = model(Batch.from_data_list(two_scales))["expression"]
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match=r"Patches are \[N, 6, P, P\], got \[48, 3, 28, 28\]"):
+        model(sections[0])

@@ -70,6 +70,66 @@ def test_the_encoder_standardises_by_all_training_patches() -> None:
     }
 
 
+def batches() -> list[Tensor]:
+    """Batches of patches that differ in colour and in number."""
+    return [patches(n, 8).flip(i % 4) // (i + 1) for i, n in enumerate((40, 25, 60))]
+
+
+def test_training_is_shown_the_running_averages() -> None:
+    torch.manual_seed(0)
+    encoder = StatisticsEncoder(dropout=0.0).train()
+    seen: list[Tensor] = []
+    encoder.project[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    means, variances = [], []
+    for step, x in enumerate(batches()):
+        encoder(x)
+        rows = encoder.statistics(x).double().numpy()
+        means.append(rows.mean(0))
+        variances.append(rows.var(0, ddof=1))
+        mean, variance = np.mean(means, axis=0), np.mean(variances, axis=0)
+        np.testing.assert_allclose(encoder.standardise.running_mean, mean, rtol=1e-4)
+        np.testing.assert_allclose(encoder.standardise.running_var, variance, rtol=1e-3)
+        np.testing.assert_allclose(seen[step], (rows - mean) / np.sqrt(variance + 1e-8), atol=2e-2, rtol=1e-3)
+        assert int(encoder.standardise.num_batches_tracked) == step + 1
+    # So that a dark batch is seen to be dark: its own averages would have put it at 0.
+    np.testing.assert_allclose(seen[0].mean(0), 0, atol=1e-2)
+    assert float(seen[2][:, 0].mean()) < -1
+
+
+def test_training_and_prediction_encode_alike() -> None:
+    torch.manual_seed(0)
+    encoder = StatisticsEncoder(dropout=0.0).train()
+    for x in batches():
+        last = encoder(x)
+    torch.testing.assert_close(encoder.eval()(x), last)
+
+
+def test_prediction_moves_nothing_and_each_patch_is_as_if_alone() -> None:
+    torch.manual_seed(0)
+    encoder = StatisticsEncoder().train()
+    for x in batches():
+        encoder(x)
+    encoder.eval()
+    before = {name: buffer.clone() for name, buffer in encoder.named_buffers()}
+    x = batches()[1]
+    rows, bn = encoder.statistics(x), encoder.standardise
+    expected = encoder.project(bn(rows))  # batch norm's own evaluation
+    torch.testing.assert_close(encoder(x), expected)
+    torch.testing.assert_close(torch.cat([encoder(patch[None]) for patch in x]), expected, rtol=1e-4, atol=1e-4)
+    for name, buffer in encoder.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+
+
+def test_in_training_a_patch_has_a_finite_gradient() -> None:
+    torch.manual_seed(0)
+    encoder = StatisticsEncoder(dropout=0.0).train()
+    x = patches(6, 8).float().requires_grad_()
+    encoder(x)[:, 0].sum().backward()
+    assert x.grad is not None
+    assert torch.isfinite(x.grad).all()
+    assert x.grad.any()
+
+
 @pytest.mark.parametrize("shape", [(2, 6, 8, 8), (2, 3, 2, 2)])
 def test_what_is_not_a_patch_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"patches \[N, 3, P, P\] with P at least 3, got \[2, "):

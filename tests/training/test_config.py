@@ -72,3 +72,18 @@ def test_config_dict_is_plain() -> None:
     assert DataConfig(**values["data"]) == preset_config("small").data
     assert values["training"]["augment"]["symmetries"] is True
     assert set(values["training"]) == {field.name for field in dataclasses.fields(TrainingConfig)}
+
+
+def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> None:
+    plain = preset_config("small")
+    assert (plain.data.patch_pitch, plain.data.scales, plain.model["statistics"]) == (1.0, [1.0, 3.5], True)
+    assert preset_config("small", data={"patch_um": 100.0}).data.patch_pitch is None
+    assert "vision_kwargs" not in preset_config("small", model={"vision": "convmixer"}).model
+    assert "vision_kwargs" in preset_config("small", model={"vision": "cnn"}).model
+    kwargs = {"channels": 8}
+    assert (
+        preset_config("small", model={"vision": "convmixer", "vision_kwargs": kwargs}).model["vision_kwargs"] == kwargs
+    )
+    embedded = preset_config("small", data={"embedding": "uni"})
+    assert embedded.data.scales == [1.0]
+    assert not {"statistics", "vision_kwargs"} & set(embedded.model)

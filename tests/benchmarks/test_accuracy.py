@@ -1,0 +1,67 @@
+"""The accuracy tables, against the committed result files they are made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import accuracy
+from benchmarks.reporting.cells import Cell, read_cells
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy"
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[Cell]:
+    return read_cells(RESULTS)
+
+
+@pytest.mark.parametrize("name", ["README.md", "benchmarks/ACCURACY.md"])
+def test_committed_tables_are_those_of_the_results(name: str, cells: list[Cell]) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert accuracy.with_tables(text, cells) == text
+
+
+def test_every_split_has_the_preset_with_five_seeds_above_ridge(cells: list[Cell]) -> None:
+    groups = accuracy.by_split(cells, accuracy.SPLITS)
+    assert [title.partition(":")[0] for title in groups] == list(accuracy.SPLITS)
+    for title, group in groups.items():
+        assert [cell["seed"] for cell in group.of("small")] == [0, 1, 2, 3, 4], title
+        for reference in accuracy.REFERENCES:
+            low = accuracy.compared(group, reference).table.loc["small", "low"]  # type: ignore[union-attr]
+            assert low > 0, (title, reference)
+
+
+def test_a_score_is_the_mean_over_seeds_and_its_share_of_the_ceiling(cells: list[Cell]) -> None:
+    group = accuracy.by_split(cells, accuracy.SPLITS)["a: C2, C3 → C4"]
+    files = sorted((RESULTS / "accuracy_her2st" / "explicit_sections" / "a" / "small").glob("*.json"))
+    found = [json.loads(path.read_text()) for path in files]
+    scores = [np.mean([v for v in f["per_gene"].values() if v is not None]) for f in found]
+    share = np.mean(scores) / found[0]["metrics"]["ceiling_pcc_mean"]
+    expected = f"| `small` | {np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f} ({share:.0%})".replace("%", " %")
+    assert expected in accuracy.table({"a": group})
+
+
+def test_the_command_writes_tables_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = next(iter(accuracy.TABLES))
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{start}\n<!-- end of table -->\nafter\n")
+    assert accuracy.main([str(RESULTS), "--into", str(page), "-o", str(tmp_path / "pictures")]) == 0
+    printed = capsys.readouterr().out
+    assert page.read_text() == f"before\n{start}\n{printed.strip()}\n<!-- end of table -->\nafter\n"
+    assert Image.open(tmp_path / "pictures" / "share_of_ceiling.png").size[0] > 600
+
+
+def test_what_is_missing_is_named(tmp_path: Path, capsys: Any) -> None:
+    assert accuracy.main([str(tmp_path)]) == 2
+    assert f"There is no result in {tmp_path}" in capsys.readouterr().err
+    page = tmp_path / "page.md"
+    page.write_text("no table")
+    assert accuracy.main([str(RESULTS), "--into", str(page), "-o", str(tmp_path)]) == 2
+    assert "needs the line '<!-- table: benchmarks.accuracy -->'" in capsys.readouterr().err

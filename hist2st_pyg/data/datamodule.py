@@ -105,15 +105,17 @@ class SectionDataModule(pl.LightningDataModule):
         """What the training spots' standardised targets share; a gene that a section did not measure is at its mean."""
         mean, std = self.target_statistics()
         rows = [_training_spots(data) for data in train]
-        standard = [
-            torch.where(data.gene_mask, (data.y[r] - mean) / std, 0.0) for data, r in zip(train, rows, strict=True)
-        ]
-        kept, components = denoise(torch.cat(standard))
+        standard = torch.cat(
+            [torch.where(data.gene_mask, (data.y[r] - mean) / std, 0.0) for data, r in zip(train, rows, strict=True)]
+        )
+        varies = standard.var(0) > 0  # the others would make the noise look small
+        kept, components = denoise(standard[:, varies]) if varies.any() else (standard, 0)
         if components == 0:
             logger.warning("The targets show no structure above their noise; training aims at them as they are.")
             return
         logger.info("The targets are denoised to %d components", components)
-        for data, r, values in zip(train, rows, torch.split(kept, [len(z) for z in standard]), strict=True):
+        standard[:, varies] = kept
+        for data, r, values in zip(train, rows, torch.split(standard, [int(r.sum()) for r in rows]), strict=True):
             data.y_denoised = data.y.clone()
             data.y_denoised[r] = values * std + mean
 

@@ -24,17 +24,18 @@ def denoise(values: Tensor) -> tuple[Tensor, int]:
     u, s, v = torch.linalg.svd((values - mean).double(), full_matrices=False)
     short, long = sorted(values.shape)
     beta = short / long
-    noise = s.median() / np.sqrt(_marchenko_pastur_median(beta))
-    y = s / noise.clamp(min=1e-12)
+    noise = s.quantile(0.5) / np.sqrt(_marchenko_pastur_median(beta))
+    if noise <= 1e-9 * s.max():  # more than half of the components are empty: there is no noise to remove
+        return values, int((s > 1e-9 * s.max()).sum())
+    y = s / noise
     root = ((y**2 - beta - 1) ** 2 - 4 * beta).clamp(min=0).sqrt()
-    shrunk = torch.where(y > 1 + np.sqrt(beta), root / y.clamp(min=1e-12), 0.0) * noise
+    shrunk = torch.where(y > 1 + np.sqrt(beta), root / y, 0.0) * noise
     return ((u * shrunk) @ v).to(values.dtype) + mean, int((shrunk > 0).sum())
 
 
 def _marchenko_pastur_median(beta: float) -> float:
     """Median squared singular value of noise of variance 1 / longer side."""
-    low, high = (1 - np.sqrt(beta)) ** 2, (1 + np.sqrt(beta)) ** 2
-    x = np.linspace(low, high, 20_001)[1:]
-    density = np.sqrt(np.maximum((high - x) * (x - low), 0)) / x
-    mass = cumulative_trapezoid(density, x, initial=0)
+    angle = np.linspace(np.pi, 0, 20_001)  # the density is smooth in it, also where beta is 1
+    x = np.maximum(1 + beta + 2 * np.sqrt(beta) * np.cos(angle), 1e-12)
+    mass = cumulative_trapezoid(np.sin(angle) ** 2 / x, -angle, initial=0)
     return float(np.interp(mass[-1] / 2, mass, x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import torch
@@ -14,26 +14,46 @@ from torch.utils.checkpoint import checkpoint
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
+Averages = list[tuple[Tensor | None, Tensor | None]]
+
+
 def once_counted(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of a checkpoint's two passes: the second must not move batch norm's running statistics again.
+    """Contexts of a checkpoint's two passes: the second sees batch norm's running averages as the first left them.
+
+    It does not move them again, and is not shown what later passes have made of them.
 
     Args:
         module: What the checkpoint runs.
     """
-    return nullcontext(), _still(module)
+    averages: Averages = []
+    return _remembered(module, averages), _still(module, averages)
 
 
 @contextmanager
-def _still(module: nn.Module) -> Iterator[None]:
-    norms = [norm for norm in module.modules() if isinstance(norm, BATCH_NORMS)]
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
+def _remembered(module: nn.Module, averages: Averages) -> Iterator[None]:
+    yield
+    for norm in _norms(module):
+        mean, var = norm.running_mean, norm.running_var
+        averages.append((mean.clone() if mean is not None else None, var.clone() if var is not None else None))
+
+
+@contextmanager
+def _still(module: nn.Module, averages: Averages) -> Iterator[None]:
+    norms = _norms(module)
+    kept = [(norm.momentum, norm.num_batches_tracked, norm.running_mean, norm.running_var) for norm in norms]
+    for norm, (mean, var) in zip(norms, averages, strict=True):
         norm.momentum, norm.num_batches_tracked = 0.0, None  # it normalises as before and moves nothing
+        norm.running_mean, norm.running_var = mean, var
     try:
         yield
     finally:
-        for norm, (momentum, count) in zip(norms, kept, strict=True):
+        for norm, (momentum, count, mean, var) in zip(norms, kept, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, count
+            norm.running_mean, norm.running_var = mean, var
+
+
+def _norms(module: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]:
+    return [norm for norm in module.modules() if isinstance(norm, BATCH_NORMS)]
 
 
 def in_chunks(module: nn.Module, x: Tensor, size: int) -> Tensor:

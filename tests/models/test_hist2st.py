@@ -211,9 +211,6 @@ def test_distilling_recomputes_without_counting_batch_norm_twice(
         torch.testing.assert_close(counted[name], value)
 
 
-@pytest.mark.xfail(
-    reason="the second pass of StatisticsEncoder standardises by averages that later views have moved since the first"
-)
 def test_distilling_by_statistics_gives_the_gradients_of_the_plain_computation(
     build: Callable[..., Hist2ST], data: SectionData
 ) -> None:

@@ -296,7 +296,6 @@ def test_the_data_module_denoises_when_asked_to(cohort: list[Section]) -> None:
         assert all("y_denoised" not in data for data in module.data("test"))
 
 
-@pytest.mark.xfail(raises=FileNotFoundError, reason="embeddings are read after cutting, by the names of the stripes")
 def test_embeddings_of_stripes_are_those_of_their_section(tmp_path: Path) -> None:
     (whole,) = read_sections(DataConfig(options=SYNTHETIC), ["A1"])
     values = np.random.default_rng(0).normal(size=(len(whole), 5)).astype(np.float32)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 
@@ -7,7 +8,7 @@ import pytest
 
 from hist2st_pyg import MODELS, Hist2ST
 from hist2st_pyg.models.pretrained import parameters_of
-from hist2st_pyg.training import PRESETS, DataConfig, TrainingConfig, config_dict, preset_config
+from hist2st_pyg.training import PRESETS, DataConfig, TrainingConfig, config_dict, preset_config, preset_values
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))
@@ -62,6 +63,8 @@ def test_each_model_has_values_of_its_own() -> None:
 def test_unknown_names_are_errors() -> None:
     with pytest.raises(ValueError, match=r"Unknown preset='tiny'. Choose one of: paper, small."):
         preset_config("tiny")
+    with pytest.raises(ValueError, match=r"Unknown model\.name='resnet'\. Choose one of: .*hist2st, "):
+        preset_values("small", "resnet")
     with pytest.raises(TypeError, match="learning_rate"):
         preset_config("small", training={"learning_rate": 1})
 
@@ -87,3 +90,26 @@ def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> 
     embedded = preset_config("small", data={"embedding": "uni"})
     assert embedded.data.scales == [1.0]
     assert not {"statistics", "vision_kwargs"} & set(embedded.model)
+
+
+SEVERAL_SCALES = {"embedding_ridge", "graph_only", "hist2st", "ridge", "ridge_neighbours"}
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_a_model_gets_the_fields_of_view_that_it_knows(model: str) -> None:
+    scales = [1.0, 3.5] if model in SEVERAL_SCALES else [1.0]
+    # The rest is the same for all models, so that they are compared on the same patches.
+    assert preset_values("small", model)["data"] == {**PRESETS["small"]["data"], "scales": scales}
+    assert preset_config("small", model={"name": model}).data.scales == scales
+    assert preset_config("paper", model={"name": model}).data.scales == [1.0]
+    assert preset_config("small", {"scales": [2.0]}, {"name": model}).data.scales == [2.0]
+
+
+@pytest.mark.parametrize("model", ["hist2st", "mean", "stnet"])
+def test_leaving_values_out_does_not_change_the_preset(model: str) -> None:
+    before = copy.deepcopy(PRESETS)
+    for given in ({}, {"embedding": "uni", "patch_um": 100.0}, {"vision": "convmixer"}):
+        values = preset_values("small", model, **given)
+        for part in values.values():
+            part.clear()
+    assert before == PRESETS

@@ -31,6 +31,14 @@ class SectionData(Data):  # type: ignore[misc]
         """``None`` is PyG's word for a new batch dimension."""
         return None if key == "gene_mask" else super().__cat_dim__(key, value, *args, **kwargs)
 
+    def is_node_attr(self, key: str) -> bool:
+        """``gene_mask`` is the section's, also where there are as many genes as spots."""
+        return key != "gene_mask" and super().is_node_attr(key)
+
+    def is_edge_attr(self, key: str) -> bool:
+        """As :meth:`is_node_attr`."""
+        return key != "gene_mask" and super().is_edge_attr(key)
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -7,11 +7,8 @@ from collections.abc import Sequence
 
 import torch
 from torch.utils.data import Dataset
-from torch_geometric.utils import subgraph
 
 from hist2st_pyg.data.convert import SectionData
-
-NODE_FIELDS = ("x", "pos", "grid", "counts", "y", "y_denoised", "size_factor", "train_mask", "val_mask")
 
 
 class SpotWindows(Dataset[SectionData]):
@@ -45,22 +42,4 @@ class SpotWindows(Dataset[SectionData]):
         centres = data.train_mask.nonzero()[:, 0] if "train_mask" in data else torch.arange(len(data.pos))
         centre = data.pos[centres[torch.randint(len(centres), (1,))]]
         nearest = (data.pos - centre).square().sum(1).topk(self.size, largest=False).indices.sort().values
-        return window(data, nearest)
-
-
-def window(data: SectionData, spots: torch.Tensor) -> SectionData:
-    """The chosen spots [n] of a section and the edges among them."""
-    edge_index, edge_attr = subgraph(
-        spots, data.edge_index, data.edge_attr, relabel_nodes=True, num_nodes=len(data.pos)
-    )
-    fields = {name: data[name][spots] for name in NODE_FIELDS if name in data}
-    if "label" in data:
-        fields["label"] = [data.label[i] for i in spots.tolist()]
-    return SectionData(
-        **fields,
-        edge_index=edge_index,
-        edge_attr=edge_attr,
-        gene_mask=data.gene_mask,
-        section=data.section,
-        patient=data.patient,
-    )
+        return data.subgraph(nearest)  # type: ignore[no-any-return]

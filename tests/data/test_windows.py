@@ -6,7 +6,7 @@ import torch
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.data.convert import Recipe, SectionData
 from hist2st_pyg.data.datamodule import SectionDataModule
-from hist2st_pyg.data.windows import SpotWindows, window
+from hist2st_pyg.data.windows import SpotWindows
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def data(cohort: list[Section]) -> SectionData:
 
 def test_a_window_is_the_subgraph_of_its_spots(data: SectionData) -> None:
     spots = torch.tensor([3, 4, 9, 20, 21])
-    part = window(data, spots)
+    part = data.subgraph(spots)
     for name in ("x", "pos", "grid", "counts", "y", "size_factor"):
         torch.testing.assert_close(part[name], data[name][spots])
     assert part.label == [data.label[i] for i in spots.tolist()]
@@ -28,6 +28,12 @@ def test_a_window_is_the_subgraph_of_its_spots(data: SectionData) -> None:
     got = torch.zeros_like(expected)
     got[part.edge_index[0], part.edge_index[1]] = part.edge_attr[:, 0]
     torch.testing.assert_close(got, expected)
+
+
+def test_the_gene_mask_is_whole_where_there_are_as_many_genes_as_spots(data: SectionData) -> None:
+    square = data.subgraph(torch.arange(6))
+    assert square.counts.shape == (6, 6)
+    assert len(square.subgraph(torch.tensor([0, 3])).gene_mask) == 6
 
 
 def test_windows_are_neighbours_and_as_many_as_fill_the_section(data: SectionData) -> None:

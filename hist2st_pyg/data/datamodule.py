@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from hist2st_pyg.data.convert import Recipe, SectionData
 from hist2st_pyg.data.denoise import denoise
+from hist2st_pyg.data.masks import training_spots
 from hist2st_pyg.data.splits import block_mask, check_disjoint
 from hist2st_pyg.data.windows import SpotWindows
 from hist2st_pyg.section import Section
@@ -104,7 +105,7 @@ class SectionDataModule(pl.LightningDataModule):
     def _denoise(self, train: list[SectionData]) -> None:
         """What the training spots' standardised targets share; a gene that a section did not measure is at its mean."""
         mean, std = self.target_statistics()
-        rows = [_training_spots(data) for data in train]
+        rows = [training_spots(data) for data in train]
         standard = torch.cat(
             [torch.where(data.gene_mask, (data.y[r] - mean) / std, 0.0) for data, r in zip(train, rows, strict=True)]
         )
@@ -168,13 +169,9 @@ class SectionDataModule(pl.LightningDataModule):
         """
         sums = torch.zeros(3, len(self.recipe.genes), dtype=torch.float64)
         for data in self.data("train"):
-            y = data.y[_training_spots(data)].double()
+            y = data.y[training_spots(data)].double()
             sums += torch.stack([torch.full((y.shape[1],), len(y)), y.sum(0), (y**2).sum(0)]) * data.gene_mask
         count = sums[0].clamp(min=1)
         mean = sums[1] / count
         std = (sums[2] / count - mean**2).clamp(min=0).sqrt()
         return mean.float(), torch.where(std > 1e-6, std, 1.0).float()
-
-
-def _training_spots(data: SectionData) -> Tensor:
-    return data.train_mask if "train_mask" in data else torch.ones(len(data.y), dtype=torch.bool)

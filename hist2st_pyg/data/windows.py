@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from hist2st_pyg.data.convert import SectionData
+from hist2st_pyg.data.masks import training_spots
 
 
 class SpotWindows(Dataset[SectionData]):
@@ -39,7 +40,7 @@ class SpotWindows(Dataset[SectionData]):
         if len(data.pos) <= self.size:
             return data
         # Around a spot that trains, so that no window is without one.
-        centres = data.train_mask.nonzero()[:, 0] if "train_mask" in data else torch.arange(len(data.pos))
+        centres = training_spots(data).nonzero()[:, 0]
         centre = data.pos[centres[torch.randint(len(centres), (1,))]]
         nearest = (data.pos - centre).square().sum(1).topk(self.size, largest=False).indices.sort().values
         return data.subgraph(nearest)  # type: ignore[no-any-return]

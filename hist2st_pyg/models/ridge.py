@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_scatter import scatter
 
+from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.models.base import FittedModel, rebuild_arguments, section_ptr
 from hist2st_pyg.models.validation import mean_pcc, section_pcc
 from hist2st_pyg.nn.statistics import PatchStatistics
@@ -88,14 +89,14 @@ class Ridge(FittedModel):
     @torch.no_grad()
     def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
         """Fit to the training spots and choose the penalty."""
-        x = np.concatenate([self._rows(data, "train_mask") for data in train])
+        x = np.concatenate([_array(self.embed(data)[training_spots(data)]) for data in train])
         mean, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
         projection = np.diag(1 / scale) @ _principal((x - mean) / scale, self.components)
-        targets = [(_spots(data.y, data, "train_mask"), data.gene_mask.numpy()) for data in train]
+        targets = [(_array(data.y[training_spots(data)]), data.gene_mask.numpy()) for data in train]
         solve = _Solver((x - mean) @ projection, targets)
         alpha = self.alpha
         if alpha is None and val:
-            seen = [((self._rows(data, "val_mask") - mean) @ projection, data) for data in val]
+            seen = [((_array(self.embed(data)[validation_spots(data)]) - mean) @ projection, data) for data in val]
             fitted = [solve(alpha) for alpha in ALPHAS]
             scores = [mean_pcc([section_pcc(x @ weight + bias, data) for x, data in seen]) for weight, bias in fitted]
             alpha = ALPHAS[int(np.argmax(scores))]
@@ -104,9 +105,6 @@ class Ridge(FittedModel):
         weight = projection @ weight
         self.expression.weight.copy_(torch.from_numpy(weight.T))
         self.expression.bias.copy_(torch.from_numpy(bias - mean @ weight))
-
-    def _rows(self, data: Data, mask: str) -> Floats:
-        return _spots(self.embed(data), data, mask)
 
 
 class RidgeNeighbours(Ridge):
@@ -171,6 +169,5 @@ def _principal(x: Floats, components: int | None) -> Floats:
     return np.asarray(PCA(components, svd_solver="full").fit(x).components_.T)
 
 
-def _spots(values: Tensor, data: Data, mask: str) -> Floats:
-    """The rows that a mask of the section chooses, all where it has none."""
-    return np.asarray((values[data[mask]] if mask in data else values).double().cpu().numpy())
+def _array(values: Tensor) -> Floats:
+    return np.asarray(values.double().cpu().numpy())

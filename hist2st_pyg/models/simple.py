@@ -11,8 +11,9 @@ from torch_geometric.data import Data
 from torch_scatter import scatter
 
 from hist2st_pyg.data.graph import knn_edges
+from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.models.base import FittedModel, section_ptr
-from hist2st_pyg.models.validation import mean_pcc, section_pcc, validation_spots
+from hist2st_pyg.models.validation import mean_pcc, section_pcc
 
 NEIGHBOURS = (4, 8, 16, 32)
 
@@ -120,7 +121,7 @@ def _depth(data: Data) -> Tensor:
 
 def _moments(train: Sequence[Data], value: Callable[[Data], Tensor] = lambda data: data.y) -> tuple[Tensor, Tensor]:
     """Mean and mean square over the training spots of the sections that measured a gene, [G] each; 0 where none did."""
-    rows = [(value(d).double()[d.train_mask] if "train_mask" in d else value(d).double(), d.gene_mask) for d in train]
+    rows = [(value(d).double()[training_spots(d)], d.gene_mask) for d in train]
     count = sum((len(v) * mask for v, mask in rows), start=torch.zeros(1)).clamp(min=1)
     first = sum((v.sum(0) * mask for v, mask in rows), start=torch.zeros(1)) / count
     return first, sum(((v**2).sum(0) * mask for v, mask in rows), start=torch.zeros(1)) / count

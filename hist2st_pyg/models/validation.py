@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 from torch_geometric.data import Data
 
+from hist2st_pyg.data.masks import validation_spots
 from hist2st_pyg.metrics import pearson_per_gene
-
-
-def validation_spots(data: Data) -> Tensor:
-    """The spots that validate, bool [N]: those of ``val_mask``, all where there is none."""
-    return data.val_mask if "val_mask" in data else torch.ones(len(data.y), dtype=torch.bool, device=data.y.device)
 
 
 def section_pcc(predicted: ArrayLike, data: Data) -> float:

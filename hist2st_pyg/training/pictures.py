@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
-
 from hist2st_pyg import figures
 from hist2st_pyg.data.datamodule import SectionDataModule
+from hist2st_pyg.data.masks import validation_spots
 from hist2st_pyg.inference import THUMBNAIL, run_model
 from hist2st_pyg.metrics import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
@@ -35,7 +34,7 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
     part = "val" if datamodule.sections["val"] else "train"
     data = datamodule.data(part)[0]
     name = "training" if part == "train" and "val_mask" not in data else "validation"
-    where = data.val_mask.numpy() if "val_mask" in data else np.ones(len(data.pos), dtype=bool)
+    where = validation_spots(data).numpy()
     genes = datamodule.recipe.genes
     true, predicted = data.y.numpy()[where], run_model(model, data)["expression"].numpy()[where]
     section = datamodule.sections[part][0]

@@ -13,9 +13,10 @@ from torch_geometric.data import Data
 
 from hist2st_pyg import losses
 from hist2st_pyg.choices import choose
+from hist2st_pyg.data.masks import validation_spots
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.pretrained import describe
-from hist2st_pyg.models.validation import mean_pcc, section_pcc, validation_spots
+from hist2st_pyg.models.validation import mean_pcc, section_pcc
 from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.training.config import AugmentConfig, TrainingConfig
 

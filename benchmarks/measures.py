@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hist2st_pyg.data.convert import Recipe
-from hist2st_pyg.data.expression import expression_target, panel_counts
+from hist2st_pyg.data.expression import most_varying
 from hist2st_pyg.doctor import installed_version
 from hist2st_pyg.inference import model_data, run_model
 from hist2st_pyg.models import MODELS, ExpressionModel
@@ -45,9 +45,7 @@ def every_value(config: dict[str, Any]) -> dict[str, Any]:
     Two cells are the same where these are: an option that a later version added is at its default in earlier results,
     and which preset the values are from does not matter.
     """
-    build = MODELS[config["model"]["name"]]
-    given = ("self", "arguments", "n_genes", "patch_size", "n_scales", "views")  # by the data and the training
-    model = {name: value for name, value in parameters_of(build).items() if name not in given}
+    model = parameters_of(MODELS[config["model"]["name"]])
     defaults = {"data": asdict(DataConfig()), "training": asdict(TrainingConfig()), "model": model}
     values = {f"{part}.{name}": v for part, of_part in defaults.items() for name, v in of_part.items()}
     for part, of_part in config.items():
@@ -58,9 +56,7 @@ def every_value(config: dict[str, Any]) -> dict[str, Any]:
 
 def variable_genes(train: Sequence[Section], recipe: Recipe) -> list[str]:
     """The genes of the panel whose target varies most over the training spots."""
-    targets = [expression_target(s, panel_counts(s, recipe.genes)[0], recipe.total) for s in train]
-    variance = np.concatenate(targets).var(axis=0)
-    return [recipe.genes[i] for i in np.argsort(-variance, kind="stable")[:VARIABLE]]
+    return [recipe.genes[i] for i in most_varying(train, recipe.genes, VARIABLE, recipe.total)]
 
 
 def curves(metrics: Path) -> list[dict[str, float]]:

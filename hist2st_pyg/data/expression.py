@@ -73,9 +73,13 @@ def genes_of_variance(sections: Sequence[Section], n_genes: int) -> list[str]:
     genes = [str(gene) for gene in sections[0].adata.var_names if gene in shared]
     if len(genes) < n_genes:
         raise ValueError(f"The training sections share {len(genes)} genes; a panel of {n_genes} is too many.")
-    spots = np.concatenate([expression_target(s, panel_counts(s, genes)[0], "all") for s in sections])
-    chosen = np.argsort(-spots.var(0), kind="stable")[:n_genes]
-    return [genes[i] for i in np.sort(chosen)]
+    return [genes[i] for i in np.sort(most_varying(sections, genes, n_genes, "all"))]
+
+
+def most_varying(sections: Sequence[Section], genes: Sequence[str], n: int, total: Total) -> NDArray[np.intp]:
+    """Places of the ``n`` genes whose target varies most over the spots of all sections, most variable first."""
+    spots = np.concatenate([expression_target(s, panel_counts(s, genes)[0], total) for s in sections])
+    return np.argsort(-spots.var(0), kind="stable")[:n]
 
 
 def read_genes(path: str | Path) -> list[str]:

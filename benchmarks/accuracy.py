@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.reporting import pictures
 from benchmarks.reporting.cells import Cell, Group, metric, read_cells
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.markdown import with_table
+from benchmarks.reporting.tables import NONE, difference_of, written
+from hist2st_pyg.figures import save
 from hist2st_pyg.files import write_text
 
 if TYPE_CHECKING:
@@ -28,14 +31,12 @@ HERE = Path(__file__).parent
 REFERENCES = ("ridge_neighbours", "ridge_neighbours_one_field")
 MODEL = "small"
 SPLITS = {
-    "a": "C2, C3 → C4",
-    "b": "C2, C3, C4 → B4",
-    "c2": "mob1 → mob2",
-    "c3": "mob1 → mob3",
-    "d": "colon stripes",
+    "a": "a: C2, C3 → C4",
+    "b": "b: C2, C3, C4 → B4",
+    "c2": "c2: mob1 → mob2",
+    "c3": "c3: mob1 → mob3",
+    "d": "d: colon stripes",
 }
-
-
 VALIDATION = {
     "C2_C3": "C2 → C3",
     "C3_C2": "C3 → C2",
@@ -56,9 +57,7 @@ def by_split(cells: Sequence[Cell], splits: dict[str, str]) -> dict[str, Group]:
     for split, title in splits.items():
         chosen = tuple(cell for cell in cells if cell["fold"] == split)
         if chosen:
-            groups[title if splits is VALIDATION else f"{split}: {title}"] = Group(
-                chosen[0]["dataset"], chosen[0]["split"], chosen, ()
-            )
+            groups[title] = Group(chosen[0]["dataset"], chosen[0]["split"], chosen, ())
     return groups
 
 
@@ -82,7 +81,7 @@ def table(groups: dict[str, Group]) -> str:
         rows.append(
             [f"`{MODEL}` − `{reference}` [95 %]", *(_difference(group, reference) for group in groups.values())]
         )
-    rows.append(["attainable", *(_number(ceiling(group)) for group in groups.values())])
+    rows.append(["attainable", *(f"{ceiling(group):.3f}" for group in groups.values())])
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([lines[0], "|---|" + "---:|" * len(groups), *lines[1:]])
 
@@ -93,37 +92,23 @@ def ceiling(group: Group) -> float:
 
 
 def _score(group: Group, name: str) -> str:
-    mean = group.mean(name, metric("pcc_mean")) if group.of(name) else None
-    if mean is None:
-        return "–"
-    deviation = group.deviation(name, metric("pcc_mean"))
-    share = mean / ceiling(group)
-    return f"{mean:.3f}{f' ± {deviation:.3f}' if deviation is not None else ''} ({share:.0%})".replace("%", " %")
+    value = metric("pcc_mean")
+    mean = group.mean(name, value)
+    share = f" ({mean / ceiling(group):.0%})".replace("%", " %") if mean is not None else ""
+    return written(mean, group.deviation(name, value), "{:.3f}", share).text
 
 
 def _difference(group: Group, reference: str) -> str:
     comparison = compared(group, reference)
-    if comparison is None or MODEL not in comparison.table.index:
-        return "–"
-    row = comparison.table.loc[MODEL]
-    values = (_number(row[name], "+.3f") for name in ("mean_difference", "low", "high"))
-    return "{} [{}, {}]".format(*values)
-
-
-def _number(value: float, style: str = ".3f") -> str:
-    return format(value, style).replace("-", "−")
+    return difference_of(comparison, MODEL).text if comparison is not None else NONE
 
 
 def share_of_ceiling(groups: dict[str, Group]) -> Figure:
     """Bars: the share of the attainable PCC that each model reaches on each split; a dot is a seed."""
     from matplotlib.figure import Figure
 
-    shown = [
-        name
-        for name in ("paper_recipe", REFERENCES[0], "without_graph", MODEL)
-        if any(g.of(name) for g in groups.values())
-    ]
-    colours = {"paper_recipe": "#b8b8c0", REFERENCES[0]: "#c46a00", "without_graph": "#b9a5e2", MODEL: "#6d4fb3"}
+    colours = {REFERENCES[0]: pictures.REFERENCE, "without_graph": "#b9a5e2", MODEL: pictures.MODEL}
+    shown = [name for name in colours if any(group.of(name) for group in groups.values())]
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(shown)
@@ -165,8 +150,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--into", type=Path, nargs="*", default=[], help="files with the table's two comment lines")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "report" / "accuracy", help="folder of the picture")
     arguments = parser.parse_args(argv)
-    from hist2st_pyg.figures import save
-
     try:
         cells = read_cells(arguments.results)
         groups = by_split(cells, SPLITS)
@@ -174,7 +157,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"{arguments.results} holds no result of the splits {', '.join(SPLITS)}.")
         for path in arguments.into:
             write_text(path, with_tables(path.read_text(encoding="utf-8"), cells))
-        arguments.output.mkdir(parents=True, exist_ok=True)
         save(share_of_ceiling(groups), arguments.output / "share_of_ceiling.png")
     except (ValueError, OSError) as error:
         print(f"benchmarks.accuracy: {error}", file=sys.stderr)

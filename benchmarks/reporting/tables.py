@@ -209,7 +209,7 @@ def fold_entries(group: Group, model: str, columns: Sequence[Column]) -> list[En
         scores = seeds.get(fold, [])
         sd = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
         note = f" (n={len(scores)})" if 0 < len(scores) < len(group.seeds) else ""
-        entries.append(_written(float(np.mean(scores)) if scores else None, sd, "{:.3f}", note))
+        entries.append(written(float(np.mean(scores)) if scores else None, sd, "{:.3f}", note))
     return entries
 
 
@@ -226,10 +226,11 @@ def footnotes(group: Group) -> list[tuple[str, list[str]]]:
 
 def _entry(group: Group, model: str, number: Number) -> Entry:
     sd = group.deviation(model, number.value) if number.spread else None
-    return _written(group.mean(model, number.value, number.per_cell), sd, number.form)
+    return written(group.mean(model, number.value, number.per_cell), sd, number.form)
 
 
-def _written(mean: float | None, sd: float | None, form: str, note: str = "") -> Entry:
+def written(mean: float | None, sd: float | None, form: str, note: str = "") -> Entry:
+    """A mean ± its deviation, where there is one."""
     if mean is None:
         return Entry(NONE)
     text = form.format(mean) + (f" ± {form.format(sd)}" if sd is not None else "") + note

@@ -1,16 +1,8 @@
 """Training: configuration and presets, the Lightning module, and one run."""
 
-from hist2st_pyg.training.config import (
-    PRESETS,
-    AugmentConfig,
-    DataConfig,
-    TrainConfig,
-    TrainingConfig,
-    config_dict,
-    preset_config,
-    preset_values,
-)
+from hist2st_pyg.training.config import AugmentConfig, DataConfig, TrainConfig, TrainingConfig, config_dict
 from hist2st_pyg.training.loggers import open_loggers
+from hist2st_pyg.training.presets import PRESETS, preset_config, preset_values
 from hist2st_pyg.training.run import read_sections, train
 from hist2st_pyg.training.task import ExpressionTask
 

@@ -44,7 +44,7 @@ def train(
     neither metrics nor checkpoint.
 
     Args:
-        config: The configuration; see :func:`~hist2st_pyg.training.config.preset_config`.
+        config: The configuration; see :func:`~hist2st_pyg.training.presets.preset_config`.
         sections: The data set's sections where they are already at hand; else they are read as ``config.data`` says.
         loggers: Open loggers to write to, which stay open; None opens and closes those of the configuration.
 

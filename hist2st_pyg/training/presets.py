@@ -1,0 +1,160 @@
+"""Presets: configurations by name, and how a user's own values change them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hist2st_pyg.choices import choose
+from hist2st_pyg.models import MODELS
+from hist2st_pyg.models.pretrained import parameters_of
+from hist2st_pyg.training.config import AugmentConfig, DataConfig, TrainConfig, TrainingConfig
+
+_GRAPH = {
+    "gnn": "sage",
+    "gnn_layers": 2,
+    "gnn_act": "gelu",
+    "gnn_norm": "layer",
+    "gnn_residual": True,
+    "gnn_dropout": 0.6,
+    "readout": "last",
+    "detach_likelihood": True,
+}
+_ENCODER = {"vision_kwargs": {"out_channels": 64, "dropout": 0.6}}
+_JITTER = AugmentConfig(grayscale=0, rotation=0, flip=0, jitter=0.05, symmetries=True, per_spot=True)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Zeng et al. 2022, to the letter; the defaults of the model and of TrainingConfig are its values too. ST-Net (He et
+    # al. 2020) trains 50 epochs with turned and recoloured patches.
+    "paper": {
+        "data": {"panel": "paper", "graph_on": "array", "max_distance": 2.0},
+        "training": {},
+        "models": {
+            "histogene": {"training": {"epochs": 100}},
+            "stnet": {"training": {"epochs": 50, "lr": 1e-4, "augment": _JITTER}},
+        },
+    },
+    # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one and
+    # three and a half spot distances wide, whatever the array; the number of epochs is fixed, because held-out squares
+    # cost more in training spots than they gain in stopping.
+    "small": {
+        "data": {
+            "patch_size": 56,
+            "patch_pitch": 1.0,
+            "scales": [1.0, 3.5],
+            "stain": "macenko",
+            "k": 6,
+            "window": 200,
+            "val_share": 0.0,
+        },
+        "training": {
+            "epochs": 120,
+            "optimizer": "adamw",
+            "lr": 3e-3,
+            "weight_decay": 0.05,
+            "schedule": "cosine",
+            "warmup": 0.2,
+            "views": 0,
+            "augment": replace(_JITTER, jitter=0.03),
+            "normalise": True,
+            "standardise": True,
+            "denoise": True,
+        },
+        "models": {
+            "graph_only": {"model": {**_ENCODER, **_GRAPH}},
+            "hist2st": {
+                "model": {
+                    "vision": "cnn",
+                    **_ENCODER,
+                    "statistics": True,
+                    "transformer_layers": 0,
+                    "position": "none",
+                    **_GRAPH,
+                }
+            },
+            "histogene": {
+                "model": {"channels": 256, "transformer_layers": 2, "heads": 4, "position": "none"},
+                "training": {"lr": 1e-3},
+            },
+            "stnet": {"model": {"vision_kwargs": {"size": 32}}, "training": {"lr": 1e-3}},
+        },
+    },
+}
+"""Values that differ from the dataclasses' defaults, by preset; ``models`` holds those of single models."""
+
+
+def preset_values(
+    preset: str, model: str, *, vision: Any = None, embedding: str | None = None, patch_um: float | str | None = None
+) -> dict[str, dict[str, Any]]:
+    """A preset's values for a model: of ``data``, ``model`` and ``training``.
+
+    Values that cannot go with what is given are left out: views and fields of view where the model knows none,
+    arguments of another vision stage, a field of view in pitches beside one in µm, statistics of embeddings.
+
+    Args:
+        preset: A key of :data:`PRESETS`.
+        model: A key of ``MODELS``.
+        vision: The vision stage, where it is given.
+        embedding: ``data.embedding``, where it is given.
+        patch_um: ``data.patch_um``, where it is given.
+
+    Raises:
+        ValueError: If the preset or the model is unknown.
+    """
+    values = choose(PRESETS, preset, "preset")
+    known = parameters_of(choose(MODELS, model, "model.name"))
+    chosen = values["models"].get(model, {})
+    data, own = dict(values["data"]), dict(chosen.get("model", {}))
+    training = {**values["training"], **chosen.get("training", {})}
+    if "n_scales" not in known or embedding is not None:
+        data["scales"] = [1.0]
+    if "views" not in known:
+        training["views"] = 0
+    if patch_um is not None:
+        data["patch_pitch"] = None
+    if embedding is not None:
+        own.pop("statistics", None)
+    if embedding is not None or (vision is not None and vision != own.get("vision")):
+        own.pop("vision_kwargs", None)
+    return {"data": data, "model": own, "training": training}
+
+
+def preset_config(
+    preset: str = "small",
+    data: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    **run: Any,
+) -> TrainConfig:
+    """A preset with some values changed.
+
+    Args:
+        preset: A key of :data:`PRESETS`.
+        data: Fields of :class:`DataConfig`.
+        model: ``name``, a key of ``MODELS``, and arguments of the model.
+        training: Fields of :class:`TrainingConfig`.
+        run: Further fields of :class:`TrainConfig`.
+
+    Raises:
+        ValueError: If the preset is unknown.
+    """
+    model = {"name": "hist2st", **(model or {})}
+    given = data or {}
+    values = preset_values(
+        preset,
+        model["name"],
+        vision=model.get("vision"),
+        embedding=given.get("embedding"),
+        patch_um=given.get("patch_um"),
+    )
+    options = {**values["training"], **(training or {})}
+    for name in ("augment", "view"):  # as they stand in a YAML file
+        if isinstance(options.get(name), dict):
+            options[name] = AugmentConfig(**options[name])
+    return TrainConfig(
+        data=DataConfig(**{**values["data"], **given}),
+        model={**values["model"], **model},
+        training=TrainingConfig(**options),
+        preset=preset,
+        **run,
+    )

@@ -67,7 +67,7 @@ def predict(
     where, array_pitch = "spots given", None
     if spots is None:
         # A finer grid than the array shows the same fields of view, so they do not follow its pitch.
-        array_pitch = recipe.pitch if pitch is not None and recipe.pitch is not None else None
+        array_pitch = recipe.pitch if pitch is not None else None
         spots = lay_grid(picture, grid_pitch(recipe, um_per_pixel) if pitch is None else pitch)
         where = GRID
     elif not isinstance(spots, Spots):

@@ -107,7 +107,8 @@ def _look_up(arguments: list[str], key: str) -> str | None:
     for i, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
         if name == f"--{key}":
-            return value or (arguments[i + 1] if i + 1 < len(arguments) else None)
+            value = value or (arguments[i + 1] if i + 1 < len(arguments) else "")
+            return None if value in ("", "null") else value
     files = [a for a in arguments if a.endswith((".yaml", ".yml")) and Path(a).is_file()]
     found: Any = yaml.safe_load(Path(files[0]).read_text(encoding="utf-8")) if files else None
     for part in key.split("."):

@@ -196,3 +196,15 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_download_of_a_data_set_that_has_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["download", "synthetic", "--root", "here"]) == 2
     assert "Data set 'synthetic' has no download; these have: her2st." in capsys.readouterr().err
+
+
+def test_null_on_the_command_line_is_not_a_value(capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(*arguments: str) -> dict[str, object]:
+        with pytest.raises(SystemExit, match="0"):
+            main(["train", *arguments, "--print_config"])
+        config: dict[str, object] = yaml.safe_load(capsys.readouterr().out)
+        return config
+
+    plain = printed()
+    assert printed("--data.patch_um=null", "--data.embedding", "null") == plain
+    assert printed("--data.patch_um=100") != plain

@@ -114,7 +114,7 @@ def preset_values(
         data["patch_pitch"] = None
     if embedding is not None:
         own.pop("statistics", None)
-    if embedding is not None or (vision is not None and vision != own.get("vision")):
+    if embedding is not None or (vision is not None and vision != own.get("vision", known.get("vision"))):
         own.pop("vision_kwargs", None)
     return {"data": data, "model": own, "training": training}
 

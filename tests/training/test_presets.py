@@ -83,6 +83,10 @@ def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> 
     assert preset_config("small", data={"patch_um": 100.0}).data.patch_pitch is None
     assert "vision_kwargs" not in preset_config("small", model={"vision": "convmixer"}).model
     assert "vision_kwargs" in preset_config("small", model={"vision": "cnn"}).model
+    # An encoder that the preset leaves to the model's default is the same one when it is named.
+    for name, vision in (("graph_only", "statistics"), ("stnet", "densenet121")):
+        named = preset_config("small", model={"name": name, "vision": vision}).model
+        assert named["vision_kwargs"] == preset_config("small", model={"name": name}).model["vision_kwargs"]
     kwargs = {"channels": 8}
     assert (
         preset_config("small", model={"vision": "convmixer", "vision_kwargs": kwargs}).model["vision_kwargs"] == kwargs

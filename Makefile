@@ -46,6 +46,6 @@ $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 	@printf '[build_ext]\nparallel = %s\n' '$(JOBS)' > $(VENV)/build.cfg
 	@DIST_EXTRA_CONFIG='$(abspath $(VENV)/build.cfg)' $(INSTALL) --no-build-isolation torch-scatter
 	@echo "[4/4] hist2st_pyg and everything else"
-	@$(INSTALL) --no-build-isolation --editable '.[dev,cluster,bench,ray]'
+	@$(INSTALL) --no-build-isolation --editable '.[dev,cluster,bench,ray,slides,spatialdata,pathways,hub]'
 	@touch $@
 	@echo "Ready: $(BIN)/hist2st --help"

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from hist2st_pyg import Section
-from hist2st_pyg.cli import COMMANDS, main
+from hist2st_pyg.cli import COMMANDS, main, train
 from hist2st_pyg.datasets import her2st
 from hist2st_pyg.evaluation.run import scalars
 
@@ -159,7 +159,7 @@ def test_the_paper_s_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser()
-    COMMANDS["train"][0](parser, ["--preset", "paper"])
+    train.build(parser, ["--preset", "paper"])
     values = parser.parse_args(["--preset", "paper"])
     assert (values.data.max_distance, values.training.views, values.model.gnn) == (2.0, 5, "hist2st")
 

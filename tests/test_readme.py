@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from jsonargparse import ArgumentParser
 
-from hist2st_pyg.cli import COMMANDS
-
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -42,7 +40,7 @@ def test_command_lines_parse(words: list[str], monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(ROOT)
     command, arguments = words[1], words[2:]
     parser = ArgumentParser()
-    COMMANDS[command][0](parser, arguments)
+    importlib.import_module(f"hist2st_pyg.cli.{command}").build(parser, arguments)
     if command == "train":
         arguments = ["--config", *arguments]
     assert parser.parse_args(arguments)

@@ -16,10 +16,10 @@ CONFIGS = sorted((ROOT / "benchmarks" / "configs" / "train").glob("*.yaml"))
 def test_training_configurations_parse(path: Path) -> None:
     from jsonargparse import ArgumentParser
 
-    from hist2st_pyg.cli import COMMANDS
+    from hist2st_pyg.cli import train
 
     parser = ArgumentParser()
-    COMMANDS["train"][0](parser, [str(path)])
+    train.build(parser, [str(path)])
     assert parser.parse_args(["--config", str(path)]).data.test
 
 

@@ -25,6 +25,11 @@ OPTIONAL = {
     "monai": ("DenseNet-121 of ST-Net", "pip install 'hist2st_pyg[bench]'"),
     "transformers": ("pathology foundation models", "pip install 'hist2st_pyg[bench]'"),
     "ray": ("benchmark grids on many machines", "pip install 'hist2st_pyg[ray]'"),
+    "openslide-python": ("slides in the scanners' own formats", "pip install 'hist2st_pyg[slides]'"),
+    "openslide-bin": ("slides in the scanners' own formats", "pip install 'hist2st_pyg[slides]'"),
+    "spatialdata": ("SpatialData stores", "pip install 'hist2st_pyg[spatialdata]'"),
+    "gseapy": ("enrichment of gene sets", "pip install 'hist2st_pyg[pathways]'"),
+    "huggingface_hub": ("sharing models on the Hugging Face hub", "pip install 'hist2st_pyg[hub]'"),
 }
 
 

@@ -163,5 +163,5 @@ def test_errors_of_the_image_name_the_section(tmp_path: Path) -> None:
         Section("A1", "A", measured(), tmp_path / "nowhere.png")
     with pytest.raises(TypeError, match="Section 'A1': image: An image array is uint8"):
         Section("A1", "A", measured(), IMAGE / 255)
-    with pytest.raises(ValueError, match=r"Section 'A1': image: .*'.svs' is not supported"):
-        Section("A1", "A", measured(), "slide.svs")
+    with pytest.raises(ValueError, match=r"Section 'A1': image: .*'.bmp' is not supported"):
+        Section("A1", "A", measured(), "slide.bmp")

@@ -1,14 +1,17 @@
 """Cutting a patch around each spot.
 
 One rule at the border: the image is continued by reflection. A spot whose centre is not on the image is an error.
+A field of view is read from the coarsest level of the image's pyramid that still has a patch's pixels, and spots that
+lie together are cut out of one block of it: a slide of any size is decoded about once and never held whole.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,9 @@ logger = logging.getLogger(__name__)
 LAYOUT = 1
 """Changes when the same settings would give other pixels."""
 
+BLOCK_PIXELS = 2**26
+"""Pixels that are read at once, 200 MB decoded; a larger field of view is read by itself."""
+
 
 def cut_patches(
     image: HistologyImage,
@@ -35,14 +41,14 @@ def cut_patches(
 ) -> NDArray[np.uint8]:
     """Cut one patch around each spot, or several of different fields of view.
 
-    The image is decoded once. With ``cache`` the patches are kept in one file, keyed by the image's content, the
-    positions and the settings, and come back as a memory map; whatever changes makes a new file.
+    With ``cache`` the patches are kept in one file, keyed by the image's content, the positions and the settings, and
+    come back as a memory map; whatever changes makes a new file.
 
     Args:
         image: The section's image.
         pos: Spot centres [N, 2] (x right, y down) in image pixels.
         patch_size: Side of the result, P, in pixels.
-        field: Side of the field of view in image pixels; None means ``patch_size``, so no resampling.
+        field: Side of the field of view in image pixels (level 0); None means ``patch_size``, so no resampling.
         scales: Factors of the field of view; each adds three channels.
         cache: Folder of the cache, or None.
         name: The section's name, for errors and file names.
@@ -58,16 +64,18 @@ def cut_patches(
         raise ValueError(
             f"Patches need at least one pixel, got patch_size={patch_size}, field={field}, scales={scales}."
         )
-    _check_on_image(image, pos, name)
+    check_on_image(image, pos, name)
+    levels = [image.level_for(side / patch_size) for side in sides]
     if cache is None:
-        return _cut(image, pos, patch_size, sides, name)
+        return _cut(image, pos, patch_size, sides, levels, name)
     key = hashlib.blake2b(digest_size=12)
-    key.update(json.dumps([LAYOUT, image.fingerprint(), patch_size, sides]).encode())
+    # Level 0 goes unsaid, as it did before pyramids were read.
+    key.update(json.dumps([LAYOUT, image.fingerprint(), patch_size, sides, *([levels] * any(levels))]).encode())
     key.update(np.ascontiguousarray(pos, dtype=np.float64).tobytes())
     path = Path(cache) / f"{name or 'section'}-{key.hexdigest()}.npy"
     shape = (len(pos), 3 * len(sides), patch_size, patch_size)
     if not _is_whole(path, shape):
-        patches = _cut(image, pos, patch_size, sides, name)
+        patches = _cut(image, pos, patch_size, sides, levels, name)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, patches, allow_pickle=False)
     # Copy-on-write: torch wants writable memory, the file stays as it is.
@@ -86,7 +94,12 @@ def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
     return False
 
 
-def _check_on_image(image: HistologyImage, pos: NDArray[np.float64], name: str) -> None:
+def check_on_image(image: HistologyImage, pos: NDArray[np.float64], name: str) -> None:
+    """Refuse spots whose centre is not on the image.
+
+    Raises:
+        ValueError: If there is one; the message says which, and whether x and y are swapped.
+    """
     width, height = image.size
     outside = ~((pos >= 0) & (pos < [width, height])).all(1)
     if outside.any():
@@ -100,18 +113,65 @@ def _check_on_image(image: HistologyImage, pos: NDArray[np.float64], name: str) 
 
 
 def _cut(
-    image: HistologyImage, pos: NDArray[np.float64], patch_size: int, sides: Sequence[float], name: str
+    image: HistologyImage,
+    pos: NDArray[np.float64],
+    patch_size: int,
+    sides: Sequence[float],
+    levels: Sequence[int],
+    name: str,
 ) -> NDArray[np.uint8]:
     patches = np.empty((len(pos), 3 * len(sides), patch_size, patch_size), dtype=np.uint8)
-    with image.open() as region:
-        for i, (x, y) in enumerate(tqdm(pos, desc=f"patches of {name}", unit="spot", leave=False, disable=None)):
-            for s, side in enumerate(sides):
-                crop = _reflected(region, image.size, int(x), int(y), round(side))
-                if len(crop) != patch_size:
-                    resized = Image.fromarray(crop).resize((patch_size, patch_size), Image.Resampling.BILINEAR)
-                    crop = np.asarray(resized)  # Pillow's bilinear filter averages when it shrinks
-                patches[i, 3 * s : 3 * s + 3] = crop.transpose(2, 0, 1)
+    total = len(pos) * len(sides)
+    with tqdm(total=total, desc=f"patches of {name}", unit="patch", leave=False, disable=None) as bar:
+        for level in sorted(set(levels)):
+            size, downsample = image.level_sizes[level], image.level_downsamples[level]
+            fields = [(s, round(side / downsample)) for s, side in enumerate(sides) if levels[s] == level]
+            # The nearest pixel of the level; in level 0 the one that the spot's centre is on.
+            places = np.rint(np.floor(pos) / downsample).astype(np.int64).clip(0, np.subtract(size, 1))
+            largest = max(side for _, side in fields)
+            # A reader of one level need not know the argument.
+            with image.open(level) if level else image.open() as region:
+                for spots in _blocks(places, largest, image.block_size(level)):
+                    block = _block(region, size, places[spots], largest, image.tile_size(level))
+                    for i, (s, side) in itertools.product(spots, fields):
+                        crop = _reflected(block, size, int(places[i, 0]), int(places[i, 1]), side)
+                        if len(crop) != patch_size:
+                            resized = Image.fromarray(crop).resize((patch_size, patch_size), Image.Resampling.BILINEAR)
+                            crop = np.asarray(resized)  # Pillow's bilinear filter averages when it shrinks
+                        patches[i, 3 * s : 3 * s + 3] = crop.transpose(2, 0, 1)
+                    bar.update(len(spots) * len(fields))
+                    del block, crop  # before the next is read
     return patches
+
+
+def _blocks(places: NDArray[np.int64], side: int, block: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
+    """Group spots whose fields of view fit in a block, in reading order; a group of one where no block is so large."""
+    wide, high = block
+    high = min(high, BLOCK_PIXELS // (wide + side) - side)
+    if high < 1 or not len(places):
+        yield from np.arange(len(places))[:, None]
+        return
+    column, row = places[:, 0] // wide, places[:, 1] // high
+    order = np.lexsort((column, row))
+    breaks = np.flatnonzero(np.diff(column[order]) | np.diff(row[order])) + 1
+    yield from np.split(order, breaks)
+
+
+def _block(
+    region: Region, size: tuple[int, int], places: NDArray[np.int64], side: int, tile: tuple[int, int]
+) -> Region:
+    """Read what the fields of view of some spots reach at once, unless less is decoded for one after the other."""
+    x0, y0 = (places.min(0) - side // 2).clip(0).tolist()
+    x1, y1 = np.minimum(places.max(0) + side - side // 2 + 1, size).tolist()
+    together, apart = (np.minimum(np.add(shape, tile), size).prod() for shape in ((x1 - x0, y1 - y0), (side, side)))
+    if len(places) * apart <= together:
+        return region
+    pixels = region(x0, y0, x1 - x0, y1 - y0)
+
+    def inside(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        return pixels[y - y0 : y - y0 + height, x - x0 : x - x0 + width]
+
+    return inside
 
 
 def _reflected(region: Region, size: tuple[int, int], x: int, y: int, side: int) -> NDArray[np.uint8]:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from PIL import Image
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.data import cut_patches
 from hist2st_pyg.data.convert import Recipe
-from hist2st_pyg.image import ArrayImage, HistologyImage, open_image
+from hist2st_pyg.image import ArrayImage, HistologyImage, Region, open_image
 
 WIDTH, HEIGHT = 90, 50
 
@@ -108,6 +110,10 @@ def test_swapped_axes_are_pointed_out() -> None:
         cut_patches(ArrayImage(picture()), POS[:, ::-1], 14)
     with pytest.raises(ValueError, match="With x and y swapped"):
         to_data(section(picture(), POS[:, ::-1]), ["G1", "G2"], patch_size=14, k=2)
+
+
+def test_no_spots_have_no_patches() -> None:
+    assert cut_patches(ArrayImage(picture()), np.empty((0, 2)), 14, scales=(1.0, 2.0)).shape == (0, 6, 14, 14)
 
 
 # The field of view.
@@ -276,19 +282,16 @@ def test_a_failed_cut_leaves_no_cache(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.npy"))
 
 
+def test_the_cache_of_an_image_of_one_level_is_as_it_was(tmp_path: Path) -> None:
+    cut_patches(ArrayImage(picture()), POS, 14, cache=tmp_path, name="S1")
+    assert [file.name for file in tmp_path.iterdir()] == ["S1-eb6c8489d3fa9103534d0787.npy"]
+
+
 # The formats.
 
 
 def write_tiff(path: Path, **options: Any) -> None:
     tifffile.imwrite(path, picture(), photometric="rgb", **options)
-
-
-def write_pyramid(path: Path) -> None:
-    with tifffile.TiffWriter(path) as tif:
-        options: dict[str, Any] = {"photometric": "rgb", "tile": (16, 16)}
-        tif.write(picture(), subifds=2, **options)
-        tif.write(picture()[::2, ::2], subfiletype=1, **options)
-        tif.write(picture()[::4, ::4], subfiletype=1, **options)
 
 
 WRITERS: dict[str, Any] = {
@@ -301,7 +304,6 @@ WRITERS: dict[str, Any] = {
     "alpha.tif": lambda path: tifffile.imwrite(
         path, np.dstack([picture(), np.full((HEIGHT, WIDTH), 255, np.uint8)]), photometric="rgb", extrasamples=[2]
     ),
-    "pyramid.tif": write_pyramid,
 }
 
 
@@ -318,3 +320,19 @@ def test_jpeg_gives_almost_the_same_patches(tmp_path: Path, name: str) -> None:
     Image.fromarray(picture()).save(tmp_path / name, quality=100, subsampling=0)
     got = cut_patches(open_image(tmp_path / name), POS, 14).astype(int)
     assert np.abs(got - cut_patches(ArrayImage(picture()), POS, 14)).max() <= 3
+
+
+def test_a_reader_may_know_no_levels() -> None:
+    class Own(HistologyImage):
+        size = (WIDTH, HEIGHT)
+
+        def fingerprint(self) -> str:
+            return "own"
+
+        @contextmanager
+        def open(self) -> Iterator[Region]:  # type: ignore[override]
+            yield lambda x, y, width, height: picture()[y : y + height, x : x + width]
+
+    np.testing.assert_array_equal(
+        cut_patches(Own(), POS, 14, scales=(1.0, 3.0)), cut_patches(ArrayImage(picture()), POS, 14, scales=(1.0, 3.0))
+    )

@@ -1,0 +1,25 @@
+"""Histology images that are opened only when their pixels are needed.
+
+JPEG and PNG are decoded whole (the formats allow nothing else) and refused where that would take more than a share of
+the machine's memory; TIFF and scanners' slides are read by regions, from the level of their pyramid that is wanted.
+"""
+
+from hist2st_pyg.image.array import ArrayImage
+from hist2st_pyg.image.base import FileImage, HistologyImage, Pixels, Region
+from hist2st_pyg.image.formats import FORMATS, open_image
+from hist2st_pyg.image.openslide import OpenSlideImage
+from hist2st_pyg.image.raster import RasterImage
+from hist2st_pyg.image.tiff import TiffImage
+
+__all__ = [
+    "FORMATS",
+    "ArrayImage",
+    "FileImage",
+    "HistologyImage",
+    "OpenSlideImage",
+    "Pixels",
+    "RasterImage",
+    "Region",
+    "TiffImage",
+    "open_image",
+]

@@ -1,0 +1,183 @@
+"""What every histology image can do: say its size, levels and resolution, and give the pixels of a region."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from typing_extensions import override
+
+Pixels = NDArray[np.uint8]
+Region = Callable[[int, int, int, int], Pixels]
+"""``region(x, y, width, height)`` in pixels, inside the level -> uint8 [height, width, 3]."""
+
+BLOCK = 4096
+"""Side of the regions in which a whole level is read, in pixels: large beside a tile, 50 MB decoded."""
+
+TILE = 256
+"""Side of a tile in pixels, where it is not known."""
+
+SAME = 0.01
+"""Downsamples and resolutions that differ by less than this share are the same; scanners round them."""
+
+
+class HistologyImage(ABC):
+    """An RGB image of a tissue section; x runs right, y runs down, both in pixels.
+
+    A slide scanner writes a pyramid: level 0 is the full resolution, each further level is the same image made smaller.
+    A subclass needs ``size``, ``fingerprint`` and ``open``; it then is an image of one level and unknown resolution.
+    """
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[int, int]:
+        """Width and height of level 0 in pixels."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the content."""
+
+    @abstractmethod
+    def open(self, level: int = 0) -> AbstractContextManager[Region]:
+        """Open the pixels of one level; the block gets a function that reads one region, in that level's pixels."""
+
+    @property
+    def um_per_pixel(self) -> float | None:
+        """Resolution of level 0 in µm per pixel as the file says it, or None where it says none."""
+        return None
+
+    @property
+    def level_downsamples(self) -> tuple[float, ...]:
+        """How many times smaller each level is than level 0, from 1.0 on, ascending."""
+        return (1.0,)
+
+    @property
+    def level_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of each level in pixels."""
+        width, height = self.size
+        return tuple((max(1, round(width / d)), max(1, round(height / d))) for d in self.level_downsamples)
+
+    def level_for(self, downsample: float) -> int:
+        """The coarsest level that is at most ``downsample`` times smaller than level 0.
+
+        Args:
+            downsample: Level-0 pixels for each pixel that is wanted; below 1 gives level 0.
+        """
+        fits = [i for i, own in enumerate(self.level_downsamples) if own <= downsample * (1 + SAME)]
+        return fits[-1] if fits else 0
+
+    def tile_size(self, level: int = 0) -> tuple[int, int]:
+        """Width and height of the pieces that are decoded together, in the level's pixels."""
+        return TILE, TILE
+
+    def block_size(self, level: int = 0) -> tuple[int, int]:
+        """Width and height of the regions in which a whole level is best read, so that little is decoded twice."""
+        wide, high = self.tile_size(level)
+        # A strip is as wide as the image.
+        return (BLOCK, BLOCK) if wide <= BLOCK else (wide, max(high, 2 * BLOCK**2 // wide))
+
+    def thumbnail(self, longest: int = 1024) -> Pixels:
+        """Shrink the image, for pictures and for finding tissue.
+
+        It is made from the smallest level that is large enough, block by block: memory does not grow with the slide.
+
+        Args:
+            longest: Upper bound of the longer side, in pixels.
+
+        Returns:
+            uint8 [height, width, 3].
+        """
+        level = max((i for i, size in enumerate(self.level_sizes) if max(size) >= longest), default=0)
+        width, height = self.level_sizes[level]
+        step = max(1, -(-max(width, height) // longest))
+        small = np.empty((-(-height // step), -(-width // step), 3), dtype=np.uint8)
+        # Blocks hold whole pixels of the result.
+        wide, high = (-(-side // step) * step for side in self.block_size(level))
+        with self.open(level) if level else self.open() as region:
+            for y in range(0, height, high):
+                for x in range(0, width, wide):
+                    block = Image.fromarray(region(x, y, min(wide, width - x), min(high, height - y)))
+                    shrunk = np.asarray(block.reduce(step))
+                    top, left = y // step, x // step
+                    small[top : top + shrunk.shape[0], left : left + shrunk.shape[1]] = shrunk
+        return small
+
+
+class FileImage(HistologyImage):
+    """An image in a file, opened lazily.
+
+    Args:
+        path: The image file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"There is no image file {self.path}.")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    @override
+    def fingerprint(self) -> str:
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def has_level(image: HistologyImage, level: int) -> None:
+    """Check that an image has a level.
+
+    Raises:
+        ValueError: If it has not.
+    """
+    last = len(image.level_downsamples) - 1
+    if not 0 <= level <= last:
+        has = f"the levels 0 to {last}" if last else "one level, 0"
+        raise ValueError(f"{image!r} has {has}; level {level} was asked for.")
+
+
+def downsamples(sizes: Sequence[tuple[int, int]]) -> tuple[float, ...]:
+    """How many times smaller each level is than the first.
+
+    Sizes are rounded, so a whole factor between two levels that explains both sides to a pixel is taken for the truth.
+
+    Args:
+        sizes: Width and height of each level in pixels, descending.
+    """
+    found = [1.0]
+    for (width, height), (wide, high) in pairwise(sizes):
+        ratio = (width / wide + height / high) / 2
+        whole = round(ratio)
+        exact = abs(width / whole - wide) < 1 and abs(height / whole - high) < 1
+        found.append(found[-1] * (whole if exact else ratio))
+    return tuple(found)
+
+
+def three_channels(array: Pixels) -> Pixels:
+    """[height, width] or [height, width, 3 or 4] -> [height, width, 3]; what is transparent becomes white."""
+    if array.ndim == 2:
+        return np.repeat(array[..., None], 3, axis=2)
+    if array.shape[2] == 3:
+        return array
+    alpha = array[..., 3:].astype(np.uint16)
+    return ((array[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
+
+
+def regions_of(array: Any) -> Region:
+    """Read regions of an array [height, width] or [height, width, 3 or 4], in memory or lazy."""
+
+    def region(x: int, y: int, width: int, height: int) -> Pixels:
+        return three_channels(np.asarray(array[y : y + height, x : x + width]))
+
+    return region

@@ -1,0 +1,96 @@
+"""Slides in the scanners' own formats, read through OpenSlide (the ``slides`` extra)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from typing_extensions import override
+
+from hist2st_pyg.image.base import TILE, Pixels, Region, has_level, three_channels
+from hist2st_pyg.image.pyramid import Layout, PyramidImage
+from hist2st_pyg.image.resolution import square_pixels
+
+CELL = 1024
+"""Side of what is read at once, in pixels: OpenSlide's buffers take several times the memory of the result."""
+
+
+class OpenSlideImage(PyramidImage):
+    """A slide of Aperio, Hamamatsu, Leica, MIRAX, Philips, Sakura, Ventana, Zeiss and others, or DICOM.
+
+    Positions are pixels of the whole slide, also where only a part of it was scanned (OpenSlide's ``bounds``, in MIRAX
+    for one): what was not scanned is white. Programs that crop to the bounds count from ``bounds-x`` and ``bounds-y``.
+
+    Args:
+        path: The slide; for a MIRAX slide the ``.mrxs`` file, with its folder beside it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If the ``slides`` extra is not installed; it is needed when the slide is opened.
+    """
+
+    @contextmanager
+    def _slide(self) -> Iterator[Any]:
+        try:
+            import openslide
+        except ImportError as error:
+            raise ImportError(
+                f"{self.path.name} needs OpenSlide ({error}): pip install 'hist2st_pyg[slides]'.", name=error.name
+            ) from error
+        try:
+            with openslide.OpenSlide(self.path) as slide:
+                yield slide
+        except openslide.OpenSlideUnsupportedFormatError as error:
+            raise ValueError(f"{self.path} is no slide that OpenSlide can read.") from error
+        except openslide.OpenSlideError as error:
+            raise ValueError(f"{self.path} cannot be read as a slide: {error}") from error
+
+    @override
+    def _read_layout(self) -> Layout:
+        with self._slide() as slide:
+            known = slide.properties
+            mpp = [known.get(f"openslide.mpp-{axis}") for axis in "xy"]
+            pixel = None if None in mpp else (float(mpp[0]), float(mpp[1]))
+            keys = [f"openslide.level[{level}].tile" for level in range(slide.level_count)]
+            tiles = tuple((int(known.get(f"{k}-width", TILE)), int(known.get(f"{k}-height", TILE))) for k in keys)
+            return Layout(tuple(slide.level_dimensions), tiles, square_pixels(pixel, self.path))
+
+    @override
+    def fingerprint(self) -> str:
+        # The quick hash knows the further files of a slide that has such (MIRAX, Hamamatsu VMS, DICOM).
+        with self._slide() as slide:
+            return f"{super().fingerprint()}-{slide.properties.get('openslide.quickhash-1', '')}"
+
+    @override
+    @contextmanager
+    def open(self, level: int = 0) -> Iterator[Region]:
+        has_level(self, level)
+        with self._slide() as slide:
+            factor = slide.level_downsamples[level]
+            # OpenSlide takes places in level 0, whatever the level, and interpolates between pixels where a place falls
+            # between them. Then everything is read from the corners of a grid: pixels are the same in any region.
+            exact = float(factor).is_integer()
+
+            def region(x: int, y: int, width: int, height: int) -> Pixels:
+                pixels = np.empty((height, width, 3), dtype=np.uint8)
+                left, top, side = (x, y, CELL) if exact else (x - x % TILE, y - y % TILE, TILE)
+                for y0, x0 in itertools.product(range(top, y + height, side), range(left, x + width, side)):
+                    x1, y1 = min(x0 + side, x + width), min(y0 + side, y + height)
+                    place = round(x0 * factor), round(y0 * factor)
+                    cell = _on_white(slide.read_region(place, level, (x1 - x0, y1 - y0)))
+                    cell = cell[max(y - y0, 0) :, max(x - x0, 0) :]
+                    pixels[y1 - y - len(cell) : y1 - y, x1 - x - cell.shape[1] : x1 - x] = cell
+                return pixels
+
+            yield region
+
+
+def _on_white(rgba: Image.Image) -> Pixels:
+    """What was not scanned is transparent; it becomes white."""
+    if rgba.getchannel("A").getextrema() == (255, 255):
+        return np.asarray(rgba.convert("RGB"))
+    return three_channels(np.asarray(rgba))

@@ -1,0 +1,61 @@
+"""Files that hold an image at several resolutions and are read by regions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import NamedTuple
+
+from typing_extensions import override
+
+from hist2st_pyg.image.base import FileImage, downsamples
+
+
+class Layout(NamedTuple):
+    """What is read once of a file, without its pixels.
+
+    Args:
+        sizes: Width and height of each level in pixels, descending.
+        tiles: Width and height of each level's tiles in pixels.
+        um_per_pixel: Resolution of level 0 in µm per pixel; None where the file says none.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    tiles: tuple[tuple[int, int], ...]
+    um_per_pixel: float | None
+
+
+class PyramidImage(FileImage):
+    """A file whose layout a subclass reads."""
+
+    @abstractmethod
+    def _read_layout(self) -> Layout:
+        """Open the file and read its layout."""
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return self._read_layout()
+
+    @property
+    @override
+    def size(self) -> tuple[int, int]:
+        return self._layout.sizes[0]
+
+    @property
+    @override
+    def level_sizes(self) -> tuple[tuple[int, int], ...]:
+        return self._layout.sizes
+
+    @property
+    @override
+    def level_downsamples(self) -> tuple[float, ...]:
+        return downsamples(self._layout.sizes)
+
+    @property
+    @override
+    def um_per_pixel(self) -> float | None:
+        return self._layout.um_per_pixel
+
+    @override
+    def tile_size(self, level: int = 0) -> tuple[int, int]:
+        return self._layout.tiles[level]

@@ -195,7 +195,7 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_download_of_a_data_set_that_has_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["download", "synthetic", "--root", "here"]) == 2
-    assert "Data set 'synthetic' has no download; these have: her2st." in capsys.readouterr().err
+    assert "Data set 'synthetic' has no download; these have: cscc, her2st." in capsys.readouterr().err
 
 
 def test_null_on_the_command_line_is_not_a_value(capsys: pytest.CaptureFixture[str]) -> None:

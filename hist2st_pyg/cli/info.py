@@ -1,29 +1,66 @@
-"""Show what a saved model is."""
+"""Show what a saved model is, or what is in a folder of data."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from hist2st_pyg.cli import Run
+    from hist2st_pyg.section import Section
+
+COLUMNS = ("section", "patient", "spots", "genes", "µm/px", "image", "missing")
+TEXT = ("section", "patient", "missing")
+"""Columns that are aligned to the left; numbers are aligned to the right."""
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     """The arguments of the command."""
-    parser.add_argument("model", type=str, help="A run folder, a saved model's folder, or a checkpoint.")
+    parser.add_argument(
+        "path", type=str, help="A run folder, a saved model's folder, a checkpoint, or a file or folder of sections."
+    )
+    parser.add_argument("--dataset", type=str | None, default=None, help="The data set; None guesses it by its files.")
+    parser.add_argument("--sections", type=list[str] | str | None, default=None, help="Sections; default all.")
+    parser.add_argument("--options", type=dict[str, Any], default={}, help="Further options of the data set's reader.")
     return run
 
 
 def run(parsed: Namespace) -> None:
-    """Print what a saved model is."""
+    """Print what a saved model is, or a table of sections."""
+    dataset = _dataset(Path(parsed.path)) if parsed.dataset is None else parsed.dataset
+    if dataset is None:
+        show_model(parsed.path)
+    else:
+        names = [parsed.sections] if isinstance(parsed.sections, str) else parsed.sections
+        show_sections(dataset, parsed.path, names, parsed.options)
+
+
+def _dataset(path: Path) -> str | None:
+    """The data set of a path; None where it is a model, or a file of which only a model's reader can say more."""
+    from hist2st_pyg.datasets import guess_dataset, recognised
+    from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS
+
+    if any((folder / name).is_file() for folder in (path, path / "model") for name in (CONFIG, WEIGHTS)):
+        return None
+    if path.is_dir():
+        try:
+            return guess_dataset(path)
+        except ValueError as error:
+            raise ValueError(f"There is no model in {path} (no {CONFIG} and {WEIGHTS}). {error}") from error
+    return guess_dataset(path) if path.is_file() and recognised(path) else None
+
+
+def show_model(path: str) -> None:
+    """Print what a saved model is, as JSON."""
     import json
 
     from hist2st_pyg.models import load_model
     from hist2st_pyg.models.pretrained import describe
 
-    model = load_model(parsed.model)
+    model = load_model(path)
     description = describe(model)
     recipe = description["recipe"]
     if recipe is not None:
@@ -31,3 +68,55 @@ def run(parsed: Namespace) -> None:
         recipe["genes"] = f"{len(genes)} genes: {', '.join(genes[:5])}{', ...' if len(genes) > 5 else ''}"
     description["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     print(json.dumps(description, indent=2))
+
+
+def show_sections(dataset: str, path: str, names: Sequence[str] | None, options: dict[str, Any]) -> None:
+    """Print a table of sections; the images' headers are read, not their pixels."""
+    from hist2st_pyg.data.patches import check_on_image
+    from hist2st_pyg.datasets import load_sections
+
+    sections = load_sections(dataset, path, names, **options)
+    patients = len({section.patient for section in sections})
+    shared = set.intersection(*(set(section.adata.var_names) for section in sections))
+    print(f"{path}: {dataset}, {_count(sections, 'section')} of {_count(range(patients), 'patient')}.")
+    print(f"\n{_table([_row(section) for section in sections])}")
+    if len(sections) > 1:
+        print(f"\nGenes in all sections: {len(shared):,}.")
+    for section in sections:
+        if section.image is not None:
+            try:
+                check_on_image(section.require_image(), section.pos, section.name)
+            except ValueError as error:
+                print(f"\n{error}")
+
+
+def _count(things: Sequence[Any], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def _row(section: Section) -> tuple[str, ...]:
+    """What is known of a section, in the order of :data:`COLUMNS`."""
+    parts = {"image": section.image, "resolution": section.um_per_pixel, "labels": section.label}
+    size = "–" if section.image is None else "{} × {}".format(*section.require_image().size)
+    return (
+        section.name,
+        section.patient,
+        f"{len(section):,}",
+        f"{section.adata.n_vars:,}",
+        "–" if section.um_per_pixel is None else f"{section.um_per_pixel:.4g}",
+        size,
+        ", ".join(name for name, part in parts.items() if part is None) or "nothing",
+    )
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [COLUMNS, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    aligned = [
+        [
+            text.ljust(width) if column in TEXT else text.rjust(width)
+            for text, width, column in zip(line, widths, COLUMNS, strict=True)
+        ]
+        for line in lines
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in aligned)

@@ -1,7 +1,8 @@
 """Where sections come from: one module of this folder is one data set.
 
-A module has ``load(root, names=None, **options) -> list[Section]`` and may have ``paper_panel(root) -> list[str]`` and
-``download(root, ...)``. It is found by its file name and imported when it is used, so a new data set is one new file.
+A module has ``load(root, names=None, **options) -> list[Section]`` and may have ``paper_panel(root) -> list[str]``,
+``download(root, ...)``, and ``recognises(root: Path) -> bool``, whose docstring says what it looks for. It is found by
+its file name and imported when it is used, so a new data set is one new file.
 """
 
 from __future__ import annotations
@@ -19,9 +20,22 @@ from hist2st_pyg.choices import choose
 from hist2st_pyg.datasets._grid import grid_from_positions
 from hist2st_pyg.section import Section
 
-__all__ = ["DATASETS", "Loader", "download", "downloader", "grid_from_positions", "load_sections", "paper_panel"]
+__all__ = [
+    "DATASETS",
+    "Loader",
+    "download",
+    "downloader",
+    "grid_from_positions",
+    "guess_dataset",
+    "load_sections",
+    "paper_panel",
+    "recognised",
+]
 
 Loader = Callable[..., list[Section]]
+
+GENERAL = ("anndata",)
+"""Formats whose files also lie in folders of others; these are meant only where no other is recognised."""
 
 
 def _module(dataset: str) -> ModuleType:
@@ -66,6 +80,59 @@ def load_sections(
     if root is None and parameters["root"].default is inspect.Parameter.empty:
         raise ValueError(f"Data set {dataset!r} is read from files: give root, the folder that holds them.")
     return loader(root, names, **options)
+
+
+def recognised(root: str | Path) -> list[str]:
+    """The data sets that a file or folder looks like, by its names alone.
+
+    Args:
+        root: The file or folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise FileNotFoundError(f"There is no file or folder {root}.")
+    fitting = [name for name in DATASETS if (recognises := _recogniser(name)) is not None and recognises(root)]
+    return [name for name in fitting if name not in GENERAL] or fitting
+
+
+def guess_dataset(root: str | Path) -> str:
+    """The data set that a file or folder is of: the one that recognises it.
+
+    The most specific wins: ``"anndata"``, whose files may lie beside those of any other, counts only where no other is
+    recognised. Two others are not guessed between.
+
+    Args:
+        root: The file or folder.
+
+    Returns:
+        A key of :data:`DATASETS`.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If no data set, or more than one, recognises it; the message says what each looks for.
+    """
+    found = recognised(root)
+    if len(found) > 1:
+        raise ValueError(f"{root} looks like {' and like '.join(map(repr, found))}; say which data set it is.")
+    if not found:
+        known = {name: recognises for name in DATASETS if (recognises := _recogniser(name)) is not None}
+        looked_for = "".join(f"\n  {name}: {_looked_for(recognises)}" for name, recognises in known.items())
+        raise ValueError(f"{root} is not recognised as data. Recognised are{looked_for}")
+    return found[0]
+
+
+def _recogniser(dataset: str) -> Callable[[Path], bool] | None:
+    recognises: Callable[[Path], bool] | None = getattr(_module(dataset), "recognises", None)
+    return recognises
+
+
+def _looked_for(recognises: Callable[[Path], bool]) -> str:
+    """What a recogniser looks for: the first line of its docstring, "Whether this is ..."."""
+    line = (inspect.getdoc(recognises) or "see its module").partition("\n")[0]
+    return line.removeprefix("Whether ").removeprefix("this is ").removesuffix(".")
 
 
 def paper_panel(dataset: str, root: str | Path) -> list[str]:

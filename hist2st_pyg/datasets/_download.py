@@ -103,17 +103,17 @@ def fetch_all(root: Path, base_url: str, files: Mapping[str, str], *, overwrite:
         fetch(f"{base_url.rstrip('/')}/{quote(path)}", root / path, blob_id)
 
 
-def read_manifest(root: Path, manifest: str | Path | None, listing_url: str, folder: str) -> dict[str, str]:
+def read_manifest(root: Path, manifest: str | Path | None, listing_url: str | None, folder: str) -> dict[str, str]:
     """Read the manifest, or make and save it from GitHub's tree listing where there is none.
 
     Args:
         root: The folder that has, or gets, ``MANIFEST.tsv``.
         manifest: Another manifest to use instead.
-        listing_url: GitHub's recursive tree listing of the commit.
+        listing_url: GitHub's recursive tree listing of the commit; None where the files are not on GitHub.
         folder: Only files below this folder are listed.
 
     Returns:
-        Path -> git blob id.
+        Path -> git blob id; empty where there is neither a manifest nor a listing.
 
     Raises:
         FileNotFoundError: If ``manifest`` does not exist, or the listing is not on the server.
@@ -125,6 +125,8 @@ def read_manifest(root: Path, manifest: str | Path | None, listing_url: str, fol
         raise FileNotFoundError(f"There is no manifest {source}.")
     if source.is_file():
         return _parse(source.read_text(encoding="utf-8"), str(source))
+    if listing_url is None:
+        return {}
     text = "\n".join([HEADER, *(f"{path}\t{sha}" for path, sha in _listing(listing_url) if path.startswith(folder))])
     entries = _parse(text, listing_url)
     write_text(source, text + "\n")

@@ -1,4 +1,4 @@
-"""Reading the tab-separated tables of Spatial Transcriptomics data sets, with errors that name the file."""
+"""Reading the tables of Spatial Transcriptomics data sets, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ UNLABELLED = "undetermined"
 """The word of her2st for spots without a clear region; spots that a data set leaves without a label get it too."""
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_columns(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table that must have certain columns; a ``.gz`` file is unpacked.
 
     Args:
         path: The file.
         columns: The columns wanted; others are left out.
+        optional: Further columns that are read where they are there.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -38,7 +39,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     missing = [column for column in columns if column not in table]
     if missing:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.")
-    return table[list(columns)]
+    return table[[*columns, *(column for column in optional if column in table and column not in columns)]]
 
 
 def numbers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
@@ -118,6 +119,31 @@ def read_counts(path: Path) -> pd.DataFrame:
             f"{path}: spot {counts.index[spot]}, gene {gene}: a count is a whole number from 0, got {str(got)!r}."
         )
     return counts
+
+
+def read_panel(root: str | Path, name: str) -> list[str]:
+    """Read a published gene panel from its file in a folder, or in the folder around it.
+
+    Args:
+        root: The data set's folder.
+        name: The file's name.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If the file is empty or names a gene twice.
+    """
+    for folder in (Path(root), Path(root).resolve().parent):
+        path = folder / name
+        if path.is_file():
+            genes = path.read_text(encoding="utf-8").split()
+            twice = sorted({gene for gene in genes if genes.count(gene) > 1})
+            if twice or not genes:
+                raise ValueError(f"{path} {f'names {twice[0]!r} more than once' if twice else 'is empty'}.")
+            return genes
+    raise FileNotFoundError(
+        f"There is no {name} in {root}. It is a text file with one gene per line, in the order in which the published "
+        "checkpoints predict them. Without it use panel 'variable', or name a file of your own."
+    )
 
 
 @contextmanager

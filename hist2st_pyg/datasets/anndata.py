@@ -85,6 +85,13 @@ def load(
     return sections
 
 
+def recognises(root: Path) -> bool:
+    """Whether this is an .h5ad file, or a folder of <name>.h5ad files or <name>/section.h5ad."""
+    if root.is_file():
+        return root.suffix == ".h5ad"
+    return any(any(root.glob(pattern)) for pattern in ("[!.]*.h5ad", f"[!.]*/{SECTION_FILE}"))
+
+
 @dataclass(frozen=True)
 class _Source:
     """One ``.h5ad`` file and what lies beside it."""

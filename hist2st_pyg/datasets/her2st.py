@@ -6,27 +6,17 @@ and a number.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
+from hist2st_pyg.datasets._array_section import read_array_section
 from hist2st_pyg.datasets._download import fetch_all, read_manifest
 from hist2st_pyg.datasets._names import select_names
-from hist2st_pyg.datasets._tables import UNLABELLED, by_place, numbers, read_columns, read_counts
+from hist2st_pyg.datasets._tables import read_panel
 from hist2st_pyg.image import FORMATS
 from hist2st_pyg.section import Section
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-logger = logging.getLogger(__name__)
-
-PITCH_UM = 200.0
-SPOT_UM = 100.0
 PANEL = "paper_gene_panel_her2st.txt"
 COMMIT = "85df7411b987a7dec3feff9718b869a7a82091ec"
 BASE_URL = f"https://raw.githubusercontent.com/almaan/her2st/{COMMIT}/"
@@ -74,18 +64,7 @@ def paper_panel(root: str | Path) -> list[str]:
         FileNotFoundError: If the file is not there; it is not part of the repository.
         ValueError: If the file is empty or names a gene twice.
     """
-    for folder in (Path(root), Path(root).resolve().parent):
-        path = folder / PANEL
-        if path.is_file():
-            genes = path.read_text(encoding="utf-8").split()
-            twice = sorted({gene for gene in genes if genes.count(gene) > 1})
-            if twice or not genes:
-                raise ValueError(f"{path} {f'names {twice[0]!r} more than once' if twice else 'is empty'}.")
-            return genes
-    raise FileNotFoundError(
-        f"There is no {PANEL} in {root}. It is a text file with one gene per line, in the order in which the published "
-        "checkpoints predict them. Without it use panel 'variable', or name a file of your own."
-    )
+    return read_panel(root, PANEL)
 
 
 def download(
@@ -128,6 +107,11 @@ def download(
     fetch_all(Path(root), base_url, files, overwrite=overwrite, progress=progress)
 
 
+def recognises(root: Path) -> bool:
+    """Whether this is a clone of almaan/her2st (data/ST-cnts), or its data folder."""
+    return any((folder / "ST-cnts").is_dir() for folder in (root / "data", root))
+
+
 def _data_folder(root: str | Path) -> Path:
     for folder in (Path(root) / "data", Path(root)):
         if (folder / "ST-cnts").is_dir():
@@ -139,56 +123,16 @@ def _data_folder(root: str | Path) -> Path:
 
 
 def _read_section(data: Path, name: str, counts_path: Path) -> Section:
-    from anndata import AnnData
-    from scipy.sparse import csr_matrix
-
-    counts = read_counts(counts_path)
-    spots_path = data / "ST-spotfiles" / f"{name}_selection.tsv"
-    columns = ("x", "y", "pixel_x", "pixel_y", "selected")
-    spots = by_place(numbers(read_columns(spots_path, columns), columns, spots_path), spots_path)
-    selected = spots.index[spots["selected"] != 0]
-    kept = counts.index[counts.index.isin(selected)]
-    if kept.empty:
-        raise ValueError(f"{counts_path} and {spots_path} share no selected spot; are they the same section?")
-    _log_dropped(name, counts.index, spots.index, selected)
-
-    obs = spots.loc[kept, ["x", "y"]].set_axis(["array_col", "array_row"], axis="columns")
     labels_path = data / "ST-pat" / "lbl" / f"{name}_labeled_coordinates.tsv"
-    if labels_path.is_file():
-        # Rows without a place are spots that the authors did not keep.
-        table = numbers(read_columns(labels_path, ("x", "y", "label")).dropna(), ("x", "y"), labels_path)
-        label = by_place(table, labels_path)["label"].reindex(kept)
-        if label.isna().any():
-            logger.info("her2st %s: %d spots are not in %s", name, label.isna().sum(), labels_path.name)
-        obs["label"] = label.fillna(UNLABELLED).astype(str)
-    adata = AnnData(
-        csr_matrix(counts.loc[kept].to_numpy(dtype=np.float32)),
-        obs=obs,
-        var=counts.columns.to_frame()[[]],
-        obsm={"spatial": spots.loc[kept, ["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)},
+    return read_array_section(
+        name,
+        name[0],
+        counts_path,
+        data / "ST-spotfiles" / f"{name}_selection.tsv",
+        _image(data / "ST-imgs" / name[0] / name),
+        dataset="her2st",
+        labels_path=labels_path if labels_path.is_file() else None,
     )
-    um_per_pixel = _um_per_pixel(spots)
-    return Section(
-        name=name,
-        patient=name[0],
-        adata=adata,
-        image=_image(data / "ST-imgs" / name[0] / name),
-        spot_diameter=None if um_per_pixel is None else SPOT_UM / um_per_pixel,
-        um_per_pixel=um_per_pixel,
-    )
-
-
-def _log_dropped(name: str, counted: pd.Index[str], placed: pd.Index[str], selected: pd.Index[str]) -> None:
-    dropped = {
-        "not selected": len(placed) - len(selected),
-        "selected but without counts": int((~selected.isin(counted)).sum()),
-        "with counts but not in the spot file": int((~counted.isin(placed)).sum()),
-    }
-    number, total = sum(dropped.values()), len(placed.union(counted))
-    if number:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
-        level = logging.WARNING if number > 0.1 * total else logging.INFO
-        logger.log(level, "her2st %s: %d of %d spots dropped: %s", name, number, total, reasons)
 
 
 def _image(folder: Path) -> Path | None:
@@ -196,16 +140,3 @@ def _image(folder: Path) -> Path | None:
     if len(images) > 1:
         raise ValueError(f"{folder} holds {len(images)} images ({', '.join(p.name for p in images)}); keep one.")
     return images[0] if images else None
-
-
-def _um_per_pixel(spots: pd.DataFrame) -> float | None:
-    """The array's pitch over the median pixel distance of spots one step apart; None where no two are."""
-    rows = spots[["x", "y", "pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
-    pixels = {(column, row): (x, y) for column, row, x, y in rows}
-    steps = [
-        np.subtract(pixels[neighbour], here)
-        for (column, row), here in pixels.items()
-        for neighbour in ((column + 1, row), (column, row + 1))
-        if neighbour in pixels
-    ]
-    return PITCH_UM / float(np.median(np.linalg.norm(steps, axis=1))) if steps else None

@@ -14,7 +14,7 @@ from hist2st_pyg.datasets import DATASETS, download, grid_from_positions, load_s
 
 
 def test_keys() -> None:
-    assert list(DATASETS) == ["anndata", "her2st", "synthetic"]
+    assert list(DATASETS) == ["anndata", "cscc", "her2st", "hest", "spatialdata", "synthetic", "visium", "visium_hd"]
     assert type(DATASETS) is dict
 
 
@@ -38,7 +38,7 @@ def test_import_is_light() -> None:
 
 def test_unknown_data_set() -> None:
     for call in (load_sections, paper_panel, download):
-        with pytest.raises(ValueError, match=r"Unknown dataset='visum'. Choose one of: anndata, her2st, synthetic"):
+        with pytest.raises(ValueError, match=rf"Unknown dataset='visum'. Choose one of: {', '.join(DATASETS)}"):
             call("visum", "folder")
 
 
@@ -74,7 +74,7 @@ def test_root(dataset: str, tmp_path: Path) -> None:
 def test_paper_panel_and_download_where_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'synthetic' has no published gene panel; use panel 'variable'"):
         paper_panel("synthetic", tmp_path)
-    with pytest.raises(ValueError, match="'synthetic' has no download; these have: her2st"):
+    with pytest.raises(ValueError, match="'synthetic' has no download; these have: cscc, her2st"):
         download("synthetic", tmp_path)
 
 

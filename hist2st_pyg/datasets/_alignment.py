@@ -1,0 +1,124 @@
+"""Whether spots lie on the tissue, and whether they would lie better with x and y swapped."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+BLACK = 30
+"""Pixels whose brightest channel is below this (of 255) are a margin; JPEG gives them any hue."""
+
+CONTRAST = 0.05
+"""Least difference of the saturation of tissue and background; where it is smaller the picture tells nothing."""
+
+MARGIN = 0.05
+"""The share of the spots by which one order must be better to be clearly so ..."""
+
+LEAST = 3
+"""... and their least number, from which on the log warns."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the spots lie.
+
+    Args:
+        on_image: The share whose centre is on the image.
+        on_tissue: The share whose centre is on tissue.
+    """
+
+    on_image: float
+    on_tissue: float
+
+
+def in_order(
+    pos: Floats, picture: NDArray[np.uint8] | None, size: tuple[int, int] | None, swap_xy: bool | None, what: str
+) -> Floats:
+    """Positions in the order that is asked for; the file's order is refused where the picture clearly contradicts it.
+
+    That is where many more spots lie on tissue with x and y swapped, or all on the image where they else do not. What
+    the picture shows is logged, as a warning where the other order is better at all.
+
+    Args:
+        pos: Spot centres [N, 2] as the file has them, x first by its word, in image pixels.
+        picture: The image, or a small copy of it, uint8 [h, w, 3]; None where there is none, and nothing is checked.
+        size: Width and height of the image in pixels, or None likewise.
+        swap_xy: Swap x and y, or leave them, whatever the picture says; None leaves them unless it speaks against it.
+        what: The data set and section, for the log and errors.
+
+    Returns:
+        Spot centres x, y, [N, 2].
+
+    Raises:
+        ValueError: If x and y look swapped and ``swap_xy`` is None.
+    """
+    chosen = pos[:, ::-1].copy() if swap_xy else pos
+    if picture is None or size is None:
+        logger.info("%s: there is no picture of the slide on which to check the order of x and y", what)
+        return chosen
+    mask = tissue(picture)
+    here, other = (placement(each, mask, size) for each in (chosen, chosen[:, ::-1]))
+    report = (
+        f"{here.on_tissue:.1%} of the spots are on tissue and {here.on_image:.1%} on the image, with x and y "
+        f"{'as in the file' if swap_xy else 'swapped'} {other.on_tissue:.1%} and {other.on_image:.1%}"
+    )
+    gain = other.on_tissue - here.on_tissue
+    doubtful = other.on_image > here.on_image or gain * len(pos) > LEAST - 0.5
+    logger.log(logging.WARNING if doubtful else logging.INFO, "%s: %s", what, report)
+    clear = other.on_tissue > 0.5 and gain > MARGIN and gain * len(pos) > LEAST - 0.5
+    if swap_xy is None and (clear or (other.on_image == 1 > here.on_image and gain >= 0)):
+        raise ValueError(
+            f"{what}: x and y look swapped: {report}. Give swap_xy=True to swap them, or swap_xy=False to keep them."
+        )
+    return chosen
+
+
+def tissue(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Stained tissue by its saturation, the threshold halfway between the means of two clusters.
+
+    Args:
+        picture: uint8 [h, w, 3], some hundred pixels long.
+
+    Returns:
+        bool [h, w]; True everywhere where nothing stands out.
+    """
+    from scipy.cluster.vq import kmeans
+    from scipy.ndimage import gaussian_filter, maximum_filter
+
+    longest = max(picture.shape[:2])
+    value = picture.max(axis=2).astype(np.float64)
+    chroma = value - picture.min(axis=2)
+    saturation = np.divide(chroma, value, out=np.zeros_like(chroma), where=value >= BLACK)
+    # The strongest stain nearby: in pale tissue it is the nuclei and threads that tell it from glass.
+    smooth = gaussian_filter(maximum_filter(saturation, size=2 * round(longest / 400) + 1), sigma=longest / 200)
+    means, _ = kmeans(smooth.ravel(), np.percentile(smooth, [1, 99]))
+    if np.ptp(means) < CONTRAST:
+        return np.ones(smooth.shape, dtype=np.bool_)
+    return np.asarray(smooth > means.mean())
+
+
+def placement(pos: Floats, mask: NDArray[np.bool_], size: tuple[int, int]) -> Placement:
+    """The shares of spots on the image and on tissue.
+
+    Args:
+        pos: Spot centres x, y, [N, 2], in image pixels.
+        mask: The tissue on a copy of the image of any size, bool [h, w].
+        size: Width and height of the image in pixels.
+    """
+    inside = on_image(pos, size)
+    height, width = mask.shape
+    pixels = np.floor(pos[inside] * [width, height] / size).astype(np.int64)
+    column, row = np.minimum(pixels, [width - 1, height - 1]).T
+    return Placement(float(inside.mean()), float(mask[row, column].sum() / len(pos)))
+
+
+def on_image(pos: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Whether each spot's centre is on an image, bool [N]."""
+    return np.asarray(((pos >= 0) & (pos < size)).all(axis=1))

@@ -1,0 +1,190 @@
+"""The files of one sample in HEST's layout, and what they say."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg.image import FORMATS, HistologyImage, Pixels, open_image
+from hist2st_pyg.image.base import three_channels
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = (("x_pixel", "y_pixel"), ("pxl_col_in_fullres", "pxl_row_in_fullres"))
+"""Columns of ``obs`` with x and y, by their names."""
+
+RESOLUTIONS = ("pixel_size_um_estimated", "pixel_size_um_embedded")
+"""µm per pixel in the metadata, the one to be preferred first."""
+
+THUMBNAIL = 512
+"""Longest side of the picture on which tissue is looked for, in pixels."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample.
+
+    Args:
+        root: The folder that holds ``st``, ``wsis``, ``patches`` and ``metadata``.
+        name: The sample's id.
+    """
+
+    root: Path
+    name: str
+
+    def __str__(self) -> str:
+        return f"hest {self.name}"
+
+    @property
+    def path(self) -> Path:
+        """Counts and positions."""
+        return self.root / "st" / f"{self.name}.h5ad"
+
+    def slide(self) -> HistologyImage | None:
+        """The slide, where it is there.
+
+        Raises:
+            ValueError: If there is more than one.
+        """
+        paths = [self.root / "wsis" / f"{self.name}{suffix}" for suffix in FORMATS]
+        found = [path for path in paths if path.is_file()]
+        if len(found) > 1:
+            raise ValueError(f"{found[0]} and {found[1]} are one sample's slide; keep one of the two.")
+        return open_image(found[0]) if found else None
+
+    def patches(self) -> Path | None:
+        """The file of patches, where it is there."""
+        path = self.root / "patches" / f"{self.name}.h5"
+        return path if path.is_file() else None
+
+    @property
+    def metadata_path(self) -> Path:
+        """The metadata's file."""
+        return self.root / "metadata" / f"{self.name}.json"
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata; empty where there are none."""
+        if not self.metadata_path.is_file():
+            logger.info("%s: there are no metadata %s", self, self.metadata_path)
+            return {}
+        try:
+            value = json.loads(self.metadata_path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.metadata_path} cannot be read: {error}.") from error
+        if not isinstance(value, dict):
+            raise ValueError(f"{self.metadata_path} holds a JSON object, got {type(value).__name__}.")
+        return value
+
+    def _number(self, key: str) -> float | None:
+        """A positive number of the metadata; None where it is unknown (missing, null, NaN or not positive)."""
+        value = self.metadata.get(key)
+        try:
+            number = math.nan if value is None else float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{self.metadata_path}: {key} is a number, got {value!r}.") from None
+        return number if math.isfinite(number) and number > 0 else None
+
+    def um_per_pixel(self) -> float | None:
+        """Resolution of the slide in µm per pixel, where known."""
+        return next((value for key in RESOLUTIONS if (value := self._number(key)) is not None), None)
+
+    def spot_diameter(self, um_per_pixel: float | None) -> float | None:
+        """Diameter of the spots in pixels, where the metadata say it in µm."""
+        diameter = self._number("spot_diameter")
+        return None if diameter is None or um_per_pixel is None else diameter / um_per_pixel
+
+    @cached_property
+    def patient(self) -> str:
+        """The patient, or the sample's own name where the metadata name none."""
+        value = self.metadata.get("patient")
+        if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+            logger.info("%s: the metadata name no patient, so the section is one of its own", self)
+            return self.name
+        # Numbers become floats where a table has gaps.
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    @property
+    def study(self) -> str:
+        """The title of the study."""
+        return str(self.metadata.get("dataset_title"))
+
+    def positions(self, adata: AnnData) -> NDArray[np.float64]:
+        """Spot centres as the file has them, [N, 2]: ``obsm["spatial"]``, or columns of ``obs`` where there is none.
+
+        Raises:
+            ValueError: If there are none, or one is not a finite number.
+        """
+        pair = next((pair for pair in COLUMNS if all(column in adata.obs for column in pair)), None)
+        if "spatial" in adata.obsm:
+            pos = _finite(adata.obsm["spatial"], self.path, "obsm['spatial']")
+            if pair == COLUMNS[0]:
+                self._compare(pos, _finite(adata.obs[list(pair)], self.path, f"obs {', '.join(pair)}"))
+            return pos
+        if pair is None:
+            raise ValueError(
+                f"{self.path} has no obsm['spatial'] (x right, y down, in pixels of the slide), and its obs has no "
+                f"{', '.join(COLUMNS[0])}: {', '.join(adata.obs.columns) or 'no columns'}."
+            )
+        logger.info("%s: there is no obsm['spatial']; positions are obs %s", self, ", ".join(pair))
+        return _finite(adata.obs[list(pair)], self.path, f"obs {', '.join(pair)}")
+
+    def _compare(self, pos: NDArray[np.float64], columns: NDArray[np.float64]) -> None:
+        """Say where the columns of ``obs`` are not the positions; which order is right, the slide tells."""
+        if np.abs(pos - columns).max() > 1:
+            swapped = np.abs(pos - columns[:, ::-1]).max() <= 1
+            relation = "has x and y the other way round than" if swapped else "differs from"
+            logger.warning("%s: obs %s %s obsm['spatial'], which is read", self, ", ".join(COLUMNS[0]), relation)
+
+    def picture(self, slide: HistologyImage | None, adata: AnnData) -> tuple[Pixels | None, tuple[int, int] | None]:
+        """A small picture of the slide, and the slide's width and height; None where they are not known.
+
+        Without the slide it is the picture that HEST keeps with the counts, and the size is the metadata's.
+        """
+        if slide is not None:
+            return slide.thumbnail(THUMBNAIL), slide.size
+        width, height = (self._number(f"fullres_px_{side}") for side in ("width", "height"))
+        size = None if width is None or height is None else (round(width), round(height))
+        libraries = adata.uns.get("spatial", {})
+        for library in libraries.values() if isinstance(libraries, Mapping) else ():
+            picture = np.asarray(library.get("images", {}).get("downscaled_fullres"))
+            scale = library.get("scalefactors", {}).get("tissue_downscaled_fullres_scalef")
+            if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] in (3, 4) and scale:
+                return three_channels(picture), size or (
+                    round(picture.shape[1] / scale),
+                    round(picture.shape[0] / scale),
+                )
+        return None, size
+
+
+def find_samples(root: Path) -> dict[str, Sample]:
+    """The samples in a folder, by their ids.
+
+    Raises:
+        FileNotFoundError: If the folder is not in HEST's layout.
+    """
+    if not (root / "st").is_dir():
+        raise FileNotFoundError(f"{root} is not in HEST's layout: it has no folder st with <id>.h5ad files.")
+    return {path.stem: Sample(root, path.stem) for path in (root / "st").glob("[!.]*.h5ad")}
+
+
+def _finite(values: Any, path: Path, what: str) -> NDArray[np.float64]:
+    import pandas as pd
+
+    numbers = pd.DataFrame(np.asarray(values)).apply(pd.to_numeric, errors="coerce")
+    pos: NDArray[np.float64] = numbers.to_numpy(dtype=np.float64)
+    if pos.ndim != 2 or pos.shape[1] != 2 or not np.isfinite(pos).all():
+        raise ValueError(f"{path}: {what} holds finite numbers, [N, 2], got shape {list(pos.shape)}.")
+    return pos

@@ -1,0 +1,148 @@
+"""An image made of the patches that were cut out of a slide, where the slide itself is not at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from typing_extensions import override
+
+from hist2st_pyg.image import FileImage, Pixels, Region
+from hist2st_pyg.image.base import SAME, has_level
+
+PATCH_UM = 112.0
+"""Side of HEST's patches in µm: 224 pixels of 0.5 µm."""
+
+IMAGES = ("img", "imgs", "images")
+BARCODES = ("barcode", "barcodes")
+
+
+class PatchMosaic(FileImage):
+    """HEST's patches, put back where they were cut; everything else is white.
+
+    Level 0 has the slide's pixels, so that its positions hold. Where the patches are coarser, level 1 has their own:
+    a field of view that asks for no more gets their pixels as they are. Where patches overlap, the later one is seen.
+
+    Args:
+        path: An ``.h5`` file of ``img`` uint8 [M, P, P, 3], ``coords`` [M, 2] (x, y of the upper left corner in the
+            slide's pixels) and ``barcode`` [M]. Where ``img`` says in ``patch_size_src`` how wide a patch is in the
+            slide's pixels, it is taken from there.
+        size: Width and height of the slide in pixels; None takes what the patches cover.
+        um_per_pixel: Resolution of the slide in µm per pixel, where known; without it the file must say how wide a
+            patch is.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is malformed, or it is unknown how wide a patch is.
+    """
+
+    def __init__(
+        self, path: str | Path, size: tuple[int, int] | None = None, um_per_pixel: float | None = None
+    ) -> None:
+        super().__init__(path)
+        with self._file() as file:
+            self._key = _first_of(IMAGES, file, self.path)
+            images, corners = file[self._key], np.asarray(file[_first_of(("coords",), file, self.path)])
+            names = np.ravel(file[_first_of(BARCODES, file, self.path)])
+            shape, dtype, side = images.shape, images.dtype, images.attrs.get("patch_size_src")
+        if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or dtype != np.uint8 or shape[0] == 0:
+            raise ValueError(f"{self.path}: {self._key} is uint8 [M, P, P, 3], got {dtype} {list(shape)}.")
+        if corners.shape != (shape[0], 2) or len(names) != shape[0]:
+            raise ValueError(
+                f"{self.path}: there are {shape[0]} patches, coords {list(corners.shape)} and {len(names)} barcodes; "
+                "each patch has its x and y and its barcode."
+            )
+        if side is None:
+            if um_per_pixel is None:
+                raise ValueError(
+                    f"{self.path} does not say how wide its patches are in the slide's pixels, and the slide's "
+                    "resolution is unknown; give um_per_pixel."
+                )
+            side = PATCH_UM / um_per_pixel
+        self.side = float(side)
+        """Side of a patch in the slide's pixels."""
+        self.corners: NDArray[np.float64] = corners.astype(np.float64)
+        """Upper left corner of each patch in the slide's pixels, x, y, [M, 2]."""
+        self.barcodes = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+        """The spot that each patch is of, [M]."""
+        self._pixels = int(shape[1])
+        covered = np.ceil(self.corners.max(axis=0) + self.side).astype(int)
+        self._size = (int(covered[0]), int(covered[1])) if size is None else size
+        self._um_per_pixel = um_per_pixel
+
+    @contextmanager
+    def _file(self) -> Iterator[Any]:
+        import h5py
+
+        try:
+            file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be read as an HDF5 file: {error}") from error
+        with file:
+            yield file
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """Centre of each patch in the slide's pixels, x, y, [M, 2]."""
+        return self.corners + self.side / 2
+
+    @property
+    @override
+    def size(self) -> tuple[int, int]:
+        return self._size
+
+    @property
+    @override
+    def um_per_pixel(self) -> float | None:
+        return self._um_per_pixel
+
+    @property
+    @override
+    def level_downsamples(self) -> tuple[float, ...]:
+        coarser = self.side / self._pixels
+        return (1.0, coarser) if coarser > 1 + SAME else (1.0,)
+
+    @override
+    def tile_size(self, level: int = 0) -> tuple[int, int]:
+        side = self._pixels if level else max(1, round(self.side))
+        return side, side
+
+    @override
+    def fingerprint(self) -> str:
+        return f"{super().fingerprint()}-{self.side:g}-{self._size}"
+
+    @override
+    @contextmanager
+    def open(self, level: int = 0) -> Iterator[Region]:
+        has_level(self, level)
+        side, _ = self.tile_size(level)
+        corners = np.rint(self.corners / self.level_downsamples[level]).astype(np.int64)
+        with self._file() as file:
+            patches = file[self._key]
+
+            def region(x: int, y: int, width: int, height: int) -> Pixels:
+                canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+                start, stop = np.maximum(corners - [x, y], 0), np.minimum(corners + side - [x, y], [width, height])
+                for i in np.flatnonzero((start < stop).all(axis=1)):
+                    patch = patches[i]
+                    if len(patch) != side:
+                        resized = Image.fromarray(patch).resize((side, side), Image.Resampling.BILINEAR)
+                        patch = np.asarray(resized)
+                    (x0, y0), (x1, y1), (left, top) = start[i], stop[i], corners[i] - [x, y]
+                    canvas[y0:y1, x0:x1] = patch[y0 - top : y1 - top, x0 - left : x1 - left]
+                return canvas
+
+            yield region
+
+
+def _first_of(keys: tuple[str, ...], file: Any, path: Path) -> str:
+    """The first of some keys that a file has."""
+    for key in keys:
+        if key in file:
+            return key
+    raise ValueError(f"{path} has no {' or '.join(keys)}; it has {', '.join(file) or 'nothing'}.")

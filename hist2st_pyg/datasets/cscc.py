@@ -1,0 +1,194 @@
+"""Cutaneous squamous cell carcinoma, Spatial Transcriptomics (Ji et al., *Cell* 2020; GEO GSE144239, in GSE144240).
+
+12 sections, three replicates of each of four patients: ``P2_ST_rep1`` is one of patient ``P2``. The files are those of
+the archive at GEO, packed or not, in one folder or in folders of it: ``GSM*_P2_ST_rep1_stdata.tsv`` (counts of the
+whole array), ``GSM*_spot_data-selection-P2_ST_rep1.tsv`` (the spots under the tissue) and ``GSM*_P2_ST_rep1.jpg``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hist2st_pyg.datasets._array_section import read_array_section
+from hist2st_pyg.datasets._download import read_manifest
+from hist2st_pyg.datasets._download_gzip import PACKED, fetch_packed
+from hist2st_pyg.datasets._names import select_names
+from hist2st_pyg.datasets._tables import read_panel
+from hist2st_pyg.image import FORMATS
+from hist2st_pyg.section import Section
+
+PANEL = "paper_gene_panel_cscc.txt"
+BASE_URL = "https://ftp.ncbi.nlm.nih.gov/geo/samples/"
+SAMPLES = {
+    f"{patient}_ST_rep{replicate}": f"GSM{4284316 + 3 * i + replicate - 1}"
+    for i, patient in enumerate(("P2", "P5", "P9", "P10"))
+    for replicate in (1, 2, 3)
+}
+"""GEO's accession of each section."""
+
+PARTS = {
+    "counts": "{gsm}_{name}_stdata.tsv",
+    "spots": "{gsm}_spot_data-selection-{name}.tsv",
+    "images": "{gsm}_{name}.jpg",
+}
+"""The parts of the data set and how GEO names their files, without ``.gz``."""
+
+TABLES = {
+    "counts": re.compile(r"(?:GSM\d+_)?(P\d+_ST_rep\d+)_stdata\.tsv(?:\.gz)?"),
+    "spots": re.compile(r"(?:GSM\d+_)?spot_data-selection-(P\d+_ST_rep\d+)\.tsv(?:\.gz)?"),
+}
+"""What the tables are called; the group is the section."""
+
+IMAGE = re.compile(r"(?:GSM\d+_)?(P\d+)_(?:ST_)?(rep\d+)")
+"""What an image is called, without its suffix; patient and replicate."""
+
+
+def load(root: str | Path, names: Sequence[str] | None = None) -> list[Section]:
+    """Read sections; spots and counts are joined by their place on the array.
+
+    A spot is kept when it has counts and is in the spot file (and selected, where that says so); what is dropped is
+    logged. Tables may be packed (``.gz``), images may not: they are opened when they are needed, which gzip does not
+    allow. A section whose image is not there is read without one.
+
+    Args:
+        root: The folder of the files; they may lie in folders of it.
+        names: Sections such as ``["P2_ST_rep1", "P5_ST_rep3"]``; all that have counts when None.
+
+    Raises:
+        FileNotFoundError: If the folder is not this data set, or a section's spot file is missing.
+        ValueError: If a section is unknown, a file is there twice or malformed, or an image is packed; the message
+            names the file.
+    """
+    root = Path(root)
+    counts = _tables(root, "counts")
+    if not counts:
+        raise FileNotFoundError(
+            f"{root} is not the cscc data set: no file in it is called like GSM4284316_P2_ST_rep1_stdata.tsv. Give the "
+            "folder of GEO's files, or get them with `hist2st download cscc`."
+        )
+    spots, images = _tables(root, "spots"), _images(root)
+    sections = []
+    for name in select_names(names, counts, f"cscc in {root}"):
+        if name not in spots:
+            raise FileNotFoundError(f"{counts[name]} has no spot_data-selection-{name}.tsv in {root}.")
+        sections.append(
+            read_array_section(
+                name,
+                name.split("_")[0],
+                counts[name],
+                spots[name],
+                _image(images.get(name, [])),
+                dataset="cscc",
+                whole_array=True,
+            )
+        )
+    return sections
+
+
+def paper_panel(root: str | Path) -> list[str]:
+    """Read the 171 genes of the HisToGene and Hist2ST papers from ``paper_gene_panel_cscc.txt`` in the root.
+
+    Args:
+        root: The folder of the files, or one in it.
+
+    Raises:
+        FileNotFoundError: If the file is not there; it is not part of GEO's files.
+        ValueError: If the file is empty or names a gene twice.
+    """
+    return read_panel(root, PANEL)
+
+
+def download(
+    root: str | Path,
+    sections: Sequence[str] | None = None,
+    parts: Sequence[str] = tuple(PARTS),
+    *,
+    base_url: str = BASE_URL,
+    manifest: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> None:
+    """Download the data set from GEO; a download that was stopped goes on where it stopped. Images are unpacked.
+
+    GEO publishes no hashes. What a manifest lists is checked against it; the rest by the length that the server says,
+    and by the checksum in gzip's own format. Without a manifest an unpacked file that is there is taken as it is.
+
+    Args:
+        root: The folder that will hold the files.
+        sections: Sections such as ``["P2_ST_rep1"]``, all when None.
+        parts: Some of ``counts, spots, images``.
+        base_url: GEO's folder of samples.
+        manifest: A table ``path, git_blob_sha1`` of files, packed or unpacked; ``MANIFEST.tsv`` in the root when None,
+            if there is one.
+        overwrite: Replace files that differ instead of refusing.
+        progress: Show a progress bar.
+
+    Raises:
+        FileNotFoundError: If a file is not on the server, or the manifest does not exist.
+        ValueError: If a section or part is unknown, a file is damaged, or one that is there differs.
+        ConnectionError: If the connection fails repeatedly; the next call goes on from there.
+    """
+    root = Path(root)
+    unknown = [part for part in parts if part not in PARTS]
+    if isinstance(parts, str) or unknown or not parts:
+        raise ValueError(f"parts is a list of some of {', '.join(PARTS)}, got {parts!r}.")
+    listed = read_manifest(root, manifest, listing_url=None, folder="")
+    files: dict[str, str] = {}  # path -> part
+    for name in select_names(sections, SAMPLES, "Data set 'cscc'"):
+        gsm = SAMPLES[name]
+        for part in parts:
+            file = PARTS[part].format(gsm=gsm, name=name)
+            files[f"{gsm[:-3]}nnn/{gsm}/suppl/{file}{PACKED}"] = part
+    fetch_packed(
+        root,
+        base_url,
+        files,
+        unpacked=[path for path, part in files.items() if part == "images"],
+        blob_ids={Path(path).name: blob_id for path, blob_id in listed.items()},
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def recognises(root: Path) -> bool:
+    """Whether this is a folder of GSM*_P2_ST_rep1_stdata.tsv (or .gz) files, or one that holds such a folder."""
+    names = (path.name for depth in ("", "*/") for path in root.glob(f"{depth}*_stdata.tsv*"))
+    return any(TABLES["counts"].fullmatch(name) for name in names)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    return (path for path in sorted(root.rglob("[!.]*")) if path.is_file())
+
+
+def _tables(root: Path, part: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in _files(root):
+        if match := TABLES[part].fullmatch(path.name):
+            if match[1] in found:
+                raise ValueError(f"{found[match[1]]} and {path} are one section's {part}; keep one of the two.")
+            found[match[1]] = path
+    return found
+
+
+def _images(root: Path) -> dict[str, list[Path]]:
+    """The images of each section, packed ones among them."""
+    found: dict[str, list[Path]] = {}
+    for path in _files(root):
+        file = path.with_suffix("") if path.suffix == PACKED else path
+        if file.suffix.lower() in FORMATS and (match := IMAGE.fullmatch(file.stem)):
+            found.setdefault(f"{match[1]}_ST_{match[2]}", []).append(path)
+    return found
+
+
+def _image(paths: Sequence[Path]) -> Path | None:
+    images = [path for path in paths if path.suffix != PACKED]
+    if len(images) > 1:
+        raise ValueError(f"{images[0]} and {images[1]} are one section's image; keep one of the two.")
+    if not images and paths:
+        raise ValueError(
+            f"{paths[0]} is packed, and an image is opened when it is needed, which gzip does not allow. Unpack it: "
+            f"gunzip {paths[0]}"
+        )
+    return images[0] if images else None

@@ -1,0 +1,146 @@
+"""Visium sections as 10x Genomics' Space Ranger 1 to 4 writes them: the ``outs`` folder, or a folder of such."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hist2st_pyg.datasets._given import Files
+from hist2st_pyg.datasets._names import select_names
+from hist2st_pyg.datasets._spaceranger import (
+    HIRES,
+    POSITIONS,
+    Output,
+    join,
+    read_scale_factors,
+    read_sections,
+    section_folders,
+)
+from hist2st_pyg.datasets._tables import _naming, numbers
+from hist2st_pyg.datasets._tenx_matrix import MATRIX, matrix_of, read_counts
+from hist2st_pyg.section import Section
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PITCH_UM = 100.0
+"""Distance of neighbouring spots, on slides of 6.5 and of 11 mm."""
+POSITION_FILES = ("spatial/tissue_positions.csv", "spatial/tissue_positions_list.csv")
+"""The spots' positions, since Space Ranger 2 and before."""
+BINNED = "binned_outputs"
+
+
+def load(
+    root: str | Path,
+    names: Sequence[str] | None = None,
+    *,
+    image: Files | None = None,
+    patients: Mapping[str, str] | None = None,
+    labels: Files | None = None,
+    label_key: str | None = None,
+    um_per_pixel: float | None = None,
+) -> list[Section]:
+    """Read sections: genes' counts, and positions x, y in pixels of the full-resolution image.
+
+    Space Ranger does not write that image: it is the file that was given to it (``--image``). Spots that are not in the
+    tissue are dropped. Genes that share a symbol are numbered, see
+    :func:`~hist2st_pyg.datasets._spaceranger.read_counts`.
+
+    Args:
+        root: The folder with ``filtered_feature_bc_matrix.h5`` (or a folder of that name) and ``spatial``, one that
+            holds it as ``outs``, or a folder of such folders.
+        names: The sections wanted, all when None. A section is named by its folder, or that around ``outs``.
+        image: The full-resolution image: one file for a single section, section name -> file, or a folder of
+            ``<section>.<ending>``. ``"hires"`` takes Space Ranger's own small copy (2,000 to 6,000 pixels), to which
+            positions and diameters are then scaled: cells are hardly seen in it. When None, sections have no image.
+        patients: Section name -> patient. When None, each section is a patient of its own.
+        labels: CSV files of barcode and label, as Loupe Browser exports them, given as ``image`` is.
+        label_key: The column of the labels, where there are several.
+        um_per_pixel: Resolution of the full-resolution image; when None, it follows from the positions: neighbouring
+            spots are 100 µm apart.
+
+    Raises:
+        FileNotFoundError: If a folder or file is missing; the message names it.
+        ValueError: If a section is unknown, a file is malformed, or an option does not fit.
+    """
+    folders = _folders(Path(root))
+    chosen = select_names(names, folders, f"Data set 'visium' in {root}")
+    return read_sections(
+        {name: folders[name] for name in chosen},
+        partial(_read, um_per_pixel=um_per_pixel),
+        image=image,
+        patients=patients,
+        labels=labels,
+        label_key=label_key,
+    )
+
+
+def recognises(root: Path) -> bool:
+    """Whether this is a folder with filtered_feature_bc_matrix and spatial/tissue_positions*.csv, or of such ones."""
+    return any(section_folders(root, _is_complete))
+
+
+def _is_complete(folder: Path) -> bool:
+    has_matrix = any(folder.glob(f"*{MATRIX}.h5")) or (folder / MATRIX).is_dir()
+    return has_matrix and any((folder / name).is_file() for name in POSITION_FILES)
+
+
+def _is_output(folder: Path) -> bool:
+    """One that lacks something is an output as well, of which the error says what it lacks."""
+    return any((folder / name).is_dir() for name in ("spatial", BINNED)) or matrix_of(folder) is not None
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no folder {root}.")
+    if folders := section_folders(root, _is_output):
+        return folders
+    raise FileNotFoundError(
+        f"{root} is no output of Space Ranger, and holds none: there is no {MATRIX}.h5 and no folder spatial in it, in "
+        "its outs, or in its folders. Give the outs folder of a section, or a folder of such."
+    )
+
+
+def _read(folder: Path, name: str, um_per_pixel: float | None) -> Output:
+    if (folder / BINNED).is_dir() and not any((folder / file).is_file() for file in POSITION_FILES):
+        raise ValueError(f"{folder} is of Visium HD ({BINNED}); it is read by the data set 'visium_hd'.")
+    counts, matrix = read_counts(folder)
+    positions, path = _read_positions(folder)
+    scales = read_scale_factors(folder, "spot_diameter_fullres", f"tissue_{HIRES}_scalef")
+    adata = join(counts, matrix, positions, path, name)
+    return Output(folder, adata, scales, _resolution(positions) if um_per_pixel is None else um_per_pixel)
+
+
+def _read_positions(folder: Path) -> tuple[pd.DataFrame, Path]:
+    import pandas as pd
+
+    path = next((folder / name for name in POSITION_FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"{folder} has no positions: there is neither {' nor '.join(POSITION_FILES)}.")
+    with _naming(path):
+        with path.open(encoding="utf-8") as file:
+            has_header = file.readline().split(",")[0].strip() == POSITIONS[0]
+        table = pd.read_csv(path, header=0 if has_header else None, dtype={0: str, POSITIONS[0]: str})
+    if not has_header and table.shape[1] == len(POSITIONS):
+        table.columns = pd.Index(POSITIONS)
+        table.index = table.index - 1  # errors count lines, and take the first for a header
+    if missing := [column for column in POSITIONS if column not in table]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}: its columns are {', '.join(POSITIONS)}, in this order.")
+    return numbers(table, POSITIONS[1:], path).set_index(POSITIONS[0]), path
+
+
+def _resolution(positions: pd.DataFrame) -> float | None:
+    """µm per pixel, from where the array's places are in the image; None where too few spots say it.
+
+    The scale factors' diameter would not do: spots are 55 µm wide, and Space Ranger counts 65 µm.
+    """
+    values = positions[list(POSITIONS[2:])].to_numpy(dtype=np.float64)
+    places = np.column_stack([np.ones(len(values)), values[:, :2]])
+    solution, _, rank, _ = np.linalg.lstsq(places, values[:, 2:], rcond=None)
+    # Neighbours in a row are two columns apart; the rows beside it have the columns between.
+    pitch = 2 * float(np.linalg.norm(solution[2]))
+    return PITCH_UM / pitch if rank == 3 and pitch > 0 else None

@@ -1,0 +1,118 @@
+"""Visium HD sections as 10x Genomics' Space Ranger writes them: square bins (``binned_outputs``), taken for spots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hist2st_pyg.datasets._given import Files
+from hist2st_pyg.datasets._names import select_names
+from hist2st_pyg.datasets._spaceranger import (
+    HIRES,
+    POSITIONS,
+    Output,
+    join,
+    read_scale_factors,
+    read_sections,
+    section_folders,
+)
+from hist2st_pyg.datasets._tenx_matrix import read_counts
+from hist2st_pyg.section import Section
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BINNED = "binned_outputs"
+BINS = "square_[0-9][0-9][0-9]um"
+POSITION_FILE = "spatial/tissue_positions.parquet"
+
+
+def load(
+    root: str | Path,
+    names: Sequence[str] | None = None,
+    *,
+    bin_um: int = 8,
+    image: Files | None = None,
+    patients: Mapping[str, str] | None = None,
+    labels: Files | None = None,
+    label_key: str | None = None,
+    um_per_pixel: float | None = None,
+) -> list[Section]:
+    """Read sections of bins: genes' counts, and centres x, y in pixels of the full-resolution image.
+
+    Args:
+        root: The folder with ``binned_outputs``, one that holds it as ``outs``, or a folder of such folders.
+        names: The sections wanted, all when None. A section is named by its folder, or that around ``outs``.
+        bin_um: Side of the bins in µm: 2, 8, 16, or another that Space Ranger was asked for. A section of 2 µm bins has
+            millions.
+        image: The full-resolution image, or ``"hires"``; see :func:`hist2st_pyg.datasets.visium.load`.
+        patients: Section name -> patient. When None, each section is a patient of its own.
+        labels: CSV files of barcode and label, as Loupe Browser exports them, given as ``image`` is.
+        label_key: The column of the labels, where there are several.
+        um_per_pixel: Resolution of the full-resolution image; when None, the scale factors say it.
+
+    Raises:
+        FileNotFoundError: If a folder or file is missing; the message names it.
+        ValueError: If a section is unknown, a file is malformed, or an option does not fit.
+    """
+    folders = _folders(Path(root))
+    chosen = select_names(names, folders, f"Data set 'visium_hd' in {root}")
+    return read_sections(
+        {name: folders[name] for name in chosen},
+        partial(_read, bin_um=bin_um, um_per_pixel=um_per_pixel),
+        image=image,
+        patients=patients,
+        labels=labels,
+        label_key=label_key,
+    )
+
+
+def recognises(root: Path) -> bool:
+    """Whether this is a folder with binned_outputs/square_008um (or other bins), or a folder of such folders."""
+    return any(section_folders(root, lambda folder: any((folder / BINNED).glob(BINS))))
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no folder {root}.")
+    if folders := section_folders(root, lambda folder: (folder / BINNED).is_dir()):
+        return folders
+    raise FileNotFoundError(
+        f"{root} is no output of Space Ranger for Visium HD, and holds none: there is no {BINNED} in it, in its outs, "
+        "or in its folders. Sections of spots are read by the data set 'visium'."
+    )
+
+
+def _bins(folder: Path, bin_um: int) -> Path:
+    if not isinstance(bin_um, int) or bin_um < 1:
+        raise ValueError(f"bin_um is a whole number of µm, such as 8, got {bin_um!r}.")
+    bins = folder / BINNED / f"square_{bin_um:03d}um"
+    if not bins.is_dir():
+        there = ", ".join(path.name for path in sorted((folder / BINNED).glob(BINS))) or "none"
+        raise FileNotFoundError(f"There is no {bins} for bin_um={bin_um}; {BINNED} has {there}.")
+    return bins
+
+
+def _read(section: Path, name: str, bin_um: int, um_per_pixel: float | None) -> Output:
+    folder = _bins(section, bin_um)
+    counts, matrix = read_counts(folder)
+    positions = _read_positions(folder / POSITION_FILE)
+    scales = read_scale_factors(folder, "spot_diameter_fullres", f"tissue_{HIRES}_scalef", "microns_per_pixel")
+    adata = join(counts, matrix, positions, folder / POSITION_FILE, name)
+    return Output(folder, adata, scales, float(scales["microns_per_pixel"]) if um_per_pixel is None else um_per_pixel)
+
+
+def _read_positions(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    if not path.is_file():
+        raise FileNotFoundError(f"There are no positions: {path} is missing.")
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise ValueError(f"{path} cannot be read as parquet: {error}.") from error
+    if missing := [column for column in POSITIONS if column not in table]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.")
+    return table.set_index(POSITIONS[0])

@@ -1,0 +1,118 @@
+"""A trained model in LazySlide, which predicts a slide's tiles from their embeddings (``zs.tl.feature_prediction``)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from hist2st_pyg.data.source import rows_of
+from hist2st_pyg.datasets import grid_from_positions
+from hist2st_pyg.inference.blocks import predict_blocks
+from hist2st_pyg.inference.fit import check_positions
+from hist2st_pyg.inference.prediction import require_recipe
+from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.nn import PrecomputedEncoder
+
+logger = logging.getLogger(__name__)
+
+
+class FeaturePredictor:
+    """A model as LazySlide asks for it: lazyslide-models' ``FeaturePredictionModelProtocol``, without importing it.
+
+    LazySlide calls :meth:`predict` once with all tiles of a slide (``whole_slide``) and their positions
+    (``needs_coords``), since a tile's prediction reads its neighbours, and keeps the result as a table, tiles x genes.
+    Tiles should be as far apart as the spots of the training sections::
+
+        zs.tl.feature_extraction(wsi, "uni")
+        zs.tl.feature_prediction(wsi, FeaturePredictor(load_model(RUN)))
+
+    Args:
+        model: A trained model with its recipe, of precomputed embeddings.
+        features_model_name: The features that it reads, by LazySlide's key; None takes the name that the embeddings had
+            in training (``recipe.embedding``).
+        name: The model's name, from which LazySlide makes the key of the result; None takes its class's.
+
+    Raises:
+        ValueError: If the model has no recipe, or reads patches or counts.
+    """
+
+    needs_coords = True
+    whole_slide = True
+
+    def __init__(self, model: ExpressionModel, features_model_name: str | None = None, name: str | None = None) -> None:
+        self.recipe = require_recipe(model)
+        if model.uses_counts:
+            raise ValueError(f"{type(model).__name__} reads measured counts ({model.task}), which tiles have not.")
+        if self.recipe.embedding is None:
+            raise ValueError(
+                "The model reads patches of an image, and LazySlide gives features of tiles; train one of embeddings "
+                "(data.embedding), or predict the slide by hist2st_pyg.predict."
+            )
+        self.model = model
+        self.features_model_name = features_model_name or self.recipe.embedding
+        self.name = name or type(model).__name__
+        self.device = "auto"
+
+    def get_transform(self) -> None:
+        """There are no images to transform."""
+        return
+
+    def to(self, device: str | torch.device) -> Self:
+        """Predict on this device."""
+        self.device = str(device)
+        self.model.to(device)
+        return self
+
+    def try_compile(self, **options: Any) -> None:
+        """Leave the model as it is: not every graph layer can be compiled, and LazySlide goes on without."""
+        logger.info("%s is not compiled.", self.name)
+
+    def predict(self, features: ArrayLike, coords: ArrayLike | None = None) -> dict[str, NDArray[np.float32]]:
+        """Predict the expression of all tiles of a slide.
+
+        Args:
+            features: Embeddings of the tiles [N, D], dense or sparse.
+            coords: Where the tiles are, x, y in slide pixels [N, 2]. LazySlide gives upper left corners; as the tiles
+                are of one size, their distances are those of the centres, and the model reads nothing else of them.
+
+        Returns:
+            The log10 expression of each gene [N], in the order of the model's panel.
+
+        Raises:
+            ValueError: If there are no positions, the shapes do not fit, or a value is not finite.
+        """
+        if coords is None:
+            raise ValueError(
+                "The model needs the tiles' positions, coords [N, 2]; this LazySlide is too old to give them "
+                "(needs_coords)."
+            )
+        dense = features.toarray() if hasattr(features, "toarray") else features
+        x, pos = np.array(dense, dtype=np.float32), np.array(coords, dtype=np.float64)
+        self._check(x, pos)
+        grid = grid_from_positions(pos)
+        check_positions(self.model, grid)
+        graph = self.recipe.graph(pos, grid)
+        predicted = predict_blocks(self.model, graph, rows_of(torch.from_numpy(x)), device=self.device, name="slide")
+        return dict(zip(self.recipe.genes, predicted.values["expression"].T, strict=True))
+
+    def _check(self, x: NDArray[np.float32], pos: NDArray[np.float64]) -> None:
+        encoders = (module for module in self.model.modules() if isinstance(module, PrecomputedEncoder))
+        width = next((encoder.embedding_channels for encoder in encoders), None)
+        if x.ndim != 2 or len(x) == 0 or (width is not None and x.shape[1] != width):
+            raise ValueError(
+                f"The model reads features [N, {width or 'D'}] of {self.features_model_name!r}, got {list(x.shape)}; "
+                "are they of the encoder that it was trained with?"
+            )
+        if pos.shape != (len(x), 2):
+            raise ValueError(f"Positions of the {len(x)} tiles are [{len(x)}, 2], got {list(pos.shape)}.")
+        for field, values in (("Features", x), ("Positions", pos)):
+            if not np.isfinite(values).all():
+                raise ValueError(f"{field} are finite, and those of tile {_first_not_finite(values)} are not.")
+
+
+def _first_not_finite(values: NDArray[np.floating]) -> int:
+    return int(np.flatnonzero(~np.isfinite(values).all(1))[0])

@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hist2st_pyg.cli import main
+from hist2st_pyg.datasets import _download, cscc, load_sections, paper_panel
+from hist2st_pyg.image import FileImage
+
+COUNTS = "\tKRT1\tKRT2\tKRT5\n9x12\t1\t0\t0\n10x13\t0\t3\t1\n11x13\t2\t0\t0\n10x14\t5\t1\t0\n30x30\t0\t0\t1\n"
+SPOTS = """x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y
+10\t14\t10.0\t14.0\t3701.0\t4200.0
+10\t13\t10.1\t13.0\t3700.0\t3900.0
+11\t13\t11.0\t12.9\t4000.5\t3901.0
+"""
+NAME, GSM = "P2_ST_rep1", "GSM4284316"
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (50, 40), "pink").save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A made-up section as GEO's archive is unpacked, its image unpacked as well."""
+    root = tmp_path / "GSE144240_RAW"
+    root.mkdir()
+    (root / f"{GSM}_{NAME}_stdata.tsv.gz").write_bytes(gzip.compress(COUNTS.encode()))
+    (root / f"{GSM}_spot_data-selection-{NAME}.tsv.gz").write_bytes(gzip.compress(SPOTS.encode()))
+    (root / f"{GSM}_{NAME}.jpg").write_bytes(picture())
+    return root
+
+
+def test_samples() -> None:
+    assert len(cscc.SAMPLES) == 12
+    assert list(cscc.SAMPLES)[:4] == ["P2_ST_rep1", "P2_ST_rep2", "P2_ST_rep3", "P5_ST_rep1"]
+    assert (cscc.SAMPLES["P2_ST_rep1"], cscc.SAMPLES["P9_ST_rep2"]) == ("GSM4284316", "GSM4284323")
+    assert cscc.SAMPLES["P10_ST_rep3"] == "GSM4284327"
+
+
+def test_section(root: Path) -> None:
+    (section,) = load_sections("cscc", root)
+    assert (section.name, section.patient, section.label) == (NAME, "P2", None)
+    # The published programs join the two tables by place and keep what is in both.
+    counts = pd.read_csv(io.StringIO(COUNTS), sep="\t", index_col=0)
+    spots = pd.read_csv(io.StringIO(SPOTS), sep="\t")
+    spots.index = pd.Index([f"{x}x{y}" for x, y in zip(spots["x"], spots["y"], strict=True)])
+    joined = counts.join(spots, how="inner").loc[section.adata.obs_names]
+    assert len(joined) == len(section) == 3
+    np.testing.assert_array_equal(section.adata.X.toarray(), joined[["KRT1", "KRT2", "KRT5"]])
+    np.testing.assert_array_equal(section.pos, joined[["pixel_x", "pixel_y"]])
+    np.testing.assert_array_equal(section.grid, joined[["x", "y"]])
+    assert list(section.adata.var_names) == ["KRT1", "KRT2", "KRT5"]
+    assert section.require_image().size == (50, 40)
+    # A step of the array is 200 µm and about 300 px, a spot is 100 µm.
+    assert section.um_per_pixel == pytest.approx(200 / 300.25, rel=1e-4)
+    assert section.spot_diameter == pytest.approx(150.1, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda name: name.removeprefix(f"{GSM}_"),
+        lambda name: f"P2/{name}",
+        lambda name: f"images/{name}" if name.endswith("jpg") else f"tables/deep/{name}",
+        lambda name: name.replace(f"{NAME}.jpg", "P2_rep1.JPG"),
+        lambda name: "P2_rep1.jpeg" if name.endswith("jpg") else name,
+    ],
+)
+def test_names_and_folders(root: Path, tmp_path: Path, rename: Callable[[str], str]) -> None:
+    (expected,) = load_sections("cscc", root)
+    for path in root.iterdir():
+        target = tmp_path / "other" / rename(path.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+        if path.suffix == ".gz" and "/" not in rename(path.name):
+            target.with_suffix("").write_bytes(gzip.decompress(target.read_bytes()))
+            target.unlink()
+    (section,) = load_sections("cscc", tmp_path / "other", [NAME])
+    np.testing.assert_array_equal(section.adata.X.toarray(), expected.adata.X.toarray())
+    np.testing.assert_array_equal(section.pos, expected.pos)
+    assert section.require_image().size == (50, 40)
+
+
+def test_several_sections(root: Path) -> None:
+    for path in list(root.iterdir()):
+        shutil.copy(path, root / path.name.replace("4284316", "4284326").replace(NAME, "P10_ST_rep2"))
+    (root / f"{GSM}_{NAME}.jpg").unlink()
+    # Visium's files of the same series, and others.
+    for name in ("GSM4565823_P4_rep1_barcodes.tsv.gz", "GSM4565823_P4_rep1_tissue_hires_image.png.gz", "notes.txt"):
+        (root / name).touch()
+    sections = load_sections("cscc", root)
+    assert [(s.name, s.patient) for s in sections] == [("P10_ST_rep2", "P10"), (NAME, "P2")]
+    assert isinstance(sections[0].image, FileImage)
+    assert sections[0].image.path.name == "GSM4284326_P10_ST_rep2.jpg"
+    assert sections[1].image is None
+    with pytest.raises(
+        ValueError, match=r"cscc in .* has no section 'P3_ST_rep1'\. Available: P10_ST_rep2, P2_ST_rep1"
+    ):
+        load_sections("cscc", root, ["P3_ST_rep1"])
+
+
+def test_selected(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A spot file may say which spots are selected; else all are. Counts of the whole array are no reason to warn."""
+    caplog.set_level(logging.INFO)
+    load_sections("cscc", root)
+    (record,) = [record for record in caplog.records if "dropped" in record.message]
+    assert record.levelno == logging.INFO
+    assert record.message == "cscc P2_ST_rep1: 2 of 5 spots dropped: 2 with counts but not in the spot file"
+    caplog.clear()
+    header, *rows = SPOTS.splitlines()
+    marked = [f"{header}\tselected", *(f"{row}\t{int(i > 0)}" for i, row in enumerate(rows)), "12\t12\t0\t0\t1\t1\t1"]
+    path = root / f"{GSM}_spot_data-selection-{NAME}.tsv.gz"
+    path.write_bytes(gzip.compress("\n".join(marked).encode()))
+    (section,) = load_sections("cscc", root)
+    assert list(section.adata.obs_names) == ["10x13", "11x13"]
+    (record,) = [record for record in caplog.records if "dropped" in record.message]
+    assert record.levelno == logging.WARNING  # one of three selected spots was not measured
+    assert "1 not selected, 1 selected but without counts, 2 with counts but not" in record.message
+
+
+def test_packed_image(root: Path) -> None:
+    image = root / f"{GSM}_{NAME}.jpg"
+    packed = image.with_name(f"{image.name}.gz")
+    packed.write_bytes(gzip.compress(image.read_bytes()))
+    (section,) = load_sections("cscc", root)
+    assert section.require_image().size == (50, 40)
+    image.unlink()
+    with pytest.raises(ValueError, match=rf"{packed.name} is packed, and an image .*Unpack it: gunzip {packed}"):
+        load_sections("cscc", root)
+
+
+def test_two_of_one(root: Path) -> None:
+    image = root / f"{GSM}_{NAME}.jpg"
+    Image.open(image).save(image.with_suffix(".png"))
+    with pytest.raises(ValueError, match=r"rep1\.jpg and .*rep1\.png are one section's image; keep one"):
+        load_sections("cscc", root)
+    image.unlink()
+    assert load_sections("cscc", root)[0].require_image().size == (50, 40)
+    (root / f"{NAME}_stdata.tsv").write_text(COUNTS)
+    with pytest.raises(ValueError, match=r"stdata\.tsv\.gz and .*stdata\.tsv are one section's counts; keep one"):
+        load_sections("cscc", root)
+
+
+def test_wrong_files(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"is not the cscc data set: no file .*hist2st download cscc"):
+        load_sections("cscc", tmp_path / "absent")
+    path = root / f"{GSM}_spot_data-selection-{NAME}.tsv.gz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    with pytest.raises(ValueError, match=rf"{path.name} cannot be read: .*Get the file again"):
+        load_sections("cscc", root)
+    path.write_bytes(gzip.compress(SPOTS.replace("pixel_x", "px").encode()))
+    with pytest.raises(ValueError, match=rf"{path.name} lacks the columns pixel_x; it has x, y, new_x"):
+        load_sections("cscc", root)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"stdata\.tsv\.gz has no spot_data-selection-{NAME}\.tsv in"):
+        load_sections("cscc", root)
+
+
+def test_paper_panel(root: Path, real_data: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no paper_gene_panel_cscc\.txt .*one gene per line.*'variable'"):
+        paper_panel("cscc", root)
+    panel = root / "paper_gene_panel_cscc.txt"
+    panel.write_text("KRT2\nKRT1\n")
+    assert paper_panel("cscc", root) == ["KRT2", "KRT1"]
+    panel.write_text("KRT2\nKRT1\nKRT2\n")
+    with pytest.raises(ValueError, match=r"panel_cscc\.txt names 'KRT2' more than once"):
+        paper_panel("cscc", root)
+    genes = paper_panel("cscc", real_data / "her2st")
+    assert len(genes) == len(set(genes)) == 171
+
+
+def test_recognises(root: Path, tmp_path: Path) -> None:
+    assert cscc.recognises(root)
+    assert cscc.recognises(root.parent)
+    assert not cscc.recognises(tmp_path / "absent")
+    assert not cscc.recognises(root / f"{GSM}_{NAME}.jpg")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "HC_1_stdata.tsv").touch()
+    assert not cscc.recognises(tmp_path / "other")
+
+
+@dataclass
+class Server:
+    """A web server that knows HEAD and ranges, as GEO's does."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    lengths: bool = True
+    asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    url: str = ""
+
+    def names(self, command: str = "GET") -> list[str]:
+        return [path.rsplit("/", 1)[1] for asked, path, _ in self.asked if asked == command]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            state.asked.append((self.command, self.path, wanted))
+            if self.path not in state.files:
+                self.send_error(404)
+                return
+            content = state.files[self.path]
+            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+            if wanted and start >= len(content):
+                self.send_error(416)
+                return
+            self.send_response(206 if wanted else 200)
+            if state.lengths:
+                self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content[start:])
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    monkeypatch.setattr(_download, "PAUSE", 0.0)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        state.url = f"http://127.0.0.1:{http.server_port}/geo/samples/"
+        for name, gsm in cscc.SAMPLES.items():
+            folder = f"/geo/samples/GSM4284nnn/{gsm}/suppl"
+            state.files[f"{folder}/{gsm}_{name}_stdata.tsv.gz"] = gzip.compress(COUNTS.encode())
+            state.files[f"{folder}/{gsm}_spot_data-selection-{name}.tsv.gz"] = gzip.compress(SPOTS.encode())
+            state.files[f"{folder}/{gsm}_{name}.jpg.gz"] = gzip.compress(picture())
+        yield state
+        http.shutdown()
+        thread.join()
+
+
+TABLE, SPOT_FILE, IMAGE = (
+    f"/geo/samples/GSM4284nnn/{GSM}/suppl/{name}"
+    for name in (f"{GSM}_{NAME}_stdata.tsv.gz", f"{GSM}_spot_data-selection-{NAME}.tsv.gz", f"{GSM}_{NAME}.jpg.gz")
+)
+
+
+def blob_id(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def test_download(server: Server, tmp_path: Path) -> None:
+    assert main(["download", "cscc", "--root", "data", "--sections", f"[{NAME}]", "--base_url", server.url]) == 0
+    data = tmp_path / "data"
+    assert server.names() == [path.rsplit("/", 1)[1] for path in (TABLE, SPOT_FILE, IMAGE)]
+    assert sorted(path.name for path in data.iterdir()) == [
+        f"{GSM}_{NAME}.jpg",
+        f"{GSM}_{NAME}_stdata.tsv.gz",
+        f"{GSM}_spot_data-selection-{NAME}.tsv.gz",
+    ]
+    assert (data / f"{GSM}_{NAME}.jpg").read_bytes() == picture()
+    (section,) = load_sections("cscc", data)
+    assert section.require_image().size == (50, 40)
+    # What is there is left alone; packed files are compared with the server's length.
+    server.asked.clear()
+    cscc.download(data, [NAME], base_url=server.url, progress=False)
+    assert server.names() == []
+    assert len(server.names("HEAD")) == 2
+    server.asked.clear()
+    cscc.download(data, parts=["spots"], base_url=server.url, progress=False)
+    assert len(server.names()) == 11
+
+
+def test_download_goes_on(server: Server, tmp_path: Path) -> None:
+    part = tmp_path / f"{GSM}_{NAME}.jpg.gz.part"
+    part.write_bytes(server.files[IMAGE][:100])
+    cscc.download(tmp_path, [NAME], ["images"], base_url=server.url, progress=False)
+    assert server.asked == [("GET", IMAGE, "bytes=100-")]
+    assert (tmp_path / f"{GSM}_{NAME}.jpg").read_bytes() == picture()
+    assert not part.exists()
+    # A part of something else is noticed by gzip's checksum.
+    part = tmp_path / f"{GSM}_{NAME}_stdata.tsv.gz.part"
+    part.write_bytes(server.files[SPOT_FILE][:60])
+    cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False)
+    assert (tmp_path / f"{GSM}_{NAME}_stdata.tsv.gz").read_bytes() == server.files[TABLE]
+    assert server.asked[1:] == [("GET", TABLE, "bytes=60-"), ("GET", TABLE, None)]
+
+
+def test_download_of_what_is_there_unpacked(server: Server, tmp_path: Path) -> None:
+    packed = tmp_path / f"{GSM}_{NAME}.jpg.gz"
+    packed.write_bytes(server.files[IMAGE])
+    (tmp_path / f"{GSM}_{NAME}_stdata.tsv").write_text(COUNTS)
+    cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
+    assert server.names() == [SPOT_FILE.rsplit("/", 1)[1]]
+    assert packed.is_file()  # the user's own
+    assert load_sections("cscc", tmp_path)[0].require_image().size == (50, 40)
+
+
+@pytest.mark.parametrize("content", [b"<html>", gzip.compress(COUNTS.encode())[:-9], b""])
+def test_damaged_on_the_server(server: Server, tmp_path: Path, content: bytes) -> None:
+    server.files[TABLE] = content
+    with pytest.raises(ValueError, match=r"_stdata\.tsv\.gz: .* it is no whole gzip file .*Nothing was kept"):
+        cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
+    assert list(tmp_path.iterdir()) == []
+    del server.files[TABLE]
+    with pytest.raises(FileNotFoundError, match=r"_stdata\.tsv\.gz answers 404"):
+        cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+def test_what_is_there_differs(server: Server, tmp_path: Path, lengths: bool) -> None:
+    server.lengths = lengths
+    path = tmp_path / f"{GSM}_{NAME}_stdata.tsv.gz"
+    path.write_bytes(server.files[TABLE][:-4])
+    size = len(server.files[TABLE])
+    problem = rf"{size - 4} bytes, the server's {size}" if lengths else "no whole gzip file"
+    with pytest.raises(ValueError, match=rf"{path.name} differs from .*{problem}.*move it, or overwrite"):
+        cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False)
+    cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False, overwrite=True)
+    assert path.read_bytes() == server.files[TABLE]
+
+
+def test_manifest(server: Server, tmp_path: Path) -> None:
+    """What a manifest lists, packed or unpacked, is checked by its hash, also where it is there already."""
+    rows = {f"{GSM}_{NAME}.jpg": picture(), f"data/{GSM}_{NAME}_stdata.tsv.gz": server.files[TABLE]}
+    manifest = tmp_path / "MANIFEST.tsv"
+    text = "path\tgit_blob_sha1\n" + "".join(f"{path}\t{blob_id(content)}\n" for path, content in rows.items())
+    manifest.write_text(text)
+    cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
+    server.asked.clear()
+    cscc.download(tmp_path, [NAME], ["counts", "images"], base_url=server.url, progress=False)
+    assert server.asked == []
+
+    image, table = tmp_path / f"{GSM}_{NAME}.jpg", tmp_path / f"{GSM}_{NAME}_stdata.tsv.gz"
+    image.write_bytes(b"mine")
+    with pytest.raises(ValueError, match=rf"{image.name} differs .*expected git blob {blob_id(picture())}, got"):
+        cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
+    cscc.download(tmp_path, [NAME], base_url=server.url, progress=False, overwrite=True)
+    assert image.read_bytes() == picture()
+    table.unlink()
+    server.files[TABLE] = gzip.compress(SPOTS.encode())
+    with pytest.raises(ValueError, match=r"_stdata\.tsv\.gz is not the file that was expected: expected git blob"):
+        cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
+    image.unlink()
+    server.files[IMAGE] = gzip.compress(b"another")
+    with pytest.raises(ValueError, match=r"jpg\.gz holds another file than the manifest's .*\.jpg: expected git blob"):
+        cscc.download(tmp_path, [NAME], ["images"], base_url=server.url, progress=False)
+    assert not image.exists()
+    with pytest.raises(FileNotFoundError, match="no manifest"):
+        cscc.download(tmp_path, manifest=tmp_path / "absent", base_url=server.url)
+
+
+def test_an_unpacked_table_is_replaced(server: Server, tmp_path: Path) -> None:
+    plain = tmp_path / f"{GSM}_{NAME}_stdata.tsv"
+    plain.write_text("mine")
+    (tmp_path / "MANIFEST.tsv").write_text(f"path\tgit_blob_sha1\n{plain.name}\t{blob_id(COUNTS.encode())}\n")
+    with pytest.raises(ValueError, match=rf"{plain.name} differs from the server's file or the manifest"):
+        cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False)
+    cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False, overwrite=True)
+    assert [path.name for path in tmp_path.glob("GSM*")] == [f"{plain.name}.gz"]
+
+
+def test_download_arguments(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no section 'P4_ST_rep1'\. Available: P10_ST_rep1, .*P9_ST_rep3"):
+        cscc.download(tmp_path, ["P4_ST_rep1"], base_url=server.url)
+    for parts in (["labels"], [], "counts"):
+        with pytest.raises(ValueError, match=r"parts is a list of some of counts, spots, images, got"):
+            cscc.download(tmp_path, parts=parts, base_url=server.url)
+    (tmp_path / f"{GSM}_{NAME}_stdata.tsv.gz").write_bytes(server.files[TABLE])
+    with pytest.raises(ConnectionError, match=r"_stdata\.tsv\.gz cannot be reached"):
+        cscc.download(tmp_path, [NAME], base_url="http://127.0.0.1:9/", progress=False)
+    assert server.asked == []

@@ -1,0 +1,543 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from anndata import AnnData, read_h5ad
+from image_files import tissue as stained
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.sparse import csc_matrix
+
+from hist2st_pyg.data.convert import to_data
+from hist2st_pyg.data.patches import cut_patches
+from hist2st_pyg.datasets import load_sections
+from hist2st_pyg.datasets._alignment import in_order, placement, tissue
+from hist2st_pyg.datasets._patch_mosaic import PatchMosaic
+from hist2st_pyg.datasets.hest import recognises
+from hist2st_pyg.image import FileImage
+from hist2st_pyg.section import Section
+
+WIDTH, HEIGHT = 400, 300
+UM = 7.0  # µm per pixel, so that 112 µm are 16 pixels
+SIDE, PIXELS = 16, 8  # a patch in the slide's pixels and in its own
+COLUMN, ROW = (a.ravel() for a in np.meshgrid(np.arange(12), np.arange(8)))
+POS = np.column_stack([40.0 + 24 * COLUMN, 24.0 + 24 * ROW])
+NAMES = [f"{i:03}-1" for i in range(len(POS))]
+COUNTS = np.random.default_rng(0).poisson(3, (len(POS), 5))
+
+
+def picture() -> NDArray[np.uint8]:
+    """White with tissue to the upper left, so that it shows which axis is which."""
+    image = np.full((HEIGHT, WIDTH, 3), 245, dtype=np.uint8)
+    image[10:210, 20:330] = stained(310, 200) // 4 + np.array([140, 60, 110], dtype=np.uint8)
+    return image
+
+
+def cut() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Patches [N, 8, 8, 3] and their upper left corners, as HEST cuts them."""
+    corners = (POS - SIDE // 2).astype(np.int64)
+    image = picture()
+    crops = [Image.fromarray(image[y : y + SIDE, x : x + SIDE]).reduce(SIDE // PIXELS) for x, y in corners]
+    return np.stack([np.asarray(crop) for crop in crops]), corners
+
+
+def write_counts(root: Path, name: str = "A", **changes: Any) -> Path:
+    parts: dict[str, Any] = {
+        "X": csc_matrix(COUNTS.astype(np.float32)),
+        "obs": pd.DataFrame({"array_col": COLUMN, "array_row": ROW}, index=NAMES),
+        "var": pd.DataFrame(index=[f"g{i}" for i in range(5)]),
+        "obsm": {"spatial": POS},
+    }
+    path = root / "st" / f"{name}.h5ad"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    AnnData(**{**parts, **changes}).write_h5ad(path)
+    return path
+
+
+def write_slide(root: Path, name: str = "A") -> Path:
+    path = root / "wsis" / f"{name}.tif"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, picture(), photometric="rgb", tile=(64, 64))
+    return path
+
+
+def write_metadata(root: Path, name: str = "A", **values: Any) -> Path:
+    path = root / "metadata" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"pixel_size_um_estimated": UM, **values}))
+    return path
+
+
+def write_patches(root: Path, name: str = "A", attrs: dict[str, Any] | None = None, **changes: Any) -> Path:
+    images, corners = cut()
+    arrays = {"img": images, "coords": corners, "barcode": np.array(NAMES, dtype="S")[:, None], **changes}
+    path = root / "patches" / f"{name}.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for key, values in arrays.items():
+            if values is not None:
+                file[key] = values
+        if "img" in file:
+            file["img"].attrs.update(attrs or {})
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A sample with slide and metadata."""
+    root = tmp_path / "hest"
+    write_counts(root)
+    write_slide(root)
+    write_metadata(root, patient="Patient 1", spot_diameter=55.0, pixel_size_um_embedded=0.5)
+    return root
+
+
+def load(root: Path, **options: Any) -> Section:
+    (section,) = load_sections("hest", root, **options)
+    return section
+
+
+def test_section(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    section = load(root)
+    assert (section.name, section.patient, section.um_per_pixel) == ("A", "Patient 1", UM)
+    assert section.spot_diameter == pytest.approx(55 / UM)
+    np.testing.assert_array_equal(section.adata.X.toarray(), COUNTS)
+    np.testing.assert_array_equal(section.pos, POS)
+    np.testing.assert_array_equal(section.grid, np.column_stack([COLUMN, ROW]))
+    assert isinstance(section.image, FileImage)
+    assert section.image.path == root / "wsis" / "A.tif"
+    (record,) = [record for record in caplog.records if "on tissue" in record.message]
+    assert record.levelno == logging.INFO
+    assert record.message.startswith("hest A: 100.0% of the spots are on tissue and 100.0% on the image, with x and y")
+
+
+def test_several_samples(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("C", "B"):
+        write_counts(root, name)
+        write_slide(root, name)
+    write_metadata(root, "B", patient="Patient 1", dataset_title="another study")
+    write_metadata(root, "C", patient=3.0)
+    sections = load_sections("hest", root)
+    assert [(s.name, s.patient) for s in sections] == [("A", "Patient 1"), ("B", "Patient 1"), ("C", "3")]
+    assert "hest: 'Patient 1' is the patient in several studies" in caplog.text
+    caplog.clear()
+    patients = {"A": "P", "B": "Q"}
+    assert [s.patient for s in load_sections("hest", root, ["B", "A"], patients=patients)] == ["Q", "P"]
+    assert "several studies" not in caplog.text
+    with pytest.raises(ValueError, match="patients has no entry for section 'C'"):
+        load_sections("hest", root, patients=patients)
+    with pytest.raises(ValueError, match=r"Data set 'hest' in .* has no section 'D'\. Available: A, B, C"):
+        load_sections("hest", root, ["D"])
+    with pytest.raises(FileNotFoundError, match="absent is not in HEST's layout"):
+        load_sections("hest", root / "absent")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"pixel_size_um_estimated": None, "pixel_size_um_embedded": 0.5}, (0.5, 110)),
+        ({"pixel_size_um_estimated": float("nan"), "pixel_size_um_embedded": -1}, (None, None)),
+        ({"pixel_size_um_estimated": "0.25", "spot_diameter": None}, (0.25, None)),
+    ],
+)
+def test_resolution(root: Path, values: dict[str, Any], expected: tuple[float | None, float | None]) -> None:
+    write_metadata(root, **{"spot_diameter": 55, **values})
+    section = load(root)
+    assert (section.um_per_pixel, section.spot_diameter) == expected
+    assert load(root, um_per_pixel=2).um_per_pixel == 2
+
+
+def test_metadata(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for value in (None, float("nan"), ""):
+        write_metadata(root, patient=value)
+        assert load(root).patient == "A"
+    assert "hest A: the metadata name no patient, so the section is one of its own" in caplog.text
+    path = write_metadata(root, spot_diameter="wide")
+    with pytest.raises(ValueError, match=r"A\.json: spot_diameter is a number, got 'wide'"):
+        load(root)
+    for text in ("{", "[]"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"A\.json"):
+            load(root)
+    path.unlink()
+    section = load(root)
+    assert section.um_per_pixel is section.spot_diameter is None
+    assert "there are no metadata" in caplog.text
+
+
+def test_options(root: Path) -> None:
+    obs = pd.DataFrame({"region": pd.Categorical(["tumor", None] * 48)}, index=NAMES)
+    write_counts(root, X=np.log1p(COUNTS), layers={"raw": COUNTS}, obs=obs)
+    section = load(root, label_key="region", counts_layer="raw")
+    assert section.label is not None
+    assert list(section.label[:2]) == ["tumor", "undetermined"]
+    np.testing.assert_array_equal(section.adata.X, COUNTS)
+    np.testing.assert_array_equal(section.grid, np.column_stack([COLUMN, ROW]))  # from the positions
+    with pytest.raises(ValueError, match=r"A\.h5ad has no obs\['kind'\] for the labels"):
+        load(root, label_key="kind", counts_layer="raw")
+
+
+def test_swapped_positions_are_refused(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_counts(root, obsm={"spatial": POS[:, ::-1]})
+    with pytest.raises(
+        ValueError, match=r"hest A: x and y look swapped: \d\d\.\d% of the spots are on tissue"
+    ) as error:
+        load(root)
+    x, y = POS[:, ::-1].T
+    by_hand = ((x > 20) & (x < 330) & (y > 10) & (y < 210)).mean()
+    assert f"{by_hand:.1%} of the spots are on tissue and {(y < HEIGHT).mean():.1%} on the image" in str(error.value)
+    assert "swapped 100.0% and 100.0%. Give swap_xy=True to swap them, or swap_xy=False" in str(error.value)
+    assert [record.levelno for record in caplog.records if "on tissue" in record.message] == [logging.WARNING]
+    caplog.clear()
+    np.testing.assert_array_equal(load(root, swap_xy=True).pos, POS)
+    assert caplog.text == ""
+    section = load(root, swap_xy=False)
+    np.testing.assert_array_equal(section.pos, POS[:, ::-1][POS[:, 0] < HEIGHT])
+    assert "of the spots are on tissue" in caplog.text
+    assert "hest A: 8 of 96 spots are not on the slide (400 x 300 px) and are dropped" in caplog.text
+
+
+def test_insisting_on_the_wrong_order_is_logged(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    section = load(root, swap_xy=True)
+    dropped = int((POS[:, 0] >= HEIGHT).sum())
+    assert len(section) == len(POS) - dropped > 0
+    assert f"hest A: {dropped} of 96 spots are not on the slide (400 x 300 px) and are dropped" in caplog.text
+    assert "with x and y as in the file 100.0% and 100.0%" in caplog.text
+
+
+def columns(x: NDArray[np.float64], y: NDArray[np.float64], names: tuple[str, str]) -> pd.DataFrame:
+    return pd.DataFrame({names[0]: x, names[1]: y}, index=NAMES)
+
+
+@pytest.mark.parametrize("names", [("x_pixel", "y_pixel"), ("pxl_col_in_fullres", "pxl_row_in_fullres")])
+def test_columns_of_obs(root: Path, names: tuple[str, str]) -> None:
+    write_counts(root, obsm={}, obs=columns(*POS.T, names))
+    np.testing.assert_array_equal(load(root).pos, POS)
+    write_counts(root, obsm={}, obs=columns(*POS.T[::-1], names))
+    with pytest.raises(ValueError, match="hest A: x and y look swapped"):
+        load(root)
+    np.testing.assert_array_equal(load(root, swap_xy=True).pos, POS)
+
+
+def test_columns_beside_positions(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """obsm is read; that obs says otherwise is logged, and which is right is seen on the slide."""
+    pair = ("x_pixel", "y_pixel")
+    for x, y, message in (
+        (*POS.T, ""),
+        (
+            *POS.T[::-1],
+            "hest A: obs x_pixel, y_pixel has x and y the other way round than obsm['spatial'], which is read",
+        ),
+        (*(POS.T + 5), "hest A: obs x_pixel, y_pixel differs from obsm['spatial'], which is read"),
+    ):
+        caplog.clear()
+        write_counts(root, obs=columns(x, y, pair))
+        np.testing.assert_array_equal(load(root).pos, POS)
+        assert [record.message for record in caplog.records] == [message][: len(message)]
+    write_counts(root, obsm={"spatial": POS[:, ::-1]}, obs=columns(*POS.T, pair))
+    with pytest.raises(ValueError, match="hest A: x and y look swapped"):
+        load(root)
+
+
+def test_no_positions(root: Path) -> None:
+    write_counts(root, obsm={})
+    with pytest.raises(
+        ValueError, match=r"A\.h5ad has no obsm\['spatial'\] .* no x_pixel, y_pixel: array_col, array_row"
+    ):
+        load(root)
+    write_counts(root, obsm={"spatial": np.where(np.isin(POS, POS[3]), np.nan, POS)})
+    with pytest.raises(
+        ValueError, match=r"A\.h5ad: obsm\['spatial'\] holds finite numbers, \[N, 2\], got shape \[96, 2\]"
+    ):
+        load(root)
+    write_counts(root, obsm={"spatial": np.column_stack([POS, POS])})
+    with pytest.raises(ValueError, match=r"A\.h5ad: obsm\['spatial'\] .* got shape \[96, 4\]"):
+        load(root)
+    write_counts(root, obsm={}, obs=columns(np.array(["left"] * 96), POS[:, 1], ("x_pixel", "y_pixel")))
+    with pytest.raises(ValueError, match=r"A\.h5ad: obs x_pixel, y_pixel holds finite numbers"):
+        load(root)
+
+
+def test_no_spot_on_the_slide(root: Path) -> None:
+    write_counts(root, obsm={"spatial": POS + 1000})
+    with pytest.raises(ValueError, match=r"hest A: all 96 spots are not on the slide \(400 x 300 px\)"):
+        load(root)
+
+
+def test_slides(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    Image.fromarray(picture()).save(root / "wsis" / "A.png")
+    with pytest.raises(ValueError, match=r"A\.png and .*A\.tif are one sample's slide; keep one of the two"):
+        load(root)
+    (root / "wsis" / "A.tif").unlink()
+    assert load(root).require_image().size == (WIDTH, HEIGHT)
+    (root / "wsis" / "A.png").unlink()
+    assert load(root).image is None
+    assert "hest A: there is no picture of the slide on which to check the order of x and y" in caplog.text
+    assert "hest A: there is no slide, so the section has no image" in caplog.text
+
+
+def small_picture(factor: int = 2) -> dict[str, Any]:
+    small = np.asarray(Image.fromarray(picture()).reduce(factor))
+    scale = {"tissue_downscaled_fullres_scalef": 1 / factor, "spot_diameter_fullres": 7.5}
+    return {"spatial": {"ST": {"images": {"downscaled_fullres": small}, "scalefactors": scale}}}
+
+
+def test_picture_in_the_file(root: Path) -> None:
+    """Without a slide the order is checked on the small picture that HEST keeps with the counts."""
+    (root / "wsis" / "A.tif").unlink()
+    write_counts(root, obsm={"spatial": POS[:, ::-1]}, uns=small_picture())
+    with pytest.raises(ValueError, match="hest A: x and y look swapped"):
+        load(root)
+    write_metadata(root)
+    assert load(root, swap_xy=True).spot_diameter == 7.5
+    write_metadata(root, fullres_px_width=2 * WIDTH, fullres_px_height=2 * HEIGHT)
+    write_counts(root, obsm={"spatial": 2 * POS}, uns=small_picture())
+    assert len(load(root)) == 96
+
+
+def test_patches_in_place_of_the_slide(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_patches(root)
+    assert not isinstance(load(root).image, PatchMosaic)
+    assert not isinstance(load(root, use_patches=False).image, PatchMosaic)
+    assert isinstance(load(root, use_patches=True).image, PatchMosaic)
+    whole = to_data(load(root), ["g0", "g1"], 8, patch_um=112.0)
+    (root / "wsis" / "A.tif").unlink()
+    assert load(root, use_patches=False).image is None
+    caplog.clear()
+    section = load(root)
+    assert "hest A: the image is made of 96 patches of 16 px; beyond them it is white" in caplog.text
+    image = section.require_image()
+    assert isinstance(image, PatchMosaic)
+    assert image.path == path
+    assert image.um_per_pixel == section.um_per_pixel == UM
+    # A field of view of a patch gives the patch's own pixels.
+    data = to_data(section, ["g0", "g1"], 8, patch_um=112.0)
+    np.testing.assert_array_equal(data.x.numpy(), cut()[0].transpose(0, 3, 1, 2))
+    assert np.abs(data.x.numpy().astype(int) - whole.x.numpy()).mean() < 2
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"hest A: there are no patches .*patches/A\.h5"):
+        load(root, use_patches=True)
+
+
+def test_mosaic(tmp_path: Path) -> None:
+    path = write_patches(tmp_path)
+    image = PatchMosaic(path, (WIDTH, HEIGHT), UM)
+    assert image.size == (WIDTH, HEIGHT)
+    assert image.level_downsamples == (1.0, 2.0)
+    assert image.level_sizes == ((400, 300), (200, 150))
+    assert (image.tile_size(0), image.tile_size(1)) == ((16, 16), (8, 8))
+    np.testing.assert_array_equal(image.centres, POS)
+    assert image.barcodes == NAMES
+    covered = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    for x, y in cut()[1]:
+        covered[y : y + SIDE, x : x + SIDE] = True
+    with image.open() as region:
+        whole = region(0, 0, WIDTH, HEIGHT)
+        np.testing.assert_array_equal(region(35, 19, 100, 60), whole[19:79, 35:135])
+    assert whole.dtype == np.uint8
+    assert (whole[~covered] == 255).all()
+    assert np.abs(whole[covered].astype(int) - picture()[covered]).mean() < 2
+    with image.open(1) as region:
+        half = region(0, 0, 200, 150)
+    expected = np.asarray(Image.fromarray(picture()).reduce(2))
+    np.testing.assert_array_equal(half[covered[::2, ::2]], expected[covered[::2, ::2]])
+    assert (half[~covered[::2, ::2]] == 255).all()
+    with pytest.raises(ValueError, match=r"has the levels 0 to 1; level 2 was asked for"), image.open(2):
+        pass
+    assert image.thumbnail(100).shape == (75, 100, 3)
+
+
+def test_mosaic_of_upscaled_and_of_overlapping_patches(tmp_path: Path) -> None:
+    """HEST's first release has 256 pixels for the same 112 µm; the later of overlapping patches is seen."""
+    images, corners = cut()
+    large = images.repeat(8, axis=1).repeat(8, axis=2)
+    image = PatchMosaic(write_patches(tmp_path, img=large), None, UM)
+    assert image.level_downsamples == (1.0,)
+    assert image.size == tuple(corners.max(0) + 16)
+    patches = cut_patches(image, POS, 16)
+    assert np.abs(patches[:, :, ::2, ::2].astype(int) - images.transpose(0, 3, 1, 2)).mean() < 3
+    path = write_patches(
+        tmp_path, img=images[:2], coords=np.array([[0, 0], [8, 0]]), barcode=["a", "b"], attrs={"patch_size_src": 16}
+    )
+    with PatchMosaic(path).open(1) as region:
+        np.testing.assert_array_equal(region(0, 0, 12, 8), np.concatenate([images[0][:, :4], images[1]], axis=1))
+
+
+def test_fingerprint_of_a_mosaic(tmp_path: Path) -> None:
+    path = write_patches(tmp_path)
+    first = PatchMosaic(path, (WIDTH, HEIGHT), UM).fingerprint()
+    assert PatchMosaic(path, (WIDTH, HEIGHT), UM).fingerprint() == first
+    assert PatchMosaic(path, (WIDTH, HEIGHT), 6.5).fingerprint() != first
+    write_patches(tmp_path, img=255 - cut()[0])
+    assert PatchMosaic(path, (WIDTH, HEIGHT), UM).fingerprint() != first
+
+
+def test_spots_without_a_patch(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "wsis" / "A.tif").unlink()
+    images, corners = cut()
+    order = np.random.default_rng(0).permutation(96)[:90]
+    barcodes = np.array(NAMES, dtype="S")[order]
+    path = write_patches(root, img=images[order], coords=corners[order], barcode=None, barcodes=barcodes)
+    section = load(root)
+    assert list(section.adata.obs_names) == [NAMES[i] for i in sorted(order)]
+    np.testing.assert_array_equal(section.pos, POS[np.sort(order)])
+    np.testing.assert_array_equal(section.adata.X.toarray(), COUNTS[np.sort(order)])
+    assert "hest A: 6 of 96 spots have no patch in A.h5 and are dropped" in caplog.text
+    write_patches(root, barcode=[f"x{name}" for name in NAMES])
+    with pytest.raises(
+        ValueError, match=rf"hest A: no spot is among the barcodes of {path}, such as 'x000-1'; .*'000-1'"
+    ):
+        load(root)
+
+
+def test_patches_that_are_not_around_spots(root: Path) -> None:
+    (root / "wsis" / "A.tif").unlink()
+    _, corners = cut()
+    write_patches(root, coords=corners[:, ::-1])
+    with pytest.raises(ValueError, match=r"cut around spots with x and y swapped \(median .* Give swap_xy=True"):
+        load(root)
+    write_counts(root, obsm={"spatial": POS[:, ::-1]})
+    write_patches(root)
+    with pytest.raises(ValueError, match=r"cut around spots with x and y swapped .* Give swap_xy=True"):
+        load(root)
+    np.testing.assert_array_equal(load(root, swap_xy=True).pos, POS)
+    write_counts(root)
+    with pytest.raises(ValueError, match=r"cut around spots with x and y as in the file .* Give swap_xy=False"):
+        load(root, swap_xy=True)
+    write_patches(root, coords=POS.astype(int))  # their centres
+    with pytest.raises(
+        ValueError, match=r"A\.h5 are not around their spots \(median distance 8\.0 px, their side 16\.0 px"
+    ):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"img": None}, "A.h5 has no img or imgs or images; it has barcode, coords"),
+        ({"coords": None}, "A.h5 has no coords; it has barcode, img"),
+        ({"barcode": None}, "A.h5 has no barcode or barcodes; it has coords, img"),
+        ({"img": np.zeros((96, 8, 8, 3))}, r"A.h5: img is uint8 \[M, P, P, 3\], got float64 \[96, 8, 8, 3\]"),
+        ({"img": np.zeros((96, 8, 9, 3), np.uint8)}, r"got uint8 \[96, 8, 9, 3\]"),
+        ({"img": np.zeros((0, 8, 8, 3), np.uint8)}, r"got uint8 \[0, 8, 8, 3\]"),
+        ({"coords": np.zeros((95, 2))}, r"there are 96 patches, coords \[95, 2\] and 96 barcodes"),
+        ({"barcode": NAMES[1:]}, r"there are 96 patches, coords \[96, 2\] and 95 barcodes"),
+    ],
+)
+def test_malformed_patches(root: Path, changes: dict[str, Any], message: str) -> None:
+    write_patches(root, **changes)
+    with pytest.raises(ValueError, match=message):
+        load(root, use_patches=True)
+
+
+def test_patches_of_unknown_width(root: Path) -> None:
+    path = write_patches(root)
+    write_metadata(root, pixel_size_um_estimated=None)
+    with pytest.raises(ValueError, match=r"A\.h5 does not say how wide its patches are .* give um_per_pixel"):
+        load(root, use_patches=True)
+    assert load(root, use_patches=True, um_per_pixel=UM).um_per_pixel == UM
+    write_patches(root, attrs={"patch_size_src": SIDE})
+    image = load(root, use_patches=True).require_image()
+    assert isinstance(image, PatchMosaic)
+    assert (image.side, image.um_per_pixel) == (SIDE, None)
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(ValueError, match=r"A\.h5 cannot be read as an HDF5 file"):
+        load(root, use_patches=True)
+
+
+def test_order_by_a_picture(caplog: pytest.LogCaptureFixture) -> None:
+    image = picture()
+    mask = tissue(image)
+    truth = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    truth[10:210, 20:330] = True
+    assert (mask == truth).mean() > 0.97
+    assert placement(np.array([[30.0, 30], [350, 250], [-1, 5], [30, 299.9]]), truth, (WIDTH, HEIGHT)) == placement(
+        np.array([[60.0, 60], [700, 500], [-1, 5], [60, 599.9]]), truth, (2 * WIDTH, 2 * HEIGHT)
+    )
+    place = placement(np.array([[30.0, 30], [350, 250], [-1, 5], [30, 299.9]]), truth, (WIDTH, HEIGHT))
+    assert (place.on_image, place.on_tissue) == (0.75, 0.25)
+    # Where nothing stands out only the border tells.
+    plain = np.full((HEIGHT, WIDTH, 3), 200, dtype=np.uint8)
+    assert tissue(plain).all()
+    with pytest.raises(ValueError, match="x and y look swapped"):
+        in_order(POS[:, ::-1], plain, (WIDTH, HEIGHT), None, "it")
+    inside = POS[POS[:, 0] < HEIGHT]
+    np.testing.assert_array_equal(in_order(inside[:, ::-1], plain, (WIDTH, HEIGHT), None, "it"), inside[:, ::-1])
+    # A few spots are no evidence, but worth a warning.
+    caplog.clear()
+    few = np.concatenate([np.tile([[100.0, 100.0]], (200, 1)), [[100.0, 250.0]] * 4])
+    np.testing.assert_array_equal(in_order(few, image, (WIDTH, HEIGHT), None, "it"), few)
+    assert "it: 98.0% of the spots are on tissue and 100.0% on the image, with x and y swapped 100.0%" in caplog.text
+
+
+def test_spots_at_the_border_are_no_swap(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A spot beyond the right border would be on the image with x and y swapped, but the tissue says otherwise."""
+    pos = np.concatenate([[[WIDTH + 2.0, 150]], POS[POS[:, 0] < HEIGHT]])
+    rows = [NAMES[0], *(f"n{i}" for i in range(len(pos) - 1))]
+    write_counts(root, X=np.ones((len(pos), 5)), obs=pd.DataFrame(index=rows), obsm={"spatial": pos})
+    assert len(load(root)) == len(pos) - 1
+    assert "1 of 89 spots are not on the slide" in caplog.text
+
+
+def test_recognises(root: Path, tmp_path: Path) -> None:
+    assert recognises(root)
+    assert not recognises(root / "st")
+    assert not recognises(tmp_path)
+    assert not recognises(tmp_path / "absent")
+    assert not recognises(root / "st" / "A.h5ad")
+    write_counts(tmp_path / "bare")
+    assert not recognises(tmp_path / "bare")
+
+
+def test_real_sample(real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file whose x_pixel is the row: it is refused, and swapped it is the corrected one."""
+    source = real_data / "sections" / "hest_like_lung"
+    if not source.is_dir():
+        pytest.skip(f"no HEST-like sample at {source}")
+    for folder, suffix in (("st", "h5ad"), ("wsis", "jpg"), ("metadata", "json")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"NCBI858.{suffix}").symlink_to(source.resolve() / f"NCBI858.{suffix}")
+    assert recognises(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"hest NCBI858: x and y look swapped: .* swapped 99\.0% and 100\.0%\. Give swap_xy"
+    ):
+        load_sections("hest", tmp_path)
+    (section,) = load_sections("hest", tmp_path, swap_xy=True)
+    corrected = read_h5ad(source / "section.h5ad")
+    assert list(section.adata.obs_names) == list(corrected.obs_names)
+    np.testing.assert_array_equal(section.pos, corrected.obsm["spatial"])
+    np.testing.assert_array_equal(section.adata.X, corrected.X.toarray())
+    assert section.require_image().size == (1431, 1249)
+    assert (section.patient, section.um_per_pixel, section.spot_diameter) == ("NCBI858", None, None)
+
+
+def test_real_sections_are_in_order(real_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No real section is taken for swapped, and nearly all are noticed when they are."""
+    sections = load_sections("her2st", real_data / "her2st", ["C2", "C3", "C4"])
+    folder = real_data / "sections"
+    sections += load_sections("anndata", folder) if folder.is_dir() else []
+    caplog.clear()
+    noticed = []
+    for section in sections:
+        image = section.require_image()
+        small = image.thumbnail(512)
+        in_order(section.pos, small, image.size, None, section.name)
+        assert caplog.text == ""
+        try:
+            in_order(section.pos[:, ::-1], small, image.size, None, section.name)
+        except ValueError:
+            noticed.append(section.name)
+        assert section.name in caplog.text  # warned of, if not refused
+        caplog.clear()
+    assert len(noticed) >= len(sections) - 1

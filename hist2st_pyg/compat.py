@@ -164,6 +164,7 @@ def load_histogene(
         dim_head=int(config.get("dim_head", 64)),
         mlp_channels=int(config["mlp_dim"]) if "mlp_dim" in config else None,
         n_pos=int(config.get("n_pos", 64)),
+        dropout=float(config.get("dropout", 0.1)),
     )
     model = _load(model, arrays, _HISTOGENE)
     model.recipe = _recipe(model, genes, config)
@@ -225,12 +226,18 @@ _HISTOGENE = [
 
 def _load(model: Model, arrays: Mapping[str, Any], names: Sequence[tuple[str, str]]) -> Model:
     """Fill the model with renamed weights, strictly."""
-    state = {name: value for name, value in model.state_dict().items() if name.startswith(("pixel_", "target_"))}
+    expected = model.state_dict()
+    state = {name: value for name, value in expected.items() if name.startswith(("pixel_", "target_"))}
     for original, value in arrays.items():
         matches = [re.sub(f"^{pattern}", new, original) for pattern, new in names if re.match(pattern, original)]
         if len(matches) != 1:
             raise ValueError(f"The weight {original!r} is not one of the original program's.")
-        state[matches[0]] = torch.as_tensor(value)
+        state[matches[0]] = tensor = torch.as_tensor(value)
+        if matches[0] in expected and tensor.shape != expected[matches[0]].shape:
+            raise ValueError(
+                f"The weights do not fit the configuration: size mismatch: {original} is {list(tensor.shape)}, where "
+                f"the configuration asks for {list(expected[matches[0]].shape)}."
+            )
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:

@@ -146,8 +146,9 @@ def test_the_papers_defaults_are_ours() -> None:
         (lambda w: w.update(extra=np.zeros(3)), "The weight 'extra' is not one of the original program's"),
         (lambda w: w.update({"gene_head.7.weight": np.zeros(3)}), r"weights do not fit.*Unexpected key.*expression\.7"),
         (lambda w: w.update({"x_embed.weight": np.zeros((64, 31))}), "weights do not fit.*size mismatch"),
+        (lambda w: w.update({"coef.0.bias": np.zeros(9)}), r"coef\.0\.bias is \[9\], where .* asks for \[32\]"),
     ],
-    ids=["missing", "unknown", "extra", "shape"],
+    ids=["missing", "unknown", "extra", "shape", "named"],
 )
 def test_weights_must_fit(change: Any, message: str) -> None:
     _, weights, config = read(GOLDEN / "hist2st_nb_max.npz")
@@ -188,3 +189,9 @@ def test_a_converted_model_records_how_the_original_cuts_its_patches() -> None:
     assert pruned.max_distance == 2.0
     with pytest.raises(ValueError, match="prune='STD'"):
         compat.load_hist2st(state, {**config, "prune": "STD"})
+
+
+def test_histogene_s_dropout_is_taken_over(real_data: Path) -> None:
+    _, weights, config = read(real_data / "golden" / "histogene.npz")
+    assert compat.load_histogene(weights, {**config, "dropout": 0.3}).config["dropout"] == 0.3
+    assert compat.load_histogene(weights, config).config["dropout"] == 0.1

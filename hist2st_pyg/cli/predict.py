@@ -1,51 +1,118 @@
-"""Predict expression from an image."""
+"""Predict expression from an image, or from many."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from hist2st_pyg.cli import Run
 
+OPTIONS: dict[str, tuple[type, str]] = {
+    "pitch": (float, "Distance of the grid's spots in pixels."),
+    "pitch_um": (float, "The same in µm."),
+    "um_per_pixel": (float, "Resolution of the images, where their files do not say it."),
+    "block": (int, "Most spots that are predicted at a time."),
+}
+"""What is passed on to ``predict`` where it is given."""
+
+COHORT: dict[str, tuple[type, Any, str]] = {
+    "format": (str, "h5ad", "h5ad, or zarr: SpatialData stores."),
+    "executor": (str, "local", "local: processes of this machine; ray: a Ray cluster."),
+    "jobs": (int, 1, "Slides at a time, which share the machine's cores."),
+    "gpus": (float, 0.0, "GPUs of a slide, with ray."),
+}
+"""What only a cohort has, with its defaults."""
+
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     """The arguments of the command."""
     parser.add_argument("model", type=str, help="A run folder, a saved model's folder, or a checkpoint.")
-    parser.add_argument("image", type=str, help="The H&E image (JPEG, PNG, TIFF).")
-    parser.add_argument("--output", "-o", type=str, required=True, help="The .h5ad file to write.")
+    parser.add_argument("images", type=str, nargs="+", help="H&E images (JPEG, PNG, TIFF) or slides (SVS, NDPI, ...).")
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=str,
+        required=True,
+        help="The .h5ad file or .zarr store of one image; or a folder for many, where what is finished is skipped.",
+    )
     parser.add_argument(
         "--spots",
         type=str | None,
         default=None,
-        help="her2st selection, Visium tissue_positions, or CSV of x,y.",
+        help="her2st selection, Visium tissue_positions, or CSV of x,y; of many images a folder of <image>.csv or tsv.",
     )
-    parser.add_argument("--pitch", type=float | None, default=None, help="Distance of the grid's spots in pixels.")
-    parser.add_argument("--um_per_pixel", type=float | None, default=None, help="Resolution of the image.")
-    parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
+    for name, (kind, text) in OPTIONS.items():
+        parser.add_argument(f"--{name}", type=kind | None, default=None, help=text)
+    parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures; OUTPUT/figures of many.")
     parser.add_argument("--genes", type=list[str] | None, default=None, help="Genes to draw.")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument("--overwrite", action="store_true", help="Replace what was made with other options.")
+    for name, (kind, default, text) in COHORT.items():
+        parser.add_argument(f"--{name}", type=kind, default=default, help=f"Of a folder. {text}")
     return run
 
 
-def run(parsed: Namespace) -> None:
-    """Predict one image, write the ``.h5ad``, draw the pictures."""
+def run(parsed: Namespace) -> int:
+    """Predict one image into a file, or images into a folder; 1 where one of them failed."""
+    from pathlib import Path
+
+    from hist2st_pyg.inference.outputs import OUTPUTS
+
+    options = {name: parsed[name] for name in OPTIONS if parsed[name] is not None}
+    options["device"] = parsed.device
+    suffix = Path(parsed.output).suffix.removeprefix(".")
+    if suffix not in OUTPUTS:
+        return _predict_cohort(parsed, options)
+    if len(parsed.images) > 1:
+        raise ValueError(f"{len(parsed.images)} images are predicted into a folder, and {parsed.output} is one's.")
+    if given := [name for name, (_, default, _) in COHORT.items() if parsed[name] != default]:
+        raise ValueError(f"--{given[0]} is for a folder of predictions (-o FOLDER), and {parsed.output} is one's.")
+    _predict_image(parsed, options, suffix)
+    return 0
+
+
+def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> None:
+    """Predict one image, draw the pictures, write the output."""
     from hist2st_pyg import inference
     from hist2st_pyg.models import load_model
 
-    adata = inference.predict(
-        load_model(parsed.model),
-        parsed.image,
-        parsed.spots,
-        pitch=parsed.pitch,
-        um_per_pixel=parsed.um_per_pixel,
-        device=parsed.device,
-    )
+    adata = inference.predict(load_model(parsed.model), parsed.images[0], parsed.spots, **options)
     if parsed.figures is not None:
         from hist2st_pyg.evaluation.maps import draw_prediction
 
         for path in draw_prediction(adata, parsed.figures, parsed.genes):
             print(f"Picture: {path}")
-    inference.write_h5ad(adata, parsed.output)
+    if suffix == "zarr":
+        # A store that is there, that of the section for one, gets a table.
+        from hist2st_pyg.inference.store import write_spatialdata
+
+        write_spatialdata(adata, parsed.output, overwrite=parsed.overwrite)
+    else:
+        inference.write_h5ad(adata, parsed.output)
     print(f"{adata.n_obs} spots x {adata.n_vars} genes in {parsed.output}.")
+
+
+def _predict_cohort(parsed: Namespace, options: dict[str, Any]) -> int:
+    """Predict images into a folder, and print what became of each."""
+    from hist2st_pyg.evaluation.maps import draw_prediction
+    from hist2st_pyg.inference.cohort import predict_cohort
+
+    result = predict_cohort(
+        parsed.model,
+        parsed.images,
+        parsed.output,
+        spots=parsed.spots,
+        draw=draw_prediction,
+        figures=parsed.figures,
+        genes=parsed.genes,
+        overwrite=parsed.overwrite,
+        **{name: parsed[name] for name in COHORT},
+        **options,
+    )
+    print(result.table())
+    failed = len(result.of("failed"))
+    if failed:
+        print(f"The tracebacks are in {parsed.output}/*.failed.txt; start again to try these slides again.")
+    return int(failed > 0)

@@ -10,34 +10,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from torch import Tensor
-from torch_geometric.data import Data
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.data.embeddings import section_embedding
 from hist2st_pyg.data.expression import Total, check_genes, expression_target, panel_counts
-from hist2st_pyg.data.graph import knn_edges
-from hist2st_pyg.data.patches import cut_patches
-from hist2st_pyg.data.stain import STAINS, normalise_stain
+from hist2st_pyg.data.section_data import SectionData, section_graph, spot_pitch
+from hist2st_pyg.data.source import Patches, SpotPatches, rows_of
+from hist2st_pyg.data.stain import STAINS
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.section import Section
 
-
-class SectionData(Data):  # type: ignore[misc]
-    """PyG's ``Data``, whose ``gene_mask`` [G] is stacked to [B, G] in a batch, as it belongs to the section."""
-
-    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        """``None`` is PyG's word for a new batch dimension."""
-        return None if key == "gene_mask" else super().__cat_dim__(key, value, *args, **kwargs)
-
-    def is_node_attr(self, key: str) -> bool:
-        """``gene_mask`` is the section's, also where there are as many genes as spots."""
-        return key != "gene_mask" and super().is_node_attr(key)
-
-    def is_edge_attr(self, key: str) -> bool:
-        """As :meth:`is_node_attr`."""
-        return key != "gene_mask" and super().is_edge_attr(key)
+__all__ = ["Recipe", "SectionData", "spot_pitch", "to_data"]
 
 
 @dataclass(frozen=True)
@@ -95,15 +78,7 @@ class Recipe:
         return asdict(self)
 
     def image_data(
-        self,
-        image: HistologyImage,
-        pos: NDArray[np.float64],
-        grid: NDArray[np.int64],
-        *,
-        um_per_pixel: float | None = None,
-        pitch: float | None = None,
-        cache: str | Path | None = None,
-        name: str = "",
+        self, image: HistologyImage, pos: NDArray[np.float64], grid: NDArray[np.int64], **known: Any
     ) -> SectionData:
         """Patches and graph of spots on an image: all that a prediction needs.
 
@@ -111,6 +86,31 @@ class Recipe:
             image: The H&E image.
             pos: Spot centres [N, 2] (x, y) in pixels.
             grid: Array column and row [N, 2].
+            known: What else is known, see :meth:`patches`.
+
+        Raises:
+            ValueError: As :meth:`patches`.
+        """
+        x = self.patches(image, pos, **known)()
+        data = self.graph(pos, grid)
+        data.x = x
+        return data
+
+    def patches(
+        self,
+        image: HistologyImage,
+        pos: NDArray[np.float64],
+        *,
+        um_per_pixel: float | None = None,
+        pitch: float | None = None,
+        cache: str | Path | None = None,
+        name: str = "",
+    ) -> SpotPatches:
+        """The patches of spots on an image, which are cut when they are asked for.
+
+        Args:
+            image: The H&E image.
+            pos: Spot centres [N, 2] (x, y) in pixels.
             um_per_pixel: Resolution of the image in µm per pixel; needed with ``patch_um``.
             pitch: Distance of the array's spots in image pixels; None measures it.
             cache: Folder of the patch cache, or None.
@@ -124,12 +124,17 @@ class Recipe:
                 f"The model reads precomputed embeddings (obsm[{self.embedding!r}]), not an image; predict a section "
                 "that has them."
             )
-        field = self._field(pos, um_per_pixel, pitch, name)
-        x = cut_patches(image, pos, self.patch_size, field, self.scales, cache, name)
-        x = normalise_stain(x, self.stain, name)
-        if self.swap_axes:
-            x = np.ascontiguousarray(x.transpose(0, 1, 3, 2))
-        return self._graph(torch.from_numpy(x), pos, grid)
+        return SpotPatches(
+            image,
+            pos,
+            self.patch_size,
+            self._field(pos, um_per_pixel, pitch, name),
+            self.scales,
+            self.stain,
+            self.swap_axes,
+            cache,
+            name,
+        )
 
     def _field(
         self, pos: NDArray[np.float64], um_per_pixel: float | None, pitch: float | None, name: str
@@ -153,27 +158,23 @@ class Recipe:
 
     def input_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
         """A section's patches (or embeddings) and graph: all that a model reads of it, no counts."""
+        data = self.graph(section.pos, section.grid)
+        data.x = self.section_patches(section, cache)(None)
+        return data
+
+    def section_patches(self, section: Section, cache: str | Path | None = None) -> Patches:
+        """A section's patches (or embeddings), of the spots that are asked for."""
         if self.embedding is not None:
-            return self._graph(torch.from_numpy(section_embedding(section, self.embedding)), section.pos, section.grid)
-        return self.image_data(
-            section.require_image(),
-            section.pos,
-            section.grid,
-            um_per_pixel=section.um_per_pixel,
-            cache=cache,
-            name=section.name,
+            return rows_of(torch.from_numpy(section_embedding(section, self.embedding)))
+        return self.patches(
+            section.require_image(), section.pos, um_per_pixel=section.um_per_pixel, cache=cache, name=section.name
         )
 
-    def _graph(self, x: Tensor, pos: NDArray[np.float64], grid: NDArray[np.int64]) -> SectionData:
-        places = grid.astype(np.float64) if self.graph_on == "array" else pos / spot_pitch(pos)
-        edge_index, distance = knn_edges(places, self.k, self.max_distance)
-        return SectionData(
-            x=x,
-            edge_index=torch.from_numpy(edge_index),
-            edge_attr=torch.from_numpy(distance).float()[:, None],
-            pos=torch.from_numpy(pos).float(),
-            grid=torch.from_numpy(grid),
-        )
+    def graph(
+        self, pos: NDArray[np.float64], grid: NDArray[np.int64], arrays: Sequence[NDArray[np.int64]] | None = None
+    ) -> SectionData:
+        """The graph of spots, without what they show; see :func:`~hist2st_pyg.data.section_data.section_graph`."""
+        return section_graph(pos, grid, self.k, self.max_distance, self.graph_on, arrays)
 
     def to_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
         """The whole ``Data`` of a measured section, as :func:`to_data` describes it."""
@@ -225,13 +226,3 @@ def to_data(
         ValueError: If the section has no image, or none of the panel's counts.
     """
     return Recipe(genes=tuple(genes), patch_size=patch_size, k=k, **recipe).to_data(section, cache)
-
-
-def spot_pitch(pos: NDArray[np.float64]) -> float:
-    """Median distance to the nearest other spot, in the unit of ``pos``; 1 where there is one spot."""
-    if len(pos) < 2:
-        return 1.0
-    pitch = float(np.median(cKDTree(pos).query(pos, k=2)[0][:, 1]))
-    if pitch == 0:
-        raise ValueError("More than half of the spots share their position with another.")
-    return pitch

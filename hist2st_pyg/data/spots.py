@@ -89,65 +89,6 @@ def read_spots(path: str | Path) -> Spots:
     return read(table)
 
 
-def hexagonal_grid(size: tuple[int, int], pitch: float) -> Spots:
-    """Lay spots on a hexagonal grid, each with six neighbours at the distance of one pitch.
-
-    Rows are pitch · √3/2 apart and odd rows are shifted right by half a pitch. Centres keep half a pitch from the
-    image's border.
-
-    Args:
-        size: Width and height of the image in pixels.
-        pitch: Distance between the centres of neighbouring spots in pixels.
-
-    Returns:
-        Spots named ``hex_<row>_<column>``, row by row.
-
-    Raises:
-        ValueError: If the pitch is below one pixel or no spot fits on the image.
-    """
-    width, height = size
-    if not (np.isfinite(pitch) and pitch >= 1):
-        raise ValueError(f"pitch is the distance of neighbouring spots in pixels, at least 1, got {pitch!r}.")
-    if min(width, height) < pitch:
-        raise ValueError(f"No spot fits: the pitch is {pitch:g} px and the image is {width} x {height} px.")
-    step = pitch * np.sqrt(3) / 2
-    column, row = np.meshgrid(np.arange(int(width / pitch)), np.arange(int((height - pitch) / step) + 1))
-    x, y = pitch / 2 * (1 + 2 * column + row % 2), pitch / 2 + step * row
-    fits = x <= width - pitch / 2
-    grid = np.stack([column[fits], row[fits]], axis=1)
-    return Spots([f"hex_{r}_{c}" for c, r in grid], np.stack([x[fits], y[fits]], axis=1), grid)
-
-
-def inside(spots: Spots, mask: NDArray[np.bool_], scale: float) -> Spots:
-    """Keep the spots whose centre lies on a mask.
-
-    Args:
-        spots: The spots; they keep their names, and their array columns and rows are counted from 0 again.
-        mask: bool [h, w], as :func:`~hist2st_pyg.data.tissue.tissue_mask` gives it.
-        scale: Mask pixels per full-resolution pixel, at most 1 for a thumbnail.
-
-    Raises:
-        TypeError: If the mask is not boolean.
-        ValueError: If the mask is not [h, w], the scale is not positive, or no spot lies on the mask.
-    """
-    if mask.dtype != bool:
-        raise TypeError(f"A mask is bool, got {mask.dtype}.")
-    if mask.ndim != 2:
-        raise ValueError(f"A mask is [h, w], got shape {list(mask.shape)}.")
-    if not (np.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale is mask pixels per full-resolution pixel, positive, got {scale!r}.")
-    x, y = np.floor(spots.pos * scale).astype(np.int64).T
-    keep = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
-    keep[keep] = mask[y[keep], x[keep]]
-    if not keep.any():
-        raise ValueError(
-            f"None of the {len(spots)} spots lies on the tissue; give a smaller pitch, or check that the positions are "
-            "in full-resolution pixels of this image."
-        )
-    grid = spots.grid[keep]
-    return Spots(_kept(spots.names, keep), spots.pos[keep], grid - grid.min(axis=0))
-
-
 @dataclass(frozen=True)
 class _Table:
     path: Path

@@ -7,7 +7,8 @@ to :data:`STAINS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,10 @@ Floats = NDArray[np.float64]
 WHITE = 256.0
 SAMPLE = 500_000
 """Pixels that a map is fitted to."""
+SPOTS = 4096
+"""Most spots that they are taken from, so that fitting costs the same on a slide of any size."""
+PART = 64
+"""Patches mapped at a time."""
 BACKGROUND = 0.15
 """Optical density below which a channel shows glass."""
 HE = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
@@ -27,13 +32,19 @@ MEAN, DEVIATION = np.array([0.5, 0.6, 0.35]), np.array([0.45, 0.45, 0.25])
 """Optical density that ``"standardise"`` maps to: about what breast sections have."""
 
 
-def normalise_stain(patches: NDArray[np.uint8], stain: str, name: str = "") -> NDArray[np.uint8]:
-    """Map a section's patches to the reference stain.
+@dataclass(frozen=True, eq=False)
+class StainMap:
+    """A linear map of optical density, ``matrix @ density + offset``: [3, 3] and [3]."""
 
-    The map is fitted to all spots of the section, on the first field of view; it reads images, no counts.
+    matrix: Floats
+    offset: Floats
+
+
+def normalise_stain(patches: NDArray[np.uint8], stain: str, name: str = "") -> NDArray[np.uint8]:
+    """Map a section's patches to the reference stain: :func:`fit_stain` to some of its spots, then :func:`apply_stain`.
 
     Args:
-        patches: uint8 [N, 3·S, P, P], RGB for each field of view.
+        patches: uint8 [N, 3·S, P, P], RGB for each field of view, all of the section's spots.
         stain: A key of :data:`STAINS`; ``"none"`` leaves the patches as they are.
         name: The section's name, for errors.
 
@@ -43,20 +54,54 @@ def normalise_stain(patches: NDArray[np.uint8], stain: str, name: str = "") -> N
     Raises:
         ValueError: If the key is unknown, or there are too few stained pixels.
     """
+    spots = stain_spots(len(patches))
+    pixels = len(spots) * patches.shape[2] * patches.shape[3]
+    parts = (patches[spots[start : start + PART]] for start in range(0, len(spots), PART))
+    return apply_stain(patches, fit_stain(parts, pixels, stain, name))
+
+
+def stain_spots(n: int) -> NDArray[np.int64]:
+    """The spots of n that a section's map is fitted to: all, or :data:`SPOTS` of them evenly along their order."""
+    return np.arange(n) if n <= SPOTS else np.linspace(0, n - 1, SPOTS).round().astype(np.int64)
+
+
+def fit_stain(parts: Iterable[NDArray[np.uint8]], pixels: int, stain: str, name: str = "") -> StainMap | None:
+    """Fit a section's map to the patches of :func:`stain_spots`; it reads images, no counts.
+
+    Args:
+        parts: The patches in pieces [n, 3 or more, P, P], in the spots' order; their first field of view is read.
+        pixels: Pixels in all parts together, of which at most :data:`SAMPLE` are taken.
+        stain: A key of :data:`STAINS`; ``"none"`` reads nothing and gives None.
+        name: The section's name, for errors.
+
+    Raises:
+        ValueError: If the key is unknown, or there are too few stained pixels.
+    """
     fit = choose(STAINS, stain, "stain")
     if fit is None:
-        return patches
-    pixels = patches[:, :3].transpose(0, 2, 3, 1).reshape(-1, 3)
+        return None
+    step, seen, sample = pixels // SAMPLE + 1, 0, []
+    for part in parts:
+        colours = part[:, :3].transpose(0, 2, 3, 1).reshape(-1, 3)
+        sample.append(colours[-seen % step :: step].copy())
+        seen += len(colours)
     try:
-        matrix, offset = fit(_density(pixels[:: len(pixels) // SAMPLE + 1]))
+        return StainMap(*fit(_density(np.concatenate(sample))))
     except ValueError as error:
         raise ValueError(f"Section {name!r}: {error}") from error
+
+
+def apply_stain(patches: NDArray[np.uint8], stain_map: StainMap | None) -> NDArray[np.uint8]:
+    """Map patches, uint8 [n, 3·S, P, P], to the reference stain; without a map they stay as they are."""
+    if stain_map is None:
+        return patches
+    matrix, offset = stain_map.matrix.astype(np.float32), stain_map.offset.astype(np.float32)
     result = np.empty(patches.shape, np.uint8)
-    for start in range(0, len(patches), 64):  # bounds the memory of floats
-        part = patches[start : start + 64]
+    for start in range(0, len(patches), PART):  # bounds the memory of floats
+        part = patches[start : start + PART]
         density = np.moveaxis(_density(part).reshape(len(part), -1, 3, *part.shape[2:]), 2, -1)
-        mapped = WHITE * np.exp(-(density @ matrix.T.astype(np.float32) + offset.astype(np.float32))) - 1
-        result[start : start + 64] = np.moveaxis(np.rint(np.clip(mapped, 0, 255)), -1, 2).reshape(part.shape)
+        mapped = WHITE * np.exp(-(density @ matrix.T + offset)) - 1
+        result[start : start + PART] = np.moveaxis(np.rint(np.clip(mapped, 0, 255)), -1, 2).reshape(part.shape)
     return result
 
 

@@ -15,12 +15,13 @@ CONTRAST = 0.05
 def tissue_mask(thumbnail: NDArray[np.uint8], min_area: float = 0.005) -> NDArray[np.bool_]:
     """Tell stained tissue from glass by its saturation (threshold of Otsu, IEEE Trans. Syst. Man Cybern. 1979).
 
-    Holes are filled and small pieces dropped. White, grey and black margins are not tissue. The picture needs some
-    background: where all of it is tissue, the threshold would part strong from pale stain.
+    Small holes are filled, large ones (the inside of a gut) stay glass, and small pieces are dropped. White, grey and
+    black margins are not tissue. The picture needs some background: where all of it is tissue, the threshold would part
+    strong from pale stain.
 
     Args:
         thumbnail: The picture, uint8 [h, w, 3], about 1,000 px long.
-        min_area: The smallest piece of tissue, as a share of the picture.
+        min_area: The smallest piece of tissue, and the smallest hole in it, as a share of the picture.
 
     Returns:
         bool [h, w], True on tissue.
@@ -48,12 +49,22 @@ def tissue_mask(thumbnail: NDArray[np.uint8], min_area: float = 0.005) -> NDArra
     glass = slide & ~tissue
     if not (tissue.any() and glass.any()) or smooth[tissue].mean() - smooth[glass].mean() < CONTRAST:
         raise _no_tissue("no part of the picture stands out by its colour")
-    tissue = ndimage.binary_fill_holes(_close(tissue, radius=longest / 64))
-    pieces, _ = ndimage.label(tissue)
-    large = np.bincount(pieces.ravel()) >= max(1.0, min_area * tissue.size)
-    large[0] = False  # piece 0 is the background
-    if not large.any():
+    tissue = _close(tissue, radius=longest / 64)
+    filled = ndimage.binary_fill_holes(tissue)
+    tissue = filled & ~_large_pieces(filled & ~tissue, min_area)
+    tissue = _large_pieces(tissue, min_area)
+    if not tissue.any():
         raise _no_tissue(f"every piece is smaller than min_area={min_area:g} of the picture")
+    return tissue
+
+
+def _large_pieces(mask: NDArray[np.bool_], min_area: float) -> NDArray[np.bool_]:
+    """The pieces of a mask that take at least a share of it."""
+    from scipy import ndimage
+
+    pieces, _ = ndimage.label(mask)
+    large = np.bincount(pieces.ravel()) >= max(1.0, min_area * mask.size)
+    large[0] = False  # piece 0 is what is not on the mask
     return np.asarray(large[pieces])
 
 

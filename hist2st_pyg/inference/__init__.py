@@ -1,27 +1,22 @@
-"""Prediction: a model and an image in, an AnnData out."""
+"""Prediction: a model and an image in, an AnnData out, whatever the size of the image."""
 
-from hist2st_pyg.inference.prediction import (
-    GRID,
-    THUMBNAIL,
-    grid_pitch,
-    lay_grid,
-    model_data,
-    predict,
-    predict_section,
-    require_recipe,
-    run_model,
-    write_h5ad,
-)
+from hist2st_pyg.inference.blocks import BLOCK, WHOLE, predict_blocks, run_model, spatial_blocks
+from hist2st_pyg.inference.grid import GRID, THUMBNAIL, grid_pitch, lay_grid
+from hist2st_pyg.inference.prediction import model_data, predict, predict_section, require_recipe, write_h5ad
 
 __all__ = [
+    "BLOCK",
     "GRID",
     "THUMBNAIL",
+    "WHOLE",
     "grid_pitch",
     "lay_grid",
     "model_data",
     "predict",
+    "predict_blocks",
     "predict_section",
     "require_recipe",
     "run_model",
+    "spatial_blocks",
     "write_h5ad",
 ]

@@ -16,6 +16,7 @@ from hist2st_pyg.models.base import ExpressionModel, rebuild_arguments, section_
 from hist2st_pyg.nn.gnn import GNN, ConvFactory
 from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead
 from hist2st_pyg.nn.memory import once_counted
+from hist2st_pyg.nn.reach import graph_hops
 from hist2st_pyg.nn.transformer import SpotTransformer
 from hist2st_pyg.nn.vision import EncoderFactory, vision_resolver
 
@@ -119,6 +120,16 @@ class Hist2ST(ExpressionModel):
             "views": 0,
         }
         return Hist2ST(**{**config, **own})
+
+    @property
+    def graph_hops(self) -> int | None:
+        """As far as the graph layers look."""
+        return graph_hops(self.gnn.convs)
+
+    @property
+    def attends(self) -> bool:
+        """Where there are Transformer blocks."""
+        return len(self.transformer.blocks) > 0
 
     def embed(self, data: Data) -> Tensor:
         """The embedding of each spot, [N, C]: vision, Transformer, graph."""

@@ -52,6 +52,16 @@ class HisToGene(ExpressionModel):
         )
         self.expression = ExpressionHead(channels, n_genes)
 
+    @property
+    def graph_hops(self) -> int | None:
+        """There is no graph."""
+        return 0
+
+    @property
+    def attends(self) -> bool:
+        """Where there are Transformer blocks."""
+        return len(self.transformer.blocks) > 0
+
     def embed(self, data: Data) -> Tensor:
         """The embedding of each spot, [N, C]."""
         # Pixel by pixel, the channels last: the order of the published weights.

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.data.convert import Recipe
-from hist2st_pyg.files import write_json
+from hist2st_pyg.files import atomic_path, write_json, write_text
 from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.card import CARD, edited, model_card
 from hist2st_pyg.models.graph_only import GraphOnly
 from hist2st_pyg.models.hist2st import Hist2ST
 from hist2st_pyg.models.histogene import HisToGene
@@ -24,6 +27,9 @@ from hist2st_pyg.models.simple import DepthOracle, Mean, PositionKNN
 from hist2st_pyg.models.stnet import STNet
 from hist2st_pyg.tensors import read_tensors
 
+logger = logging.getLogger(__name__)
+
+Expected = TypeVar("Expected", bound=ExpressionModel)
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -80,15 +86,24 @@ def _argument(name: str, value: Any) -> Any:
     return value
 
 
-def save_pretrained(model: ExpressionModel, folder: str | Path) -> Path:
-    """Write ``model.safetensors`` and ``config.json`` (arguments, gene panel, fitted statistics' recipe) to a folder.
+def save_pretrained(
+    model: ExpressionModel,
+    folder: str | Path,
+    card: Mapping[str, Any] | None = None,
+    overwrite_card: bool = False,
+    hub_id: str | None = None,
+) -> Path:
+    """Write a model to a folder; see :meth:`ExpressionModel.save_pretrained`.
 
     Args:
         model: The model.
         folder: The folder; it is created. An existing model in it is replaced.
+        card: What :func:`~hist2st_pyg.models.card.model_card` is told.
+        overwrite_card: Write the card even where the folder's was changed by hand.
+        hub_id: The id by which the card says that the model is loaded, where it is for the hub.
 
     Raises:
-        TypeError: If an argument of the model is neither plain nor a class or factory.
+        TypeError: If an argument of the model is neither plain nor a class or factory, or one of the card is unknown.
         ValueError: If a weight is not finite.
     """
     from safetensors.torch import save_file
@@ -97,20 +112,30 @@ def save_pretrained(model: ExpressionModel, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     _check_finite(state, str(folder))
-    # Both files are complete before either takes its place.
+    description = describe(model)
+    text = model_card(model, description, hub_id or folder.resolve().name, hub=hub_id is not None, **(card or {}))
+    names = [WEIGHTS, CONFIG]
+    if overwrite_card or not edited(folder / CARD):
+        names.append(CARD)
+    else:
+        logger.warning("%s was changed by hand and stays; overwrite_card=True writes it.", folder / CARD)
+    # All files are complete before the first takes its place.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        save_file(state, Path(temporary) / WEIGHTS)
-        write_json(Path(temporary) / CONFIG, describe(model))
-        for name in (WEIGHTS, CONFIG):
+        with atomic_path(Path(temporary) / WEIGHTS) as path:  # safetensors' own files are private
+            save_file(state, path, metadata={"format": "pt"})
+        write_json(Path(temporary) / CONFIG, description)
+        write_text(Path(temporary) / CARD, text)
+        for name in names:
             (Path(temporary) / name).replace(folder / name)
     return folder
 
 
 def load_model(path: str | Path, **custom: Any) -> ExpressionModel:
-    """Load a saved folder, a run folder, or a Lightning checkpoint; nothing is unpickled.
+    """Load a saved folder, a run folder, or a Lightning checkpoint; nothing is unpickled, and nothing fetched.
 
     Args:
-        path: A folder of :func:`save_pretrained`, a run folder of ``hist2st train``, or its ``.ckpt``.
+        path: A folder of :meth:`ExpressionModel.save_pretrained`, a run folder of ``hist2st train``, or its ``.ckpt``.
+            A model on the hub is loaded by :meth:`ExpressionModel.from_pretrained`.
         custom: The class or factory of a model that was built with one, by argument: ``gnn=MyConv``.
 
     Returns:
@@ -120,21 +145,51 @@ def load_model(path: str | Path, **custom: Any) -> ExpressionModel:
         FileNotFoundError: If there is no model at ``path``.
         ValueError: If the file is damaged, of another format, or its weights do not fit.
     """
+    return load_local(ExpressionModel, path, str(path), custom)
+
+
+def load_local(expected: type[Expected], path: str | Path, source: str, custom: Mapping[str, Any]) -> Expected:
+    """Load a model of a class from this machine; see :func:`load_model`.
+
+    Args:
+        expected: The class; a model of another is refused.
+        path: The folder or checkpoint.
+        source: Its name in errors.
+        custom: As in :func:`load_model`.
+    """
     path = Path(path)
     if path.is_dir():
         folder = path if (path / CONFIG).is_file() else path / "model"
         if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-            raise FileNotFoundError(f"{path} is not a saved model: it has no {CONFIG} and {WEIGHTS}.")
-        description, state = _read_folder(folder)
+            raise FileNotFoundError(f"{source} is not a saved model: it has no {CONFIG} and {WEIGHTS}.")
+        description, state = _read_folder(folder, source)
     elif path.is_file():
         description, state = read_checkpoint(path)
     else:
-        raise FileNotFoundError(f"There is no model at {path}.")
-    return rebuild(description, state, str(path), **custom)
+        hub = " A model on the hub is loaded by ExpressionModel.from_pretrained." if is_hub_id(path) else ""
+        raise FileNotFoundError(f"There is no model at {path}.{hub}")
+    model = rebuild(description, state, source, expected, **custom)
+    if not isinstance(model, expected):
+        raise ValueError(
+            f"{source} holds a {type(model).__name__}, not a {expected.__name__}; load it by "
+            f"{type(model).__name__}.from_pretrained, or any model by load_model."
+        )
+    return model
 
 
-def rebuild(description: dict[str, Any], state: dict[str, Tensor], source: str, **custom: Any) -> ExpressionModel:
-    """Build a model from what :func:`describe` gave, and load its weights."""
+def is_hub_id(name: str | Path) -> bool:
+    """Whether a name could be a model's on the hub, ``owner/name``."""
+    return re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)) is not None
+
+
+def rebuild(
+    description: dict[str, Any],
+    state: dict[str, Tensor],
+    source: str,
+    expected: type[ExpressionModel] = ExpressionModel,
+    **custom: Any,
+) -> ExpressionModel:
+    """Build a model from what :func:`describe` gave, and load its weights; ``expected`` may be a class of a user's."""
     if not isinstance(description, dict):
         raise ValueError(f"{source}: the saved model is damaged: its description is no mapping.")
     if description.get("format") != FORMAT:
@@ -150,7 +205,8 @@ def rebuild(description: dict[str, Any], state: dict[str, Tensor], source: str, 
             )
     if unknown := sorted(set(custom) - set(arguments)):
         raise TypeError(f"{source}: the model has no argument {unknown[0]!r} to pass again.")
-    build = choose(MODELS, description["model"], "model")
+    key = description["model"]
+    build = expected if key == expected.__name__ and key not in MODELS else choose(MODELS, key, "model")
     try:
         model = build(**{**arguments, **custom})
         recipe = None if description["recipe"] is None else Recipe(**description["recipe"])
@@ -168,14 +224,14 @@ def rebuild(description: dict[str, Any], state: dict[str, Tensor], source: str, 
     return model.eval()
 
 
-def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read_folder(folder: Path, source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return json.loads((folder / CONFIG).read_text(encoding="utf-8")), load_file(folder / WEIGHTS)
     except (json.JSONDecodeError, SafetensorError) as error:
-        raise ValueError(f"{folder}: the saved model is damaged: {error}") from error
+        raise ValueError(f"{source}: the saved model is damaged: {error}") from error
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

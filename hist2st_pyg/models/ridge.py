@@ -68,6 +68,11 @@ class Ridge(FittedModel):
         # Standardising, projecting and regressing are affine maps, so the fitted model is one of them.
         self.expression = nn.Linear(int(self.vision.out_channels) * (1 + neighbours), n_genes)  # type: ignore[arg-type]
 
+    @property
+    def graph_hops(self) -> int | None:
+        """The neighbours, where they are used; to be standardised per section, all spots are needed."""
+        return None if self.per_section else int(self.neighbours)
+
     @torch.no_grad()
     def embed(self, data: Data) -> Tensor:
         """The features of each spot, [N, F]."""

@@ -29,6 +29,11 @@ class Mean(FittedModel):
         super().__init__(n_genes)
         self.config = {"n_genes": n_genes}
 
+    @property
+    def graph_hops(self) -> int | None:
+        """Nothing is read."""
+        return 0
+
     def forward(self, data: Data) -> dict[str, Tensor]:
         """The same for every spot: ``expression`` [N, G]; ``embedding`` [N, 1] is constant too."""
         n = int(data.num_nodes or 0)

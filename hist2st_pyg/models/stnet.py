@@ -47,6 +47,11 @@ class STNet(ExpressionModel):
         }
         self.expression = ExpressionHead(int(self.vision.out_channels), n_genes)  # type: ignore[arg-type]
 
+    @property
+    def graph_hops(self) -> int | None:
+        """There is no graph."""
+        return 0
+
     def embed(self, data: Data) -> Tensor:
         """The embedding of each spot, [N, C]."""
         return self.encode(self.vision, data)

@@ -46,6 +46,12 @@ class ZINBHead(nn.Module):
         mean, kept = out["mean"], 1 - out["dropout"]
         return kept * mean, kept * (mean + mean**2 * (1 / out["dispersion"] + out["dropout"]))
 
+    @staticmethod
+    def zero_probability(out: dict[str, Tensor]) -> Tensor:
+        """Probability of no count at size factor 1: dropout, or the negative binomial's own zero."""
+        zero = (-out["dispersion"] * torch.log1p(out["mean"] / out["dispersion"])).exp()
+        return out["dropout"] + (1 - out["dropout"]) * zero
+
 
 class NBHead(nn.Module):
     """Negative binomial by number of failures r (as its log) and success probability p (as its logit), each [N, G]."""
@@ -64,6 +70,11 @@ class NBHead(nn.Module):
         """Mean and variance of the counts."""
         mean = (out["log_r"] + out["logit_p"]).exp()
         return mean, mean * (1 + out["logit_p"].exp())
+
+    @staticmethod
+    def zero_probability(out: dict[str, Tensor]) -> Tensor:
+        """Probability of no count."""
+        return (-out["log_r"].exp() * F.softplus(out["logit_p"])).exp()
 
 
 LikelihoodHead = ZINBHead | NBHead

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from hist2st_pyg import Section, to_data
-from hist2st_pyg.data.stain import HE, HE_STRENGTH, STAINS, normalise_stain
+from hist2st_pyg.data import stain as module
+from hist2st_pyg.data.stain import HE, HE_STRENGTH, STAINS, apply_stain, fit_stain, normalise_stain, stain_spots
 from hist2st_pyg.image import ArrayImage
 
 
@@ -65,6 +66,56 @@ def test_the_map_is_fitted_to_the_first_field_of_view_and_applied_to_all() -> No
     np.testing.assert_array_equal(both[:, :3], normalise_stain(first, "macenko"))
     again = normalise_stain(np.concatenate([first, first], axis=1), "macenko")
     np.testing.assert_array_equal(again[:, 3:], again[:, :3])
+
+
+def reference(patches: NDArray[np.uint8], stain: str, sample: int) -> NDArray[np.uint8]:
+    """One map for all patches, fitted to evenly spaced pixels of all: what small sections always had."""
+    table = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
+    pixels = patches[:, :3].transpose(0, 2, 3, 1).reshape(-1, 3)
+    matrix, offset = STAINS[stain](table[pixels[:: len(pixels) // sample + 1]])  # type: ignore[misc]
+    density = table[patches].reshape(len(patches), -1, 3, *patches.shape[2:]).transpose(0, 1, 3, 4, 2)
+    light = 256 * np.exp(-(density @ matrix.T.astype(np.float32) + offset.astype(np.float32))) - 1
+    return np.rint(light.clip(0, 255)).astype(np.uint8).transpose(0, 1, 4, 2, 3).reshape(patches.shape)
+
+
+@pytest.mark.parametrize("sample", [500_000, 10_000, 777])
+@pytest.mark.parametrize("stain", ["macenko", "standardise"])
+def test_all_spots_of_a_section_share_the_map(stain: str, sample: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SAMPLE", sample)
+    patches = np.concatenate([np.concatenate([stained(seed=s), stained(seed=s + 1)], axis=1) for s in range(5)])
+    np.testing.assert_array_equal(normalise_stain(patches, stain), reference(patches, stain, sample))
+
+
+@pytest.mark.parametrize("sizes", [(24,), (1,) * 24, (5, 19), (7, 7, 10)])
+def test_a_map_may_be_fitted_to_parts_and_applied_to_parts(
+    sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SAMPLE", 1000)
+    patches = np.concatenate([stained(), stained(seed=1)], axis=1)
+    parts = np.split(patches, np.cumsum(sizes)[:-1])
+    fitted = fit_stain(iter(parts), 24 * 16 * 16, "macenko")
+    np.testing.assert_array_equal(
+        np.concatenate([apply_stain(part, fitted) for part in parts]), normalise_stain(patches, "macenko")
+    )
+
+
+def test_without_a_way_nothing_is_read_and_nothing_changes() -> None:
+    assert fit_stain(iter([]), 0, "none") is None
+    patches = stained()
+    assert apply_stain(patches, None) is patches
+
+
+def test_a_large_section_s_map_is_fitted_to_evenly_spaced_spots(monkeypatch: pytest.MonkeyPatch) -> None:
+    np.testing.assert_array_equal(stain_spots(4096), np.arange(4096))
+    for n in (4097, 9_999, 1_000_000):
+        spots = stain_spots(n)
+        assert len(np.unique(spots)) == 4096
+        assert (spots[0], spots[-1]) == (0, n - 1)
+        assert np.ptp(np.diff(spots)) <= 1
+    monkeypatch.setattr(module, "SPOTS", 8)
+    patches = np.concatenate([stained((1.0, 1.0)), stained((0.6, 1.4), seed=1)])
+    fitted = fit_stain([patches[stain_spots(48)]], 8 * 16 * 16, "macenko")
+    np.testing.assert_array_equal(normalise_stain(patches, "macenko"), apply_stain(patches, fitted))
 
 
 def test_a_recipe_normalises_what_it_cuts(cohort: list[Section]) -> None:

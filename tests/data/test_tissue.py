@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.spots import inside, read_spots
+from hist2st_pyg.data.hexagonal import inside
+from hist2st_pyg.data.spots import read_spots
 from hist2st_pyg.data.tissue import CONTRAST, otsu, saturation, tissue_mask
 from hist2st_pyg.image import open_image
 
@@ -78,6 +79,18 @@ def test_holes_are_filled_and_specks_dropped() -> None:
     assert mask[205:225, 200:220].all()
     assert not mask[20:55, 290:330].any()
     assert tissue_mask(picture, min_area=0.0005)[30:42, 300:312].all()
+
+
+def test_a_large_hole_is_glass() -> None:
+    y, x = np.ogrid[:300, :400]
+    distance = np.hypot(x - 200, y - 150)
+    ring = (distance < 120) & (distance > 55)  # a gut, cut across
+    picture = slide()
+    stain(picture, ring)
+    mask = tissue_mask(picture)
+    assert overlap(mask, ring) > 0.9
+    assert not mask[distance < 40].any()
+    assert tissue_mask(picture, min_area=0.1)[distance < 40].all()
 
 
 def test_several_pieces_are_kept_and_not_joined() -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from hist2st_pyg import Hist2ST, Recipe, Section, load_model, predict, predict_section
-from hist2st_pyg.data import convert
+from hist2st_pyg.data import source
 from hist2st_pyg.data.spots import Spots
 from hist2st_pyg.inference import GRID, grid_pitch, run_model, write_h5ad
 
@@ -60,7 +60,24 @@ def test_counts_are_not_used(cohort: list[Section]) -> None:
 
 @pytest.mark.parametrize("likelihood", ["nb", None])
 def test_layers_follow_the_likelihood(cohort: list[Section], likelihood: str | None) -> None:
-    assert set(predict_section(model(likelihood), cohort[0]).layers) == ({"mean", "sd"} if likelihood else set())
+    layers = predict_section(model(likelihood), cohort[0]).layers
+    assert set(layers) == ({"mean", "sd", "zero_probability"} if likelihood else set())
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+def test_the_layers_are_the_likelihood_s(cohort: list[Section], likelihood: str) -> None:
+    built = model(likelihood)
+    assert built.recipe is not None
+    assert built.likelihood is not None
+    out = run_model(built, built.recipe.input_data(cohort[0]))
+    mean, variance = built.likelihood.moments(out)
+    layers = predict_section(built, cohort[0]).layers
+    np.testing.assert_allclose(layers["mean"], mean, rtol=1e-5)
+    np.testing.assert_allclose(layers["sd"] ** 2, variance, rtol=1e-4)
+    np.testing.assert_allclose(layers["zero_probability"], built.likelihood.zero_probability(out), rtol=1e-5)
+    # No distribution of counts has fewer zeros than Markov's and Cantelli's inequalities leave it.
+    assert (layers["zero_probability"] >= 1 - layers["mean"] - 1e-6).all()
+    assert (layers["zero_probability"] <= variance.numpy() / (variance.numpy() + mean.numpy() ** 2) + 1e-6).all()
 
 
 def test_without_spots_a_grid_is_laid_on_the_tissue(cohort: list[Section]) -> None:
@@ -130,13 +147,13 @@ def test_scanpy_draws_it(cohort: list[Section]) -> None:
 
 
 def test_a_finer_grid_shows_the_same_fields_of_view(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
-    fields, cut = [], convert.cut_patches
+    fields, cut = [], source.cut_patches
 
     def spy(image: Any, pos: Any, size: int, field: float | None, *rest: Any) -> Any:
         fields.append(field)
         return cut(image, pos, size, field, *rest)
 
-    monkeypatch.setattr(convert, "cut_patches", spy)
+    monkeypatch.setattr(source, "cut_patches", spy)
     sizes = [len(predict(model(patch_pitch=1.0), cohort[0].require_image(), pitch=pitch)) for pitch in (64, 32)]
     assert sizes[1] > 3 * sizes[0]
     predict(model(patch_pitch=1.0), cohort[0].require_image(), um_per_pixel=1.5, pitch=64)

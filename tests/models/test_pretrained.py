@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch_geometric.nn import GATv2Conv, SAGEConv
 
@@ -79,8 +80,16 @@ def test_a_saved_model_comes_back(data: SectionData, tmp_path: Path, key: str) -
     assert same(model, loaded, data)
     assert loaded.recipe == model.recipe
     assert loaded.training_sections == model.training_sections
-    assert sorted(os.listdir(folder)) == ["config.json", "model.safetensors"]
+    assert sorted(os.listdir(folder)) == ["README.md", "config.json", "model.safetensors"]
     assert same(model, load_model(str(folder.parent)), data)  # a run folder, with the model in it
+
+
+def test_the_files_are_as_readable_as_any(data: SectionData, tmp_path: Path) -> None:
+    folder = build(data).save_pretrained(tmp_path / "model")
+    (tmp_path / "plain").touch()
+    assert {path.stat().st_mode for path in folder.iterdir()} == {(tmp_path / "plain").stat().st_mode}
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt"}
 
 
 @pytest.mark.parametrize("gnn", ["gat", "pna", "none"])

@@ -96,6 +96,24 @@ def test_nb_moments(log_r: float, logit_p: float) -> None:
     assert float(variance) == pytest.approx(float(expected[1]), rel=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("mean", "dispersion", "dropout"),
+    [(3.0, 2.0, 0.3), (0.2, 5.0, 0.0), (40.0, 0.7, 0.8), (1e-5, 1e4, 0.1), (1e6, 1e-4, 0.0)],
+)
+def test_zinb_probability_of_no_count(mean: float, dispersion: float, dropout: float) -> None:
+    out = {"mean": mean, "dispersion": dispersion, "dropout": dropout}
+    got = ZINBHead.zero_probability({k: torch.tensor([[v]]) for k, v in out.items()})
+    expected = dropout + (1 - dropout) * nbinom.pmf(0, dispersion, dispersion / (dispersion + mean))
+    assert float(got) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("log_r", "logit_p"), [(0.5, -1.0), (2.0, 1.3), (-1.5, 0.0), (-8.0, 12.0), (4.0, -9.0)])
+def test_nb_probability_of_no_count(log_r: float, logit_p: float) -> None:
+    got = NBHead.zero_probability({"log_r": torch.tensor([[log_r]]), "logit_p": torch.tensor([[logit_p]])})
+    expected = nbinom.pmf(0, np.exp(log_r), 1 - 1 / (1 + np.exp(-logit_p)))
+    assert float(got) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_distillation_weights_each_view_of_a_spot() -> None:
     torch.manual_seed(0)
     distillation = Distillation(C)

@@ -1,0 +1,156 @@
+"""Cost of predicting a whole slide without spots: peak memory, patches a second, in a process of its own.
+
+    python -m benchmarks.slide --size 100000
+
+The slide is made (0.25 µm per pixel, a pyramid of JPEG tiles; 1 GB on disk for 100,000 x 100,000 pixels, removed
+afterwards) and the model is the small preset's with random weights: the cost does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.made_slide import make_slide
+from benchmarks.measures import versions
+from hist2st_pyg import Hist2ST, Recipe
+from hist2st_pyg.files import write_json
+from hist2st_pyg.inference import BLOCK, predict, write_h5ad
+from hist2st_pyg.models import load_model
+from hist2st_pyg.training import preset_config
+
+HERE = Path(__file__).parent
+UM_PER_PIXEL, TRAINED_UM_PER_PIXEL, PITCH_UM = 0.25, 0.5, 100.0
+SMALLEST = 2048
+MEASURED = "measured.json"
+
+
+def small_model(genes: int) -> Hist2ST:
+    """The small preset's model and recipe, as if trained on sections of 0.5 µm per pixel and 100 µm pitch."""
+    torch.manual_seed(0)
+    config = preset_config("small")
+    arguments = {name: value for name, value in config.model.items() if name != "name"}
+    data = config.data
+    model = Hist2ST(genes, patch_size=data.patch_size, n_scales=len(data.scales), **arguments)
+    model.recipe = Recipe(
+        tuple(f"GENE{i}" for i in range(genes)),
+        patch_size=data.patch_size,
+        patch_pitch=data.patch_pitch,
+        scales=tuple(data.scales),
+        k=data.k,
+        stain=data.stain,
+        um_per_pixel=TRAINED_UM_PER_PIXEL,
+        pitch=PITCH_UM / TRAINED_UM_PER_PIXEL,
+    )
+    model.pixel_mean.fill_(180.0)
+    model.pixel_std.fill_(50.0)
+    return model
+
+
+def peak_mb() -> float:
+    """Largest resident memory of this program so far, in MB; ``ru_maxrss`` begins with that of who started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+
+
+def measure(work: Path, block: int, device: str) -> dict[str, Any]:
+    """Predict ``work``'s slide by its model in this process, which should be a fresh one, and say what it took."""
+    model = load_model(work / "model")
+    assert model.recipe is not None
+    before, started = peak_mb(), time.perf_counter()
+    adata = predict(model, work / "slide.tif", device=device, block=block)
+    seconds = time.perf_counter() - started
+    write_h5ad(adata, work / "predicted.h5ad")
+    patches = adata.n_obs * len(model.recipe.scales)
+    arrays = (adata.X, *adata.layers.values(), *adata.obsm.values())
+    return {
+        "spots": adata.n_obs,
+        "genes": adata.n_vars,
+        "patches": patches,
+        "block": block,
+        "device": device,
+        "seconds": seconds,
+        "seconds_written": time.perf_counter() - started,
+        "patches_per_second": patches / seconds,
+        "peak_mb": peak_mb(),
+        "peak_mb_before": before,
+        "result_mb": sum(array.nbytes for array in arrays) / 1e6,
+        "threads": torch.get_num_threads(),
+        "note": adata.uns["hist2st"].get("note"),
+    }
+
+
+def run(size: int, work: Path, genes: int = 250, block: int = BLOCK, device: str = "auto") -> dict[str, Any]:
+    """Make a slide and a model in a folder, and predict it in a fresh process.
+
+    Args:
+        size: Side of the slide in pixels.
+        work: The folder; it has to be there.
+        genes: Genes of the model.
+        block: Most spots that are predicted at a time.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    """
+    started = time.perf_counter()
+    tissue = make_slide(work / "slide.tif", size, UM_PER_PIXEL)
+    making = time.perf_counter() - started
+    small_model(genes).save_pretrained(work / "model")
+    options = ["--block", str(block), "--device", device]
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.slide", "--measure", str(work), *options], check=True, cwd=HERE.parent
+    )
+    measured = json.loads((work / MEASURED).read_text(encoding="utf-8"))
+    decoded = 3 * size**2 / 1e6
+    return {
+        "size": size,
+        "um_per_pixel": UM_PER_PIXEL,
+        "tissue_share": tissue,
+        "file_mb": (work / "slide.tif").stat().st_size / 1e6,
+        "decoded_mb": decoded,
+        "seconds_making": making,
+        **measured,
+        "peak_share_of_decoded": measured["peak_mb"] / decoded,
+        "versions": versions(),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=100_000, help="side of the slide in pixels")
+    parser.add_argument("--genes", type=int, default=250)
+    parser.add_argument("--block", type=int, default=BLOCK, help="most spots that are predicted at a time")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--output", type=Path, help="folder in which slide, model and prediction stay")
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "slide", help="folder of the JSON")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.measure is not None:
+        write_json(arguments.measure / MEASURED, measure(arguments.measure, arguments.block, arguments.device))
+        return 0
+    if arguments.size < SMALLEST:
+        print(f"benchmarks.slide: size is at least {SMALLEST} pixels, got {arguments.size}.", file=sys.stderr)
+        return 2
+    options = (arguments.genes, arguments.block, arguments.device)
+    if arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        result = run(arguments.size, arguments.output, *options)
+    else:
+        with tempfile.TemporaryDirectory(prefix="slide-") as work:
+            result = run(arguments.size, Path(work), *options)
+    path = arguments.results / f"{arguments.size}.json"
+    write_json(path, result)
+    print(path, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The patches of a section's spots, cut when they are asked for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hist2st_pyg.data.patches import check_on_image, cut_patches
+from hist2st_pyg.data.stain import StainMap, apply_stain, fit_stain, normalise_stain, stain_spots
+from hist2st_pyg.image import HistologyImage, Region
+
+Patches = Callable[[NDArray[np.int64] | None], Tensor]
+"""What some spots of a section show (None: all of them): patches uint8 [n, 3·S, P, P] or embeddings float [n, D]."""
+
+PART = 256
+"""Patches cut at a time to fit the stain map, so that its memory does not grow with the section."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpotPatches:
+    """Patches of one section, all or some, with the section's stain map; a spot's patch is the same in both.
+
+    Args:
+        image: The section's image.
+        pos: Spot centres [N, 2] (x right, y down) in image pixels.
+        patch_size: Side of a patch in pixels, P.
+        field: Side of the field of view in image pixels; None means ``patch_size``.
+        scales: Factors of the field of view; each gives three channels.
+        stain: A key of :data:`~hist2st_pyg.data.stain.STAINS`.
+        swap_axes: Patches are [3, W, H] instead of [3, H, W].
+        cache: Folder of the patch cache of whole sections, or None.
+        name: The section's name, for errors.
+
+    Raises:
+        ValueError: If a spot's centre is not on the image.
+    """
+
+    image: HistologyImage
+    pos: NDArray[np.float64]
+    patch_size: int = 112
+    field: float | None = None
+    scales: Sequence[float] = (1.0,)
+    stain: str = "none"
+    swap_axes: bool = False
+    cache: str | Path | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        check_on_image(self.image, self.pos, self.name)  # before the first of many parts is cut
+
+    def __call__(self, spots: NDArray[np.int64] | None = None) -> Tensor:
+        """Patches of some spots, or of all, uint8 [n, 3·S, P, P].
+
+        Raises:
+            ValueError: If the stain map cannot be fitted.
+        """
+        if spots is None:
+            x = normalise_stain(self._cut(None, self.scales), self.stain, self.name)
+        else:
+            x = apply_stain(self._cut(spots, self.scales), self.stain_map)
+        return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 1, 3, 2)) if self.swap_axes else x)
+
+    @cached_property
+    def stain_map(self) -> StainMap | None:
+        """The map of the section's stain to the reference; None where stains stay as they are."""
+        spots = stain_spots(len(self.pos))
+        return fit_stain(self._first_fields(spots), len(spots) * self.patch_size**2, self.stain, self.name)
+
+    def _first_fields(self, spots: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(spots), PART):
+            yield self._cut(spots[start : start + PART], self.scales[:1])
+
+    def _cut(self, spots: NDArray[np.int64] | None, scales: Sequence[float]) -> NDArray[np.uint8]:
+        pos, cache = (self.pos, self.cache) if spots is None else (self.pos[spots], None)
+        return cut_patches(self.image, pos, self.patch_size, self.field, scales, cache, self.name)
+
+
+def rows_of(x: Tensor) -> Patches:
+    """What spots show where it is at hand for all of them, [N, ...]."""
+    return lambda spots: x if spots is None else x[spots]
+
+
+@contextmanager
+def kept_open(patches: Patches) -> Iterator[Patches]:
+    """Keep the image of patches open while they are cut piece by piece: JPEG and PNG are decoded once.
+
+    Args:
+        patches: Patches of a section; what has no image comes back as it is.
+    """
+    if not isinstance(patches, SpotPatches):
+        yield patches
+        return
+    regions: dict[int, Region] = {}
+    with ExitStack() as levels:
+        image = copy.copy(patches.image)
+
+        def reopened(level: int = 0) -> AbstractContextManager[Region]:
+            if level not in regions:
+                regions[level] = levels.enter_context(patches.image.open(level) if level else patches.image.open())
+            return nullcontext(regions[level])
+
+        image.open = reopened  # type: ignore[method-assign]
+        yield replace(patches, image=image)

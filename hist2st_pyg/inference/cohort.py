@@ -1,0 +1,228 @@
+"""Prediction of many slides: each in a process, finished ones are kept, and what goes wrong with one stays its own."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from textwrap import shorten
+from typing import Any, Literal
+
+import torch
+from tqdm.auto import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from hist2st_pyg.choices import choose
+from hist2st_pyg.executors import EXECUTORS, Failed
+from hist2st_pyg.files import write_text
+from hist2st_pyg.image import open_image
+from hist2st_pyg.inference.outputs import OUTPUTS
+from hist2st_pyg.inference.prediction import predict, require_recipe
+from hist2st_pyg.inference.slide import Draw, Job, Slide, State, drawn, fingerprint, finished, make
+from hist2st_pyg.models import load_model
+from hist2st_pyg.models.base import ExpressionModel
+
+logger = logging.getLogger(__name__)
+
+Outcome = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class SlideResult:
+    """What became of a slide.
+
+    Args:
+        name: The slide's name.
+        output: Its prediction.
+        outcome: Whether it was made now, had been made before, or failed.
+        spots: How many spots were predicted.
+        seconds: How long that took, without loading the model and drawing.
+        message: The error, or what the reader of the prediction has to know.
+    """
+
+    name: str
+    output: Path
+    outcome: Outcome
+    spots: int | None = None
+    seconds: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class CohortResult:
+    """What became of the slides, in the order in which they were given."""
+
+    slides: tuple[SlideResult, ...]
+
+    def of(self, outcome: Outcome) -> list[SlideResult]:
+        """The slides of an outcome."""
+        return [slide for slide in self.slides if slide.outcome == outcome]
+
+    def table(self) -> str:
+        """A line for each slide, and how many there are of each outcome."""
+        rows = [("slide", "outcome", "spots", "seconds", "")]
+        for slide in self.slides:
+            spots = "" if slide.spots is None else str(slide.spots)
+            seconds = "" if slide.seconds is None else f"{slide.seconds:.1f}"
+            rows.append((slide.name, slide.outcome, spots, seconds, shorten(slide.message, 200, placeholder=" ...")))
+        a, b, c, d, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+        lines = [f"{r[0]:{a}}  {r[1]:{b}}  {r[2]:>{c}}  {r[3]:>{d}}  {r[4]}".rstrip() for r in rows]
+        counts = ", ".join(f"{len(self.of(outcome))} {outcome}" for outcome in ("done", "skipped", "failed"))
+        return "\n".join([*lines, f"{counts}."])
+
+
+def predict_cohort(
+    model: str | Path,
+    images: Sequence[str | Path],
+    output: str | Path,
+    *,
+    spots: str | Path | None = None,
+    format: str = "h5ad",
+    draw: Draw | None = None,
+    figures: str | Path | None = None,
+    genes: Sequence[str] | None = None,
+    overwrite: bool = False,
+    executor: str = "local",
+    jobs: int = 1,
+    gpus: float = 0,
+    **options: Any,
+) -> CohortResult:
+    """Predict many slides into a folder.
+
+    Beside each output, ``<slide>.json`` says how it was made: a slide that has been predicted with the same model,
+    image and options is skipped, and drawn again where other pictures are asked for. Of a slide that failed there is
+    the traceback in ``<slide>.failed.txt``; it is tried again at the next call, as is one that was interrupted. What a
+    slide's process said is in ``logs/<slide>.txt``.
+
+    Args:
+        model: What :func:`~hist2st_pyg.load_model` reads.
+        images: The slides; their names without suffix differ.
+        output: Folder of the predictions, ``<slide>.h5ad`` or ``<slide>.zarr``.
+        spots: A folder that holds ``<slide>.csv`` or ``<slide>.tsv`` of each slide, or the spot file of a single one;
+            None lays grids over the tissue.
+        format: One of :data:`~hist2st_pyg.inference.outputs.OUTPUTS`.
+        draw: What draws a slide: :func:`hist2st_pyg.evaluation.maps.draw_prediction`; None draws nothing.
+        figures: Folder of the pictures; None takes ``figures`` in the output's folder.
+        genes: The genes to draw; None leaves them to ``draw``.
+        overwrite: Replace outputs of another model, image or other options, instead of refusing.
+        executor: One of :data:`~hist2st_pyg.executors.EXECUTORS`.
+        jobs: Slides at a time; each gets its share of this machine's cores. With Ray on a cluster, its resources decide
+            how many shares there are.
+        gpus: GPUs of a slide, with Ray.
+        options: Keywords of :func:`~hist2st_pyg.predict`.
+
+    Raises:
+        FileNotFoundError: If the model, an image or its spots are not there.
+        ImportError: If Ray is asked for and not installed.
+        TypeError: If :func:`~hist2st_pyg.predict` has no such keyword.
+        ValueError: If two slides have one name, an output is of another configuration or unknown, a gene is not in the
+            panel, or the model does not predict from images. Nothing has been done then.
+    """
+    choose(OUTPUTS, format, "format")
+    run = choose(EXECUTORS, executor, "executor")
+    if jobs < 1:
+        raise ValueError(f"jobs is how many slides are predicted at a time, at least 1, got {jobs}.")
+    model, output = Path(model).absolute(), Path(output).absolute()
+    slides = _slides(images, spots, output)
+    _check_model(load_model(model), genes)
+    job = Job(
+        model=model,
+        fingerprint=fingerprint(model),
+        format=format,
+        options=_known(options),
+        draw=draw,
+        figures=output / "figures" if figures is None else Path(figures).absolute(),
+        genes=None if genes is None else list(genes),
+        threads=max(1, torch.get_num_threads() // jobs),
+    )
+    results = {}
+    for slide in slides:
+        state = finished(job, slide, overwrite)
+        if state is not None and drawn(job, state):
+            results[slide] = _result(job, slide, "skipped", state)
+    todo = [slide for slide in slides if slide not in results]
+    logger.info("Slides: %d, %d finished, %d to do with %s.", len(slides), len(results), len(todo), executor)
+    outcomes = run(partial(make, job), todo, jobs=jobs, cpus=job.threads, gpus=gpus)
+    with closing(outcomes), logging_redirect_tqdm():
+        for slide, outcome in tqdm(outcomes, total=len(todo), unit="slide", disable=None):
+            results[slide] = _noted(job, slide, outcome)
+    return CohortResult(tuple(results[slide] for slide in slides))
+
+
+def _slides(images: Sequence[str | Path], spots: str | Path | None, output: Path) -> list[Slide]:
+    """The slides; nothing is read but names."""
+    if not images:
+        raise ValueError("There are no images.")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"A cohort is written to a folder, and {output} is a file.")
+    slides: dict[str, Slide] = {}
+    for image in images:
+        open_image(image)  # which is lazy, and says what is not there or no image
+        slide = Slide(Path(image).absolute(), _spots(Path(image), spots, len(images)), output)
+        if slide.name in slides:
+            raise ValueError(
+                f"Slides are named by their files, and two are {slide.name!r}: {slides[slide.name].image} and "
+                f"{slide.image}. Give them different names, or predict them into two folders."
+            )
+        slides[slide.name] = slide
+    return list(slides.values())
+
+
+def _spots(image: Path, spots: str | Path | None, n: int) -> Path | None:
+    if spots is None:
+        return None
+    spots = Path(spots).absolute()
+    if not spots.exists():
+        raise FileNotFoundError(f"There is no spot file or folder {spots}.")
+    if spots.is_file():
+        if n > 1:
+            raise ValueError(f"The spots of {n} images are a folder of <image>.csv or .tsv, and {spots} is a file.")
+        return spots
+    names = [f"{image.stem}.csv", f"{image.stem}.tsv"]
+    found = [spots / name for name in names if (spots / name).is_file()]
+    if len(found) != 1:
+        has = "both" if found else "neither"
+        raise ValueError(f"{spots} holds one spot file for each image, and has {has} of {' and '.join(names)}.")
+    return found[0]
+
+
+def _check_model(model: ExpressionModel, genes: Sequence[str] | None) -> None:
+    panel = require_recipe(model).genes
+    if model.uses_counts:
+        raise ValueError(f"{type(model).__name__} reads measured counts ({model.task}), which images have not.")
+    if unknown := [gene for gene in genes or () if gene not in panel]:
+        raise ValueError(f"The gene {unknown[0]!r} is not in the model's panel of {len(panel)} genes.")
+
+
+def _known(options: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of predict, without those that are what it takes anyway."""
+    parameters = inspect.signature(predict).parameters
+    known = [name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    known.remove("name")
+    for key in options:
+        if key not in known:
+            raise TypeError(f"predict has no option {key!r}; its options: {', '.join(known)}.")
+    return {key: value for key, value in options.items() if value != parameters[key].default}
+
+
+def _noted(job: Job, slide: Slide, outcome: State | Failed) -> SlideResult:
+    """The result of a slide, which is logged; its traceback is kept, or that of an earlier try removed."""
+    if isinstance(outcome, Failed):
+        write_text(slide.failure, outcome.text)
+        if not slide.output(job.format).exists():
+            slide.state.unlink(missing_ok=True)
+        logger.error("%s failed: %s", slide.name, outcome.reason)
+        return SlideResult(slide.name, slide.output(job.format), "failed", message=outcome.reason)
+    slide.failure.unlink(missing_ok=True)
+    result = _result(job, slide, "done", outcome)
+    logger.info("%s: %d spots, predicted in %.1f s.", slide.name, result.spots, result.seconds)
+    return result
+
+
+def _result(job: Job, slide: Slide, outcome: Outcome, state: State) -> SlideResult:
+    made = state["result"]
+    return SlideResult(slide.name, slide.output(job.format), outcome, made["spots"], made["seconds"], made["note"])

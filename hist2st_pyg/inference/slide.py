@@ -1,0 +1,230 @@
+"""One slide of a cohort: how its prediction is made, and whether there is one already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hist2st_pyg.executors import log_to
+from hist2st_pyg.files import write_json
+from hist2st_pyg.inference.outputs import OUTPUTS
+from hist2st_pyg.inference.prediction import predict
+from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS, load_model
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+State = dict[str, Any]
+"""What ``<slide>.json`` holds: what the prediction is made of (``model``, ``image``, ``spots``, ``options``), and when
+it is finished ``result``, and ``pictures`` where there are any."""
+
+Draw = Callable[["AnnData", Path, Sequence[str] | None], Sequence[Path]]
+"""Draws a prediction into a folder, the genes that are named or some of its choice; returns the pictures."""
+
+DEVICE = "device"
+"""The option that does not change what is predicted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What all slides of a cohort share.
+
+    Args:
+        model: Folder or checkpoint of the model.
+        fingerprint: Its :func:`fingerprint`.
+        format: One of :data:`~hist2st_pyg.inference.outputs.OUTPUTS`.
+        options: Keywords of :func:`~hist2st_pyg.predict`.
+        draw: What draws a slide, or None.
+        figures: Folder of the pictures.
+        genes: Genes to draw; None leaves them to ``draw``.
+        threads: Threads of torch.
+    """
+
+    model: Path
+    fingerprint: str
+    format: str
+    options: dict[str, Any]
+    draw: Draw | None
+    figures: Path
+    genes: list[str] | None
+    threads: int
+
+
+@dataclass(frozen=True, eq=False)
+class Slide:
+    """A slide and its files.
+
+    Args:
+        image: The image; its name without suffix is the slide's.
+        spots: Its spot file, or None.
+        folder: Folder of the output.
+    """
+
+    image: Path
+    spots: Path | None
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The slide's name."""
+        return self.image.stem
+
+    @property
+    def state(self) -> Path:
+        """How the output was made."""
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def failure(self) -> Path:
+        """The traceback where it was not."""
+        return self.folder / f"{self.name}.failed.txt"
+
+    def output(self, format: str) -> Path:
+        """The prediction."""
+        return self.folder / f"{self.name}.{format}"
+
+
+def make(job: Job, slide: Slide) -> State:
+    """Predict and draw a slide, or only draw it where it has been predicted.
+
+    Args:
+        job: What all slides share.
+        slide: The slide.
+
+    Returns:
+        The state that is written.
+    """
+    log_to(slide.folder / "logs" / f"{slide.name}.txt")
+    torch.set_num_threads(job.threads)
+    state, output = finished(job, slide, overwrite=True), slide.output(job.format)
+    if state is not None:
+        adata = OUTPUTS[job.format].read(output)
+    else:
+        # Until there is a result in it, the state says that whatever is there may be replaced.
+        state = _made_of(job, slide)
+        write_json(slide.state, state)
+        started = time.perf_counter()
+        adata = predict(_loaded(job.model, job.fingerprint), slide.image, slide.spots, **job.options)
+        OUTPUTS[job.format].write(adata, output)
+        state["result"] = {
+            "spots": adata.n_obs,
+            "genes": adata.n_vars,
+            "seconds": round(time.perf_counter() - started, 2),
+            "note": adata.uns["hist2st"].get("note", ""),
+        }
+        write_json(slide.state, state)
+    if job.draw is not None and not drawn(job, state):
+        pictures = job.draw(adata, job.figures, job.genes)
+        state["pictures"] = {"genes": job.genes, "files": [str(picture) for picture in pictures]}
+        write_json(slide.state, state)
+    return state
+
+
+def finished(job: Job, slide: Slide, overwrite: bool = False) -> State | None:
+    """The state of a slide that has been predicted as the job wants it, else None.
+
+    Args:
+        job: What all slides share.
+        slide: The slide.
+        overwrite: Outputs of another configuration do not count, instead of being refused.
+
+    Raises:
+        ValueError: If there is an output of another configuration, or something else that would be replaced.
+    """
+    outputs = [path for format in OUTPUTS if (path := slide.output(format)).exists()]
+    if not slide.state.exists():
+        if outputs and not overwrite:
+            raise ValueError(
+                f"{outputs[0]} is there without a {slide.state.name} that says how it was made; remove it, give "
+                "another folder, or replace it with --overwrite (overwrite=True)."
+            )
+        return None
+    state = read_state(slide.state)
+    before, now = _flat(state), _flat(_made_of(job, slide))
+    different = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    if different and outputs and not overwrite:
+        key = different[0]
+        raise ValueError(
+            f"{outputs[0]} was made with another configuration ({key} was {before.get(key)}, is {now.get(key)}); "
+            "remove it, give another folder, or replace it with --overwrite (overwrite=True)."
+        )
+    return state if not different and slide.output(job.format) in outputs and "result" in state else None
+
+
+def drawn(job: Job, state: State) -> bool:
+    """Whether a slide's pictures are those that the job wants."""
+    if job.draw is None:
+        return True
+    if "pictures" not in state or state["pictures"]["genes"] != job.genes:
+        return False
+    files = [Path(file) for file in state["pictures"]["files"]]
+    return all(file.parent == job.figures and file.is_file() for file in files)
+
+
+def read_state(path: Path) -> State:
+    """What a slide's JSON holds.
+
+    Raises:
+        ValueError: If it was not written by a cohort.
+    """
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        state = None
+    if not isinstance(state, dict) or not {"model", "image", "spots", "options"} <= set(state):
+        raise ValueError(f"{path} does not say how a slide was predicted, and is not replaced; give another folder.")
+    return state
+
+
+def fingerprint(model: Path) -> str:
+    """A hash of a saved model's files.
+
+    Args:
+        model: What :func:`~hist2st_pyg.load_model` reads.
+    """
+    folder = model if (model / CONFIG).is_file() else model / "model"
+    total = hashlib.blake2b(digest_size=16)
+    for path in [folder / CONFIG, folder / WEIGHTS] if model.is_dir() else [model]:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: Path, expected: str) -> ExpressionModel:
+    """The model, loaded once in a process."""
+    loaded = load_model(model)
+    if fingerprint(model) != expected:
+        raise ValueError(f"{model} has changed since the cohort was started; start it again.")
+    return loaded
+
+
+def _made_of(job: Job, slide: Slide) -> State:
+    return {
+        "model": {"path": str(job.model), "fingerprint": job.fingerprint},
+        "image": _file(slide.image),
+        "spots": _file(slide.spots),
+        "options": {"format": job.format, **{key: value for key, value in job.options.items() if key != DEVICE}},
+    }
+
+
+def _file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    known = path.stat()
+    return {"path": str(path), "bytes": known.st_size, "mtime_ns": known.st_mtime_ns}
+
+
+def _flat(state: State) -> dict[str, Any]:
+    """What has to be the same for two predictions to be the same; files may have been moved."""
+    parts = ("model", "image", "spots", "options")
+    return {f"{part}.{key}": value for part in parts for key, value in state[part].items() if key != "path"}

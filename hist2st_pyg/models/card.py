@@ -1,0 +1,246 @@
+"""The model card: what a saved model is, was trained on, expects, and is not for, as the hub shows it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hist2st_pyg.data.convert import Recipe
+from hist2st_pyg.models.base import ExpressionModel, first_encoder
+
+CARD = "README.md"
+TAGS = ("spatial-transcriptomics", "gene-expression", "histology", "digital-pathology", "pytorch")
+_SEAL = "<!-- Written by hist2st_pyg, which writes it again only while its text is as written: "
+VALIDATION = "PCC on the validation spots, mean over genes; it chose the epoch, so it is optimistic"
+TASKS = {
+    "prediction": "It reads the image alone.",
+    "interpolation": "It also reads the measured expression of the section's other spots, so it fills gaps of a "
+    "measurement and cannot replace one.",
+    "diagnostic": "It reads something of the spot's own counts: a diagnostic of data sets, not a predictor.",
+}
+LIMITS = """\
+- For research. It is no medical device and not for diagnosis, prognosis or treatment.
+- Predictions are estimates from what tissue looks like, not measurements. Genes whose expression shows little in H&E
+  are predicted near their mean; look at the results of each gene before you rely on it.
+- Other stains, scanners, magnifications, organs, species or preparations than those of the training sections shift the
+  result in ways that nothing in the output shows. Check against measured sections of yours first.
+- Who the patients were is not recorded, and differences between groups of people were not examined.
+"""
+
+
+def model_card(
+    model: ExpressionModel,
+    description: Mapping[str, Any],
+    source: str,
+    *,
+    hub: bool = False,
+    title: str | None = None,
+    license: str | None = None,
+    data: str | None = None,
+    split: str | None = None,
+    metrics: Mapping[str, float | str] | None = None,
+    notes: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> str:
+    """The text of a model's ``README.md``: YAML that the hub reads, and what a user should know.
+
+    Args:
+        model: The model.
+        description: What :func:`~hist2st_pyg.models.pretrained.describe` says of it.
+        source: Where it will be loaded from: a folder or an id on the hub.
+        hub: Whether ``source`` is an id on the hub.
+        title: The heading.
+        license: The licence of the weights, by the hub's name (``"mit"``); none is claimed where it is not given.
+        data: What the model was trained on, in words; the sections are listed anyway.
+        split: How training, validation and test were told apart, in words.
+        metrics: Numbers, by what they are.
+        notes: Anything else, as Markdown.
+        metadata: Further fields of the YAML, such as ``datasets``, ``license_name``, ``license_link``.
+    """
+    recipe, sections = model.recipe, model.training_sections
+    genes = f" of {len(recipe.genes)} genes" if recipe is not None else ""
+    parts = {
+        "": f"Spatial gene expression{genes} from H&E histology, with hist2st_pyg. {TASKS[model.task]}",
+        "Notes": notes or "",
+        "Use": _use(model, description, source, hub),
+        "Training data": _data(sections, data),
+        "Split": split or _split(sections),
+        "Results": _results(metrics),
+        "Genes": _genes(recipe),
+        "Input and output": _recipe(recipe, model.graph_hops != 0),
+        "Model": _model(model, description),
+        "Intended use and limits": LIMITS,
+    }
+    lines = [f"# {title or f'{type(model).__name__}: gene expression from histology'}"]
+    lines += [f"## {heading}\n\n{text.strip()}" if heading else text for heading, text in parts.items() if text]
+    return seal(_front(description["model"], license, metadata) + "\n\n".join(lines) + "\n")
+
+
+def seal(text: str) -> str:
+    """Append a comment by which a later change of the text is noticed."""
+    return f"{text.rstrip()}\n\n{_SEAL}{_digest(text)} -->\n"
+
+
+def edited(path: Path) -> bool:
+    """Whether there is a card that was written or changed by hand."""
+    if not path.is_file():
+        return False
+    text, _, end = path.read_text(encoding="utf-8").rpartition(_SEAL)
+    return end.strip() != f"{_digest(text)} -->"
+
+
+def run_facts(run: str | Path) -> dict[str, Any]:
+    """What a run folder knows for :func:`model_card`; see :func:`summary_facts`.
+
+    Raises:
+        FileNotFoundError: If the folder has no ``summary.json``.
+    """
+    return summary_facts(json.loads((Path(run) / "summary.json").read_text(encoding="utf-8")))
+
+
+def summary_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """``data``, ``split`` and ``metrics`` for :func:`model_card`, of what a run's ``summary.json`` holds."""
+    data = summary["config"]["data"]
+    facts: dict[str, Any] = {"data": f"Sections of `{data['name']}`.", "split": _split(summary["sections"])}
+    validated = summary["val_pcc"] is not None and math.isfinite(summary["val_pcc"])
+    if validated and not summary["sections"]["val"]:
+        facts["split"] = "Squares of the training sections were held out for validation."
+    if data["test"]:
+        facts["split"] += f" Kept out for testing: {_names(data['test'])}."
+    if validated:
+        facts["metrics"] = {VALIDATION: summary["val_pcc"]}
+    return facts
+
+
+def _front(key: str, license: str | None, metadata: Mapping[str, Any] | None) -> str:
+    """The YAML block. None of the hub's pipeline tags is this task, so there is none."""
+    import yaml
+
+    fields: dict[str, Any] = {"library_name": "hist2st_pyg", "tags": [*TAGS, key]}
+    if license is not None:
+        fields["license"] = license
+    fields.update(metadata or {})
+    return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---\n\n"
+
+
+def _use(model: ExpressionModel, description: Mapping[str, Any], source: str, hub: bool) -> str:
+    recipe, own = model.recipe, type(model).__name__
+    missing = {
+        name: value["custom"]
+        for name, value in description["arguments"].items()
+        if isinstance(value, dict) and set(value) == {"custom"}
+    }
+    where = json.dumps(source) + "".join(f", {name}={value.rpartition('.')[2]}" for name, value in missing.items())
+    lines = ["import hist2st_pyg as h", *(["from hist2st_pyg.models import ExpressionModel"] if hub else []), ""]
+    load = "ExpressionModel.from_pretrained" if hub else "h.load_model"
+    if description["model"] == own:  # a class that is not this package's
+        missing[own], load = f"{type(model).__module__}.{own}", f"{own}.from_pretrained"
+    lines.append(f"model = {load}({where})" + ("" if hub else "  # the folder that this card is in"))
+    if recipe is not None and recipe.embedding is None and not model.uses_counts:
+        lines.append('adata = h.predict(model, "IMAGE.png", "SPOTS.csv")  # X: log10 expression, spots x genes')
+    elif recipe is not None:
+        lines.append("adata = h.predict_section(model, section)  # one of h.load_sections(...); X: log10 expression")
+    notes = [f"`{name}` is `{value}`, which is not in the folder: have it at hand." for name, value in missing.items()]
+    return "\n\n".join(["```python\n" + "\n".join(lines) + "\n```", *notes])
+
+
+def _data(sections: Mapping[str, list[str]], data: str | None) -> str:
+    """Which sections and patients; the names are ``patient/section``."""
+    named = {part: names for part, names in sections.items() if names}
+    rows = [data or "", "The training sections are not recorded." if not named else ""]
+    for part, names in named.items():
+        patients = sorted({name.split("/", 1)[0] for name in names})
+        said = {"train": "Trained on", "val": "Validated on"}.get(part, part)
+        rows.append(
+            f"{said} {_count(len(names), 'section')} of {_count(len(patients), 'patient')} ({_names(patients)}): "
+            f"{_names(names)}."
+        )
+    return "\n\n".join(row for row in rows if row)
+
+
+def _split(sections: Mapping[str, list[str]]) -> str:
+    if "val" not in sections:
+        return "Not recorded."
+    train, val = sections["train"], sections["val"]
+    if not val:
+        return "No sections validated; parts of the training sections may have."
+    shared = {name.split("/", 1)[0] for name in train} & {name.split("/", 1)[0] for name in val}
+    if shared:
+        return f"Validation sections share patients with training: {_names(sorted(shared))}."
+    return "Validation sections are of other patients than training sections."
+
+
+def _results(metrics: Mapping[str, float | str] | None) -> str:
+    if not metrics:
+        return "None were recorded with the model. `hist2st evaluate` measures it on sections that did not train it."
+    rows = [f"| {name} | {value if isinstance(value, str) else f'{value:.4g}'} |" for name, value in metrics.items()]
+    return "\n".join(["| what | value |", "|---|---:|", *rows])
+
+
+def _genes(recipe: Recipe | None) -> str:
+    if recipe is None:
+        return "The model has no recipe, so it names no genes and reads no image until it is given one."
+    digest = hashlib.sha256("\n".join(recipe.genes).encode()).hexdigest()
+    more = ", ..." if len(recipe.genes) > 10 else ""
+    return (
+        f"{_count(len(recipe.genes), 'gene')}, in this order: {_names(recipe.genes[:10])}{more} (all in "
+        f"`config.json`). SHA-256 of the names, one a line: `{digest}`."
+    )
+
+
+def _recipe(recipe: Recipe | None, has_graph: bool) -> str:
+    if recipe is None:
+        return "Not recorded."
+    width = f"{recipe.patch_size} image pixels, whatever they are in µm"
+    if recipe.patch_um is not None:
+        width = f"{recipe.patch_um:g} µm, so the µm per pixel of an image must be known"
+    elif recipe.patch_pitch is not None:
+        width = f"{recipe.patch_pitch:g} × the distance of neighbouring spots"
+    scales = "" if recipe.scales == (1.0,) else f"; times {', '.join(f'{scale:g}' for scale in recipe.scales)}"
+    swapped = ", the axes swapped as in the original programs" if recipe.swap_axes else ""
+    rows = {
+        "patches": f"{recipe.patch_size} × {recipe.patch_size} pixels around each spot, RGB, 0 to 255{swapped}",
+        "field of view": f"{width}{scales}",
+        "stains": "as they are" if recipe.stain == "none" else f"normalised: `{recipe.stain}`",
+    }
+    if recipe.embedding is not None:
+        rows = {"embeddings": f"`obsm[{recipe.embedding!r}]` of a section, instead of an image"}
+    steps = "array steps" if recipe.graph_on == "array" else "spot distances"
+    near = "" if recipe.max_distance is None else f", at most {recipe.max_distance:g} {steps} away"
+    if has_graph:
+        rows["graph"] = f"{_count(recipe.k, 'nearest spot')} by {recipe.graph_on} position{near}"
+    if recipe.um_per_pixel is not None:
+        rows["training images"] = f"{recipe.um_per_pixel:.3g} µm per pixel"
+    if recipe.pitch is not None:
+        rows["training spots"] = f"{recipe.pitch:.4g} pixels apart"
+    whose = "the panel's" if recipe.total == "panel" else "all genes'"
+    rows["output"] = f"log10(1 + 10,000 · counts / {whose} counts of the spot)"
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def _model(model: ExpressionModel, description: Mapping[str, Any]) -> str:
+    """Its class and arguments; those too long for a line are in the configuration."""
+    rows = [f"`{description['model']}`, {sum(p.numel() for p in model.parameters()):,} parameters."]
+    origin = getattr(first_encoder(getattr(model, "vision", model)), "origin", None)
+    if origin not in (None, "random"):
+        rows[0] += f" The vision stage began with weights of others ({origin}), whose licence holds too."
+    for name, value in description["arguments"].items():
+        text = json.dumps(value)
+        rows.append(f"- `{name}`: `{text}`" if len(text) <= 100 else f"- `{name}`: see `config.json`")
+    return rows[0] + "\n\n" + "\n".join(rows[1:])
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.strip().encode()).hexdigest()

@@ -1,0 +1,95 @@
+"""Models on the Hugging Face hub: fetched and sent by huggingface_hub, loaded and written as any saved folder."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.card import CARD, edited
+from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS, is_hub_id, load_local, save_pretrained
+
+logger = logging.getLogger(__name__)
+
+Expected = TypeVar("Expected", bound=ExpressionModel)
+
+
+def from_pretrained(
+    expected: type[Expected], name: str | Path, fetch: Mapping[str, Any], custom: Mapping[str, Any]
+) -> Expected:
+    """Load a model by path or id; see :meth:`ExpressionModel.from_pretrained`.
+
+    Args:
+        expected: The class of the model.
+        name: A path on this machine, or where there is none an id on the hub.
+        fetch: The hub's options; they have no part in a path.
+        custom: Classes and factories that a file cannot hold.
+    """
+    if Path(name).exists():
+        if fetch["revision"] is not None:
+            raise ValueError(f"{name} is on this machine and has no revision {fetch['revision']!r}.")
+        return load_local(expected, name, str(name), custom)
+    if not is_hub_id(name):
+        raise FileNotFoundError(f"There is no model at {name}, and it is no id owner/name on the hub.")
+    return load_local(expected, _fetch(str(name), fetch), f"{name} (Hugging Face hub)", custom)
+
+
+def push_to_hub(
+    model: ExpressionModel,
+    repo_id: str,
+    commit: Mapping[str, Any],
+    private: bool | None = None,
+    token: str | None = None,
+    card: Mapping[str, Any] | None = None,
+    overwrite_card: bool = False,
+) -> str:
+    """Send a model; see :meth:`ExpressionModel.push_to_hub`.
+
+    Args:
+        model: The model.
+        repo_id: ``"owner/name"``.
+        commit: Message, branch and pull request, as ``HfApi.upload_folder`` takes them.
+        private: Whether a new repository is private.
+        token: The hub's token.
+        card: What :func:`~hist2st_pyg.models.card.model_card` is told.
+        overwrite_card: Write the card even where the hub's was changed by hand.
+    """
+    api = _hub().HfApi(token=token, library_name="hist2st_pyg")
+    with tempfile.TemporaryDirectory() as temporary:
+        # The model is written before the hub is asked for anything: one that cannot be saved leaves no trace there.
+        folder = save_pretrained(model, Path(temporary) / "model", card, hub_id=repo_id)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        names = [WEIGHTS, CONFIG, CARD]
+        if not overwrite_card and api.file_exists(repo_id, CARD, revision=commit["revision"]):
+            where = {"revision": commit["revision"], "cache_dir": Path(temporary) / "cache"}
+            if edited(Path(api.hf_hub_download(repo_id, CARD, **where))):
+                logger.warning("%s: its card was changed by hand and stays; overwrite_card=True writes it.", repo_id)
+                names.remove(CARD)
+        return str(api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=names, **commit))
+
+
+def _fetch(repo_id: str, options: Mapping[str, Any]) -> Path:
+    """The folder of the hub's cache that holds the model, fetched where it is not there."""
+    hub = _hub()
+    try:
+        # Anything else in the repository is none of the model.
+        return Path(hub.snapshot_download(repo_id, allow_patterns=[WEIGHTS, CONFIG], **options))
+    except (hub.errors.HfHubHTTPError, hub.errors.EntryNotFoundError, hub.errors.HFValidationError) as error:
+        raise FileNotFoundError(
+            f"There is no model at {repo_id}, and none of that id could be had from the hub: {error}"
+        ) from error
+
+
+def _hub() -> ModuleType:
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ImportError as error:
+        raise ImportError(
+            f"The Hugging Face hub needs huggingface_hub ({error}): pip install 'hist2st_pyg[hub]'.", name=error.name
+        ) from error
+    return huggingface_hub

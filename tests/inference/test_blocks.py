@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch_geometric import nn as gnn
+
+from hist2st_pyg import Hist2ST, Recipe, Section
+from hist2st_pyg.data.source import SpotPatches
+from hist2st_pyg.inference import blocks, predict_blocks, predict_section, run_model, spatial_blocks
+from hist2st_pyg.inference.blocks import Prediction
+from hist2st_pyg.models import MODELS, ExpressionModel
+from hist2st_pyg.models.pretrained import parameters_of
+from hist2st_pyg.nn import CONVS
+from hist2st_pyg.training.presets import preset_values
+
+GENES = tuple(f"GENE{i}" for i in range(1, 7))
+SHARED = {"embedding", "expression", "mean", "sd", "zero_probability"}
+
+
+def model(name: str = "hist2st", recipe: dict[str, Any] | None = None, **arguments: Any) -> ExpressionModel:
+    """A model of the small preset with random weights."""
+    torch.manual_seed(0)
+    known = parameters_of(MODELS[name])
+    shapes = {"patch_size": 14, "n_scales": 2}
+    values = preset_values("small", name, vision=arguments.get("vision"))["model"]
+    scales = (1.0, 2.0) if "n_scales" in known else (1.0,)
+    built = MODELS[name](len(GENES), **{**values, **{key: v for key, v in shapes.items() if key in known}, **arguments})
+    built.pixel_mean.fill_(150.0)
+    built.pixel_std.fill_(40.0)
+    built.target_std.fill_(0.5)
+    built.target_mean.copy_(torch.arange(len(GENES)) / 10)
+    # Some spots lose neighbours, so that degrees differ.
+    fields: dict[str, Any] = {"k": 6, "max_distance": 1.3, "stain": "macenko", "scales": scales, **(recipe or {})}
+    built.recipe = Recipe(GENES, patch_size=14, pitch=64.0, **fields)
+    return built.eval()
+
+
+def predicted(built: ExpressionModel, section: Section, **options: Any) -> Prediction:
+    """The section's prediction by blocks."""
+    assert built.recipe is not None
+    graph = built.recipe.graph(section.pos, section.grid)
+    return predict_blocks(built, graph, built.recipe.section_patches(section), **options)
+
+
+def check_same(built: ExpressionModel, section: Section, sizes: tuple[int, ...]) -> None:
+    whole = predicted(built, section, block=len(section))
+    assert whole.notes == []
+    for size in sizes:
+        parts = predicted(built, section, block=size)
+        assert parts.notes == []
+        assert parts.values.keys() == whole.values.keys() <= SHARED
+        for key, value in whole.values.items():
+            np.testing.assert_allclose(parts.values[key], value, rtol=1e-5, atol=1e-5, err_msg=f"{key}, {size}")
+        assert parts.colour_distance == pytest.approx(whole.colour_distance, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 7, 20, 100, 1000])
+def test_blocks_part_the_spots_into_neighbours(size: int) -> None:
+    pos = np.random.default_rng(0).random((700, 2)) * [3, 1]
+    parts = spatial_blocks(pos, size)
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(700))
+    assert all(len(part) <= size and (np.diff(part) > 0).all() for part in parts)
+    assert min(len(part) for part in parts) > size / 4
+    if 7 <= size <= 100:
+        # A block is about as wide as high, and its area is its share of the spots.
+        width, height = np.median([np.ptp(pos[part], axis=0) for part in parts], axis=0)
+        assert 0.4 < width / height < 2.5
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "hops"),
+    [
+        ("hist2st", {}, 2),
+        ("hist2st", {"gnn_layers": 4, "likelihood": "nb", "position": "fourier"}, 4),
+        ("graph_only", {}, 2),
+        ("ridge_neighbours", {}, 1),
+        ("ridge", {}, 0),
+        ("embedding_ridge", {"vision": "linear", "components": None}, 0),
+        ("stnet", {"vision": "cnn", "vision_kwargs": {"channels": [4], "out_channels": 8}}, 0),
+        ("histogene", {"transformer_layers": 0, "channels": 16}, 0),
+        ("mean", {}, 0),
+    ],
+)
+def test_blocks_give_the_whole_section_s_prediction(
+    cohort: list[Section], name: str, arguments: dict[str, Any], hops: int
+) -> None:
+    built = model(name, **arguments)
+    assert built.receptive_hops == hops
+    check_same(built, cohort[0], (1, 5, 17, 40))
+
+
+@pytest.mark.parametrize("gnn_key", sorted(CONVS))
+def test_the_halo_is_wide_enough_for_every_layer(cohort: list[Section], gnn_key: str) -> None:
+    check_same(model("graph_only", gnn=gnn_key), cohort[0], (4, 20))
+
+
+def test_a_narrower_halo_would_show(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
+    built = model()
+    whole = predicted(built, cohort[0]).values["expression"]
+    monkeypatch.setattr(Hist2ST, "graph_hops", property(lambda self: 1))
+    assert np.abs(predicted(built, cohort[0], block=12).values["expression"] - whole).max() > 1e-3
+
+
+def test_it_is_the_model_s_own_output(cohort: list[Section]) -> None:
+    built = model()
+    assert built.recipe is not None
+    out = run_model(built, built.recipe.input_data(cohort[0]))
+    values = predicted(built, cohort[0], block=10).values
+    np.testing.assert_allclose(values["expression"], out["expression"], atol=1e-5)
+    assert values["embedding"].shape == (48, 2 * 128)
+
+
+def test_only_a_block_and_its_surroundings_are_cut_at_a_time(
+    cohort: list[Section], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, section, asked = model("ridge_neighbours", recipe={"k": 2}), cohort[0], list[NDArray[np.int64] | None]()
+    cut = SpotPatches.__call__
+
+    def spy(self: SpotPatches, spots: NDArray[np.int64] | None = None) -> torch.Tensor:
+        asked.append(spots)
+        return cut(self, spots)
+
+    monkeypatch.setattr(SpotPatches, "__call__", spy)
+    predicted(built, section, block=6)
+    assert len(asked) == 8
+    assert all(spots is not None and 6 <= len(spots) <= 6 * 3 for spots in asked)
+
+
+def test_a_jpeg_is_decoded_once(cohort: list[Section], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hist2st_pyg.image import RasterImage
+
+    opened, decode = [], RasterImage._decoded
+
+    def spy(self: RasterImage, image: Image.Image) -> Image.Image:
+        opened.append(image)
+        return decode(self, image)
+
+    monkeypatch.setattr(RasterImage, "_decoded", spy)
+    Image.fromarray(cohort[0].require_image().array).save(tmp_path / "image.png")  # type: ignore[attr-defined]
+    section = replace(cohort[0], image=tmp_path / "image.png")
+    check = predicted(model("ridge"), cohort[0]).values["expression"]
+    np.testing.assert_allclose(predicted(model("ridge"), section, block=5).values["expression"], check, atol=1e-5)
+    assert len(opened) == 1
+
+
+def test_embeddings_are_predicted_by_blocks(cohort: list[Section]) -> None:
+    adata = cohort[0].adata.copy()
+    adata.obsm["uni"] = np.random.default_rng(0).normal(size=(48, 5)).astype(np.float32)
+    built = model(
+        recipe={"embedding": "uni", "scales": (1.0,)}, vision="precomputed", vision_kwargs={"embedding_channels": 5},
+        n_scales=1, statistics=False,
+    )  # fmt: skip
+    section = replace(cohort[0], adata=adata, image=None)
+    whole, parts = predict_section(built, section), predict_section(built, section, block=9)
+    np.testing.assert_allclose(parts.X, whole.X, atol=1e-5)
+    assert "colour_distance" not in parts.uns["hist2st"]
+
+
+ATTENTION: list[tuple[str, dict[str, Any]]] = [
+    ("hist2st", {"transformer_layers": 1, "heads": 2, "dim_head": 8}),
+    ("histogene", {"channels": 16, "transformer_layers": 1, "heads": 2, "dim_head": 8}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), ATTENTION)
+def test_attention_is_kept_to_blocks_on_large_sections_only(
+    cohort: list[Section], name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    built = model(name, **arguments)
+    assert built.receptive_hops is None
+    whole = predicted(built, cohort[0], block=10)
+    np.testing.assert_array_equal(whole.values["expression"], predicted(built, cohort[0]).values["expression"])
+    assert whole.notes == []
+    monkeypatch.setattr(blocks, "WHOLE", 47)
+    parts = predicted(built, cohort[0], block=10, name="A1")
+    (note,) = parts.notes
+    assert "48 spots, too many to attend to each other" in note
+    assert f"A1: {note}" in caplog.messages
+    difference = np.abs(parts.values["expression"] - whole.values["expression"])
+    assert 0 < difference.max() < 1
+    assert predicted(built, cohort[0], block=48).notes == []  # who has the memory says so
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("ridge", {"per_section": True}), ("graph_only", {"gnn": lambda i, o: gnn.SGConv(i, o, K=2)})],
+)
+def test_what_needs_all_of_a_section_is_not_parted(
+    cohort: list[Section], name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = model(name, **arguments)
+    assert built.receptive_hops is None
+    whole = predicted(built, cohort[0], block=10).values["expression"]
+    monkeypatch.setattr(blocks, "WHOLE", 47)
+    with pytest.raises(ValueError, match=r"'A1' has 48 spots, .* reads all of a section at once.* Give block=48"):
+        predicted(built, cohort[0], block=10, name="A1")
+    np.testing.assert_array_equal(predicted(built, cohort[0], block=48).values["expression"], whole)
+
+
+@pytest.mark.parametrize("name", ["position_knn", "depth_oracle"])
+def test_models_that_read_counts_read_the_whole_section(cohort: list[Section], name: str) -> None:
+    built = model(name)
+    assert built.receptive_hops is None
+    assert predict_section(built, cohort[0], block=10).shape == (48, len(GENES))
+
+
+def test_an_empty_block_is_refused(cohort: list[Section]) -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        predicted(model("ridge"), cohort[0], block=0)
+
+
+def test_an_error_in_a_block_comes_out(cohort: list[Section]) -> None:
+    built = model("ridge")
+    assert built.recipe is not None
+    patches: Callable[..., Any] = built.recipe.section_patches(cohort[0])
+
+    def broken(spots: NDArray[np.int64] | None) -> torch.Tensor:
+        if spots is not None and 30 in spots:
+            raise OSError("the disk is gone")
+        return patches(spots)  # type: ignore[no-any-return]
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        predict_blocks(built, built.recipe.graph(cohort[0].pos, cohort[0].grid), broken, block=8)

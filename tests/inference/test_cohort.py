@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hist2st_pyg import Hist2ST, Recipe, Section, load_model, predict
+from hist2st_pyg.evaluation.maps import draw_prediction
+from hist2st_pyg.inference.cohort import CohortResult, SlideResult, predict_cohort
+from hist2st_pyg.models import MODELS
+
+GENES = tuple(f"GENE{i}" for i in range(1, 7))
+SLIDES = ("A1", "A2", "B1")
+MADE = ("A1", "A2", "B1", "broken")
+
+
+def tiny() -> Hist2ST:
+    torch.manual_seed(0)
+    vision = {"channels": [8], "out_channels": 16}
+    model = Hist2ST(
+        len(GENES), patch_size=28, vision="cnn", vision_kwargs=vision, transformer_layers=0, position="none",
+        gnn="sage", gnn_layers=1,
+    )  # fmt: skip
+    model.recipe = Recipe(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def files(cohort: list[Section], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three slides and one that is cut off, and a model."""
+    folder = tmp_path_factory.mktemp("slides")
+    for section in cohort:
+        image = section.require_image()
+        with image.open() as region:
+            Image.fromarray(region(0, 0, *image.size)).save(folder / f"{section.name}.png")
+    (folder / "broken.png").write_bytes((folder / "A1.png").read_bytes()[:3000])
+    tiny().save_pretrained(folder / "model")
+    return folder
+
+
+@pytest.fixture
+def run(files: Path) -> Callable[..., CohortResult]:
+    def call(*names: str, **options: Any) -> CohortResult:
+        images = [files / f"{name}.png" for name in names or SLIDES]
+        return predict_cohort(files / "model", images, "out", um_per_pixel=3.0, **options)
+
+    return call
+
+
+def outcomes(result: CohortResult) -> dict[str, str]:
+    return {slide.name: slide.outcome for slide in result.slides}
+
+
+def names(folder: str = "out") -> set[str]:
+    return {path.name for path in Path(folder).iterdir()}
+
+
+def times() -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in Path("out").glob("*.*")}
+
+
+def test_one_of_four_is_broken_and_is_tried_again(
+    run: Callable[..., CohortResult], files: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.INFO)
+    first = run(*MADE)
+    assert outcomes(first) == {"A1": "done", "A2": "done", "B1": "done", "broken": "failed"}
+    assert first.slides[3].message == f"ValueError: {files / 'broken.png'} is damaged: image file is truncated"
+    assert f"broken failed: {first.slides[3].message}" in caplog.messages
+    traceback = Path("out/broken.failed.txt").read_text()
+    assert traceback.startswith("Traceback")
+    assert first.slides[3].message in traceback
+    outputs = {f"{name}.{end}" for name in SLIDES for end in ("h5ad", "json")}
+    assert names() == outputs | {"broken.failed.txt", "logs"}
+    for slide in first.slides[:3]:
+        expected = predict(load_model(files / "model"), files / f"{slide.name}.png", um_per_pixel=3.0)
+        written = anndata.read_h5ad(slide.output)
+        assert slide.output == tmp_path / "out" / f"{slide.name}.h5ad"
+        assert slide.spots == written.n_obs
+        np.testing.assert_allclose(written.X, expected.X, rtol=1e-5)
+        np.testing.assert_array_equal(written.obsm["spatial"], expected.obsm["spatial"])
+
+    before = times()
+    again = run(*MADE)
+    assert outcomes(again) == {"A1": "skipped", "A2": "skipped", "B1": "skipped", "broken": "failed"}
+    assert [slide.spots for slide in again.slides] == [slide.spots for slide in first.slides]
+    after = times()
+    assert before.pop("broken.failed.txt") < after.pop("broken.failed.txt")
+    assert before == after
+
+    (files / "mended").mkdir()
+    shutil.copy(files / "A2.png", files / "mended" / "broken.png")
+    mended = predict_cohort(files / "model", [files / "mended" / "broken.png"], "out", um_per_pixel=3.0)
+    assert outcomes(mended) == {"broken": "done"}
+    assert "broken.failed.txt" not in names()
+
+
+def test_ray_does_the_same(run: Callable[..., CohortResult], files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else its workers starve on a busy machine
+    result = run("A1", "broken", executor="ray", jobs=1)
+    assert outcomes(result) == {"A1": "done", "broken": "failed"}
+    assert "is damaged: image file is truncated" in Path("out/broken.failed.txt").read_text()
+    expected = predict(load_model(files / "model"), files / "A1.png", um_per_pixel=3.0)
+    np.testing.assert_allclose(anndata.read_h5ad("out/A1.h5ad").X, expected.X, rtol=1e-5)
+    assert outcomes(run("A1")) == {"A1": "skipped"}
+
+
+def fatal_to_a2(adata: anndata.AnnData, folder: Path, genes: Sequence[str] | None) -> list[Path]:
+    if "A2" in adata.uns["spatial"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return []
+
+
+def test_a_process_that_dies_takes_no_other_slide_with_it(run: Callable[..., CohortResult]) -> None:
+    result = run(draw=fatal_to_a2)
+    assert outcomes(result) == {"A1": "done", "A2": "failed", "B1": "done"}
+    assert Path("out/A2.failed.txt").read_text() == "The process ended with status -9.\n"
+    output = Path("out/A2.h5ad").stat().st_mtime_ns  # it was written before
+    assert outcomes(run()) == {"A1": "skipped", "A2": "skipped", "B1": "skipped"}
+    assert outcomes(run(draw=draw_prediction))["A2"] == "done"
+    assert Path("out/A2.h5ad").stat().st_mtime_ns == output
+    assert "A2.failed.txt" not in names()
+
+
+def test_what_was_interrupted_is_made_again(run: Callable[..., CohortResult]) -> None:
+    run("A1")
+    state = json.loads(Path("out/A1.json").read_text())
+    whole = anndata.read_h5ad("out/A1.h5ad").X
+    del state["result"]  # so it is from the start to the end of a prediction
+    Path("out/A1.json").write_text(json.dumps(state))
+    Path("out/A1.h5ad").write_bytes(b"half")
+    assert outcomes(run("A1")) == {"A1": "done"}
+    np.testing.assert_array_equal(anndata.read_h5ad("out/A1.h5ad").X, whole)
+    Path("out/A1.h5ad").unlink()
+    assert outcomes(run("A1")) == {"A1": "done"}
+
+
+def test_pictures_are_drawn_once_and_others_from_the_output(run: Callable[..., CohortResult]) -> None:
+    assert outcomes(run("A1", draw=draw_prediction)) == {"A1": "done"}
+    assert names("out/figures") == {"A1_predicted.png", "A1_tissue.png"}
+    output, first = Path("out/A1.h5ad").stat().st_mtime_ns, Path("out/figures/A1_predicted.png").read_bytes()
+    assert outcomes(run("A1", draw=draw_prediction)) == {"A1": "skipped"}
+    assert outcomes(run("A1", draw=draw_prediction, genes=["GENE2"])) == {"A1": "done"}
+    assert Path("out/figures/A1_predicted.png").read_bytes() != first
+    assert outcomes(run("A1", draw=draw_prediction, genes=["GENE2"], figures="maps")) == {"A1": "done"}
+    assert names("maps") == names("out/figures")
+    assert Path("out/A1.h5ad").stat().st_mtime_ns == output
+    assert outcomes(run("A1")) == {"A1": "skipped"}
+
+
+def test_stores(run: Callable[..., CohortResult]) -> None:
+    import spatialdata
+
+    assert outcomes(run("A1", format="zarr")) == {"A1": "done"}
+    store = spatialdata.read_zarr("out/A1.zarr")
+    assert list(store.tables["hist2st"].var_names) == list(GENES)
+    assert names() == {"A1.zarr", "A1.json", "logs"}
+    written = Path("out/A1.zarr").stat().st_mtime_ns
+    assert outcomes(run("A1", format="zarr", draw=draw_prediction)) == {"A1": "done"}
+    assert names("out/figures") == {"A1_predicted.png", "A1_tissue.png"}
+    assert Path("out/A1.zarr").stat().st_mtime_ns == written
+    assert outcomes(run("A1", format="zarr", pitch=90.0, overwrite=True)) == {"A1": "done"}
+    other = spatialdata.read_zarr("out/A1.zarr")
+    assert other.tables["hist2st"].n_obs < store.tables["hist2st"].n_obs
+    assert names() == {"A1.zarr", "A1.json", "logs", "figures"}
+    with pytest.raises(ValueError, match=r"A1\.zarr was made with another configuration \(options\.format was zarr"):
+        run("A1")
+
+
+def test_another_configuration_is_refused_before_any_work(run: Callable[..., CohortResult], files: Path) -> None:
+    run("A1", "A2")
+    before = times()
+    with pytest.raises(ValueError, match=r"A1\.h5ad was made with .* \(options\.pitch was None, is 90\.0\); remove"):
+        run(pitch=90.0)
+    other = tiny()
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    other.save_pretrained("model")
+    images = [files / f"{name}.png" for name in SLIDES]
+    with pytest.raises(ValueError, match=r"\(model\.fingerprint was "):
+        predict_cohort("model", images, "out", um_per_pixel=3.0)
+    Image.open(files / "A1.png").transpose(Image.Transpose.ROTATE_180).save("A1.png")
+    with pytest.raises(ValueError, match=r"\(image\.(bytes|mtime_ns) was "):
+        predict_cohort(files / "model", ["A1.png"], "out", um_per_pixel=3.0)
+    assert times() == before
+    # What is as it was stays, also then.
+    Path("out/A2.json").rename("A2.json")
+    with pytest.raises(ValueError, match=r"A2\.h5ad is there without a A2\.json"):
+        run()
+    assert outcomes(run(overwrite=True)) == {"A1": "skipped", "A2": "done", "B1": "done"}
+
+
+def test_what_changes_no_prediction_is_no_other_configuration(
+    run: Callable[..., CohortResult], files: Path, tmp_path: Path
+) -> None:
+    run("A1")
+    assert outcomes(run("A1", device="cpu", pitch=None, jobs=2)) == {"A1": "skipped"}
+    shutil.copytree(files / "model", "moved/model")
+    shutil.copy2(files / "A1.png", "moved/A1.png")
+    assert outcomes(predict_cohort("moved", ["moved/A1.png"], "out", um_per_pixel=3)) == {"A1": "skipped"}
+
+
+def test_spots_of_many_slides_are_a_folder(run: Callable[..., CohortResult], cohort: list[Section]) -> None:
+    Path("spots").mkdir()
+    for section, end in zip(cohort, ("csv", "tsv", "csv"), strict=True):
+        between = {"csv": ",", "tsv": "\t"}[end]
+        rows = [between.join(map(str, row)) for row in (("x", "y"), *section.pos[: 5 + len(section.name + end)])]
+        Path("spots", f"{section.name}.{end}").write_text("\n".join(rows))
+    assert [slide.spots for slide in run(spots="spots").slides] == [10, 10, 10]
+    np.testing.assert_allclose(anndata.read_h5ad("out/A2.h5ad").obsm["spatial"], cohort[1].pos[:10])
+    with pytest.raises(ValueError, match=r"A1\.h5ad was made with .* \(spots\.bytes was \d+, is None\)"):
+        run()
+    shutil.rmtree("out")
+    assert run("A1", spots="spots/A1.csv").slides[0].spots == 10
+    with pytest.raises(ValueError, match=r"The spots of 3 images are a folder of <image>\.csv or \.tsv, and .*A1\.csv"):
+        run(spots="spots/A1.csv")
+    with pytest.raises(FileNotFoundError, match=r"There is no spot file or folder .*nowhere"):
+        run(spots="nowhere")
+    with pytest.raises(ValueError, match=r"has neither of broken\.csv and broken\.tsv"):
+        run(*MADE, spots="spots")
+    Path("spots/A1.tsv").touch()
+    with pytest.raises(ValueError, match=r"has both of A1\.csv and A1\.tsv"):
+        run(spots="spots")
+
+
+def test_files_of_others_are_not_replaced(run: Callable[..., CohortResult]) -> None:
+    Path("out").mkdir()
+    Path("out/A1.h5ad").write_bytes(b"measured")
+    with pytest.raises(ValueError, match=r"A1\.h5ad is there without a A1\.json that says how it was made; remove"):
+        run("A1")
+    for text in ('{"type": "FeatureCollection"}', "no JSON", "[1]"):
+        Path("out/A1.json").write_text(text)
+        with pytest.raises(ValueError, match=r"A1\.json does not say how a slide was predicted, and is not replaced"):
+            run("A1", overwrite=True)
+    assert Path("out/A1.h5ad").read_bytes() == b"measured"
+
+
+def test_wrong_input(run: Callable[..., CohortResult], files: Path, tmp_path: Path) -> None:
+    shutil.copy(files / "A1.png", "A1.png")
+    with pytest.raises(ValueError, match=r"two are 'A1': .*/A1\.png and .*/A1\.png\. Give them different names"):
+        predict_cohort(files / "model", [files / "A1.png", "A1.png"], "out")
+    with pytest.raises(ValueError, match="There are no images"):
+        predict_cohort(files / "model", [], "out")
+    with pytest.raises(FileNotFoundError, match="no image file"):
+        run("A1", "missing")
+    with pytest.raises(FileNotFoundError, match=r"There is no model at .*nowhere"):
+        predict_cohort("nowhere", ["A1.png"], "out")
+    with pytest.raises(ValueError, match=r"written to a folder, and .*A1\.png is a file"):
+        predict_cohort(files / "model", ["A1.png"], "A1.png")
+    with pytest.raises(ValueError, match="'GENE9' is not in the model's panel of 6 genes"):
+        run(genes=["GENE1", "GENE9"])
+    with pytest.raises(TypeError, match="no option 'pitchh'; its options: pitch, pitch_um, um_per_pixel"):
+        run(pitchh=3)
+    with pytest.raises(ValueError, match=r"Unknown executor='cloud'\. Choose one of: local, ray"):
+        run(executor="cloud")
+    with pytest.raises(ValueError, match=r"Unknown format='csv'\. Choose one of: h5ad, zarr"):
+        run(format="csv")
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        run(jobs=0)
+    with pytest.raises(ValueError, match="GPUs are shared out by Ray"):
+        run(gpus=1)
+    bare = tiny()
+    bare.recipe = None
+    bare.save_pretrained("bare")
+    with pytest.raises(ValueError, match="The model has no recipe"):
+        predict_cohort("bare", ["A1.png"], "out")
+    oracle = MODELS["depth_oracle"](n_genes=len(GENES))
+    oracle.recipe = tiny().recipe
+    oracle.save_pretrained("oracle")
+    with pytest.raises(ValueError, match="reads measured counts"):
+        predict_cohort("oracle", ["A1.png"], "out")
+    assert not Path("out").exists()
+
+
+def test_the_table() -> None:
+    slides = (
+        SlideResult("first", Path("first.h5ad"), "done", 1234, 12.345, "The image\nis large."),
+        SlideResult("b", Path("b.h5ad"), "skipped", 7, 0.5),
+        SlideResult("c", Path("c.h5ad"), "failed", message="ValueError: " + "much " * 99),
+    )
+    assert CohortResult(slides).table().splitlines() == [
+        "slide  outcome  spots  seconds",
+        "first  done      1234     12.3  The image is large.",
+        "b      skipped      7      0.5",
+        "c      failed                   ValueError: " + "much " * 37 + "...",
+        "1 done, 1 skipped, 1 failed.",
+    ]

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata
+import pytest
+import torch
+from PIL import Image
+
+from hist2st_pyg import Hist2ST, Recipe, Section
+from hist2st_pyg.cli import main
+
+GENES = tuple(f"GENE{i}" for i in range(1, 7))
+COMMAND = [sys.executable, "-c", "from hist2st_pyg.cli import main; raise SystemExit(main())"]
+
+
+@pytest.fixture
+def here(cohort: list[Section], tmp_path: Path) -> Path:
+    """A model and four slides, of which one is cut off."""
+    torch.manual_seed(0)
+    model = Hist2ST(
+        len(GENES), patch_size=28, vision="cnn", vision_kwargs={"channels": [8], "out_channels": 16},
+        transformer_layers=0, position="none", gnn="sage", gnn_layers=1,
+    )  # fmt: skip
+    model.recipe = Recipe(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0)
+    model.save_pretrained("model")
+    Path("slides").mkdir()
+    image = cohort[0].require_image()
+    with image.open() as region:
+        for name in ("a", "b", "d"):
+            Image.fromarray(region(0, 0, *image.size)).save(f"slides/{name}.png")
+    Path("slides/c.png").write_bytes(Path("slides/a.png").read_bytes()[:3000])
+    return tmp_path
+
+
+def images() -> list[str]:
+    return [str(path) for path in sorted(Path("slides").iterdir())]
+
+
+def test_a_cohort_with_a_broken_slide(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["predict", "model", *images(), "-o", "out", "--um_per_pixel", "3", "--genes", "[GENE2]"]
+    assert main(command) == 1
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == "slide  outcome  spots  seconds"
+    assert said.count("is damaged: image file is truncated") == 1
+    assert "\n3 done, 0 skipped, 1 failed.\n" in said
+    assert "The tracebacks are in out/*.failed.txt; start again to try these slides again." in said
+    assert {path.name for path in Path("out/figures").iterdir()} == {
+        f"{name}_{what}.png" for name in "abd" for what in ("predicted", "tissue")
+    }
+    assert main(command) == 1
+    assert "\n0 done, 3 skipped, 1 failed.\n" in capsys.readouterr().out
+    Image.open("slides/a.png").save("slides/c.png")
+    assert main(command) == 0
+    assert "\n1 done, 3 skipped, 0 failed.\n" in capsys.readouterr().out
+    assert main([*command, "--pitch", "80"]) == 2
+    assert "was made with another configuration (options.pitch was None, is 80.0)" in capsys.readouterr().err
+
+
+def test_a_killed_cohort_goes_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("slides/c.png").unlink()
+    for name in ("e", "f", "g"):
+        shutil.copy("slides/a.png", f"slides/{name}.png")
+    command = ["predict", "model", *images(), "-o", "out", "--um_per_pixel", "3"]
+
+    def finished() -> dict[Path, tuple[int, bytes]]:
+        states = {path: path.read_bytes() for path in Path("out").glob("*.json")}
+        return {p: (p.with_suffix(".h5ad").stat().st_mtime_ns, s) for p, s in states.items() if b"pictures" in s}
+
+    process = subprocess.Popen([*COMMAND, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not finished():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    time.sleep(0.2)
+    before = finished()
+    time.sleep(1)
+    assert finished() == before  # the slide that was being predicted ended with its cohort
+    assert 1 <= len(before) < 6
+    assert main(command) == 0
+    assert f"\n{6 - len(before)} done, {len(before)} skipped, 0 failed.\n" in capsys.readouterr().out
+    after = finished()
+    assert len(after) == 6
+    assert before.items() <= after.items()
+
+
+def test_one_image_to_one_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import spatialdata
+
+    command = ["predict", "model", "slides/a.png", "--um_per_pixel", "3"]
+    assert main([*command, "-o", "a.h5ad"]) == 0
+    spots = anndata.read_h5ad("a.h5ad").n_obs
+    assert f"{spots} spots x 6 genes in a.h5ad." in capsys.readouterr().out
+    assert not list(Path().glob("*.json"))
+    # 270 µm are 90 pixels.
+    assert main([*command, "-o", "wide.h5ad", "--pitch_um", "270", "--block", "20"]) == 0
+    wide = anndata.read_h5ad("wide.h5ad")
+    assert wide.n_obs < spots
+    assert wide.uns["hist2st"]["pitch"] == pytest.approx(90)
+    assert main([*command, "-o", "a.zarr"]) == 0
+    assert spatialdata.read_zarr("a.zarr").tables["hist2st"].n_obs == spots
+    assert main([*command, "-o", "a.zarr"]) == 2
+    assert "has a table 'hist2st'" in capsys.readouterr().err
+    assert main([*command, "-o", "a.zarr", "--overwrite"]) == 0
+
+
+def test_one_image_to_a_folder(here: Path) -> None:
+    Path("s.csv").write_text("x,y\n200,200\n264,200\n200,264\n264,264\n")
+    assert main(["predict", "model", "slides/a.png", "-o", "new/folder", "--spots", "s.csv", "--format", "zarr"]) == 0
+    assert json.loads(Path("new/folder/a.json").read_text())["result"]["spots"] == 4
+    assert Path("new/folder/a.zarr").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["slides/a.png", "slides/b.png", "-o", "x.h5ad"], "2 images are predicted into a folder, and x.h5ad is one's"),
+        (["slides/a.png", "-o", "x.zarr", "--jobs", "2"], "--jobs is for a folder of predictions (-o FOLDER), and x.z"),
+        (["slides/a.png", "slides/b.png", "-o", "x", "--spots", "s.csv"], "There is no spot file or folder"),
+        (["slides/a.png", "slides/a.png", "-o", "x"], "two are 'a'"),
+        (["slides/a.png", "slides/z.png", "-o", "x"], "There is no image file slides/z.png"),
+        (["slides/a.png", "model/config.json", "-o", "x"], "image format '.json' is not supported"),
+        (["slides/a.png", "-o", "x", "--genes", "[ERBB2]"], "The gene 'ERBB2' is not in the model's panel of 6 genes"),
+        (["slides/a.png", "-o", "x", "--executor", "cloud"], "Unknown executor='cloud'. Choose one of: local, ray."),
+    ],
+)
+def test_wrong_input(here: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "model", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not Path("x").exists()

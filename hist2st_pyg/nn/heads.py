@@ -35,7 +35,8 @@ class ZINBHead(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Parameters from embeddings [N, C]."""
         return {
-            "mean": self.mean(x).exp().clamp(1e-5, 1e6),
+            # Clamped before the exponential too: an infinite one has no gradient but NaN.
+            "mean": self.mean(x).clamp(max=80).exp().clamp(1e-5, 1e6),
             "dispersion": F.softplus(self.dispersion(x)).clamp(1e-4, 1e4),
             "dropout": self.dropout(x).sigmoid(),
         }

@@ -138,3 +138,15 @@ def test_distillation_weights_sum_to_one() -> None:
     h[:, 2] += torch.randn(4, C)
     moved = (distillation(h, expression) - mixed).abs().amax(1) > 1e-6
     assert moved.nonzero().flatten().tolist() == [2]
+
+
+def test_a_mean_beyond_the_clamp_has_a_finite_gradient() -> None:
+    head = LIKELIHOODS["zinb"](2, 3)
+    x = torch.full((4, 2), 1e4, requires_grad=True)
+    with torch.no_grad():
+        head.mean.weight.fill_(1.0)
+    out = head(x)
+    assert (out["mean"] == 1e6).all()
+    out["mean"].sum().backward()
+    assert torch.isfinite(x.grad).all()
+    assert torch.isfinite(head.mean.weight.grad).all()

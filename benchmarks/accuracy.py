@@ -62,11 +62,12 @@ def by_split(cells: Sequence[Cell], splits: dict[str, str]) -> dict[str, Group]:
 
 
 def models(groups: dict[str, Group]) -> list[str]:
-    """Every model, by its mean over the splits that it has."""
+    """Every model, by its mean over the splits that all have."""
     names = {name for group in groups.values() for name in group.models()}
+    common = [group for group in groups.values() if names <= set(group.models())] or list(groups.values())
 
     def mean(name: str) -> float:
-        known = [share for group in groups.values() if (share := group.mean(name, metric("share_of_ceiling")))]
+        known = [share for group in common if (share := group.mean(name, metric("share_of_ceiling")))]
         return float(np.mean(known)) if known else 0.0
 
     return sorted(names, key=lambda name: (-mean(name), name))
@@ -107,7 +108,12 @@ def share_of_ceiling(groups: dict[str, Group]) -> Figure:
     """Bars: the share of the attainable PCC that each model reaches on each split; a dot is a seed."""
     from matplotlib.figure import Figure
 
-    colours = {REFERENCES[0]: pictures.REFERENCE, "without_graph": "#b9a5e2", MODEL: pictures.MODEL}
+    colours = {
+        "paper_recipe": "#b8b8c0",
+        REFERENCES[0]: pictures.REFERENCE,
+        "without_graph": "#b9a5e2",
+        MODEL: pictures.MODEL,
+    }
     shown = [name for name in colours if any(group.of(name) for group in groups.values())]
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()

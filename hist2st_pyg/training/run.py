@@ -23,6 +23,7 @@ from hist2st_pyg.datasets import load_sections
 from hist2st_pyg.files import write_json, write_text
 from hist2st_pyg.models import MODELS, ExpressionModel
 from hist2st_pyg.models.base import first_encoder
+from hist2st_pyg.models.card import summary_facts
 from hist2st_pyg.models.pretrained import parameters_of
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
@@ -72,7 +73,6 @@ def train(
         fit_started = time.perf_counter()
         result = fit(config, model, datamodule, opened)
         fit_ended = time.perf_counter()
-        result.model.save_pretrained(output / "model")
         pictures = draw_training(output, result.model, datamodule)
         summary = {
             "chosen_epoch": result.chosen_epoch,
@@ -86,6 +86,7 @@ def train(
             "config": plain,
             "sections": model.training_sections,
         }
+        result.model.save_pretrained(output / "model", model_card_kwargs=summary_facts(summary))
         write_json(output / SUMMARY, summary)
         log_training(opened, output, summary, pictures)
     return output

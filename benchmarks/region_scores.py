@@ -1,0 +1,131 @@
+"""How well regions agree: of predictions, of measured expression, of positions alone; with labels or each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from hist2st_pyg import Section
+from hist2st_pyg.data.expression import expression_target, panel_counts, variable_genes
+from hist2st_pyg.evaluation.regions import KEY, METHODS, agreement, find_regions, n_labels
+
+VARIABLE = 1000
+"""Genes of the measured expression that no panel limits."""
+
+Floats = NDArray[np.floating[Any]]
+Partitions = list[NDArray[Any]]
+Scores = dict[str, dict[str, Any]]
+
+
+def clusterings(expression: Floats, n_regions: int, seeds: int) -> dict[str, Partitions]:
+    """The regions of each method, seed by seed."""
+    adata = AnnData(np.asarray(expression, dtype=np.float64))
+    given = {"kmeans": {"n_regions": n_regions}}
+    return {
+        method: [
+            find_regions(adata, method, seed=seed, **given.get(method, {})).obs[KEY].to_numpy(str)
+            for seed in range(seeds)
+        ]
+        for method in METHODS
+    }
+
+
+def clusterings_of_positions(pos: Floats, n_regions: int, seeds: int) -> dict[str, Partitions]:
+    """k-means of the coordinates alone: what any patchwork of compact regions agrees by."""
+    from sklearn.cluster import KMeans
+
+    return {"kmeans": [KMeans(n_regions, n_init=10, random_state=seed).fit_predict(pos) for seed in range(seeds)]}
+
+
+def compare(found: Mapping[str, Partitions], truth: Callable[[str], Partitions]) -> Scores:
+    """Agreement of each method's regions with what is taken as true, mean and deviation over seeds."""
+    scores: Scores = {}
+    for method, partitions in found.items():
+        pairs = zip(partitions, truth(method), strict=True)
+        values = [result for first, second in pairs if (result := agreement(first, second)) is not None]
+        if values:
+            ari = [value["ari"] for value in values]
+            scores[method] = {
+                "ari": float(np.mean(ari)),
+                "ari_sd": float(np.std(ari)),
+                "nmi": float(np.mean([value["nmi"] for value in values])),
+                "regions": float(np.mean([n_labels(partition) for partition in partitions])),
+            }
+    return scores
+
+
+def against_labels(
+    section: Section, genes: Sequence[str], predictions: Mapping[str, Floats], seeds: int
+) -> dict[str, Any]:
+    """Agreement with a section's labels.
+
+    Args:
+        section: A section with labels.
+        genes: The gene panel.
+        predictions: Predicted expression [N, G] by model.
+        seeds: Number of seeds of the clustering.
+    """
+    labels = section.label
+    if labels is None or n_labels(labels) < 2:
+        raise ValueError(f"Section {section.name!r} does not have two labels.")
+    k = n_labels(labels)
+    variable = variable_genes([section], min(VARIABLE, _detected(section)))
+    sources = {
+        **predictions,
+        "measured": _target(section, panel_counts(section, genes)[0]),
+        "measured_variable": expression_target(section, panel_counts(section, variable)[0], "all"),
+    }
+    found = {name: clusterings(values, k, seeds) for name, values in sources.items()}
+    found["positions"] = clusterings_of_positions(section.pos, k, seeds)
+    return {
+        "spots": len(section),
+        "labels": k,
+        "scores": {name: compare(partitions, lambda _: [labels] * seeds) for name, partitions in found.items()},
+    }
+
+
+def against_measured(
+    section: Section, genes: Sequence[str], predictions: Mapping[str, Floats], n_regions: int, seeds: int
+) -> dict[str, Any]:
+    """Agreement with the regions of a section's measured expression.
+
+    Two rows say what can be expected: ``measured_again`` is the same expression clustered by other seeds, and
+    ``measured_halves`` the agreement of two halves of the counts, dealt out at random, each of half the depth.
+
+    Args:
+        section: A measured section.
+        genes: The gene panel.
+        predictions: Predicted expression [N, G] by model.
+        n_regions: Regions of k-means.
+        seeds: Number of seeds of the clustering.
+    """
+    counts = panel_counts(section, genes)[0]
+    measured = clusterings(_target(section, counts), n_regions, seeds)
+    scores = {
+        name: compare(clusterings(values, n_regions, seeds), measured.__getitem__)
+        for name, values in predictions.items()
+    }
+    scores["positions"] = compare(clusterings_of_positions(section.pos, n_regions, seeds), measured.__getitem__)
+    scores["measured_again"] = compare(measured, lambda method: measured[method][1:] + measured[method][:1])
+    halves: list[dict[str, Partitions]] = [{method: [] for method in METHODS} for _ in range(2)]
+    for seed in range(seeds):
+        first = np.random.default_rng(seed).binomial(counts.astype(np.int64), 0.5)
+        for half, part in zip(halves, (first, counts - first), strict=True):
+            # One seed of the clustering each; the coins differ.
+            for method, partitions in clusterings(_target(section, part), n_regions, 1).items():
+                half[method] += partitions
+    scores["measured_halves"] = compare(halves[0], halves[1].__getitem__)
+    return {"spots": len(section), "regions_of_kmeans": n_regions, "scores": scores}
+
+
+def _target(section: Section, counts: NDArray[Any]) -> Floats:
+    return expression_target(section, counts.astype(np.float32))
+
+
+def _detected(section: Section) -> int:
+    """Genes that are seen in a tenth of the spots, from which variable ones are chosen."""
+    return int((np.asarray((section.adata.X > 0).mean(0)).ravel() >= 0.1).sum())

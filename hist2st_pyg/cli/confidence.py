@@ -1,0 +1,44 @@
+"""Map how sure a model is of its prediction; compare with counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from hist2st_pyg.cli import Run
+
+
+def build(parser: ArgumentParser, arguments: list[str]) -> Run:
+    """The arguments of the command."""
+    parser.add_argument("prediction", type=str, help="The .h5ad of a prediction by a model with a likelihood.")
+    parser.add_argument(
+        "--measured", type=str | None, default=None, help="The measured section: .h5ad of raw counts, or its name."
+    )
+    parser.add_argument("--data.name", type=str | None, default=None, help="The data set of the measured section.")
+    parser.add_argument("--data.root", type=str | None, default=None, help="Its folder.")
+    parser.add_argument("--data.options", type=dict[str, Any], default={}, help="Further options of its reader.")
+    parser.add_argument("--output", "-o", type=str | None, default=None, help="The .csv of the spots.")
+    parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
+    return run
+
+
+def run(parsed: Namespace) -> None:
+    """Compute each spot's confidence, check it against counts, write the table, draw the maps."""
+    import json
+
+    from hist2st_pyg.evaluation.confidence import check_confidence, draw_confidence, spot_confidence
+    from hist2st_pyg.evaluation.predictions import read_measured, read_prediction
+    from hist2st_pyg.files import write_text
+
+    adata = read_prediction(parsed.prediction)
+    table = spot_confidence(adata)
+    print(table.describe().loc[["min", "50%", "max"]].round(3).to_string())
+    if parsed.measured is not None:
+        print(json.dumps(check_confidence(adata, read_measured(parsed.measured, **vars(parsed.data))), indent=2))
+    if parsed.output is not None:
+        write_text(parsed.output, table.to_csv(index_label="spot"))
+        print(f"Table: {parsed.output}")
+    if parsed.figures is not None:
+        print(f"Picture: {draw_confidence(adata, parsed.figures, table)}")

@@ -1,0 +1,66 @@
+"""Explain predictions: which pixels and which neighbours they come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from hist2st_pyg.cli import Run
+
+OPTIONS: dict[str, tuple[type, str]] = {
+    "top": (int, "How many spots of each gene, where none is named: those with the highest prediction; default 3."),
+    "method": (str, "How neighbours are weighed: integrated (default), gradient or gnnexplainer."),
+    "baseline": (str, "What a patch is compared with: blurred (default) or mean."),
+    "pixels": (int, "Patches whose pixels are explained: 1 (default) is the spot's, 2 adds a neighbour's."),
+    "steps": (int, "Steps of the integrated gradients."),
+    "epochs": (int, "Steps of GNNExplainer."),
+    "seed": (int, "Seed of GNNExplainer."),
+    "pitch": (float, "Distance of the grid's spots in pixels."),
+    "um_per_pixel": (float, "Resolution of the image, where its file does not say it."),
+}
+"""What is passed on to ``explain_image`` where it is given."""
+
+
+def build(parser: ArgumentParser, arguments: list[str]) -> Run:
+    """The arguments of the command."""
+    parser.add_argument("model", type=str, help="A run folder, a saved model's folder, or a checkpoint.")
+    parser.add_argument("image", type=str, help="The H&E image (JPEG, PNG, TIFF) or slide (SVS, NDPI, ...).")
+    parser.add_argument("--gene", type=str, action="append", required=True, help="A gene; repeat for more.")
+    parser.add_argument("--figures", type=str, required=True, help="Folder of the pictures, one a spot and gene.")
+    parser.add_argument(
+        "--spots",
+        type=str | None,
+        default=None,
+        help="her2st selection, Visium tissue_positions, or CSV of x,y; default: a grid on the tissue.",
+    )
+    parser.add_argument("--spot", type=str, action="append", help="The name of a spot to explain; repeat for more.")
+    parser.add_argument("--output", "-o", type=str | None, default=None, help="The .json file of the numbers.")
+    for name, (kind, text) in OPTIONS.items():
+        parser.add_argument(f"--{name}", type=kind | None, default=None, help=text)
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
+    return run
+
+
+def run(parsed: Namespace) -> None:
+    """Explain spots of one image, draw the pictures, write the numbers."""
+    from hist2st_pyg.evaluation.explain import explain_image
+    from hist2st_pyg.files import write_json
+    from hist2st_pyg.models import load_model
+
+    options: dict[str, Any] = {name: parsed[name] for name in OPTIONS if parsed[name] is not None}
+    explained = explain_image(
+        load_model(parsed.model),
+        parsed.image,
+        parsed.gene,
+        parsed.spots,
+        parsed.spot,
+        device=parsed.device,
+        **options,
+    )
+    for explanation, path in zip(explained.explanations, explained.draw(parsed.figures), strict=True):
+        print(f"{explanation.gene} at {explanation.name}: predicted {explanation.predicted:.2f}. Picture: {path}")
+    if parsed.output is not None:
+        write_json(parsed.output, explained.numbers())
+        print(f"Numbers: {parsed.output}")

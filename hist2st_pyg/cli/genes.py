@@ -1,0 +1,67 @@
+"""Rank a prediction's genes: spatially variable, markers of regions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from hist2st_pyg.cli import Run
+
+TOP = 5
+
+
+def build(parser: ArgumentParser, arguments: list[str]) -> Run:
+    """The arguments of the command."""
+    parser.add_argument("prediction", type=str, help="The .h5ad of a prediction.")
+    parser.add_argument(
+        "--regions",
+        type=str | None,
+        nargs="?",
+        const="region",
+        default=None,
+        help="Column of obs whose markers are ranked; alone: region, which `hist2st regions -o` writes.",
+    )
+    parser.add_argument(
+        "--output", "-o", type=str | None, default=None, help="The .csv of Moran's I; markers go to <name>_markers.csv."
+    )
+    parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
+    return run
+
+
+def run(parsed: Namespace) -> None:
+    """Rank genes by Moran's I and, where there are regions, their markers; print the best, write tables, draw maps."""
+    from pathlib import Path
+
+    from hist2st_pyg.evaluation import genes as of_genes
+    from hist2st_pyg.evaluation.predictions import read_prediction
+    from hist2st_pyg.files import write_text
+
+    adata = read_prediction(parsed.prediction)
+    if parsed.regions is not None:
+        of_genes.check_regions(adata, parsed.regions)
+    adata = of_genes.spatial_genes(adata)
+    table = adata.uns[of_genes.MORAN]
+    best = ", ".join(f"{gene} {value:.2f}" for gene, value in table["I"][:TOP].items())
+    n = (table[of_genes.FDR] < 0.05).sum()
+    print(f"{n} of {len(table)} genes follow the tissue (FDR 5 %). Highest Moran's I: {best}.")
+    pictures = []
+    if parsed.figures is not None:
+        pictures.append(of_genes.draw_genes(adata, parsed.figures))
+    tables = {} if parsed.output is None else {Path(parsed.output): table.to_csv(index_label="gene")}
+    if parsed.regions is not None:
+        adata = of_genes.rank_markers(adata, parsed.regions)
+        markers = of_genes.marker_table(adata)
+        for region, genes in of_genes.top_markers(markers, TOP).items():
+            print(f"Markers of {parsed.regions} {region}: {', '.join(genes) or 'none'}.")
+        if parsed.figures is not None:
+            pictures.append(of_genes.draw_markers(adata, parsed.figures, parsed.regions))
+        if parsed.output is not None:
+            path = Path(parsed.output)
+            tables[path.with_name(f"{path.stem}_markers{path.suffix}")] = markers.to_csv(index=False)
+    for path, text in tables.items():
+        write_text(path, text)
+        print(f"Table: {path}")
+    for picture in pictures:
+        print(f"Picture: {picture}")

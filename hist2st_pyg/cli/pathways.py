@@ -1,0 +1,102 @@
+"""Score gene sets on a prediction; enrichment of its genes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from jsonargparse import ArgumentParser, Namespace
+    from pandas import DataFrame
+
+    from hist2st_pyg.cli import Run
+
+MORAN = "moran"
+TOP = 50
+
+
+def build(parser: ArgumentParser, arguments: list[str]) -> Run:
+    """The arguments of the command."""
+    parser.add_argument("prediction", type=str, help="The .h5ad of a prediction.")
+    parser.add_argument(
+        "--gene_sets", type=str, required=True, help="A .gmt, a .csv as in her2st's go-sets, or a folder of them."
+    )
+    parser.add_argument("--min_genes", type=int, default=5, help="Fewest genes of a set in the panel.")
+    parser.add_argument(
+        "--enrich",
+        type=str | None,
+        default=None,
+        help=f"Also test which sets are over-represented: in the {TOP} genes of the highest I (moran), or in the "
+        "markers of each region (a column of obs).",
+    )
+    parser.add_argument(
+        "--measured", type=str | None, default=None, help="The measured section: .h5ad of raw counts, or its name."
+    )
+    parser.add_argument("--data.name", type=str | None, default=None, help="The data set of the measured section.")
+    parser.add_argument("--data.root", type=str | None, default=None, help="Its folder.")
+    parser.add_argument("--data.options", type=dict[str, Any], default={}, help="Further options of its reader.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the scores' control genes.")
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=str | None,
+        default=None,
+        help="The .csv of gene sets; <name>_scores.csv and <name>_enrichment.csv are written beside it.",
+    )
+    parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
+    return run
+
+
+def run(parsed: Namespace) -> None:
+    """Score the spots, compare with measured scores, test gene lists; print, write tables, draw maps."""
+    from pathlib import Path
+
+    from hist2st_pyg.evaluation.gene_sets import panel_sets, read_gene_sets
+    from hist2st_pyg.evaluation.pathways import draw_enrichment, draw_scores, enrich, score_agreement, score_gene_sets
+    from hist2st_pyg.evaluation.predictions import read_measured, read_prediction
+    from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i
+    from hist2st_pyg.files import write_text
+
+    adata = read_prediction(parsed.prediction)
+    read = read_gene_sets(parsed.gene_sets)
+    sets = panel_sets(read, list(adata.var_names), parsed.min_genes)
+    options = {"min_genes": parsed.min_genes, "seed": parsed.seed}
+    scores = score_gene_sets(adata, sets, **options)
+    table = scores.T[[]].rename_axis("gene_set")
+    table["genes"] = [len(set(read[name])) for name in table.index]
+    table["in_panel"] = [len(sets[name]) for name in table.index]
+    table["moran"] = morans_i(scores.to_numpy(), adjacent_edges(adata.obsm["spatial"]))
+    print(f"{len(sets)} of {len(read)} gene sets have {parsed.min_genes} genes in the panel of {adata.n_vars}.")
+    drawn, measured = scores, None
+    if parsed.measured is not None:
+        agreement, drawn, measured = score_agreement(
+            adata, read_measured(parsed.measured, **vars(parsed.data)), sets, **options
+        )
+        table = table.join(agreement)
+        print(f"Predicted and measured scores: mean PCC {table['pearson'].mean():.3f} over {len(drawn)} spots.")
+    print(table.round(3).sort_values("pearson" if measured is not None else "moran", ascending=False).to_string())
+    tables = {"": table, "_scores": scores.rename_axis("spot")}
+    if parsed.enrich is not None:
+        tables["_enrichment"] = enrich(
+            _lists(adata, parsed.enrich), sets, list(adata.var_names), min_genes=parsed.min_genes
+        ).set_index("Group")
+        print(tables["_enrichment"].iloc[:, :4].to_string() or "No list shares a gene with a set.")
+    if parsed.output is not None:
+        path = Path(parsed.output)
+        for end, values in tables.items():
+            write_text(path.with_name(f"{path.stem}{end}{path.suffix}"), values.to_csv())
+        print(f"Tables: {', '.join(f'{path.stem}{end}{path.suffix}' for end in tables)} in {path.parent}")
+    if parsed.figures is not None:
+        print(f"Picture: {draw_scores(adata, parsed.figures, drawn, measured)}")
+        if parsed.enrich is not None and not tables["_enrichment"].empty:
+            print(f"Picture: {draw_enrichment(adata, parsed.figures, tables['_enrichment'].reset_index())}")
+
+
+def _lists(adata: AnnData, of: str) -> dict[str, list[str]]:
+    """The gene lists that are tested: of the highest Moran's I, or the markers of each region."""
+    from hist2st_pyg.evaluation.genes import marker_table, rank_markers, spatial_genes, top_markers, top_spatial
+
+    if of == MORAN:
+        return {f"{TOP} genes of the highest I": top_spatial(spatial_genes(adata), TOP)}
+    ranked: DataFrame = marker_table(rank_markers(adata, of))
+    return top_markers(ranked, TOP)

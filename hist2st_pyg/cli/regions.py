@@ -1,0 +1,62 @@
+"""Find regions in a prediction; compare them with labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from hist2st_pyg.cli import Run
+
+
+def build(parser: ArgumentParser, arguments: list[str]) -> Run:
+    """The arguments of the command."""
+    parser.add_argument("prediction", type=str, help="The .h5ad of a prediction.")
+    parser.add_argument(
+        "--labels",
+        type=str | None,
+        default=None,
+        help="her2st's *_labeled_coordinates.tsv, CSV of spot and label, or a column of obs; default: obs['label'].",
+    )
+    parser.add_argument("--method", type=str, default="leiden", help="leiden, which finds their number, or kmeans.")
+    parser.add_argument(
+        "--n_regions", type=int | None, default=None, help="Regions of kmeans; default: as many as labels."
+    )
+    parser.add_argument("--resolution", type=float, default=1.0, help="Leiden's resolution: higher, more regions.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the clustering.")
+    parser.add_argument("--output", "-o", type=str | None, default=None, help="The .h5ad to write, with obs['region'].")
+    parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
+    return run
+
+
+def run(parsed: Namespace) -> None:
+    """Find regions, print their sizes and the agreement with labels, write the ``.h5ad``, draw the picture."""
+    from hist2st_pyg.evaluation.labels import labels_of
+    from hist2st_pyg.evaluation.predictions import read_prediction
+    from hist2st_pyg.evaluation.regions import KEY, agreement, draw_regions, find_regions, n_labels
+    from hist2st_pyg.inference import write_h5ad
+
+    adata = read_prediction(parsed.prediction)
+    labels = labels_of(adata, parsed.labels)
+    n_regions = parsed.n_regions
+    if parsed.method == "kmeans" and n_regions is None:
+        if labels is None:
+            raise ValueError("k-means needs --n_regions where there are no labels to count.")
+        n_regions = n_labels(labels)
+    found = find_regions(adata, parsed.method, n_regions=n_regions, resolution=parsed.resolution, seed=parsed.seed)
+    sizes = ", ".join(f"{region}: {size}" for region, size in found.obs[KEY].value_counts(sort=False).items())
+    print(f"{found.obs[KEY].nunique()} regions of {found.n_obs} spots ({parsed.method}): {sizes}.")
+    if labels is not None:
+        found.obs["label"] = labels
+        result = agreement(found.obs[KEY], labels)
+        if result is None:
+            print("The spots have fewer than two labels, so there is no agreement to compute.")
+        else:
+            found.uns[KEY] |= result
+            print(f"ARI {result['ari']:.3f}, NMI {result['nmi']:.3f} against {n_labels(labels)} labels.")
+    if parsed.figures is not None:
+        print(f"Picture: {draw_regions(found, parsed.figures, labels)}")
+    if parsed.output is not None:
+        write_h5ad(found, parsed.output)
+        print(f"Regions: {parsed.output}")

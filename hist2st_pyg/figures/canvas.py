@@ -1,0 +1,99 @@
+"""What all pictures of a section share: panels of its shape, maps, the image, spots in data units."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hist2st_pyg.data.convert import spot_pitch
+from hist2st_pyg.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = "magma"
+DPI = 150
+SPOT_SHARE = 0.9
+"""Diameter of a drawn spot as a share of the pitch: a map without gaps, spots still told apart."""
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as PNG, atomically."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, format="png")
+    return Path(path)
+
+
+def points_of(pos: ArrayLike) -> NDArray[np.float64]:
+    """Positions as float [N, 2]; anything else is refused."""
+    points = np.asarray(pos, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        raise ValueError(f"Positions are [N, 2] of at least one spot, got shape {list(points.shape)}.")
+    return points
+
+
+def section_panels(rows: int, columns: int, points: NDArray[np.float64]) -> tuple[Figure, list[Axes]]:
+    """A grid of panels of the section's shape."""
+    from matplotlib.figure import Figure
+
+    width, height = np.ptp(points, axis=0) + spot_pitch(points)
+    ratio = float(np.clip(height / width, 0.4, 2.5))
+    figure = Figure(figsize=(3.1 * columns, (2.7 * ratio + 0.4) * rows), layout="constrained")
+    return figure, list(np.atleast_1d(figure.subplots(rows, columns)).flat)
+
+
+def coloured_map(
+    figure: Figure, axis: Axes, points: NDArray[np.float64], colour: ArrayLike, title: str, unit: str = ""
+) -> None:
+    """Spots coloured by a value [N], with a colour bar."""
+    values = np.asarray(colour, dtype=float)
+    if values.shape != (len(points),):
+        raise ValueError(f"{title}: a map has one value for each of {len(points)} spots, got {list(values.shape)}.")
+    spots = circles(axis, points, cmap=COLOURS, array=values)
+    frame(axis, points, title)
+    bar = figure.colorbar(spots, ax=axis, shrink=0.8, pad=0.02)
+    bar.set_label(unit, fontsize=8)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8)
+
+
+def draw_image(
+    axis: Axes,
+    points: NDArray[np.float64],
+    image: NDArray[np.uint8],
+    scale: float,
+    title: str,
+    outline: bool = True,
+    alpha: float = 1.0,
+) -> None:
+    """The section's thumbnail in full-resolution pixels; ``scale`` is thumbnail pixels per pixel of ``points``."""
+    height, width = image.shape[:2]
+    axis.imshow(image, extent=(0, width / scale, height / scale, 0), alpha=alpha)
+    if outline:
+        circles(axis, points, facecolors="none", edgecolors="black", linewidths=0.5)
+    frame(axis, points, title)
+
+
+def circles(axis: Axes, points: NDArray[np.float64], share: float = SPOT_SHARE, **style: Any) -> Any:
+    """Spots in data units, so that they keep their size relative to the section; ``share`` of the pitch wide."""
+    from matplotlib.collections import EllipseCollection
+
+    diameter = np.full(len(points), share * spot_pitch(points))
+    drawn = EllipseCollection(
+        diameter, diameter, np.zeros(len(points)), units="xy", offsets=points, offset_transform=axis.transData, **style
+    )
+    axis.add_collection(drawn)
+    return drawn
+
+
+def frame(axis: Axes, points: NDArray[np.float64], title: str) -> None:
+    """Show the spots and a margin; y runs down, as in the image."""
+    margin = spot_pitch(points)
+    (left, top), (right, bottom) = points.min(0) - margin, points.max(0) + margin
+    axis.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
+    axis.set_title(title, fontsize=10)
+    axis.spines[:].set_visible(False)

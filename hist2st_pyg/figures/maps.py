@@ -1,0 +1,126 @@
+"""Maps of a section: expression, measured beside predicted, and the tissue found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hist2st_pyg.figures.canvas import circles, coloured_map, draw_image, points_of, section_panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def expression_maps(
+    pos: ArrayLike,
+    values: Mapping[str, ArrayLike],
+    *,
+    image: NDArray[np.uint8] | None = None,
+    image_scale: float = 1.0,
+    columns: int = 5,
+    unit: str = "log10 expression",
+) -> Figure:
+    """Draw one map of the section for each gene.
+
+    Args:
+        pos: Spot centres [N, 2] (x, y) in pixels.
+        values: What to colour the spots by, [N], by title.
+        image: The section's thumbnail; it becomes the first panel.
+        image_scale: Thumbnail pixels per pixel of ``pos``.
+        columns: Maps in a row.
+        unit: Label of the colour bars.
+
+    Raises:
+        ValueError: If there is nothing to draw or a map does not have one value a spot.
+    """
+    points = points_of(pos)
+    if not values:
+        raise ValueError("There are no genes to draw.")
+    count = len(values) + (image is not None)
+    columns = min(columns, count)
+    figure, axes = section_panels(-(-count // columns), columns, points)
+    if image is not None:
+        draw_image(axes[0], points, image, image_scale, "H&E, spots")
+    for axis, (title, colour) in zip(axes[image is not None :], values.items(), strict=False):
+        coloured_map(figure, axis, points, colour, title, unit)
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure
+
+
+def true_and_predicted(
+    pos: ArrayLike,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    genes: Sequence[str],
+    pcc: ArrayLike,
+    *,
+    n_best: int = 4,
+    image: NDArray[np.uint8] | None = None,
+    image_scale: float = 1.0,
+) -> Figure:
+    """Draw measured and predicted maps of the best genes, one gene a column.
+
+    Args:
+        pos: Spot centres [N, 2] (x, y) in pixels.
+        y_true: Measured expression [N, G].
+        y_pred: Predicted expression [N, G].
+        genes: The genes' names, G of them.
+        pcc: Correlation of each gene [G], nan where it has none.
+        n_best: How many genes.
+        image: The section's thumbnail; it becomes the first column.
+        image_scale: Thumbnail pixels per pixel of ``pos``.
+
+    Raises:
+        ValueError: If shapes differ or no gene has a correlation.
+    """
+    points, scores = points_of(pos), np.asarray(pcc, dtype=float)
+    true, predicted = np.asarray(y_true), np.asarray(y_pred)
+    if not true.shape == predicted.shape == (len(points), len(genes)) or scores.shape != (len(genes),):
+        raise ValueError(
+            f"Expected y_true and y_pred [{len(points)}, {len(genes)}] and pcc [{len(genes)}], got {list(true.shape)}, "
+            f"{list(predicted.shape)} and {list(scores.shape)}."
+        )
+    best = [int(i) for i in np.argsort(-np.nan_to_num(scores, nan=-2)) if np.isfinite(scores[i])][:n_best]
+    if not best:
+        raise ValueError("No gene has a correlation, so there is none to draw.")
+    first = int(image is not None)
+    columns = len(best) + first
+    figure, axes = section_panels(2, columns, points)
+    if image is not None:
+        draw_image(axes[0], points, image, image_scale, "H&E", outline=False)
+        draw_image(axes[columns], points, image, image_scale, "H&E, spots")
+    for column, gene in enumerate(best, start=first):
+        coloured_map(figure, axes[column], points, true[:, gene], f"{genes[gene]}\nmeasured")
+        title = f"{genes[gene]}\npredicted (PCC {scores[gene]:.2f})"
+        coloured_map(figure, axes[columns + column], points, predicted[:, gene], title)
+    return figure
+
+
+def tissue_overview(thumbnail: NDArray[np.uint8], mask: NDArray[np.bool_], positions: ArrayLike) -> Figure:
+    """Draw an image beside the tissue found on it, with the spots.
+
+    Args:
+        thumbnail: uint8 [h, w, 3].
+        mask: bool [h, w].
+        positions: Spot centres [N, 2] (x, y) in thumbnail pixels.
+
+    Raises:
+        ValueError: If mask and thumbnail differ in size.
+    """
+    if mask.shape != thumbnail.shape[:2]:
+        raise ValueError(f"The mask is {list(mask.shape)}, the thumbnail {list(thumbnail.shape[:2])}.")
+    points = points_of(positions)
+    corners = np.array([[0, 0], [thumbnail.shape[1], thumbnail.shape[0]]])
+    figure, (left, right) = section_panels(1, 2, corners)
+    left.imshow(thumbnail)
+    left.set_title("H&E", fontsize=10)
+    right.imshow(np.where(mask, 0.8, 1.0), cmap="gray", vmin=0, vmax=1)
+    circles(right, points, facecolors="none", edgecolors="#7b5ea7", linewidths=1.0)
+    right.set_title(f"tissue found, {len(points)} spots", fontsize=10)
+    for axis in (left, right):
+        axis.set_axis_off()
+    return figure

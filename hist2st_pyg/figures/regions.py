@@ -1,0 +1,110 @@
+"""Maps of regions: partitions of a section's spots beside each other, in colours that correspond."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hist2st_pyg.figures.canvas import circles, draw_image, frame, points_of, section_panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PALETTE = (
+    "#1f77b4", "#ff9f1c", "#2ca02c", "#d62728", "#17becf", "#f7e225", "#7b4bb3", "#8c564b", "#bcbd22", "#0b3c5d",
+    "#98df8a", "#aec7e8", "#ffbb78", "#c5b0d5", "#9edae5", "#c49c94",
+)  # fmt: skip
+"""Colours that are told apart on H&E, which is pink and violet."""
+NOWHERE = "#d9d9d9"
+"""Colour of spots that belong to no region."""
+SHARE = 0.85
+FADED = 0.5
+
+
+def region_maps(
+    pos: ArrayLike,
+    partitions: Mapping[str, ArrayLike],
+    *,
+    image: NDArray[np.uint8] | None = None,
+    image_scale: float = 1.0,
+    columns: int = 4,
+    nowhere: str = "undetermined",
+) -> Figure:
+    """Draw partitions of the spots beside each other, on the image where there is one.
+
+    The names of regions that were found say nothing, so each takes the colour of the region of the first partition that
+    it shares most spots with, one to one (Hungarian method); what is left takes other colours.
+
+    Args:
+        pos: Spot centres [N, 2] (x, y) in pixels.
+        partitions: The spots' regions, names [N], by title.
+        image: The section's thumbnail; it becomes the first panel, and lies faded under the others.
+        image_scale: Thumbnail pixels per pixel of ``pos``.
+        columns: Maps in a row.
+        nowhere: The name of spots without a region, which are grey.
+
+    Raises:
+        ValueError: If there is nothing to draw or a partition does not have one name a spot.
+    """
+    points = points_of(pos)
+    if not partitions:
+        raise ValueError("There are no regions to draw.")
+    names = {title: np.asarray(values, dtype=object).astype(str) for title, values in partitions.items()}
+    for title, values in names.items():
+        if values.shape != (len(points),):
+            raise ValueError(f"{title}: regions are a name for each of {len(points)} spots, got {list(values.shape)}.")
+    count = len(names) + (image is not None)
+    columns = min(columns, count)
+    figure, axes = section_panels(-(-count // columns), columns, points)
+    longest = max(len(region) for values in names.values() for region in values)
+    legend = 0.6 + 0.075 * longest
+    figure.set_size_inches(figure.get_figwidth() + legend * min(columns, len(names)), figure.get_figheight())
+    if image is not None:
+        draw_image(axes[0], points, image, image_scale, "H&E", outline=False)
+    reference = next(iter(names.values()))
+    for axis, (title, values) in zip(axes[image is not None :], names.items(), strict=False):
+        if image is not None:
+            draw_image(axis, points, image, image_scale, title, outline=False, alpha=FADED)
+        colours = matched_colours(reference, values, nowhere)
+        circles(axis, points, SHARE, facecolors=[colours[value] for value in values])
+        frame(axis, points, title)
+        for region, colour in colours.items():
+            axis.plot([], [], "o", color=colour, label=f"{region} ({(values == region).sum()})")
+        axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0)
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure
+
+
+def matched_colours(reference: ArrayLike, values: ArrayLike, nowhere: str) -> dict[str, str]:
+    """The colour of each region of ``values``, in the order in which they are listed.
+
+    Args:
+        reference: Region names [N] whose colours are taken where regions correspond.
+        values: Region names [N].
+        nowhere: The name of spots without a region.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics.cluster import contingency_matrix
+
+    first, second = np.asarray(reference), np.asarray(values)
+    known, found = (np.array(sorted(set(names) - {nowhere}, key=_number_first), dtype=str) for names in (first, second))
+    both = np.isin(first, known) & np.isin(second, found)
+    place: dict[str, int] = {}
+    if both.any():
+        # Rows and columns of the table are the sorted names that occur in both.
+        rows, columns = np.unique(first[both]), np.unique(second[both])
+        shared = contingency_matrix(first[both], second[both])
+        order = {name: i for i, name in enumerate(known)}
+        place = {str(columns[j]): order[rows[i]] for i, j in zip(*linear_sum_assignment(-shared), strict=True)}
+    free = iter(range(len(known), len(known) + len(found)))
+    colours = {name: PALETTE[(place[name] if name in place else next(free)) % len(PALETTE)] for name in found}
+    return {**colours, nowhere: NOWHERE} if nowhere in second else colours
+
+
+def _number_first(name: str) -> tuple[bool, int, str]:
+    """Regions that are numbered, in the order of their numbers."""
+    return (not name.isdigit(), int(name) if name.isdigit() else 0, name)

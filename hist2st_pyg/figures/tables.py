@@ -1,0 +1,131 @@
+"""Pictures of tables: a heat map of genes and regions, a dot plot of gene sets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+SIZES = (8.0, 230.0)
+"""Areas of the smallest and the largest dot, in points squared."""
+
+
+def heat_map(table: DataFrame, *, title: str = "", unit: str = "", column_unit: str = "") -> Figure:
+    """Draw a table of values around 0: red above, blue below, white at 0.
+
+    Args:
+        table: Rows and columns with their names; cells without a number stay white.
+        title: The figure's title.
+        unit: Label of the colour bar.
+        column_unit: What the columns are.
+
+    Raises:
+        ValueError: If the table is empty.
+    """
+    from matplotlib.figure import Figure
+
+    values = _values(table)
+    rows, columns = values.shape
+    figure = Figure(figsize=(2.2 + 0.42 * columns, 1.1 + 0.19 * rows), layout="constrained")
+    axis = figure.add_subplot()
+    most = float(np.nanmax(np.abs(values), initial=0)) or 1.0
+    image = axis.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+    _names(axis, table)
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel(column_unit, fontsize=8)
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+    bar = figure.colorbar(image, ax=axis, shrink=min(1.0, 8 / rows), pad=0.03)
+    bar.set_label(unit, fontsize=8)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def dot_plot(
+    colour: DataFrame,
+    size: DataFrame,
+    *,
+    title: str = "",
+    unit: str = "",
+    size_unit: str = "",
+    column_unit: str = "",
+    least: float = 1.0,
+) -> Figure:
+    """Draw a table as dots: one value as colour, another as area.
+
+    Args:
+        colour: Values from 0; cells without a number have no dot.
+        size: Values from 0 of the same rows and columns.
+        title: The figure's title.
+        unit: What the colour is.
+        size_unit: What the area is.
+        column_unit: What the columns are.
+        least: Fewest units that the darkest colour stands for, so that small values look small.
+
+    Raises:
+        ValueError: If the table is empty, or rows or columns differ.
+    """
+    from matplotlib.figure import Figure
+
+    shades, areas = _values(colour), _values(size)
+    if list(colour.index) != list(size.index) or list(colour.columns) != list(size.columns):
+        raise ValueError("colour and size have the same rows and columns.")
+    rows, columns = shades.shape
+    # The names of gene sets are long; they are written beside the dots, and take their room.
+    room = 0.075 * max(len(str(name)) for name in colour.index)
+    figure = Figure(figsize=(2.4 + 0.45 * columns + room, 1.3 + 0.3 * rows), layout="constrained")
+    axis = figure.add_subplot()
+    most = float(np.nanmax(areas, initial=0)) or 1.0
+    row, column = np.nonzero(np.isfinite(shades))
+    dots = axis.scatter(
+        column,
+        row,
+        s=_area(areas[row, column] / most),
+        c=shades[row, column],
+        cmap="Reds",
+        vmin=0,
+        vmax=max(float(np.nanmax(shades, initial=0)), least),
+        edgecolors="0.4",
+        linewidths=0.6,
+    )
+    _names(axis, colour)
+    axis.set(xlim=(-0.6, columns - 0.4), ylim=(rows - 0.4, -0.6), axisbelow=True)
+    axis.grid(color="0.93")
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel(column_unit, fontsize=8)
+    bar = figure.colorbar(dots, ax=axis, shrink=min(1.0, 6 / rows), pad=0.03)
+    bar.set_label(unit, fontsize=8)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8)
+    for share in (0.25, 0.5, 1.0):
+        axis.scatter([], [], s=_area(np.array([share])), c="0.7", edgecolors="0.4", label=f"{share * most:.2g}")
+    axis.legend(
+        title=size_unit, frameon=False, fontsize=8, title_fontsize=8, ncols=3, loc="upper center",
+        bbox_to_anchor=(0.5, -0.25 if rows < 4 else -1.1 / rows),
+    )  # fmt: skip
+    return figure
+
+
+def _values(table: DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    if not table.size:
+        raise ValueError("There is nothing in the table to draw.")
+    values: np.ndarray[tuple[int, int], np.dtype[np.float64]] = table.to_numpy(dtype=np.float64)
+    return values
+
+
+def _names(axis: Axes, table: DataFrame) -> None:
+    axis.set_xticks(range(len(table.columns)), [str(name) for name in table.columns], fontsize=8, rotation=90)
+    axis.set_yticks(range(len(table)), [str(name) for name in table.index], fontsize=8)
+
+
+def _area(share: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    low, high = SIZES
+    return np.asarray(low + (high - low) * share)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.collections import EllipseCollection
+from matplotlib.colors import to_hex
+
+from hist2st_pyg import figures
+from hist2st_pyg.figures.regions import NOWHERE, PALETTE, matched_colours
+
+POS = np.stack(np.meshgrid(np.arange(6) * 50.0, np.arange(4) * 50.0), axis=-1).reshape(-1, 2)
+IMAGE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+
+
+def test_regions_take_the_colour_of_the_label_they_share_most_with() -> None:
+    labels = np.array(["fat"] * 6 + ["tumour"] * 10 + ["undetermined"] * 4)
+    regions = np.array(["0"] * 3 + ["2"] * 3 + ["1"] * 10 + ["0"] * 2 + ["3"] * 2)
+    of_labels = matched_colours(labels, labels, "undetermined")
+    assert of_labels == {"fat": PALETTE[0], "tumour": PALETTE[1], "undetermined": NOWHERE}
+    colours = matched_colours(labels, regions, "undetermined")
+    assert list(colours) == ["0", "1", "2", "3"]
+    assert colours["1"] == of_labels["tumour"]
+    assert {colours["0"], colours["2"]} & {of_labels["fat"]}
+    assert len(set(colours.values())) == 4
+    assert NOWHERE not in colours.values()
+
+
+def test_numbered_regions_are_in_the_order_of_their_numbers() -> None:
+    regions = np.array([str(i) for i in range(12)])
+    assert list(matched_colours(regions, regions, "undetermined")) == list(regions)
+
+
+def test_each_partition_is_a_map_on_the_image() -> None:
+    labels = np.where(POS[:, 0] < 100, "fat", "tumour")
+    regions = np.where(POS[:, 0] < 100, "1", "0")
+    figure = figures.region_maps(POS, {"labels": labels, "regions": regions}, image=IMAGE, image_scale=0.2)
+    picture, first, second = figure.axes
+    assert [axis.get_title() for axis in figure.axes] == ["H&E", "labels", "regions"]
+    assert not picture.collections
+    assert first.images[0].get_extent() == [0, 300, 200, 0]
+    drawn = []
+    for axis in (first, second):
+        bottom, top = axis.get_ylim()
+        assert bottom > top
+        (spots,) = [c for c in axis.collections if isinstance(c, EllipseCollection)]
+        np.testing.assert_array_equal(spots.get_offsets(), POS)
+        drawn.append([to_hex(colour) for colour in spots.get_facecolors()])
+    assert drawn[0] == drawn[1]  # the same partition under other names
+    assert drawn[0] == [PALETTE[0] if label == "fat" else PALETTE[1] for label in labels]
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ["fat (8)", "tumour (16)"]
+    assert [text.get_text() for text in second.get_legend().get_texts()] == ["0 (16)", "1 (8)"]
+
+
+def test_many_maps_without_an_image_fill_rows() -> None:
+    partitions = {f"regions {i}": np.arange(24) % (i + 2) for i in range(5)}
+    figure = figures.region_maps(POS, partitions, columns=3)
+    assert len(figure.axes) == 6
+    assert not figure.axes[5].axison
+
+
+def test_what_cannot_be_drawn() -> None:
+    with pytest.raises(ValueError, match="no regions to draw"):
+        figures.region_maps(POS, {})
+    with pytest.raises(ValueError, match=r"labels: regions are a name for each of 24 spots, got \[3\]"):
+        figures.region_maps(POS, {"labels": ["a", "b", "c"]})

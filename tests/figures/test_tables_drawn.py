@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hist2st_pyg import figures
+
+TABLE = pd.DataFrame([[0.5, -2.0], [np.nan, 1.0], [0.0, 0.2]], index=["A", "B", "C"], columns=["0", "1"])
+
+
+def test_heat_map_is_white_at_0() -> None:
+    axis, bar = figures.heat_map(TABLE, title="markers", unit="mean", column_unit="region").axes
+    (image,) = axis.images
+    assert image.get_clim() == (-2, 2)
+    np.testing.assert_array_equal(np.ma.filled(image.get_array(), np.nan), TABLE)
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["A", "B", "C"]
+    assert (axis.get_title(), axis.get_xlabel(), bar.get_ylabel()) == ("markers", "region", "mean")
+
+
+def test_dots_are_where_there_are_numbers() -> None:
+    colour, size = TABLE.abs(), pd.DataFrame([[0.1, 0.2], [0, 0.4], [0.4, 0.0]], index=TABLE.index, columns=["0", "1"])
+    axis, bar = figures.dot_plot(colour, size, unit="p", size_unit="share", least=5).axes
+    dots = axis.collections[0]
+    np.testing.assert_array_equal(dots.get_offsets(), [[0, 0], [1, 0], [1, 1], [0, 2], [1, 2]])
+    np.testing.assert_array_equal(dots.get_array(), [0.5, 2.0, 1.0, 0.0, 0.2])
+    areas = dots.get_sizes()
+    assert areas[2] == areas[3] == max(areas)
+    assert areas[4] == min(areas)
+    assert dots.get_clim() == (0, 5)  # small values look small
+    assert axis.get_legend().get_title().get_text() == "share"
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["0.1", "0.2", "0.4"]
+    assert bar.get_ylabel() == "p"
+
+
+def test_what_cannot_be_drawn() -> None:
+    with pytest.raises(ValueError, match="nothing in the table"):
+        figures.heat_map(TABLE.iloc[:0])
+    with pytest.raises(ValueError, match="nothing in the table"):
+        figures.dot_plot(TABLE.iloc[:0], TABLE.iloc[:0])
+    with pytest.raises(ValueError, match="the same rows and columns"):
+        figures.dot_plot(TABLE, TABLE.rename(columns={"0": "2"}))

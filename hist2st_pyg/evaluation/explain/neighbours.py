@@ -33,7 +33,7 @@ class Importance:
         spots: Spots in reach, places in the section [K].
         importance: Of each of them [K].
         edges: Edges (source, target) between them, places in the section [2, M].
-        edge_importance: Of each edge [M]; None where there is no knowing, as they do not pass messages as PyG's layers do.
+        edge_importance: Of each edge [M]; None where the layers do not pass messages as PyG's do.
         reference: The prediction of average spots, where the importances add up to the difference from it.
     """
 

@@ -217,6 +217,7 @@ def draw_enrichment(adata: AnnData, folder: str | Path, table: DataFrame, n: int
         title=f"{name_of(adata)}: over-represented gene sets",
         unit="−log10 adjusted p-value",
         size_unit="share of the set's genes",
+        column_unit="list of genes",
         least=3.0,  # 0.001: what is not significant is pale
     )
     return figures.save(figure, Path(folder) / f"{name_of(adata)}_enrichment.png")

@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 
 LAYERS = ("mean", "sd")
 ZERO = "zero_probability"
+SMALLEST = 1e-12
+"""Mean of counts that are all but certainly 0, which single precision may round to 0."""
 POISSON = 1e8
 """Dispersion of counts that vary no more than Poisson's."""
 
@@ -132,9 +134,12 @@ def _moments(adata: AnnData) -> tuple[Floats, Floats]:
             f"The prediction has no layer {missing[0]!r}; models with a likelihood (likelihood='zinb' or 'nb') have it."
         )
     mean, sd = (expression_of(adata, layer) for layer in LAYERS)
-    if not (np.isfinite(mean).all() and np.isfinite(sd).all() and (mean > 0).all() and (sd > 0).all()):
-        raise ValueError("The layers mean and sd hold positive numbers, which they do not here; did training diverge?")
-    return mean, sd
+    if not (np.isfinite(mean).all() and np.isfinite(sd).all() and (mean >= 0).all() and (sd >= 0).all()):
+        raise ValueError(
+            "The layers mean and sd hold numbers from 0, which they do not here; did the training diverge?"
+        )
+    mean = np.maximum(mean, SMALLEST)
+    return mean, np.maximum(sd, np.sqrt(mean))  # counts vary as Poisson's at least
 
 
 def likelihood_of(adata: AnnData) -> dict[str, Floats]:

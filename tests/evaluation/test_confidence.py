@@ -120,11 +120,23 @@ def test_a_prediction_without_likelihood(adata: AnnData) -> None:
         check_confidence(adata, made_prediction()[1])
 
 
+def test_a_gene_that_is_certainly_absent_is_as_unsure_as_counts_can_be(adata: AnnData) -> None:
+    for layer, value in (("mean", 0), ("sd", 0), ("zero_probability", 1)):
+        adata.layers[layer][5] = value
+    table = spot_confidence(adata)
+    assert np.isfinite(table).all(axis=None)
+    assert table["confidence"].iloc[5] == 0
+    out = likelihood_of(adata)
+    assert all(np.isfinite(values).all() for values in out.values())
+    of_spot = {name: values[5:6] for name, values in out.items()}
+    assert coverage(of_spot, np.zeros((1, 24)), np.ones(1))[0.5] == pytest.approx(0.5)
+
+
 def test_layers_that_cannot_be(adata: AnnData) -> None:
     with pytest.raises(ValueError, match="Spots are ranked among each other, and there is one"):
         spot_confidence(adata[:1])
     adata.layers["mean"][3, 4] = np.nan
-    with pytest.raises(ValueError, match="hold positive numbers"):
+    with pytest.raises(ValueError, match="hold numbers from 0"):
         likelihood_of(adata)
 
 

@@ -593,6 +593,19 @@ def test_the_picture(cohort: list[Section], data: SectionData, method: str, fiel
     assert top < y < bottom
 
 
+def test_a_map_of_all_spots_has_numbers_above_them_and_no_overview(cohort: list[Section], data: SectionData) -> None:
+    image, pos = cohort[0].require_image(), cohort[0].pos
+    model = ready(HisToGene(len(GENES), patch_size=P, channels=16, transformer_layers=1, heads=2, dim_head=8))
+    found = explain_spot(model, views(data, 1), 20, "GENE3", pixels=0, steps=4)
+    (axis, _) = explanation_figure(found, pos, image, image.thumbnail(50)).axes
+    assert axis.child_axes == []
+    assert min(np.abs(pos - text.get_position()).sum(1).min() for text in axis.texts) > 10
+    near = explain_spot(build(gnn_layers=1), data, 20, "GENE3", pixels=0, steps=4)
+    (axis, _) = explanation_figure(near, pos, image, image.thumbnail(50)).axes
+    assert len(axis.child_axes) == 1
+    assert max(np.abs(pos - text.get_position()).sum(1).min() for text in axis.texts) < 1e-6
+
+
 def test_a_heat_of_nothing_is_drawn(cohort: list[Section], data: SectionData) -> None:
     data, target, _ = marked(data)
     model = build(gnn=MarkedEdges, gnn_layers=1, gnn_residual=False)

@@ -25,6 +25,10 @@ SMOOTH = 1 / 56
 """Standard deviation of the heat's smoothing as a share of the patch: single pixels are noise."""
 BRIGHT = 0.99
 """Share of the pixels below which the heat's colours are not at their end."""
+CROWDED = 0.12
+"""Share of the map's side; where spots are nearer to each other, numbers stand above them."""
+WHOLE = 0.8
+"""Share of the image; a map of more needs no picture of where it is."""
 LABELLED = 0.1
 """Spots get a number where they matter at least this share of the most important one."""
 LABELS = {
@@ -123,8 +127,12 @@ def _neighbours(
     )
     circles.set_clim(-top if signed else 0, top)
     axis.add_collection(circles)
+    small = pitch < CROWDED * side
     for (x, y), value in zip(points[spots[matters]], importance[matters], strict=True):
         text = _signed(value) if signed else f"{value:.2f}"
+        if small:  # above the circle, which is too small for it
+            axis.text(x, y - 0.35 * pitch, text, ha="center", va="bottom", fontsize=8, fontweight="bold", zorder=5)
+            continue
         colour = "black" if abs(value) < 0.6 * top else "white"
         axis.text(x, y, text, ha="center", va="center", fontsize=8, color=colour, zorder=5)
     x, y = corner
@@ -135,12 +143,12 @@ def _neighbours(
     bar.set_label(f"{LABELS[explanation.method]}; lines are as wide as their edge matters", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
-    if thumbnail is not None and image is not None:
-        small = axis.inset_axes((0.0, 0.0, 0.26, 0.26), zorder=6)
-        small.imshow(thumbnail, extent=(0, image.size[0], image.size[1], 0))
+    if thumbnail is not None and image is not None and side < WHOLE * max(image.size):
+        overview = axis.inset_axes((0.0, 0.0, 0.26, 0.26), zorder=6)
+        overview.imshow(thumbnail, extent=(0, image.size[0], image.size[1], 0))
         box = np.array([[0, 1, 1, 0, 0], [0, 0, 1, 1, 0]]) * side + corner[:, None]
-        small.plot(*box, color="black", linewidth=1)
-        small.set(xticks=[], yticks=[], xlim=(0, image.size[0]), ylim=(image.size[1], 0))
+        overview.plot(*box, color="black", linewidth=1)
+        overview.set(xticks=[], yticks=[], xlim=(0, image.size[0]), ylim=(image.size[1], 0))
 
 
 def _summary(explanation: Explanation) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hist2st_pyg.extras import needs
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from geopandas import GeoDataFrame
@@ -39,12 +41,8 @@ def require_spatialdata(path: Path) -> None:
     Raises:
         ImportError: If the ``spatialdata`` extra is not installed.
     """
-    try:
+    with needs(path.name, "spatialdata", "spatialdata"):
         import spatialdata  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"{path.name} needs spatialdata ({error}): pip install 'hist2st_pyg[spatialdata]'.", name=error.name
-        ) from error
 
 
 def open_store(path: Path) -> SpatialData:

@@ -11,6 +11,7 @@ import numpy as np
 from hist2st_pyg import figures
 from hist2st_pyg.evaluation.gene_sets import MIN_GENES, panel_sets
 from hist2st_pyg.evaluation.predictions import image_of, measured_expression, name_of
+from hist2st_pyg.extras import needs
 from hist2st_pyg.metrics import pearson_per_gene, spearman_per_gene
 from hist2st_pyg.section import Section
 from hist2st_pyg.threads import same_threads
@@ -98,10 +99,8 @@ def enrich(
     import pandas as pd
     from statsmodels.stats.multitest import multipletests
 
-    try:
+    with needs("Enrichment", "gseapy", "pathways"):
         import gseapy
-    except ImportError as error:
-        raise ImportError(f"Enrichment needs gseapy ({error}): pip install 'hist2st_pyg[pathways]'.") from error
     kept = panel_sets(gene_sets, background, min_genes)
     if all(gene.isdigit() for gene in background):
         raise ValueError(f"Enrichment reads genes by their symbols, got numbers: {background[0]!r}, ...")

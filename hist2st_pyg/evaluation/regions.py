@@ -13,6 +13,7 @@ from hist2st_pyg import figures
 from hist2st_pyg.choices import choose
 from hist2st_pyg.datasets._tables import UNLABELLED
 from hist2st_pyg.evaluation.predictions import expression_of, image_of, name_of
+from hist2st_pyg.extras import needs
 from hist2st_pyg.threads import same_threads
 
 if TYPE_CHECKING:
@@ -183,10 +184,8 @@ def draw_regions(adata: AnnData, folder: str | Path, labels: ArrayLike | None = 
 def _leiden(adata: AnnData, *, resolution: float, n_neighbors: int, seed: int, **_: Any) -> list[str]:
     import scanpy as sc
 
-    try:
+    with needs("Leiden", "igraph", "cluster"):
         import igraph  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"Leiden needs igraph ({error}): pip install 'hist2st_pyg[cluster]'.") from error
     sc.pp.neighbors(adata, n_neighbors=min(n_neighbors, adata.n_obs - 1), random_state=seed)
     sc.tl.leiden(
         adata, resolution=resolution, key_added=KEY, flavor="igraph", n_iterations=2, directed=False, random_state=seed

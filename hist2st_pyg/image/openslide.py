@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from typing_extensions import override
 
+from hist2st_pyg.extras import needs
 from hist2st_pyg.image.base import TILE, Pixels, Region, has_level, three_channels
 from hist2st_pyg.image.pyramid import Layout, PyramidImage
 from hist2st_pyg.image.resolution import square_pixels
@@ -35,12 +36,8 @@ class OpenSlideImage(PyramidImage):
 
     @contextmanager
     def _slide(self) -> Iterator[Any]:
-        try:
+        with needs(self.path.name, "OpenSlide", "slides"):
             import openslide
-        except ImportError as error:
-            raise ImportError(
-                f"{self.path.name} needs OpenSlide ({error}): pip install 'hist2st_pyg[slides]'.", name=error.name
-            ) from error
         try:
             with openslide.OpenSlide(self.path) as slide:
                 yield slide

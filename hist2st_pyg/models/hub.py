@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from hist2st_pyg.extras import needs
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.card import CARD, edited
 from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS, is_hub_id, load_local, save_pretrained
@@ -85,11 +86,7 @@ def _fetch(repo_id: str, options: Mapping[str, Any]) -> Path:
 
 
 def _hub() -> ModuleType:
-    try:
+    with needs("The Hugging Face hub", "huggingface_hub", "hub"):
         import huggingface_hub
         import huggingface_hub.errors
-    except ImportError as error:
-        raise ImportError(
-            f"The Hugging Face hub needs huggingface_hub ({error}): pip install 'hist2st_pyg[hub]'.", name=error.name
-        ) from error
     return huggingface_hub

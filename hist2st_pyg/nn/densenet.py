@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hist2st_pyg.extras import needs
 from hist2st_pyg.nn.memory import in_chunks
 from hist2st_pyg.nn.pixels import IMAGENET, Pixels
 from hist2st_pyg.tensors import read_tensors
@@ -63,12 +64,8 @@ class DenseNet121Encoder(nn.Module):
         origin: str | None = None,
     ) -> None:
         super().__init__()
-        try:
+        with needs("DenseNet-121", "MONAI", "bench"):
             from monai.networks.nets.densenet import DenseNet121
-        except ImportError as error:
-            raise ImportError(
-                f"DenseNet-121 needs MONAI ({error}): pip install 'hist2st_pyg[bench]'.", name=error.name
-            ) from error
         if (size or patch_size) < SMALLEST:
             raise ValueError(
                 f"DenseNet-121 needs patches of {SMALLEST} pixels or more, got {size or patch_size}; set size to "

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hist2st_pyg.extras import needs
 from hist2st_pyg.nn.memory import in_chunks
 from hist2st_pyg.nn.pixels import IMAGENET, Pixels, Statistics
 
@@ -70,12 +71,8 @@ class FoundationEncoder(nn.Module):
         origin: str | None = None,
     ) -> None:
         super().__init__()
-        try:
+        with needs(hub, "transformers", "bench"):
             import transformers  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                f"{hub} needs transformers ({error}): pip install 'hist2st_pyg[bench]'.", name=error.name
-            ) from error
         if config is not None:
             model, found = _build(config), "random"
         else:

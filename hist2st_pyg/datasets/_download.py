@@ -10,7 +10,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -56,22 +56,40 @@ def fetch(url: str, path: str | Path, blob_id: str) -> None:
         ValueError: If what the server has is another file.
         ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
     """
-    path = Path(path)
+
+    def wrong(part: Path) -> str | None:
+        got = git_blob_id(part)
+        return f"the file in the manifest: expected git blob {blob_id}, got {got}" if got != blob_id else None
+
+    fetch_checked(url, Path(path), wrong)
+
+
+def fetch_checked(url: str, path: Path, wrong: Callable[[Path], str | None]) -> None:
+    """Download one file; until it is checked it is ``<name>.part``, from which a later call goes on.
+
+    Args:
+        url: Where the file is.
+        path: Where it goes.
+        wrong: What a downloaded file is not, None where it is right.
+
+    Raises:
+        FileNotFoundError: If the server does not have it.
+        ValueError: If what the server has is wrong; nothing is kept.
+        ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
+    """
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     resumed = part.exists()
     _fetch_part(url, part)
-    got = git_blob_id(part)
-    if got != blob_id and resumed:
+    problem = wrong(part)
+    if problem and resumed:
         logger.info("%s: what was there from before does not fit; starting again", path)
         part.unlink()
         _fetch_part(url, part)
-        got = git_blob_id(part)
-    if got != blob_id:
+        problem = wrong(part)
+    if problem:
         part.unlink()
-        raise ValueError(
-            f"{path}: {url} is not the file in the manifest: expected git blob {blob_id}, got {got}. Nothing was kept."
-        )
+        raise ValueError(f"{path}: {url} is not {problem}. Nothing was kept.")
     part.replace(path)
 
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from tqdm.auto import tqdm
 
-from hist2st_pyg.datasets._download import CHUNK, DROPPED, TIMEOUT, _fetch_part, _refused, git_blob_id
+from hist2st_pyg.datasets._download import CHUNK, DROPPED, TIMEOUT, _refused, fetch_checked, git_blob_id
 from hist2st_pyg.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -86,21 +86,12 @@ def fetch_gzip(url: str, path: str | Path, blob_id: str | None = None) -> None:
         ValueError: If what the server has is no whole gzip file, or another one.
         ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
     """
-    path = Path(path)
-    part = path.with_name(f"{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    resumed = part.exists()
-    _fetch_part(url, part)
-    wrong = _difference(part, blob_id) or _damage(part)
-    if wrong and resumed:
-        logger.info("%s: what was there from before does not fit; starting again", path)
-        part.unlink()
-        _fetch_part(url, part)
-        wrong = _difference(part, blob_id) or _damage(part)
-    if wrong:
-        part.unlink()
-        raise ValueError(f"{path}: {url} is not the file that was expected: {wrong}. Nothing was kept.")
-    part.replace(path)
+
+    def wrong(part: Path) -> str | None:
+        problem = _difference(part, blob_id) or _damage(part)
+        return f"the file that was expected: {problem}" if problem else None
+
+    fetch_checked(url, Path(path), wrong)
 
 
 def _is_there(path: Path, blob_id: str | None, url: str | None, overwrite: bool) -> bool:

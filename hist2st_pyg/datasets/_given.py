@@ -71,9 +71,14 @@ def given_patients(given: Mapping[str, str] | None, names: Sequence[str]) -> dic
     if given is None:
         logger.info("no patients are given, so each section is one of its own: %s", ", ".join(names))
         return {name: name for name in names}
-    if without := [name for name in names if name not in given]:
-        raise ValueError(f"patients has no entry for section {', '.join(map(repr, without))}.")
+    check_patients(given, names)
     return {name: given[name] for name in names}
+
+
+def check_patients(given: Mapping[str, str] | None, names: Sequence[str]) -> None:
+    """Refuse patients, where they are given, without one for a section."""
+    if given is not None and (without := [name for name in names if name not in given]):
+        raise ValueError(f"patients has no entry for section {', '.join(map(repr, without))}.")
 
 
 def set_labels(adata: AnnData, path: Path, key: str | None) -> None:

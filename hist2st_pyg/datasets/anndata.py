@@ -9,18 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hist2st_pyg.datasets._grid import grid_from_positions
+from hist2st_pyg.datasets._annotated import (
+    LABEL,
+    PATIENT,
+    first,
+    patient_of,
+    positive,
+    read_adata,
+    set_labels,
+    set_places,
+    visium_diameter,
+)
+from hist2st_pyg.datasets._given import check_patients
 from hist2st_pyg.datasets._names import select_names
-from hist2st_pyg.datasets._tables import UNLABELLED
 from hist2st_pyg.image import FORMATS
 from hist2st_pyg.section import Section
 
 logger = logging.getLogger(__name__)
 
 SECTION_FILE = "section.h5ad"
-PATIENT, LABEL = "patient", "label"
 
 
 def load(
@@ -61,25 +68,24 @@ def load(
     chosen = select_names(names, sources, f"Data set 'anndata' in {root}")
     if image is not None and len(chosen) != 1:
         raise ValueError(f"image is for a single section, and these are {len(chosen)}: {', '.join(chosen)}.")
-    if patients is not None and (without := [name for name in chosen if name not in patients]):
-        raise ValueError(f"patients has no entry for section {', '.join(map(repr, without))}.")
+    check_patients(patients, chosen)
     sections = []
     for name in chosen:
         source = sources[name]
-        adata = _read(source.path, counts_layer)
-        _set_places(adata, source.path)
-        _set_labels(adata, source.path, label_key)
+        adata = read_adata(source.path, counts_layer)
+        set_places(adata, source.path)
+        set_labels(adata, source.path, label_key)
         provenance = source.provenance()
         sections.append(
             Section(
                 name=name,
-                patient=patients[name] if patients else _patient(adata, source, patient_key),
+                patient=patients[name] if patients else patient_of(adata, name, source.path, patient_key),
                 adata=adata,
                 image=image if image is not None else source.image(),
-                spot_diameter=_first(
-                    spot_diameter, _visium_diameter(adata, source.path), _positive(provenance, "spot_diameter_px")
+                spot_diameter=first(
+                    spot_diameter, visium_diameter(adata, source.path), positive(provenance, "spot_diameter_px")
                 ),
-                um_per_pixel=_first(um_per_pixel, _positive(provenance, "um_per_px")),
+                um_per_pixel=first(um_per_pixel, positive(provenance, "um_per_px")),
             )
         )
     return sections
@@ -144,80 +150,3 @@ def _sources(root: Path) -> list[_Source]:
     if twice:
         raise ValueError(f"{root} holds both {twice[0]}.h5ad and {twice[0]}/{SECTION_FILE}; keep one of the two.")
     return sources
-
-
-def _read(path: Path, counts_layer: str | None) -> Any:
-    from anndata import read_h5ad
-    from scipy.sparse import csr_matrix, issparse
-
-    try:
-        adata = read_h5ad(path)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as an AnnData file: {error}") from error
-    if counts_layer is not None:
-        if counts_layer not in adata.layers:
-            listed = ", ".join(adata.layers) or "none"
-            raise ValueError(f"{path} has no layer {counts_layer!r} for the counts; its layers: {listed}.")
-        adata.X = adata.layers[counts_layer].copy()
-    if issparse(adata.X):
-        adata.X = csr_matrix(adata.X)
-    return adata
-
-
-def _set_places(adata: Any, path: Path) -> None:
-    if "spatial" not in adata.obsm:
-        # Columns such as x_pixel are not guessed: files differ in which of the two runs right.
-        raise ValueError(
-            f"{path} has no obsm['spatial'] (x right, y down, in image pixels). Its obs: "
-            f"{', '.join(adata.obs.columns) or 'no columns'}; its obsm: {', '.join(adata.obsm) or 'nothing'}."
-        )
-    columns = ("array_col", "array_row")
-    missing = [column for column in columns if column not in adata.obs]
-    if len(missing) == 1:
-        raise ValueError(f"{path} has no obs[{missing[0]!r}] although it has the other of {', '.join(columns)}.")
-    if missing:
-        grid = grid_from_positions(np.asarray(adata.obsm["spatial"]))
-        for column, values in zip(columns, grid.T, strict=True):
-            adata.obs[column] = values
-
-
-def _set_labels(adata: Any, path: Path, key: str) -> None:
-    if key in adata.obs:
-        label = adata.obs[key].astype(object)
-        adata.obs["label"] = label.where(label.notna(), UNLABELLED).astype(str)
-    elif key != LABEL:
-        raise ValueError(f"{path} has no obs[{key!r}] for the labels; its obs: {', '.join(adata.obs.columns)}.")
-
-
-def _patient(adata: Any, source: _Source, key: str) -> str:
-    if key in adata.uns:
-        return str(adata.uns[key])
-    if key in adata.obs:
-        values = sorted(set(adata.obs[key].astype(str)))
-        if len(values) > 1:
-            raise ValueError(f"{source.path}: a section is of one patient, obs[{key!r}] has {', '.join(values)}.")
-        return str(values[0])
-    if key != PATIENT:
-        raise ValueError(f"{source.path} has neither uns[{key!r}] nor obs[{key!r}] for the patient.")
-    logger.info("anndata %s: the file names no patient, so the section is one of its own", source.name)
-    return source.name
-
-
-def _visium_diameter(adata: Any, path: Path) -> float | None:
-    libraries = adata.uns.get("spatial", {})
-    if not isinstance(libraries, Mapping) or not libraries:
-        return None
-    if len(libraries) > 1:
-        raise ValueError(f"{path} holds {len(libraries)} libraries ({', '.join(libraries)}); a file is one section.")
-    (library,) = libraries.values()
-    return _positive(library.get("scalefactors", {}), "spot_diameter_fullres")
-
-
-def _first(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)
-
-
-def _positive(values: Mapping[str, Any], key: str) -> float | None:
-    """The value where it is known; files write -1 or nothing where it is not."""
-    value = values.get(key)
-    return float(value) if value is not None and float(value) > 0 else None

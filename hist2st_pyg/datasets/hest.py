@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.datasets._alignment import Floats, in_order, on_image
+from hist2st_pyg.datasets._annotated import LABEL, first, read_adata, set_labels, set_places, visium_diameter
+from hist2st_pyg.datasets._given import check_patients
 from hist2st_pyg.datasets._hest_sample import Sample, find_samples
 from hist2st_pyg.datasets._names import select_names
 from hist2st_pyg.datasets._patch_mosaic import PatchMosaic
-from hist2st_pyg.datasets.anndata import LABEL, _first, _read, _set_labels, _set_places, _visium_diameter
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.section import Section
 
@@ -62,12 +63,11 @@ def load(
     """
     samples = find_samples(Path(root))
     chosen = select_names(names, samples, f"Data set 'hest' in {root}")
-    if patients is not None and (without := [name for name in chosen if name not in patients]):
-        raise ValueError(f"patients has no entry for section {', '.join(map(repr, without))}.")
+    check_patients(patients, chosen)
     sections = []
     for name in chosen:
         patient = patients[name] if patients else samples[name].patient
-        resolution = _first(um_per_pixel, samples[name].um_per_pixel())
+        resolution = first(um_per_pixel, samples[name].um_per_pixel())
         sections.append(
             _read_section(samples[name], patient, resolution, swap_xy, use_patches, label_key, counts_layer)
         )
@@ -90,7 +90,7 @@ def _read_section(
     label_key: str,
     counts_layer: str | None,
 ) -> Section:
-    adata = _read(sample.path, counts_layer)
+    adata = read_adata(sample.path, counts_layer)
     slide = sample.slide()
     picture, size = sample.picture(slide, adata)
     pos = in_order(sample.positions(adata), picture, size, swap_xy, str(sample))
@@ -104,14 +104,14 @@ def _read_section(
         keep &= has_patch
     adata = adata[keep].copy()
     adata.obsm["spatial"] = pos[keep]
-    _set_places(adata, sample.path)
-    _set_labels(adata, sample.path, label_key)
+    set_places(adata, sample.path)
+    set_labels(adata, sample.path, label_key)
     return Section(
         name=sample.name,
         patient=patient,
         adata=adata,
         image=image,
-        spot_diameter=_first(sample.spot_diameter(um_per_pixel), _visium_diameter(adata, sample.path)),
+        spot_diameter=first(sample.spot_diameter(um_per_pixel), visium_diameter(adata, sample.path)),
         um_per_pixel=um_per_pixel,
     )
 

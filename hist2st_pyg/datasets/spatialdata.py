@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hist2st_pyg.datasets._annotated import LABEL, PATIENT, patient_of, set_counts, set_labels, set_places
+from hist2st_pyg.datasets._given import check_patients
 from hist2st_pyg.datasets._names import select_names
 from hist2st_pyg.datasets._store import annotated_spots, centres, in_pixels, is_store, only, open_store, table_rows
 from hist2st_pyg.datasets._store_image import StoreImage
-from hist2st_pyg.datasets.anndata import LABEL, PATIENT, _patient, _set_labels, _set_places, _Source
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from spatialdata import SpatialData
 
 PREDICTION = "hist2st"
@@ -61,8 +61,7 @@ def load(
     """
     stores = {path.name.removesuffix(".zarr"): path for path in _stores(Path(root))}
     chosen = select_names(names, stores, f"Data set 'spatialdata' in {root}")
-    if patients is not None and (without := [name for name in chosen if name not in patients]):
-        raise ValueError(f"patients has no entry for section {', '.join(map(repr, without))}.")
+    check_patients(patients, chosen)
     sections = []
     for name in chosen:
         path = stores[name]
@@ -72,13 +71,13 @@ def load(
         adata, instances = table_rows(store, table_key, spots_key, path)
         spots = in_pixels(store, spots_key, image_key, coordinate_system, path).loc[instances]
         adata.obsm["spatial"] = centres(spots)
-        _set_counts(adata, counts_layer, path)
-        _set_places(adata, path)
-        _set_labels(adata, path, label_key)
+        set_counts(adata, counts_layer, f"{path}: the table")
+        set_places(adata, path)
+        set_labels(adata, path, label_key)
         sections.append(
             Section(
                 name=name,
-                patient=patients[name] if patients else _patient(adata, _Source(path), patient_key),
+                patient=patients[name] if patients else patient_of(adata, name, path, patient_key),
                 adata=adata,
                 image=None if image_key is None else StoreImage(path, image_key),
                 # Polygons have no diameter.
@@ -112,15 +111,3 @@ def _counts_of_spots(store: SpatialData, table: str | None, shapes: str | None, 
         annotated = {key: spots for key, spots in annotated.items() if shapes in spots}
     table = only(table, annotated, path, f"table of counts that annotates {shapes or 'shapes'}", "table")
     return table, only(shapes, annotated[table], path, f"element of shapes that table {table!r} annotates", "shapes")
-
-
-def _set_counts(adata: AnnData, layer: str | None, path: Path) -> None:
-    from scipy.sparse import csr_matrix, issparse
-
-    if layer is not None:
-        if layer not in adata.layers:
-            listed = ", ".join(adata.layers) or "none"
-            raise ValueError(f"{path}: the table has no layer {layer!r} for the counts; its layers: {listed}.")
-        adata.X = adata.layers[layer].copy()
-    if issparse(adata.X):
-        adata.X = csr_matrix(adata.X)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,5 +177,11 @@ def expression_target(section: Section, counts: NDArray[np.float32], total: Tota
         totals = np.asarray(section.adata.X.sum(1), dtype=np.float32).reshape(-1, 1)
     else:
         raise ValueError(f"Unknown total={total!r}. Choose one of: panel, all.")
-    target: NDArray[np.float32] = np.log10(1 + 1e4 * counts / np.maximum(totals, 1)).astype(np.float32)
+    target: NDArray[np.float32] = log_expression(counts, totals).astype(np.float32)
     return target
+
+
+def log_expression(counts: NDArray[Any], totals: NDArray[Any]) -> NDArray[Any]:
+    """log10(1 + 10,000 · counts / total), with the totals [N, 1]; a spot without counts has 0 everywhere."""
+    expression: NDArray[Any] = np.log10(1 + 1e4 * counts / np.maximum(totals, 1))
+    return expression

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hist2st_pyg.data.expression import log_expression
 from hist2st_pyg.datasets import load_sections
 from hist2st_pyg.section import Section
 
@@ -154,8 +155,7 @@ def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnDat
 def measured_expression(adata: AnnData, measured: AnnData | Section) -> tuple[AnnData, AnnData]:
     """As :func:`measured_counts`, the counts as log10 expression in the prediction's unit."""
     predicted, counts = measured_counts(adata, measured)
-    totals = np.maximum(counts.obs["total"].to_numpy(dtype=np.float64), 1)
-    counts.X = np.log10(1 + 1e4 * np.asarray(counts.X) / totals[:, None])
+    counts.X = log_expression(np.asarray(counts.X), counts.obs["total"].to_numpy(dtype=np.float64)[:, None])
     return predicted, counts
 
 

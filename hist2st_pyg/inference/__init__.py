@@ -2,7 +2,8 @@
 
 from hist2st_pyg.inference.blocks import BLOCK, WHOLE, predict_blocks, run_model, spatial_blocks
 from hist2st_pyg.inference.grid import GRID, THUMBNAIL, grid_pitch, lay_grid
-from hist2st_pyg.inference.prediction import model_data, predict, predict_section, require_recipe, write_h5ad
+from hist2st_pyg.inference.prediction import model_data, predict, predict_section, write_h5ad
+from hist2st_pyg.inference.recipe import require_recipe
 
 __all__ = [
     "BLOCK",

@@ -78,7 +78,7 @@ def predict_blocks(
     Raises:
         ValueError: If the block is empty or the section is too large for the model.
     """
-    device = _device(device)
+    device = find_device(device)
     n = len(graph.pos)
     blocks, hops, notes = _plan(model, graph.pos.numpy(), block, name)
     _log(notes, name)
@@ -129,7 +129,7 @@ def run_model(model: ExpressionModel, data: SectionData, device: str = "auto") -
     Raises:
         ValueError: If there is no such device.
     """
-    device = _device(device)
+    device = find_device(device)
     was_training = model.training
     model = model.to(device).eval()
     with torch.inference_mode():
@@ -163,7 +163,12 @@ def _plan(
     return spatial_blocks(pos, block), hops, notes
 
 
-def _device(device: str) -> str:
+def find_device(device: str) -> str:
+    """``"auto"`` as the device that there is; another as it is.
+
+    Raises:
+        ValueError: If there is no such device.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():

@@ -21,7 +21,8 @@ from hist2st_pyg.executors import EXECUTORS, Failed
 from hist2st_pyg.files import write_text
 from hist2st_pyg.image import open_image
 from hist2st_pyg.inference.outputs import OUTPUTS
-from hist2st_pyg.inference.prediction import predict, require_recipe
+from hist2st_pyg.inference.prediction import predict
+from hist2st_pyg.inference.recipe import require_recipe
 from hist2st_pyg.inference.slide import Draw, Job, Slide, State, drawn, fingerprint, finished, make
 from hist2st_pyg.models import load_model
 from hist2st_pyg.models.base import ExpressionModel

@@ -13,7 +13,7 @@ from hist2st_pyg.data.source import rows_of
 from hist2st_pyg.datasets import grid_from_positions
 from hist2st_pyg.inference.blocks import predict_blocks
 from hist2st_pyg.inference.fit import check_positions
-from hist2st_pyg.inference.prediction import require_recipe
+from hist2st_pyg.inference.recipe import require_recipe
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.nn import PrecomputedEncoder
 

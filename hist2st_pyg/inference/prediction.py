@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.convert import Recipe, SectionData, spot_pitch
+from hist2st_pyg.data.convert import SectionData, spot_pitch
 from hist2st_pyg.data.source import Patches, rows_of
 from hist2st_pyg.data.spots import Spots
 from hist2st_pyg.files import atomic_path
-from hist2st_pyg.image import HistologyImage, open_image
+from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.inference.blocks import BLOCK, Prediction, predict_blocks
 from hist2st_pyg.inference.fit import check_positions, pitch_notes, resolution_notes
-from hist2st_pyg.inference.grid import GIVEN, THUMBNAIL, given_layout, grid_layout
+from hist2st_pyg.inference.grid import GIVEN, THUMBNAIL
+from hist2st_pyg.inference.image_input import read_image
+from hist2st_pyg.inference.recipe import require_recipe
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.section import Section
 
@@ -63,31 +65,17 @@ def predict(
     Raises:
         ValueError: If the model has no recipe or reads counts, there is no tissue, or the input does not fit the model.
     """
-    recipe = require_recipe(model)
+    require_recipe(model)
     if model.uses_counts:
         raise ValueError(
             f"{type(model).__name__} reads measured counts ({model.task}), which an image has not; predict a section "
             "that has them."
         )
-    if um_per_pixel is not None and not um_per_pixel > 0:
-        raise ValueError(f"um_per_pixel is positive or None (what the file says), got {um_per_pixel!r}.")
-    name = name or (Path(image).stem if isinstance(image, str | Path) else "section")
-    picture = open_image(image)
-    um_per_pixel = picture.um_per_pixel if um_per_pixel is None else um_per_pixel
-    if spots is None:
-        layout = grid_layout(picture, recipe, um_per_pixel, pitch, pitch_um)
-    else:
-        layout = given_layout(spots, recipe, um_per_pixel)
-    check_positions(model, layout.places)
-    notes = [*resolution_notes(recipe, um_per_pixel), *layout.notes]
-    for note in notes:
-        logger.warning("%s: %s", name, note)
-    pos = layout.spots.pos
-    patches = recipe.patches(picture, pos, um_per_pixel=um_per_pixel, pitch=layout.array_pitch, name=name)
-    graph = recipe.graph(pos, layout.places, layout.arrays)
-    predicted = predict_blocks(model, graph, patches, block=block, device=device, name=name)
-    facts = {"um_per_pixel": um_per_pixel, "positions": layout.positions}
-    return _anndata(model, predicted, layout.spots, picture, layout.thumbnail, name, notes, facts)
+    given = read_image(model, image, spots, pitch=pitch, pitch_um=pitch_um, um_per_pixel=um_per_pixel, name=name)
+    predicted = predict_blocks(model, given.graph, given.patches, block=block, device=device, name=given.name)
+    layout = given.layout
+    facts = {"um_per_pixel": given.um_per_pixel, "positions": layout.positions}
+    return _anndata(model, predicted, layout.spots, given.image, layout.thumbnail, given.name, given.notes, facts)
 
 
 def predict_section(model: ExpressionModel, section: Section, device: str = "auto", *, block: int = BLOCK) -> AnnData:
@@ -126,16 +114,6 @@ def model_data(model: ExpressionModel, section: Section, cache: str | Path | Non
     """
     recipe = require_recipe(model)
     return recipe.to_data(section, cache) if model.uses_counts else recipe.input_data(section, cache)
-
-
-def require_recipe(model: ExpressionModel) -> Recipe:
-    """The model's recipe, or an error that says how a model comes by one."""
-    if model.recipe is None:
-        raise ValueError(
-            "The model has no recipe (gene panel, patch size, graph), so it cannot be given an image; models trained "
-            "by `hist2st train` have one, others get one by `model.recipe = Recipe(genes=...)`."
-        )
-    return model.recipe
 
 
 def _anndata(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -21,13 +19,12 @@ from hist2st_pyg.data.spots import Spots
 from hist2st_pyg.evaluation.explain.figure import explanation_figure
 from hist2st_pyg.evaluation.explain.reading import vision_stages
 from hist2st_pyg.evaluation.explain.spot import Explanation, closest, explain_spot, gene_column
-from hist2st_pyg.image import HistologyImage, open_image
+from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.inference import predict_blocks, require_recipe
-from hist2st_pyg.inference.fit import check_positions, resolution_notes
-from hist2st_pyg.inference.grid import given_layout, grid_layout
+from hist2st_pyg.inference.blocks import find_device
+from hist2st_pyg.inference.image_input import read_image
 from hist2st_pyg.models.base import ExpressionModel
 
-logger = logging.getLogger(__name__)
 OVERVIEW = 300
 """Longer side of the picture of the whole section, in pixels."""
 
@@ -100,32 +97,20 @@ def explain_image(
     columns = {gene: gene_column(recipe.genes, gene) for gene in genes}
     if top < 1:
         raise ValueError(f"top is the number of spots for each gene, at least 1, got {top}.")
-    name = Path(image).stem if isinstance(image, str | Path) else "section"
-    picture = open_image(image)
-    um_per_pixel = picture.um_per_pixel if um_per_pixel is None else um_per_pixel
-    layout = (
-        grid_layout(picture, recipe, um_per_pixel, pitch)
-        if spots is None
-        else given_layout(spots, recipe, um_per_pixel)
-    )
-    check_positions(model, layout.places)
-    for note in [*resolution_notes(recipe, um_per_pixel), *layout.notes]:
-        logger.warning("%s: %s", name, note)
-    pos = layout.spots.pos
-    patches = recipe.patches(picture, pos, um_per_pixel=um_per_pixel, pitch=layout.array_pitch, name=name)
-    graph = recipe.graph(pos, layout.places, layout.arrays)
-    model.to(_device(device))
+    given = read_image(model, image, spots, pitch=pitch, um_per_pixel=um_per_pixel)
+    graph, patches, where = given.graph, given.patches, given.layout.spots
+    model.to(find_device(device))
     if names is None:
-        highest = _highest(model, graph, patches, columns, top, device, name)
+        highest = _highest(model, graph, patches, columns, top, device, given.name)
     else:
-        highest = dict.fromkeys(columns, find_spots(layout.spots.names, names))
+        highest = dict.fromkeys(columns, find_spots(where.names, names))
     chosen = [(gene, place) for gene, places in highest.items() for place in places]
     with kept_open(patches) as cut:
         explanations = [
-            explain_spot(model, graph, place, gene, patches=cut, name=layout.spots.names[place], **options)
+            explain_spot(model, graph, place, gene, patches=cut, name=where.names[place], **options)
             for gene, place in tqdm(chosen, desc="explanations", leave=False, disable=None)
         ]
-    return ImageExplanations(name, picture, layout.spots, explanations)
+    return ImageExplanations(given.name, given.image, where, explanations)
 
 
 def find_spots(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
@@ -183,14 +168,6 @@ def numbers(explanation: Explanation, spots: Spots) -> dict[str, Any]:
             for pixels in explanation.pixels
         ],
     }
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}: no CUDA device is found; take 'auto' or 'cpu'.")
-    return torch.device(device)
 
 
 def _highest(

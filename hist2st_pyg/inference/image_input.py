@@ -1,0 +1,79 @@
+"""An image as a model is to read it: where its spots are, what they show, and what does not fit the training."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg.data.convert import SectionData
+from hist2st_pyg.data.source import SpotPatches
+from hist2st_pyg.data.spots import Spots
+from hist2st_pyg.image import HistologyImage, open_image
+from hist2st_pyg.inference.fit import check_positions, resolution_notes
+from hist2st_pyg.inference.grid import Layout, given_layout, grid_layout
+from hist2st_pyg.inference.recipe import require_recipe
+from hist2st_pyg.models.base import ExpressionModel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageInput:
+    """What a model is given of an image.
+
+    Args:
+        name: The image's name.
+        image: The image.
+        um_per_pixel: Its resolution, where known.
+        layout: Its spots.
+        notes: What the reader of the prediction has to know; they were logged.
+        patches: What the spots show, cut when it is read.
+        graph: Their graph.
+    """
+
+    name: str
+    image: HistologyImage
+    um_per_pixel: float | None
+    layout: Layout
+    notes: list[str]
+    patches: SpotPatches
+    graph: SectionData
+
+
+def read_image(
+    model: ExpressionModel,
+    image: HistologyImage | NDArray[np.uint8] | str | Path,
+    spots: Spots | str | Path | None = None,
+    *,
+    pitch: float | None = None,
+    pitch_um: float | None = None,
+    um_per_pixel: float | None = None,
+    name: str | None = None,
+) -> ImageInput:
+    """Lay out an image for a model; the arguments are those of :func:`~hist2st_pyg.predict`.
+
+    Raises:
+        ValueError: If the model has no recipe, there is no tissue, or the input does not fit the model.
+    """
+    recipe = require_recipe(model)
+    if um_per_pixel is not None and not um_per_pixel > 0:
+        raise ValueError(f"um_per_pixel is positive or None (what the file says), got {um_per_pixel!r}.")
+    name = name or (Path(image).stem if isinstance(image, str | Path) else "section")
+    picture = open_image(image)
+    um_per_pixel = picture.um_per_pixel if um_per_pixel is None else um_per_pixel
+    if spots is None:
+        layout = grid_layout(picture, recipe, um_per_pixel, pitch, pitch_um)
+    else:
+        layout = given_layout(spots, recipe, um_per_pixel)
+    check_positions(model, layout.places)
+    notes = [*resolution_notes(recipe, um_per_pixel), *layout.notes]
+    for note in notes:
+        logger.warning("%s: %s", name, note)
+    pos = layout.spots.pos
+    patches = recipe.patches(picture, pos, um_per_pixel=um_per_pixel, pitch=layout.array_pitch, name=name)
+    graph = recipe.graph(pos, layout.places, layout.arrays)
+    return ImageInput(name, picture, um_per_pixel, layout, notes, patches, graph)

@@ -76,8 +76,15 @@ def test_predict_evaluate_info(run: Path, cohort: list[Section], capsys: pytest.
     capsys.readouterr()
     evaluate = ["evaluate", str(run), "--data.name", "synthetic", "--data.options", OPTIONS, "--data.sections", "B1"]
     assert main([*evaluate, "-o", "b1.json", "--figures", "compared"]) == 0
+    given = capsys.readouterr().out
+    assert main(["evaluate", str(run)]) == 0  # what the run kept for the test
+    assert capsys.readouterr().out == given
+    assert main(["evaluate", str(run), "--data.sections", "A1"]) == 0
+    assert json.loads(capsys.readouterr().out)["seen_in_training"] == ["A1"]
+    assert main(["evaluate", str(run / "model"), "--data.options", OPTIONS]) == 2
+    assert "config.yaml, which says what a run was trained on; name the data set" in capsys.readouterr().err
     assert {path.name for path in Path("compared").iterdir()} == {"B1_maps.png", "B1_pcc.png"}
-    printed, written = json.loads(capsys.readouterr().out), json.loads(Path("b1.json").read_text())
+    printed, written = json.loads(given), json.loads(Path("b1.json").read_text())
     assert printed["pcc_mean"] == written["pcc_mean"]
     assert printed["sections"] == {"B1": scalars(written["sections"]["B1"])}
     assert printed["seen_in_training"] == []

@@ -86,3 +86,12 @@ def test_what_cannot_be_drawn() -> None:
         figures.tissue_overview(IMAGE, np.ones((4, 6), dtype=bool), POS)
     with pytest.raises(ValueError, match="Positions are"):
         figures.expression_maps(np.zeros((3, 3)), {"A": [1, 2, 3]})
+
+
+@pytest.mark.parametrize(("side", "width"), [(10, 0.5), (100, 0.05 * 72 * 3.1 / 100)])
+def test_outlines_leave_the_image_visible(side: int, width: float) -> None:
+    pos = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2) * 10.0
+    image = np.zeros((20, 20, 3), dtype=np.uint8)
+    figure = figures.expression_maps(pos, {"GENE1": pos[:, 0]}, image=image, image_scale=0.1)
+    (rings,) = figure.axes[0].collections
+    assert rings.get_linewidths() == pytest.approx([width])

@@ -9,15 +9,28 @@ if TYPE_CHECKING:
 
     from hist2st_pyg.cli import Run
 
+DATA: dict[str, tuple[Any, str]] = {
+    "name": (str, "The data set. None, with or without the following, takes what a run folder's training was told."),
+    "root": (str, "Its folder."),
+    "options": (dict[str, Any], "Further options of its reader."),
+    "patients": (dict[str, str], "The patients of sections whose files do not say."),
+    "stripes": (str, "Cut each section into stripes by this pattern; sections are then <section>_<letter>."),
+    "embedding": (str, "Folder of precomputed embeddings."),
+}
+"""The fields of the training's ``DataConfig`` that say what is read; None where they are not given."""
+
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     """The arguments of the command."""
     parser.add_argument("model", type=str, help="A run folder, a saved model's folder, or a checkpoint.")
-    parser.add_argument("--data.name", type=str, default="synthetic", help="The data set.")
-    parser.add_argument("--data.root", type=str | None, default=None, help="Its folder.")
-    parser.add_argument("--data.sections", type=list[str] | str | None, default=None, help="Sections; default all.")
-    parser.add_argument("--data.options", type=dict[str, Any], default={}, help="Further options of its reader.")
-    parser.add_argument("--data.embedding", type=str | None, default=None, help="Folder of precomputed embeddings.")
+    for name, (kind, text) in DATA.items():
+        parser.add_argument(f"--data.{name}", type=kind | None, default=None, help=text)
+    parser.add_argument(
+        "--data.sections",
+        type=list[str] | str | None,
+        default=None,
+        help="Sections; None takes those that a run kept for the test, or all.",
+    )
     parser.add_argument("--output", "-o", type=str | None, default=None, help="The .json file to write.")
     parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
@@ -27,16 +40,19 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 def run(parsed: Namespace) -> None:
     """Evaluate a model on sections, print the numbers, write the JSON and the pictures."""
     import json
+    from dataclasses import replace
 
     from hist2st_pyg.evaluation.run import evaluate, scalars
     from hist2st_pyg.files import write_json
     from hist2st_pyg.models import load_model
-    from hist2st_pyg.training import DataConfig, read_sections
+    from hist2st_pyg.training import DataConfig, read_sections, run_data
 
-    names = [parsed.data.sections] if isinstance(parsed.data.sections, str) else parsed.data.sections
-    data = {name: value for name, value in vars(parsed.data).items() if name != "sections"}
-    sections = read_sections(DataConfig(**data), names)
-    result = evaluate(load_model(parsed.model), sections, figures=parsed.figures, device=parsed.device)
+    model = load_model(parsed.model)
+    given = {name: value for name in DATA if (value := parsed.data[name]) is not None}
+    data = replace(DataConfig() if "name" in given else run_data(parsed.model), **given)
+    sections = [parsed.data.sections] if isinstance(parsed.data.sections, str) else parsed.data.sections
+    measured = read_sections(data, sections or data.test or None)
+    result = evaluate(model, measured, figures=parsed.figures, device=parsed.device)
     if parsed.output is not None:
         write_json(parsed.output, result)
     short = {

@@ -178,7 +178,14 @@ class Recipe:
 
     def to_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
         """The whole ``Data`` of a measured section, as :func:`to_data` describes it."""
-        data = self.input_data(section, cache)
+        return self.add_measured(self.input_data(section, cache), section)
+
+    def add_measured(self, data: SectionData, section: Section) -> SectionData:
+        """Add what was measured of a section to its graph, and return it: counts, target and names.
+
+        Raises:
+            ValueError: If the section has none of the panel's counts.
+        """
         counts, gene_mask = panel_counts(section, self.genes)
         totals = counts.sum(1)
         median = float(np.median(totals))

@@ -79,9 +79,17 @@ class SpotPatches:
         for start in range(0, len(spots), PART):
             yield self._cut(spots[start : start + PART], self.scales[:1])
 
+    @cached_property
+    def _cached(self) -> NDArray[np.uint8]:
+        """All patches before their stain is normalised, a memory map of the cache."""
+        return cut_patches(self.image, self.pos, self.patch_size, self.field, self.scales, self.cache, self.name)
+
     def _cut(self, spots: NDArray[np.int64] | None, scales: Sequence[float]) -> NDArray[np.uint8]:
-        pos, cache = (self.pos, self.cache) if spots is None else (self.pos[spots], None)
-        return cut_patches(self.image, pos, self.patch_size, self.field, scales, cache, self.name)
+        if self.cache is not None:
+            patches = self._cached[:, : 3 * len(scales)]
+            return patches if spots is None else patches[spots]
+        pos = self.pos if spots is None else self.pos[spots]
+        return cut_patches(self.image, pos, self.patch_size, self.field, scales, None, self.name)
 
 
 def rows_of(x: Tensor) -> Patches:

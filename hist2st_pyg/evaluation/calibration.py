@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+PARAMETERS = ("mean", "dispersion", "dropout", "log_r", "logit_p")
+"""The likelihoods' parameters, each [N spots, G genes], in a model's output."""
+
 
 def coverage(
     out: Mapping[str, ArrayLike],
@@ -57,9 +60,6 @@ def coverage(
         # A count too unlikely to take any part of the distribution lies at its end, outside.
         result[float(level)] = float(np.mean(inside / np.where(up_to > below, up_to - below, 1)))
     return result
-
-
-PARAMETERS = ("mean", "dispersion", "dropout", "log_r", "logit_p")
 
 
 def _cumulative(out: Mapping[str, Floats], counts: Floats, size_factor: Floats) -> tuple[Floats, Floats]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hist2st_pyg.data.convert import Recipe, SectionData
-from hist2st_pyg.evaluation.calibration import coverage
+from hist2st_pyg.evaluation.calibration import PARAMETERS, coverage
 from hist2st_pyg.evaluation.ceiling import noise_ceiling
 from hist2st_pyg.evaluation.regions import region_agreement
 from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i, ssim_on_grid
-from hist2st_pyg.inference import require_recipe, run_model
+from hist2st_pyg.inference import predict_spots, require_recipe
 from hist2st_pyg.metrics import summarise
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.section import Section
@@ -26,8 +26,6 @@ from hist2st_pyg.section import Section
 logger = logging.getLogger(__name__)
 Floats = NDArray[np.floating[Any]]
 
-INPUTS = ("x", "edge_index", "edge_attr", "pos", "grid")
-"""What a model that predicts from images reads of a section's ``Data``."""
 LEVELS = (0.5, 0.9)
 N_MAPS = 3
 
@@ -60,10 +58,10 @@ def measure_section(
 ) -> SectionResult:
     """Predict a section and compare with its counts; arguments as in :func:`~hist2st_pyg.evaluation.run.evaluate`."""
     recipe = require_recipe(model)
-    data = recipe.to_data(section, cache)
-    out = run_model(model, _visible(data, model.uses_counts), device)
+    data = recipe.add_measured(SectionData(), section)
     counts, target, mask, size_factor = (data[key].numpy() for key in ("counts", "y", "gene_mask", "size_factor"))
-    predicted = out["expression"].numpy()
+    out = predict_spots(model, section, device, cache=cache, keep=_with_parameters).values
+    predicted = out["expression"]
 
     metrics = summarise(target, predicted, recipe.genes, mask)
     per_gene = metrics.pop("per_gene")
@@ -80,7 +78,7 @@ def measure_section(
     metrics |= _regions(predicted, section, seed)
     covered = {}
     if getattr(model, "likelihood", None) is not None:
-        covered = coverage({key: value.numpy() for key, value in out.items()}, counts, size_factor, LEVELS, mask)
+        covered = coverage(out, counts, size_factor, LEVELS, mask)
     metrics |= {f"coverage_{100 * level:.0f}": covered.get(level) for level in LEVELS}
     ceilings = {gene: _number(value) for gene, value in zip(recipe.genes, ceiling, strict=True)}
     numbers = {
@@ -98,9 +96,8 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _visible(data: SectionData, uses_counts: bool) -> SectionData:
-    """A new ``Data`` of what the model may read, so that nothing measured reaches a model that predicts."""
-    return copy.copy(data) if uses_counts else SectionData(**{key: data[key] for key in INPUTS})
+def _with_parameters(_: ExpressionModel, out: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in out.items() if key in ("expression", *PARAMETERS)}
 
 
 def _totals(section: Section, recipe: Recipe) -> NDArray[Any] | None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 COLOURS = "magma"
 DPI = 150
+PANEL = 3.1
+"""Width of a panel in inches."""
 SPOT_SHARE = 0.9
 """Diameter of a drawn spot as a share of the pitch: a map without gaps, spots still told apart."""
 
@@ -42,7 +44,7 @@ def section_panels(rows: int, columns: int, points: NDArray[np.float64]) -> tupl
 
     width, height = np.ptp(points, axis=0) + spot_pitch(points)
     ratio = float(np.clip(height / width, 0.4, 2.5))
-    figure = Figure(figsize=(3.1 * columns, (2.7 * ratio + 0.4) * rows), layout="constrained")
+    figure = Figure(figsize=(PANEL * columns, (2.7 * ratio + 0.4) * rows), layout="constrained")
     return figure, list(np.atleast_1d(figure.subplots(rows, columns)).flat)
 
 
@@ -74,7 +76,7 @@ def draw_image(
     height, width = image.shape[:2]
     axis.imshow(image, extent=(0, width / scale, height / scale, 0), alpha=alpha)
     if outline:
-        circles(axis, points, facecolors="none", edgecolors="black", linewidths=0.5)
+        outlines(axis, points, "black")
     frame(axis, points, title)
 
 
@@ -88,6 +90,13 @@ def circles(axis: Axes, points: NDArray[np.float64], share: float = SPOT_SHARE, 
     )
     axis.add_collection(drawn)
     return drawn
+
+
+def outlines(axis: Axes, points: NDArray[np.float64], colour: str, width: float = 0.5) -> None:
+    """Spots as rings, ``width`` points wide or, where there are so many that they would hide the image, less."""
+    pitches = float(np.ptp(points, axis=0).max()) / spot_pitch(points) + 1
+    width = min(width, 0.05 * 72 * PANEL / pitches)
+    circles(axis, points, facecolors="none", edgecolors=colour, linewidths=width)
 
 
 def frame(axis: Axes, points: NDArray[np.float64], title: str) -> None:

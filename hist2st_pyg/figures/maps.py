@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hist2st_pyg.figures.canvas import circles, coloured_map, draw_image, points_of, section_panels
+from hist2st_pyg.figures.canvas import coloured_map, draw_image, outlines, points_of, section_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,7 +119,7 @@ def tissue_overview(thumbnail: NDArray[np.uint8], mask: NDArray[np.bool_], posit
     left.imshow(thumbnail)
     left.set_title("H&E", fontsize=10)
     right.imshow(np.where(mask, 0.8, 1.0), cmap="gray", vmin=0, vmax=1)
-    circles(right, points, facecolors="none", edgecolors="#7b5ea7", linewidths=1.0)
+    outlines(right, points, "#7b5ea7", 1.0)
     right.set_title(f"tissue found, {len(points)} spots", fontsize=10)
     for axis in (left, right):
         axis.set_axis_off()

@@ -2,7 +2,7 @@
 
 from hist2st_pyg.inference.blocks import BLOCK, WHOLE, predict_blocks, run_model, spatial_blocks
 from hist2st_pyg.inference.grid import GRID, THUMBNAIL, grid_pitch, lay_grid
-from hist2st_pyg.inference.prediction import model_data, predict, predict_section, write_h5ad
+from hist2st_pyg.inference.prediction import model_data, predict, predict_section, predict_spots, write_h5ad
 from hist2st_pyg.inference.recipe import require_recipe
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "predict",
     "predict_blocks",
     "predict_section",
+    "predict_spots",
     "require_recipe",
     "run_model",
     "spatial_blocks",

@@ -28,6 +28,8 @@ from hist2st_pyg.models.base import ExpressionModel
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+Keep = Callable[[ExpressionModel, dict[str, Tensor]], dict[str, Tensor]]
+"""What is kept of a model and its output on a block, each with a row for each spot."""
 
 BLOCK = 1024
 """Most spots of a block."""
@@ -41,8 +43,7 @@ class Prediction:
     """What a model makes of a section.
 
     Args:
-        values: ``expression`` [N, G], ``embedding`` [N, C] and, of a likelihood, ``mean``, ``sd`` and
-            ``zero_probability`` [N, G] of the counts at size factor 1.
+        values: What was kept of the model's output, each [N, ...].
         colour_distance: See :attr:`~hist2st_pyg.inference.fit.Colours.distance`.
         notes: What the reader of the prediction has to know.
     """
@@ -50,6 +51,20 @@ class Prediction:
     values: dict[str, NDArray[np.float32]]
     colour_distance: float | None
     notes: list[str]
+
+
+def with_moments(model: ExpressionModel, out: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``expression`` [N, G], ``embedding`` [N, C] and the moments of a likelihood.
+
+    These are ``mean``, ``sd`` and ``zero_probability`` [N, G] of the counts at size factor 1; its parameters
+    would take as much memory again.
+    """
+    kept = {"expression": out["expression"], "embedding": out["embedding"]}
+    likelihood = getattr(model, "likelihood", None)
+    if likelihood is not None:
+        mean, variance = likelihood.moments(out)
+        kept |= {"mean": mean, "sd": variance.sqrt(), "zero_probability": likelihood.zero_probability(out)}
+    return kept
 
 
 def predict_blocks(
@@ -60,6 +75,7 @@ def predict_blocks(
     block: int = BLOCK,
     device: str = "auto",
     name: str = "section",
+    keep: Keep = with_moments,
 ) -> Prediction:
     """Predict a section; only one block's patches are held at a time.
 
@@ -74,6 +90,7 @@ def predict_blocks(
         block: Most spots of a block.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         name: The section's name, for the progress bar and errors.
+        keep: What is kept of the model and its output, by default :func:`with_moments`.
 
     Raises:
         ValueError: If the block is empty or the section is too large for the model.
@@ -91,7 +108,7 @@ def predict_blocks(
     ):
         for spots, (piece, own) in zip(blocks, pieces, strict=True):
             colours.add(piece.x[own])
-            for key, value in _results(model, run_model(model, piece, device)).items():
+            for key, value in keep(model, run_model(model, piece, device)).items():
                 if key not in values:
                     values[key] = np.empty((n, value.shape[1]), dtype=np.float32)
                 values[key][spots] = value[own].numpy()
@@ -207,13 +224,3 @@ def _ahead(make: Callable[[Item], Made], items: Sequence[Item]) -> Generator[Mad
 def _log(notes: list[str], name: str) -> None:
     for note in notes:
         logger.warning("%s: %s", name, note)
-
-
-def _results(model: ExpressionModel, out: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What is kept of a model's output; parameters of a likelihood would take as much memory as the result."""
-    kept = {"expression": out["expression"], "embedding": out["embedding"]}
-    likelihood = getattr(model, "likelihood", None)
-    if likelihood is not None:
-        mean, variance = likelihood.moments(out)
-        kept |= {"mean": mean, "sd": variance.sqrt(), "zero_probability": likelihood.zero_probability(out)}
-    return kept

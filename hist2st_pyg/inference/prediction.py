@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.data.convert import SectionData, spot_pitch
-from hist2st_pyg.data.source import Patches, rows_of
 from hist2st_pyg.data.spots import Spots
 from hist2st_pyg.files import atomic_path
 from hist2st_pyg.image import HistologyImage
-from hist2st_pyg.inference.blocks import BLOCK, Prediction, predict_blocks
+from hist2st_pyg.inference.blocks import BLOCK, Keep, Prediction, predict_blocks, with_moments
 from hist2st_pyg.inference.fit import check_positions, pitch_notes, resolution_notes
 from hist2st_pyg.inference.grid import GIVEN, THUMBNAIL
 from hist2st_pyg.inference.image_input import read_image
@@ -90,18 +89,32 @@ def predict_section(model: ExpressionModel, section: Section, device: str = "aut
         notes += pitch_notes(spot_pitch(section.pos), recipe.pitch_in(section.um_per_pixel))
     for note in notes:
         logger.warning("%s: %s", section.name, note)
-    patches: Patches
-    if model.uses_counts:
-        graph = recipe.to_data(section)
-        patches = rows_of(graph.x)
-    else:
-        graph = recipe.graph(section.pos, section.grid)
-        patches = recipe.section_patches(section)
-    predicted = predict_blocks(model, graph, patches, block=block, device=device, name=section.name)
+    predicted = predict_spots(model, section, device, block=block)
     spots = Spots([str(spot) for spot in section.adata.obs_names], section.pos, section.grid)
     image = section.require_image() if section.image is not None else None
     facts = {"um_per_pixel": section.um_per_pixel, "positions": GIVEN}
     return _anndata(model, predicted, spots, image, None, section.name, notes, facts)
+
+
+def predict_spots(
+    model: ExpressionModel,
+    section: Section,
+    device: str = "auto",
+    *,
+    block: int = BLOCK,
+    cache: str | Path | None = None,
+    keep: Keep = with_moments,
+) -> Prediction:
+    """Predict a section's own spots, see :func:`~hist2st_pyg.inference.blocks.predict_blocks`.
+
+    The model is given the counts only where its ``task`` needs them.
+    """
+    recipe = require_recipe(model)
+    graph = recipe.graph(section.pos, section.grid)
+    if model.uses_counts:
+        recipe.add_measured(graph, section)
+    patches = recipe.section_patches(section, cache)
+    return predict_blocks(model, graph, patches, block=block, device=device, name=section.name, keep=keep)
 
 
 def model_data(model: ExpressionModel, section: Section, cache: str | Path | None = None) -> SectionData:

@@ -32,6 +32,7 @@ from hist2st_pyg.training.loggers import log_training, open_loggers
 from hist2st_pyg.training.pictures import draw_training
 
 SUMMARY = "summary.json"
+CONFIG = "config.yaml"
 
 
 def train(
@@ -69,7 +70,7 @@ def train(
     check_resumable(config, model)
     with nullcontext(list(loggers)) if loggers is not None else open_loggers(config, output) as opened:
         plain = config_dict(config)
-        write_text(output / "config.yaml", yaml.safe_dump(plain, sort_keys=False))
+        write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))
         fit_started = time.perf_counter()
         result = fit(config, model, datamodule, opened)
         fit_ended = time.perf_counter()
@@ -97,17 +98,50 @@ def read_sections(data: DataConfig, names: Sequence[str] | None = None) -> list[
 
     Args:
         data: The configuration.
-        names: The sections wanted, all when None.
+        names: The sections wanted, all when None; with stripes, the stripes.
+
+    Raises:
+        ValueError: If there is no such section.
     """
+    whole = names
     if data.stripes is not None and names is not None:
-        names = list(dict.fromkeys(name.rpartition("_")[0] or name for name in names))
-    sections = load_sections(data.name, data.root, names, **data.options)
+        whole = list(dict.fromkeys(name.rpartition("_")[0] or name for name in names))
+    sections = load_sections(data.name, data.root, whole, **data.options)
     sections = [replace(section, patient=data.patients.get(section.name, section.patient)) for section in sections]
     if data.embedding is not None and Path(data.embedding).is_dir():
         read_embeddings(sections, data.embedding)
-    if data.stripes is not None:
-        sections = [part for section in sections for part in cut_stripes(section, data.stripes)]
-    return sections
+    if data.stripes is None:
+        return sections
+    stripes = [part for section in sections for part in cut_stripes(section, data.stripes)]
+    return stripes if names is None else [_by_name(stripes, names)[name] for name in names]
+
+
+def _by_name(sections: Sequence[Section], named: Sequence[str]) -> dict[str, Section]:
+    """All sections by name; those named have to be among them."""
+    found = {section.name: section for section in sections}
+    for name in named:
+        if name not in found:
+            raise ValueError(f"There is no section {name!r}; there are {', '.join(found)}.")
+    return found
+
+
+def run_data(folder: str | Path) -> DataConfig:
+    """The data that a run was told to train on, as its folder's ``config.yaml`` says.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not the configuration of a run.
+    """
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path}, which says what a run was trained on; name the data set instead.")
+    try:
+        return DataConfig(**yaml.safe_load(path.read_text(encoding="utf-8"))["data"])
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not the configuration of a run: {error}") from error
 
 
 def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = None) -> SectionDataModule:
@@ -156,12 +190,9 @@ def _parts(data: DataConfig, sections: Sequence[Section] | None) -> list[list[Se
     named = [*data.train, *data.val, *data.test] if data.train else None
     if sections is None:
         sections = read_sections(data, named)
-    by_name = {section.name: section for section in sections}
-    # A misspelt test section would otherwise train with the rest.
     kept_out = [*data.val, *data.test]
-    for name in named or kept_out:
-        if name not in by_name:
-            raise ValueError(f"There is no section {name!r}; there are {', '.join(by_name)}.")
+    # A misspelt test section would otherwise train with the rest.
+    by_name = _by_name(sections, named or kept_out)
     train = [by_name[name] for name in data.train] or [
         section
         for section in sections

@@ -92,9 +92,9 @@ def test_a_spot_off_the_image_is_refused_before_anything_is_cut(cohort: list[Sec
 
 def test_the_cache_is_of_whole_sections(cohort: list[Section], tmp_path: Path) -> None:
     patches = patches_of(cohort[0], cache=tmp_path / "cache")
-    patches(PARTS[0])
-    assert not (tmp_path / "cache").exists()
-    patches()
+    part = patches(PARTS[0])
+    assert torch.equal(part, patches_of(cohort[0])(PARTS[0]))
+    assert torch.equal(part, patches()[PARTS[0]])
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 

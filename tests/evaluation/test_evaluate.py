@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from torch_geometric.data import Data
 
 from hist2st_pyg import Hist2ST, Recipe, Section, evaluate, predict_section
 from hist2st_pyg.evaluation import noise_ceiling, summarise
+from hist2st_pyg.evaluation import section as evaluation_section
 from hist2st_pyg.evaluation.calibration import coverage
 from hist2st_pyg.evaluation.regions import region_agreement
 from hist2st_pyg.evaluation.run import scalars
 from hist2st_pyg.evaluation.section import measure_section
 from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i, ssim_on_grid
-from hist2st_pyg.inference import run_model
+from hist2st_pyg.inference import predict_spots, run_model
 from hist2st_pyg.models.base import ExpressionModel, Task
 
 GENES = ("GENE1", "GENE2", "GENE3", "GENE4", "ABSENT")
@@ -85,6 +87,15 @@ def test_every_number_of_a_section_is_that_of_the_arrays(cohort: list[Section]) 
     assert expected["n_missing"] == 1
     assert numbers["ceiling"] == {**dict(zip(GENES, ceiling, strict=True)), "ABSENT": None}
     assert per_gene["ABSENT"] is None
+
+
+def test_a_section_in_blocks_measures_as_a_whole(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("nb")
+    whole = evaluate(model, cohort[:1])
+    monkeypatch.setattr(evaluation_section, "predict_spots", partial(predict_spots, block=10))
+    parts = evaluate(model, cohort[:1])
+    for name, value in scalars(whole).items():
+        assert parts[name] == (value if value is None else pytest.approx(value, rel=1e-4)), name
 
 
 def test_the_map_is_of_the_genes_of_the_highest_ceiling(cohort: list[Section]) -> None:

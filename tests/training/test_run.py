@@ -13,7 +13,7 @@ from offline_runs import read_offline_run
 from torch_geometric.nn import SAGEConv
 
 from hist2st_pyg import Section, load_model, train
-from hist2st_pyg.training import DataConfig, TrainConfig, preset_config, read_sections
+from hist2st_pyg.training import DataConfig, TrainConfig, preset_config, read_sections, run_data
 from hist2st_pyg.training.run import make_datamodule
 
 TINY = {"vision_kwargs": {"channels": [8], "out_channels": 16}}
@@ -233,10 +233,12 @@ def test_sections_are_read_in_stripes() -> None:
         assert held_out
 
 
-def test_of_named_stripes_only_their_sections_are_read() -> None:
+def test_named_stripes_are_read() -> None:
     data = DataConfig(options=SYNTHETIC, stripes="tv")
-    assert [part.name for part in read_sections(data, ["B1_v"])] == ["B1_t", "B1_v"]
-    assert [part.name for part in read_sections(data, ["B1_v", "A1_t", "B1_t"])] == ["B1_t", "B1_v", "A1_t", "A1_v"]
+    assert [part.name for part in read_sections(data, ["B1_v"])] == ["B1_v"]
+    assert [part.name for part in read_sections(data, ["B1_v", "A1_t", "B1_t"])] == ["B1_v", "A1_t", "B1_t"]
+    with pytest.raises(ValueError, match="no section 'B1_x'; there are B1_t, B1_v"):
+        read_sections(data, ["B1_x"])
     with pytest.raises(ValueError, match=r"has no section 'C1'\. Available: A1, B1"):
         read_sections(data, ["C1_t"])
 
@@ -287,6 +289,18 @@ def test_training_on_stripes() -> None:
     model = load_model(run)
     assert model.training_sections == {"train": ["A/A1_t"], "val": ["A/A1_v"]}
     assert json.loads((run / "summary.json").read_text())["config"]["data"]["stripes"] == "ttvht"
+    data = run_data(run)
+    assert data == stripes().data
+    assert [part.name for part in read_sections(data, data.test)] == ["A1_h"]
+
+
+def test_the_data_of_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"There is no .*config\.yaml, which says what a run was trained on"):
+        run_data(tmp_path)
+    for text, message in (("[]", "list indices"), ("model: {}", "'data'"), ("data: {neighbours: 4}", "neighbours")):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(ValueError, match=f"config.yaml is not the configuration of a run: .*{message}"):
+            run_data(tmp_path)
 
 
 def test_the_data_module_denoises_when_asked_to(cohort: list[Section]) -> None:

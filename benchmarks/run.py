@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -30,6 +30,7 @@ from hist2st_pyg.evaluation.run import evaluate, scalars
 from hist2st_pyg.files import write_json, write_text
 from hist2st_pyg.models import load_model
 from hist2st_pyg.training import TrainConfig, open_loggers, read_sections, train
+from hist2st_pyg.training.config import WandbMode
 
 HERE = Path(__file__).parent
 RESULTS, WORK = HERE / "results", HERE / "work"
@@ -145,7 +146,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $HIST2ST_DATA, else ../shared")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of run folders, wandb runs, patch cache")
-    parser.add_argument("--wandb", choices=["auto", "offline", "online", "off"], default="auto")
+    parser.add_argument("--wandb", choices=get_args(WandbMode), default="auto")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
         output: The folder of the results; an earlier demo in it is replaced.
         gnn: The graph layer.
         seed: Seed of everything random.
-        wandb: ``"auto"``, ``"offline"``, ``"online"`` or ``"off"``.
+        wandb: As in :class:`~hist2st_pyg.training.TrainConfig`.
     """
     from hist2st_pyg.evaluation.maps import draw_prediction
     from hist2st_pyg.evaluation.run import evaluate

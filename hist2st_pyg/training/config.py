@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+WandbMode = Literal["auto", "online", "offline", "disabled", "off"]
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -152,7 +154,8 @@ class TrainConfig:
         seed: Seed of everything random.
         output: The run folder.
         resume: Go on from the run folder's last checkpoint.
-        wandb: ``"offline"``, ``"online"``, ``"off"``, or ``"auto"``: online where a key is set, else offline.
+        wandb: ``"online"``, ``"offline"``, ``"disabled"`` (or ``"off"``), or ``"auto"``: what ``WANDB_MODE`` says, else
+            online where a key is set, else offline.
         project: The wandb project.
         group: The wandb group, for runs that belong together.
         job_type: The wandb job type.
@@ -169,7 +172,7 @@ class TrainConfig:
     seed: int = 0
     output: str = "runs/hist2st"
     resume: bool = False
-    wandb: Literal["auto", "offline", "online", "off"] = "auto"
+    wandb: WandbMode = "auto"
     project: str = "hist2st_pyg"
     group: str | None = None
     job_type: str | None = None

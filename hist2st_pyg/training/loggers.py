@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.files import atomic_path
-from hist2st_pyg.training.config import TrainConfig, config_dict
+from hist2st_pyg.training.config import TrainConfig, WandbMode, config_dict
 
 logger = logging.getLogger(__name__)
 CONNECT = 30
@@ -24,19 +25,21 @@ CONNECT = 30
 
 @contextmanager
 def open_loggers(config: TrainConfig, output: Path) -> Iterator[list[Logger]]:
-    """The CSV logger, and wandb's unless it is off; without a key or a connection ``"auto"`` runs offline.
+    """The CSV logger, and wandb's unless it is disabled; without a key or a connection ``"auto"`` runs offline.
 
     wandb's run is closed at the end; one that breaks off is closed as failed, so that the next run of the process does
     not write into it.
     """
     loggers: list[Logger] = [CSVLogger(output, name="", version="")]
-    choose({"auto": 0, "offline": 0, "online": 0, "off": 0}, config.wandb, "wandb")
-    if config.wandb == "off":
+    mode = choose({mode: mode for mode in get_args(WandbMode)}, config.wandb, "wandb")
+    if mode == "auto" and (wished := os.environ.get("WANDB_MODE")) in ("offline", "disabled"):
+        mode = wished
+    if mode in ("disabled", "off"):
         yield loggers
         return
     import wandb
 
-    loggers.append(_wandb_logger(config, output))
+    loggers.append(_wandb_logger(config, output, mode))
     try:
         yield loggers
     except BaseException:
@@ -45,7 +48,7 @@ def open_loggers(config: TrainConfig, output: Path) -> Iterator[list[Logger]]:
     wandb.finish()
 
 
-def _wandb_logger(config: TrainConfig, output: Path) -> WandbLogger:
+def _wandb_logger(config: TrainConfig, output: Path, mode: str) -> WandbLogger:
     import wandb
 
     def start(mode: Literal["offline", "online"]) -> WandbLogger:
@@ -63,13 +66,13 @@ def _wandb_logger(config: TrainConfig, output: Path) -> WandbLogger:
         _ = run.experiment  # connects now
         return run
 
-    if config.wandb == "offline":
+    if mode == "offline":
         return start("offline")
     try:
         # Where there is a key this asks the server whether it is right.
-        return start("offline" if config.wandb == "auto" and not wandb.login(prompt=False) else "online")
+        return start("offline" if mode == "auto" and not wandb.login(prompt=False) else "online")
     except wandb.Error as error:
-        if config.wandb == "online":
+        if mode == "online":
             raise ConnectionError(f"wandb cannot be reached: {error}. Take wandb=offline.") from error
         logger.warning("wandb cannot be reached (%s); the run is kept offline in %s.", error, output / "wandb")
         return start("offline")

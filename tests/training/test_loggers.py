@@ -9,7 +9,7 @@ import pytest
 from offline_runs import read_offline_run
 
 from hist2st_pyg.training import preset_config
-from hist2st_pyg.training.loggers import open_loggers
+from hist2st_pyg.training.loggers import open_loggers, wandb_runs
 
 # In a process of its own: wandb asks the server whether a key is right only once.
 SCRIPT = """
@@ -53,5 +53,24 @@ def test_online_that_was_asked_for_is_an_error() -> None:
 
 def test_an_unknown_choice_is_told(tmp_path: Path) -> None:
     config = preset_config(wandb="maybe")
-    with pytest.raises(ValueError, match=r"Unknown wandb='maybe'. Choose one of: auto, off, offline, online"):
+    with pytest.raises(ValueError, match=r"Unknown wandb='maybe'. Choose one of: auto, disabled, off, offline, online"):
         open_loggers(config, tmp_path).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("mode", "variable", "n_wandb"),
+    [
+        ("auto", "disabled", 0),
+        ("auto", "offline", 1),
+        ("disabled", "offline", 0),
+        ("off", "offline", 0),
+        ("offline", "disabled", 1),
+    ],
+)
+def test_wandb_s_own_variable_is_heard_where_nothing_is_said(
+    mode: str, variable: str, n_wandb: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", variable)
+    with open_loggers(preset_config(output="run", wandb=mode), Path("run")) as opened:
+        assert len(wandb_runs(opened)) == n_wandb
+    assert (Path("run") / "wandb").exists() == bool(n_wandb)

@@ -385,6 +385,12 @@ def test_the_readme_is_rewritten(results: Results, tmp_path: Path) -> None:
         with_table("no table", table)
 
 
+def test_the_committed_pictures_are_those_of_the_committed_report() -> None:
+    folder = report.HERE / "report"
+    named = set(re.findall(r"\(figures/([^)]+)\)", (folder / "report.md").read_text(encoding="utf-8")))
+    assert {path.name for path in (folder / "figures").iterdir()} == named
+
+
 def test_errors_name_the_file_and_what_is_wrong(results: Results, tmp_path: Path, capsys: Any) -> None:
     assert report.main([str(tmp_path / "none")]) == 2
     assert "There is no result in" in capsys.readouterr().err

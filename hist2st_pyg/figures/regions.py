@@ -17,7 +17,8 @@ PALETTE = (
     "#1f77b4", "#ff9f1c", "#2ca02c", "#d62728", "#17becf", "#f7e225", "#7b4bb3", "#8c564b", "#bcbd22", "#0b3c5d",
     "#98df8a", "#aec7e8", "#ffbb78", "#c5b0d5", "#9edae5", "#c49c94",
 )  # fmt: skip
-"""Colours that are told apart on H&E, which is pink and violet."""
+"""Colours that are told apart on H&E, which is pink and violet; scanpy's follow where there are more regions."""
+LEGEND_ROWS = 12
 NOWHERE = "#d9d9d9"
 """Colour of spots that belong to no region."""
 SHARE = 0.85
@@ -60,7 +61,8 @@ def region_maps(
     columns = min(columns, count)
     figure, axes = section_panels(-(-count // columns), columns, points)
     longest = max(len(region) for values in names.values() for region in values)
-    legend = 0.6 + 0.075 * longest
+    most = max(len(set(values)) for values in names.values())
+    legend = (0.6 + 0.075 * longest) * -(-most // LEGEND_ROWS)
     figure.set_size_inches(figure.get_figwidth() + legend * min(columns, len(names)), figure.get_figheight())
     if image is not None:
         draw_image(axes[0], points, image, image_scale, "H&E", outline=False)
@@ -73,7 +75,15 @@ def region_maps(
         frame(axis, points, title)
         for region, colour in colours.items():
             axis.plot([], [], "o", color=colour, label=f"{region} ({(values == region).sum()})")
-        axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0)
+        axis.legend(
+            frameon=False,
+            fontsize=8,
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+            handletextpad=0,
+            columnspacing=0.5,
+            ncols=-(-len(colours) // LEGEND_ROWS),
+        )
     for axis in axes[count:]:
         axis.set_axis_off()
     return figure
@@ -101,8 +111,19 @@ def matched_colours(reference: ArrayLike, values: ArrayLike, nowhere: str) -> di
         order = {name: i for i, name in enumerate(known)}
         place = {str(columns[j]): order[rows[i]] for i, j in zip(*linear_sum_assignment(-shared), strict=True)}
     free = iter(range(len(known), len(known) + len(found)))
-    colours = {name: PALETTE[(place[name] if name in place else next(free)) % len(PALETTE)] for name in found}
+    places = [place[name] if name in place else next(free) for name in found]
+    palette = _palette(max(places, default=0) + 1)
+    colours = {name: palette[i % len(palette)] for name, i in zip(found, places, strict=True)}
     return {**colours, nowhere: NOWHERE} if nowhere in second else colours
+
+
+def _palette(size: int) -> tuple[str, ...]:
+    """At least ``size`` colours, as far as there are that many."""
+    if size <= len(PALETTE):
+        return PALETTE
+    from scanpy.plotting.palettes import default_102
+
+    return (*PALETTE, *default_102)
 
 
 def _number_first(name: str) -> tuple[bool, int, str]:

@@ -63,3 +63,14 @@ def test_what_cannot_be_drawn() -> None:
         figures.region_maps(POS, {})
     with pytest.raises(ValueError, match=r"labels: regions are a name for each of 24 spots, got \[3\]"):
         figures.region_maps(POS, {"labels": ["a", "b", "c"]})
+
+
+def test_many_regions_differ_in_colour_and_leave_room_for_the_map() -> None:
+    regions = np.array([str(i) for i in range(24)])
+    assert len(set(matched_colours(regions, regions, "undetermined").values())) == 24
+    figure = figures.region_maps(POS, {"few": np.arange(24) % 3, "many": regions})
+    figure.draw_without_rendering()
+    few, many = figure.axes
+    assert many.get_legend()._ncols == 2  # matplotlib says it nowhere else
+    assert few.get_window_extent().width == pytest.approx(many.get_window_extent().width)
+    assert many.get_window_extent().width > 2 * figure.dpi

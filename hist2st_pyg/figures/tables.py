@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 SIZES = (8.0, 230.0)
 """Areas of the smallest and the largest dot, in points squared."""
+LETTER = 0.075
+"""Width of a letter in inches."""
 
 
 def heat_map(table: DataFrame, *, title: str = "", unit: str = "", column_unit: str = "") -> Figure:
@@ -27,20 +29,15 @@ def heat_map(table: DataFrame, *, title: str = "", unit: str = "", column_unit: 
     Raises:
         ValueError: If the table is empty.
     """
-    from matplotlib.figure import Figure
-
     values = _values(table)
-    rows, columns = values.shape
-    figure = Figure(figsize=(2.2 + 0.42 * columns, 1.1 + 0.19 * rows), layout="constrained")
-    axis = figure.add_subplot()
+    figure, axis = _table_figure(table, title, 0.42, 0.19)
     most = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     image = axis.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
     _names(axis, table)
-    axis.set_title(title, fontsize=10)
     axis.set_xlabel(column_unit, fontsize=8)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
-    bar = figure.colorbar(image, ax=axis, shrink=min(1.0, 8 / rows), pad=0.03)
+    bar = figure.colorbar(image, ax=axis, shrink=min(1.0, 8 / len(values)), pad=0.03)
     bar.set_label(unit, fontsize=8)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
@@ -71,16 +68,11 @@ def dot_plot(
     Raises:
         ValueError: If the table is empty, or rows or columns differ.
     """
-    from matplotlib.figure import Figure
-
     shades, areas = _values(colour), _values(size)
     if list(colour.index) != list(size.index) or list(colour.columns) != list(size.columns):
         raise ValueError("colour and size have the same rows and columns.")
     rows, columns = shades.shape
-    # The names of gene sets are long; they are written beside the dots, and take their room.
-    room = 0.075 * max(len(str(name)) for name in colour.index)
-    figure = Figure(figsize=(2.4 + 0.45 * columns + room, 1.3 + 0.3 * rows), layout="constrained")
-    axis = figure.add_subplot()
+    figure, axis = _table_figure(colour, title, 0.45, 0.3)
     most = float(np.nanmax(areas, initial=0)) or 1.0
     row, column = np.nonzero(np.isfinite(shades))
     dots = axis.scatter(
@@ -99,7 +91,6 @@ def dot_plot(
     axis.grid(color="0.93")
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
-    axis.set_title(title, fontsize=10)
     axis.set_xlabel(column_unit, fontsize=8)
     bar = figure.colorbar(dots, ax=axis, shrink=min(1.0, 6 / rows), pad=0.03)
     bar.set_label(unit, fontsize=8)
@@ -107,11 +98,19 @@ def dot_plot(
     bar.ax.tick_params(labelsize=8)
     for share in (0.25, 0.5, 1.0):
         axis.scatter([], [], s=_area(np.array([share])), c="0.7", edgecolors="0.4", label=f"{share * most:.2g}")
-    axis.legend(
-        title=size_unit, frameon=False, fontsize=8, title_fontsize=8, ncols=3, loc="upper center",
-        bbox_to_anchor=(0.5, -0.25 if rows < 4 else -1.1 / rows),
-    )  # fmt: skip
+    figure.legend(title=size_unit, frameon=False, fontsize=8, title_fontsize=8, ncols=3, loc="outside lower center")
     return figure
+
+
+def _table_figure(table: DataFrame, title: str, column: float, row: float) -> tuple[Figure, Axes]:
+    """A figure with room for the cells, of which one is ``column`` by ``row`` inches, and for the names beside them."""
+    from matplotlib.figure import Figure
+
+    rows, columns = (LETTER * max(len(str(name)) for name in names) for names in (table.index, table.columns))
+    width = max(1.9 + column * table.shape[1] + rows, 1.2 * LETTER * len(title))
+    figure = Figure(figsize=(width, 1.1 + max(row * len(table), 1.6) + columns), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    return figure, figure.add_subplot()
 
 
 def _values(table: DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

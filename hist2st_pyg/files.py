@@ -1,4 +1,4 @@
-"""Writing files so that a crash never leaves half of one."""
+"""Files: written so that a crash never leaves half of one, read with an error that names them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 
 @contextmanager
@@ -70,3 +73,26 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def read_h5ad(path: str | Path) -> AnnData:
+    """Read an AnnData file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no AnnData file.
+    """
+    import anndata
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        return anndata.read_h5ad(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not an AnnData file (.h5ad): {error}") from error
+
+
+def write_h5ad(adata: AnnData, path: str | Path) -> None:
+    """Write an AnnData atomically."""
+    with atomic_path(path) as temporary:
+        adata.write_h5ad(temporary, compression="gzip")

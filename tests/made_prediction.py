@@ -44,7 +44,7 @@ def made_prediction(seed: int = 0) -> tuple[AnnData, AnnData]:
         }
     }
     unit = "log10(1 + counts per 10,000 of the panel genes' counts)"
-    prediction.uns["hist2st"] = {"unit": unit, "positions": "spots given"}
+    prediction.uns["hist2st"] = {"total": "panel", "unit": unit, "positions": "spots given"}
     measured = AnnData(counts.astype(np.float32), obs=pd.DataFrame(index=names), var=genes, obsm={"spatial": pos})
     measured.uns["parameters"] = {"mean": mean, "dispersion": np.tile(dispersion, (SIDE**2, 1)), "dropout": dropout}
     return prediction, measured

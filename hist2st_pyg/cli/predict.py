@@ -86,7 +86,7 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
             print(f"Picture: {path}")
     if suffix == "zarr":
         # A store that is there, that of the section for one, gets a table.
-        from hist2st_pyg.inference.store import write_spatialdata
+        from hist2st_pyg.inference import write_spatialdata
 
         write_spatialdata(adata, parsed.output, overwrite=parsed.overwrite)
     else:
@@ -97,7 +97,7 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
 def _predict_cohort(parsed: Namespace, options: dict[str, Any]) -> int:
     """Predict images into a folder, and print what became of each."""
     from hist2st_pyg.evaluation.maps import draw_prediction
-    from hist2st_pyg.inference.cohort import predict_cohort
+    from hist2st_pyg.inference import predict_cohort
 
     result = predict_cohort(
         parsed.model,

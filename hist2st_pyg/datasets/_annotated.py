@@ -11,6 +11,7 @@ import numpy as np
 
 from hist2st_pyg.datasets._grid import grid_from_positions
 from hist2st_pyg.datasets._tables import UNLABELLED
+from hist2st_pyg.files import read_h5ad
 
 logger = logging.getLogger(__name__)
 PATIENT, LABEL = "patient", "label"
@@ -22,12 +23,7 @@ def read_adata(path: Path, counts_layer: str | None) -> Any:
     Raises:
         ValueError: If it cannot be read or has no such layer.
     """
-    from anndata import read_h5ad
-
-    try:
-        adata = read_h5ad(path)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as an AnnData file: {error}") from error
+    adata = read_h5ad(path)
     set_counts(adata, counts_layer, str(path))
     return adata
 

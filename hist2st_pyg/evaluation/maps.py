@@ -10,6 +10,7 @@ import numpy as np
 
 from hist2st_pyg import figures
 from hist2st_pyg.data.tissue import tissue_mask
+from hist2st_pyg.evaluation.predictions import image_of, name_of
 from hist2st_pyg.inference import GRID
 
 if TYPE_CHECKING:
@@ -38,14 +39,13 @@ def draw_prediction(
         genes = [str(gene) for gene in adata.var_names[np.argsort(-expression.var(0))[:n_genes]]]
     if unknown := [gene for gene in genes if gene not in adata.var_names]:
         raise ValueError(f"The gene {unknown[0]!r} is not in the model's panel of {adata.n_vars} genes.")
-    ((name, spatial),) = adata.uns["spatial"].items()
-    image, scale = np.asarray(spatial["images"]["hires"]), float(spatial["scalefactors"]["tissue_hires_scalef"])
+    name, picture = name_of(adata), image_of(adata)
     pos = np.asarray(adata.obsm["spatial"])
     values = {gene: expression[:, adata.var_names.get_loc(gene)] for gene in genes}
-    maps = figures.expression_maps(pos, values, image=image, image_scale=scale)
-    pictures = [Path(folder) / f"{name}_predicted.png"]
-    figures.save(maps, pictures[0])
+    maps = figures.expression_maps(pos, values, **picture)
+    pictures = [figures.save(maps, Path(folder) / f"{name}_predicted.png")]
     if adata.uns["hist2st"]["positions"] == GRID:
-        pictures.append(Path(folder) / f"{name}_tissue.png")
-        figures.save(figures.tissue_overview(image, tissue_mask(image), pos * scale), pictures[1])
+        image = picture["image"]
+        overview = figures.tissue_overview(image, tissue_mask(image), pos * picture["image_scale"])
+        pictures.append(figures.save(overview, Path(folder) / f"{name}_tissue.png"))
     return pictures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.data.expression import log_expression
 from hist2st_pyg.datasets import load_sections
+from hist2st_pyg.files import read_h5ad
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -30,26 +30,9 @@ def read_prediction(path: str | Path) -> AnnData:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no AnnData file, has no positions, or holds raw counts.
     """
-    adata = read_adata(path)
+    adata = read_h5ad(path)
     check_prediction(adata, str(path))
     return adata
-
-
-def read_adata(path: str | Path) -> AnnData:
-    """Read an ``.h5ad``.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no AnnData file.
-    """
-    import anndata
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        return anndata.read_h5ad(path)
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path} is not an AnnData file (.h5ad): {error}.") from error
 
 
 def read_measured(
@@ -71,7 +54,7 @@ def read_measured(
         ValueError: If the file is no AnnData file, or the data set or section is unknown.
     """
     if name is None:
-        return read_adata(measured)
+        return read_h5ad(measured)
     return load_sections(name, root, [str(measured)], **(options or {}))[0]
 
 
@@ -145,7 +128,8 @@ def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnDat
     values = expression_of(counts[spots, genes])
     if not np.isfinite(values).all() or (values < 0).any() or (values != np.floor(values)).any():
         raise ValueError(f"X of {what} holds raw counts (whole numbers from 0), which it does not here.")
-    totals = values.sum(1) if _total(adata) == "panel" else np.asarray(counts[spots].X.sum(1)).ravel()
+    total = adata.uns.get("hist2st", {}).get("total", "panel")
+    totals = values.sum(1) if total == "panel" else np.asarray(counts[spots].X.sum(1)).ravel()
     shared = AnnData(values, obsm={"spatial": np.asarray(adata[spots].obsm["spatial"])})
     shared.obs_names, shared.var_names = spots, genes
     shared.obs["total"] = totals
@@ -157,10 +141,3 @@ def measured_expression(adata: AnnData, measured: AnnData | Section) -> tuple[An
     predicted, counts = measured_counts(adata, measured)
     counts.X = log_expression(np.asarray(counts.X), counts.obs["total"].to_numpy(dtype=np.float64)[:, None])
     return predicted, counts
-
-
-def _total(adata: AnnData) -> str:
-    """What the prediction's counts are shares of, from its unit; the panel where it does not say."""
-    unit = str(adata.uns.get("hist2st", {}).get("unit", ""))
-    found = re.search(r"of the (panel|all) genes' counts", unit)
-    return found[1] if found else "panel"

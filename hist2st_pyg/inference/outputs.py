@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
-from hist2st_pyg.inference.prediction import write_h5ad
+from hist2st_pyg.files import read_h5ad, write_h5ad
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,12 +23,6 @@ class Output(NamedTuple):
 
     write: Callable[[AnnData, Path], None]
     read: Callable[[Path], AnnData]
-
-
-def _read_h5ad(path: Path) -> AnnData:
-    import anndata
-
-    return anndata.read_h5ad(path)
 
 
 def _write_store(adata: AnnData, path: Path) -> None:
@@ -49,5 +43,5 @@ def _read_store(path: Path) -> AnnData:
     return anndata.read_zarr(path / "tables" / TABLE)
 
 
-OUTPUTS: dict[str, Output] = {"h5ad": Output(write_h5ad, _read_h5ad), "zarr": Output(_write_store, _read_store)}
+OUTPUTS: dict[str, Output] = {"h5ad": Output(write_h5ad, read_h5ad), "zarr": Output(_write_store, _read_store)}
 """The outputs, by the end of their files' names: AnnData's file and a SpatialData store."""

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.data.convert import SectionData, spot_pitch
 from hist2st_pyg.data.spots import Spots
-from hist2st_pyg.files import atomic_path
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.inference.blocks import BLOCK, Keep, Prediction, predict_blocks, with_moments
 from hist2st_pyg.inference.fit import check_positions, pitch_notes, resolution_notes
@@ -169,15 +168,10 @@ def _anndata(
     if note := " ".join([*notes, *predicted.notes]):
         known["note"] = note
     result.uns["hist2st"] = {
+        "total": recipe.total,
         "unit": f"log10(1 + counts per 10,000 of the {recipe.total} genes' counts)",
         "training_sections": model.training_sections.get("train", []),
         "task": model.task,
         **{key: value for key, value in known.items() if value is not None},
     }
     return result
-
-
-def write_h5ad(adata: AnnData, path: str | Path) -> None:
-    """Write an AnnData atomically."""
-    with atomic_path(path) as temporary:
-        adata.write_h5ad(temporary, compression="gzip")

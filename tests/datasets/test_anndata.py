@@ -173,7 +173,7 @@ def test_positions_are_not_guessed(tmp_path: Path) -> None:
 
 def test_wrong_files(tmp_path: Path) -> None:
     (tmp_path / "a.h5ad").write_bytes(b"not HDF5")
-    with pytest.raises(ValueError, match=r"a\.h5ad cannot be read as an AnnData file"):
+    with pytest.raises(ValueError, match=r"a\.h5ad is not an AnnData file \(\.h5ad\): "):
         load_sections("anndata", tmp_path)
     (tmp_path / "a.csv").write_text("x")
     with pytest.raises(ValueError, match=r"a\.csv is not an \.h5ad file"):

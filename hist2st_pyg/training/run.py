@@ -113,7 +113,10 @@ def read_sections(data: DataConfig, names: Sequence[str] | None = None) -> list[
     if data.stripes is None:
         return sections
     stripes = [part for section in sections for part in cut_stripes(section, data.stripes)]
-    return stripes if names is None else [_by_name(stripes, names)[name] for name in names]
+    if names is None:
+        return stripes
+    by_name = _by_name(stripes, names)
+    return [by_name[name] for name in names]
 
 
 def _by_name(sections: Sequence[Section], named: Sequence[str]) -> dict[str, Section]:

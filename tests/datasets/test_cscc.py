@@ -5,15 +5,14 @@ import hashlib
 import io
 import logging
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from local_server import QuietHandler, serving
 from PIL import Image
 
 from hist2st_pyg.cli import main
@@ -213,7 +212,7 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     state = Server()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
             state.asked.append((self.command, self.path, wanted))
@@ -235,24 +234,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def do_HEAD(self) -> None:
             self.do_GET()
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
     monkeypatch.setattr(_download, "PAUSE", 0.0)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        state.url = f"http://127.0.0.1:{http.server_port}/geo/samples/"
+    with serving(Handler, monkeypatch) as url:
+        state.url = f"{url}/geo/samples/"
         for name, gsm in cscc.SAMPLES.items():
             folder = f"/geo/samples/GSM4284nnn/{gsm}/suppl"
             state.files[f"{folder}/{gsm}_{name}_stdata.tsv.gz"] = gzip.compress(COUNTS.encode())
             state.files[f"{folder}/{gsm}_spot_data-selection-{name}.tsv.gz"] = gzip.compress(SPOTS.encode())
             state.files[f"{folder}/{gsm}_{name}.jpg.gz"] = gzip.compress(picture())
         yield state
-        http.shutdown()
-        thread.join()
 
 
 TABLE, SPOT_FILE, IMAGE = (

@@ -3,13 +3,12 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from local_server import QuietHandler, serving
 
 from hist2st_pyg.datasets import _download, her2st
 from hist2st_pyg.datasets._download import MANIFEST, fetch, fetch_all, git_blob_id, read_manifest
@@ -37,7 +36,7 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     state = Server()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
             state.asked.append((self.path, wanted))
@@ -60,19 +59,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
                 body = body[: len(body) // 2]
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
     monkeypatch.setattr(_download, "PAUSE", 0.0)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        state.url = f"http://127.0.0.1:{http.server_port}"
+    with serving(Handler, monkeypatch) as state.url:
         yield state
-        http.shutdown()
-        thread.join()
 
 
 def test_blob_id_is_gits(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 
-class QuietHandler(BaseHTTPRequestHandler):
-    """A handler that does not write what it is asked."""
+class Quiet:
+    """A handler that does not write what it is asked; before ``BaseHTTPRequestHandler`` in the list of bases."""
 
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -5,10 +5,11 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from local_server import QuietHandler, serving
+from local_server import Quiet, serving
 
 from hist2st_pyg.datasets import _download, her2st
 from hist2st_pyg.datasets._download import MANIFEST, fetch, fetch_all, git_blob_id, read_manifest
@@ -36,7 +37,7 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     state = Server()
 
-    class Handler(QuietHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
             state.asked.append((self.path, wanted))

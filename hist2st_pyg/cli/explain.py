@@ -33,7 +33,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "--spots",
         type=str | None,
         default=None,
-        help="her2st selection, Visium tissue_positions, or CSV of x,y; default: a grid on the tissue.",
+        help="her2st selection, Visium tissue_positions, CSV of x,y, or .h5ad; default: a grid on the tissue.",
     )
     parser.add_argument("--spot", type=str, action="append", help="The name of a spot to explain; repeat for more.")
     parser.add_argument("--output", "-o", type=str | None, default=None, help="The .json file of the numbers.")

@@ -41,7 +41,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "--spots",
         type=str | None,
         default=None,
-        help="her2st selection, Visium tissue_positions, or CSV of x,y; of many images a folder of <image>.csv or tsv.",
+        help="her2st selection, Visium tissue_positions, CSV of x,y, or .h5ad; of many images a folder of such.",
     )
     for name, (kind, text) in OPTIONS.items():
         parser.add_argument(f"--{name}", type=kind | None, default=None, help=text)

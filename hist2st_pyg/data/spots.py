@@ -12,6 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.datasets import grid_from_positions
+from hist2st_pyg.datasets._annotated import set_places
+from hist2st_pyg.files import read_h5ad
+
+SUFFIXES = (".csv", ".tsv", ".parquet", ".h5ad")
+"""How spot files end."""
 
 VISIUM = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 """Columns of Space Ranger's ``tissue_positions*.csv``; before version 2 the file has no header."""
@@ -67,19 +72,23 @@ class Spots:
 
 
 def read_spots(path: str | Path) -> Spots:
-    """Read a spot file; its format is known by its columns.
+    """Read a spot file; the format of a table is known by its columns.
 
     Args:
         path: A her2st ``*_selection.tsv`` (unselected spots are dropped), a Visium ``tissue_positions*.csv`` with or
-            without header (spots off the tissue are dropped), or a CSV with columns ``x, y`` in full-resolution pixels
-            and, where known, ``name, array_col, array_row``.
+            without header or ``.parquet`` (spots off the tissue are dropped), or a CSV with columns ``x, y`` in
+            full-resolution pixels and, where known, ``name, array_col, array_row``; or an AnnData file (``.h5ad``) with
+            ``obsm["spatial"]``, as scanpy has it, of which nothing else is read.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the format is none of these, a value is wrong, no spot is left, or two spots share a position;
             the message names the file and line.
     """
-    table = _read_table(Path(path))
+    path = Path(path)
+    if path.suffix == ".h5ad":
+        return _read_annotated(path)
+    table = _read_parquet(path) if path.suffix == ".parquet" else _read_table(path)
     read = next((read for _, columns, read in FORMATS if set(columns) <= set(table.columns)), None)
     if read is None:
         accepted = "".join(f"\n  {what}: {', '.join(columns)}" for what, columns, _ in FORMATS)
@@ -166,10 +175,35 @@ def _read_generic(table: _Table) -> Spots:
 
 FORMATS: tuple[tuple[str, tuple[str, ...], Callable[[_Table], Spots]], ...] = (
     ("her2st *_selection.tsv (optional: selected)", ("x", "y", "pixel_x", "pixel_y"), _read_her2st),
-    ("Visium tissue_positions*.csv, with or without this header", VISIUM, _read_visium),
+    ("Visium tissue_positions*.csv, with or without this header, or .parquet", VISIUM, _read_visium),
     ("CSV in full-resolution pixels (optional: name, array_col, array_row)", ("x", "y"), _read_generic),
 )
 """What a format is, the columns it is known by, and its reader; the first that fits is used."""
+
+
+def _read_annotated(path: Path) -> Spots:
+    adata = read_h5ad(path)
+    set_places(adata, path)
+    try:
+        grid = adata.obs[["array_col", "array_row"]].to_numpy()
+        return Spots(list(adata.obs_names), adata.obsm["spatial"], grid)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read_parquet(path: Path) -> _Table:
+    import pandas as pd
+
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no spot file {path}.")
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
+    if not len(table):
+        raise ValueError(f"{path} has no spots.")
+    rows = [list(map(str, row)) for row in table.itertuples(index=False)]
+    return _Table(path, list(map(str, table.columns)), rows, list(range(1, len(rows) + 1)))
 
 
 def _read_table(path: Path) -> _Table:

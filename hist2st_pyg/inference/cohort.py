@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from hist2st_pyg.choices import choose
+from hist2st_pyg.data.spots import SUFFIXES
 from hist2st_pyg.executors import EXECUTORS, Failed
 from hist2st_pyg.files import write_text
 from hist2st_pyg.image import open_image
@@ -103,8 +104,8 @@ def predict_cohort(
         model: What :func:`~hist2st_pyg.load_model` reads.
         images: The slides; their names without suffix differ.
         output: Folder of the predictions, ``<slide>.h5ad`` or ``<slide>.zarr``.
-        spots: A folder that holds ``<slide>.csv`` or ``<slide>.tsv`` of each slide, or the spot file of a single one;
-            None lays grids over the tissue.
+        spots: A folder that holds a spot file of each slide (``<slide>.csv``, ``.tsv``, ``.parquet`` or ``.h5ad``), or
+            the spot file of a single one; None lays grids over the tissue.
         format: One of :data:`~hist2st_pyg.inference.outputs.OUTPUTS`.
         draw: What draws a slide: :func:`hist2st_pyg.evaluation.maps.draw_prediction`; None draws nothing.
         figures: Folder of the pictures; None takes ``figures`` in the output's folder.
@@ -181,13 +182,13 @@ def _spots(image: Path, spots: str | Path | None, n: int) -> Path | None:
         raise FileNotFoundError(f"There is no spot file or folder {spots}.")
     if spots.is_file():
         if n > 1:
-            raise ValueError(f"The spots of {n} images are a folder of <image>.csv or .tsv, and {spots} is a file.")
+            raise ValueError(f"The spots of {n} images are a folder of <image>.csv or .h5ad, and {spots} is a file.")
         return spots
-    names = [f"{image.stem}.csv", f"{image.stem}.tsv"]
+    names = [f"{image.stem}{suffix}" for suffix in SUFFIXES]
     found = [spots / name for name in names if (spots / name).is_file()]
     if len(found) != 1:
-        has = "both" if found else "neither"
-        raise ValueError(f"{spots} holds one spot file for each image, and has {has} of {' and '.join(names)}.")
+        has = " and ".join(path.name for path in found) or "none"
+        raise ValueError(f"{spots} holds one spot file for each image, and of {', '.join(names)} it has {has}.")
     return found[0]
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from hist2st_pyg import Section
 from hist2st_pyg.data.spots import Spots, read_spots
 
 VISIUM_HEADER = "barcode,in_tissue,array_row,array_col,pxl_row_in_fullres,pxl_col_in_fullres\n"
@@ -102,9 +104,50 @@ def test_a_file_without_selected_spots_is_refused(tmp_path: Path) -> None:
 def test_a_missing_or_binary_file_is_explained(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no spot file .*nothing\.csv"):
         read_spots(tmp_path / "nothing.csv")
-    (tmp_path / "positions.parquet").write_bytes(b"PAR1\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"positions\.parquet is not a text file"):
-        read_spots(tmp_path / "positions.parquet")
+    for name, message in (
+        ("positions.dat", "is not a text file"),
+        ("positions.parquet", "cannot be read as parquet"),
+        ("positions.h5ad", "is not an AnnData file"),
+    ):
+        (tmp_path / name).write_bytes(b"PAR1\xff\xfe\x00")
+        with pytest.raises(ValueError, match=f"{name} {message}"):
+            read_spots(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"no spot file .*nothing\.parquet"):
+        read_spots(tmp_path / "nothing.parquet")
+
+
+def test_parquet_reads_as_the_csv(tmp_path: Path) -> None:
+    expected = read_spots(write(tmp_path, VISIUM_HEADER + VISIUM_ROWS))
+    pd.read_csv(tmp_path / "spots.csv").to_parquet(tmp_path / "tissue_positions.parquet")
+    spots = read_spots(tmp_path / "tissue_positions.parquet")
+    assert spots.names == expected.names
+    np.testing.assert_array_equal(spots.pos, expected.pos)
+    np.testing.assert_array_equal(spots.grid, expected.grid)
+    pd.DataFrame({"x": [], "y": []}).to_parquet(tmp_path / "none.parquet")
+    with pytest.raises(ValueError, match=r"none\.parquet has no spots"):
+        read_spots(tmp_path / "none.parquet")
+
+
+def test_the_spots_of_an_annotated_section(tmp_path: Path, cohort: list[Section]) -> None:
+    section, path = cohort[0], tmp_path / "section.h5ad"
+    section.adata.write_h5ad(path)
+    spots = read_spots(path)
+    assert spots.names == list(section.adata.obs_names)
+    np.testing.assert_array_equal(spots.pos, section.pos)
+    np.testing.assert_array_equal(spots.grid, section.grid)
+    changed = section.adata.copy()
+    del changed.obs["array_col"], changed.obs["array_row"]
+    changed.write_h5ad(path)
+    assert len(read_spots(path)) == len(section)  # places derived from positions
+    changed.obsm["spatial"] = np.full((len(section), 2), np.nan)
+    changed.obs["array_col"] = changed.obs["array_row"] = 1
+    changed.write_h5ad(path)
+    with pytest.raises(ValueError, match=r"section\.h5ad: Spots: pos is finite"):
+        read_spots(path)
+    del changed.obsm["spatial"]
+    changed.write_h5ad(path)
+    with pytest.raises(ValueError, match=r"section\.h5ad has no obsm\['spatial'\]"):
+        read_spots(path)
 
 
 @pytest.mark.parametrize(

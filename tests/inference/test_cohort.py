@@ -223,14 +223,14 @@ def test_spots_of_many_slides_are_a_folder(run: Callable[..., CohortResult], coh
         run()
     shutil.rmtree("out")
     assert run("A1", spots="spots/A1.csv").slides[0].spots == 10
-    with pytest.raises(ValueError, match=r"The spots of 3 images are a folder of <image>\.csv or \.tsv, and .*A1\.csv"):
+    with pytest.raises(ValueError, match=r"of 3 images are a folder of <image>\.csv or \.h5ad, and .*A1\.csv"):
         run(spots="spots/A1.csv")
     with pytest.raises(FileNotFoundError, match=r"There is no spot file or folder .*nowhere"):
         run(spots="nowhere")
-    with pytest.raises(ValueError, match=r"has neither of broken\.csv and broken\.tsv"):
+    with pytest.raises(ValueError, match=r"of broken\.csv, broken\.tsv, .* it has none"):
         run(*MADE, spots="spots")
     Path("spots/A1.tsv").touch()
-    with pytest.raises(ValueError, match=r"has both of A1\.csv and A1\.tsv"):
+    with pytest.raises(ValueError, match=r"it has A1\.csv and A1\.tsv"):
         run(spots="spots")
 
 

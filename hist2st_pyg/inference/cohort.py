@@ -21,6 +21,7 @@ from hist2st_pyg.data.spots import SUFFIXES
 from hist2st_pyg.executors import EXECUTORS, Failed
 from hist2st_pyg.files import write_text
 from hist2st_pyg.image import open_image
+from hist2st_pyg.inference.image_input import check_layout
 from hist2st_pyg.inference.outputs import OUTPUTS
 from hist2st_pyg.inference.prediction import predict
 from hist2st_pyg.inference.recipe import require_recipe
@@ -29,6 +30,9 @@ from hist2st_pyg.models import load_model
 from hist2st_pyg.models.base import ExpressionModel
 
 logger = logging.getLogger(__name__)
+
+LAYOUT = ("pitch", "pitch_um", "um_per_pixel")
+"""The options that :func:`~hist2st_pyg.inference.image_input.check_layout` looks at."""
 
 Outcome = Literal["done", "skipped", "failed"]
 
@@ -121,8 +125,8 @@ def predict_cohort(
         FileNotFoundError: If the model, an image or its spots are not there.
         ImportError: If Ray is asked for and not installed.
         TypeError: If :func:`~hist2st_pyg.predict` has no such keyword.
-        ValueError: If two slides have one name, an output is of another configuration or unknown, a gene is not in the
-            panel, or the model does not predict from images. Nothing has been done then.
+        ValueError: If two slides have one name, pitch or resolution cannot be, an output is of another configuration or
+            unknown, a gene is not in the panel, or the model does not predict from images. Nothing has been done then.
     """
     choose(OUTPUTS, format, "format")
     run = choose(EXECUTORS, executor, "executor")
@@ -131,11 +135,13 @@ def predict_cohort(
     model, output = Path(model).absolute(), Path(output).absolute()
     slides = _slides(images, spots, output)
     _check_model(load_model(model), genes)
+    options = _known(options)
+    check_layout(*(options.get(name) for name in LAYOUT), grid=spots is None)
     job = Job(
         model=model,
         fingerprint=fingerprint(model),
         format=format,
-        options=_known(options),
+        options=options,
         draw=draw,
         figures=output / "figures" if figures is None else Path(figures).absolute(),
         genes=None if genes is None else list(genes),

@@ -78,11 +78,9 @@ def grid_layout(
         pitch_um: The same in µm; with neither, that of the training spots.
 
     Raises:
-        ValueError: If the pitch is given twice, in µm for an image of unknown resolution, or not known at all, or no
-            tissue is found.
+        ValueError: If the pitch is given in µm for an image of unknown resolution, or not known at all, or no tissue is
+            found.
     """
-    if pitch is not None and pitch_um is not None:
-        raise ValueError(f"The grid's pitch is given in pixels or in µm, got both: {pitch:g} px and {pitch_um:g} µm.")
     if pitch_um is not None:
         if um_per_pixel is None:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +61,7 @@ def read_image(
         ValueError: If the model has no recipe, there is no tissue, or the input does not fit the model.
     """
     recipe = require_recipe(model)
-    if um_per_pixel is not None and not um_per_pixel > 0:
-        raise ValueError(f"um_per_pixel is positive or None (what the file says), got {um_per_pixel!r}.")
+    check_layout(pitch, pitch_um, um_per_pixel, grid=spots is None)
     name = name or (Path(image).stem if isinstance(image, str | Path) else "section")
     picture = open_image(image)
     um_per_pixel = picture.um_per_pixel if um_per_pixel is None else um_per_pixel
@@ -77,3 +77,29 @@ def read_image(
     patches = recipe.patches(picture, pos, um_per_pixel=um_per_pixel, pitch=layout.array_pitch, name=name)
     graph = recipe.graph(pos, layout.places, layout.arrays)
     return ImageInput(name, picture, um_per_pixel, layout, notes, patches, graph)
+
+
+def check_layout(
+    pitch: float | None = None, pitch_um: float | None = None, um_per_pixel: float | None = None, *, grid: bool
+) -> None:
+    """Refuse what can be known to be wrong of the arguments of :func:`~hist2st_pyg.predict` without an image.
+
+    Args:
+        pitch: Distance of the grid's spots in pixels.
+        pitch_um: The same in µm.
+        um_per_pixel: Resolution of the image.
+        grid: Whether a grid is laid; else spots are given.
+
+    Raises:
+        ValueError: If a value is out of range, the pitch is given twice, or there is no grid to have one.
+    """
+    if um_per_pixel is not None and not 0 < um_per_pixel < math.inf:
+        raise ValueError(f"um_per_pixel is positive or None (what the file says), got {um_per_pixel!r}.")
+    if pitch is not None and not 1 <= pitch < math.inf:
+        raise ValueError(f"pitch is in pixels, at least 1, got {pitch!r}.")
+    if pitch_um is not None and not 0 < pitch_um < math.inf:
+        raise ValueError(f"pitch_um is in µm, positive, got {pitch_um!r}.")
+    if pitch is not None and pitch_um is not None:
+        raise ValueError(f"The grid's pitch is given in pixels or in µm, got both: {pitch:g} px and {pitch_um:g} µm.")
+    if not grid and (pitch is not None or pitch_um is not None):
+        raise ValueError("The pitch is that of a grid, which is laid where no spots are given; give spots or a pitch.")

@@ -262,6 +262,8 @@ def test_wrong_input(run: Callable[..., CohortResult], files: Path, tmp_path: Pa
         run(genes=["GENE1", "GENE9"])
     with pytest.raises(TypeError, match="no option 'pitchh'; its options: pitch, pitch_um, um_per_pixel"):
         run(pitchh=3)
+    with pytest.raises(ValueError, match="in pixels or in µm, got both"):
+        run(pitch=90.0, pitch_um=200.0)
     with pytest.raises(ValueError, match=r"Unknown executor='cloud'\. Choose one of: local, ray"):
         run(executor="cloud")
     with pytest.raises(ValueError, match=r"Unknown format='csv'\. Choose one of: h5ad, zarr"):

@@ -47,8 +47,13 @@ def test_the_pitch_is_given_once_and_only_where_it_means_something(cohort: list[
         predict(model(), image, pitch_um=200)
     with pytest.raises(ValueError, match="give the pitch in pixels"):
         predict(model(pitch=None), image)
-    with pytest.raises(ValueError, match=r"at least 1, got 0\.0"):
+    spots = Spots(["a"], np.array([[100.0, 100.0]]), np.zeros((1, 2), dtype=int))
+    with pytest.raises(ValueError, match="laid where no spots are given; give spots or a pitch"):
+        predict(model(), image, spots, pitch=64)
+    with pytest.raises(ValueError, match=r"pitch_um is in µm, positive, got 0\.0"):
         predict(model(), image, pitch_um=0.0, um_per_pixel=3.0)
+    with pytest.raises(ValueError, match=r"at least 1, got 0\.5"):
+        predict(model(), image, pitch_um=1.5, um_per_pixel=3.0)
 
 
 def test_the_file_says_its_resolution(cohort: list[Section], tmp_path: Path) -> None:

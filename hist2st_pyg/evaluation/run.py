@@ -43,7 +43,8 @@ def evaluate(
           together, averaged over genes. It also rewards telling sections apart, and is not to be compared with
           ``pcc_mean``.
         - ``per_gene`` and ``ceiling``: each gene's mean PCC and mean noise ceiling over the sections.
-        - ``seen_in_training``: the sections that the model was trained or selected on.
+        - ``seen_in_training``: the sections that the model was trained or selected on, or on a stripe of which
+          (``<section>_<letter>``, see :func:`~hist2st_pyg.data.splits.cut_stripes`).
         - ``sections``: for each its metrics, ``per_gene``, ``ceiling``, and a ``map`` of the three genes of the highest
           ceiling: ``pos`` [N, 2] in pixels, ``genes`` with the ``true`` and ``predicted`` expression [N].
 
@@ -84,7 +85,8 @@ def evaluate(
         if figures is not None:
             _draw(section, result, panel, Path(figures))
     parts = [result.numbers for result in results.values()]
-    seen = {name.split("/", 1)[1] for part in model.training_sections.values() for name in part}
+    trained = {name.split("/", 1)[1] for part in model.training_sections.values() for name in part}
+    seen = trained | {name[:-2] for name in trained if name[-2:-1] == "_"}
     return {
         **_average(parts, "metrics"),
         "pcc_pooled": pcc_pooled(list(results.values())),

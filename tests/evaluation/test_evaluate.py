@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import json
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,10 @@ def test_sections_are_averaged_and_pooled(cohort: list[Section], tmp_path: Path)
     pooled = [pearsonr(target[:, g], predicted[:, g]).statistic for g in range(4)]
     assert result["pcc_pooled"] == pytest.approx(np.mean(pooled), abs=1e-6)
     assert result["seen_in_training"] == ["A1"]
+    model.training_sections = {"train": ["A/A1_t"], "val": ["A/A2_v"]}  # stripes of the sections
+    assert evaluate(model, cohort[:2])["seen_in_training"] == ["A1", "A2"]
+    model.training_sections = {"train": ["A/A1_t"], "val": []}
+    assert evaluate(model, [replace(cohort[0], name="A1_h")])["seen_in_training"] == []
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         "A1_maps.png", "A1_pcc.png", "A2_maps.png", "A2_pcc.png",
     }  # fmt: skip

@@ -62,7 +62,7 @@ class Hist2ST(ExpressionModel):
 
     Raises:
         TypeError: If ``gnn`` or ``vision`` is an instance.
-        ValueError: If a key is unknown; the message lists the choices.
+        ValueError: If a key is unknown (the message lists the choices), or there are statistics of no patches.
     """
 
     def __init__(
@@ -94,6 +94,8 @@ class Hist2ST(ExpressionModel):
         dropout: float = 0.2,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        if statistics and vision == "precomputed":
+            raise ValueError("Precomputed embeddings have no patches to take statistics of; give statistics=False.")
         super().__init__(n_genes, n_scales)
         self.vision = vision_resolver(vision, patch_size, n_scales, **(vision_kwargs or {}))
         self.config = {**config, "vision_kwargs": rebuild_arguments(self.vision, vision_kwargs)}
@@ -107,7 +109,7 @@ class Hist2ST(ExpressionModel):
         width = channels + (int(self.stream.vision.out_channels) if self.stream is not None else 0)  # type: ignore[arg-type]
         self.likelihood = choose(LIKELIHOODS, likelihood, "likelihood")(width, n_genes) if likelihood else None
         self.detach_likelihood = detach_likelihood
-        self.distillation = Distillation(channels) if views else None
+        self.distillation = Distillation(width) if views else None
 
     @staticmethod
     def _statistics_stream(config: dict[str, Any], channels: int) -> Hist2ST:
@@ -139,18 +141,20 @@ class Hist2ST(ExpressionModel):
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
-        h = self.embed(data)
-        out = {"expression": self.unstandardise(self.expression(h)), "embedding": h}
-        if self.stream is not None:
-            other = self.stream.embed(data)
-            second = self.unstandardise(self.stream.expression(other))
-            h = torch.cat([h, other], dim=1)
-            streams = torch.stack([out["expression"], second])
-            out = {"expression": streams.mean(0), "embedding": h, "streams": streams}
-        if self.likelihood is None:
-            return out
-        out.update(self.likelihood(h.detach() if self.detach_likelihood else h))
+        out = self._expression(data)
+        if self.likelihood is not None:
+            h = out["embedding"]
+            out |= self.likelihood(h.detach() if self.detach_likelihood else h)
         return out
+
+    def _expression(self, data: Data) -> dict[str, Tensor]:
+        h = self.embed(data)
+        expression = self.unstandardise(self.expression(h))
+        if self.stream is None:
+            return {"expression": expression, "embedding": h}
+        other = self.stream.embed(data)
+        streams = torch.stack([expression, self.unstandardise(self.stream.expression(other))])
+        return {"expression": streams.mean(0), "embedding": torch.cat([h, other], dim=1), "streams": streams}
 
     def distil(self, views: Iterable[Data]) -> Tensor:
         """Combine the predictions for augmented views of the same spots into one, [N, G] (self-distillation).
@@ -166,6 +170,12 @@ class Hist2ST(ExpressionModel):
         """
         if self.distillation is None:
             raise ValueError("This model was built with views=0; build it with the number of views to distil from.")
+
+        def predicted(view: Data) -> tuple[Tensor, Tensor]:
+            out = self._expression(view)
+            return out["embedding"], out["expression"]
+
         contexts = partial(once_counted, self)
-        h = torch.stack([checkpoint(self.embed, view, use_reentrant=False, context_fn=contexts) for view in views])
-        return self.distillation(h, self.unstandardise(self.expression(h)))  # type: ignore[no-any-return]
+        parts = [checkpoint(predicted, view, use_reentrant=False, context_fn=contexts) for view in views]
+        h, expression = (torch.stack(part) for part in zip(*parts, strict=True))
+        return self.distillation(h, expression)  # type: ignore[no-any-return]

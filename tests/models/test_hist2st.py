@@ -392,3 +392,20 @@ def test_without_statistics_there_is_one_stream(build: Callable[..., Hist2ST]) -
     model = build()
     assert model.stream is None
     assert not [name for name in model.state_dict() if "stream" in name]
+
+
+def test_distilling_two_streams_distils_what_they_predict_together(
+    build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]]
+) -> None:
+    model, data = trained(build(statistics=True, views=3), sections[1]), sections[1][0]
+    torch.testing.assert_close(model.distil([data] * 3), model(data)["expression"])
+    other = data.clone()
+    other.x = data.x.flip(3)
+    model.train().distil([data, other]).square().sum().backward()
+    reached = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert {"vision", "expression", "stream", "distillation"} <= reached
+
+
+def test_precomputed_embeddings_have_no_statistics() -> None:
+    with pytest.raises(ValueError, match="no patches to take statistics of; give statistics=False"):
+        Hist2ST(3, vision="precomputed", vision_kwargs={"embedding_channels": 8}, statistics=True)

@@ -55,7 +55,7 @@ class Cell:
         """The cell's JSON under the folder of results."""
         return results / f"{self.place}.json"
 
-    def config(self, work: Path | None = None, wandb: str = "off") -> TrainConfig:
+    def config(self, work: Path | None = None, wandb: str = "disabled") -> TrainConfig:
         """The training configuration, with outputs in the work folder."""
         values = self.values
         data = {

@@ -59,7 +59,7 @@ def predictions_of(
             model={"name": key},
             training={} if epochs is None else {"epochs": epochs},
             output=str(work / section.name / name),
-            wandb="off",
+            wandb="disabled",
             seed=seed,
         )
         run = train(config, [*train_on, section])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from pandas import DataFrame
 
 
 @contextmanager
@@ -96,3 +97,17 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
     """Write an AnnData atomically."""
     with atomic_path(path) as temporary:
         adata.write_h5ad(temporary, compression="gzip")
+
+
+def read_parquet(path: str | Path) -> DataFrame:
+    """Read a table.
+
+    Raises:
+        ValueError: If it is no parquet file.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise ValueError(f"{path} cannot be read as parquet: {error}.") from error

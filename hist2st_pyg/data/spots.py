@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.datasets import grid_from_positions
 from hist2st_pyg.datasets._annotated import set_places
-from hist2st_pyg.files import read_h5ad
+from hist2st_pyg.files import read_h5ad, read_parquet
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".h5ad")
 """How spot files end."""
@@ -86,6 +86,8 @@ def read_spots(path: str | Path) -> Spots:
             the message names the file and line.
     """
     path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no spot file {path}.")
     if path.suffix == ".h5ad":
         return _read_annotated(path)
     table = _read_parquet(path) if path.suffix == ".parquet" else _read_table(path)
@@ -192,14 +194,8 @@ def _read_annotated(path: Path) -> Spots:
 
 
 def _read_parquet(path: Path) -> _Table:
-    import pandas as pd
-
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no spot file {path}.")
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
+    """As text, so that values are checked as those of text files are."""
+    table = read_parquet(path)
     if not len(table):
         raise ValueError(f"{path} has no spots.")
     rows = [list(map(str, row)) for row in table.itertuples(index=False)]
@@ -208,8 +204,6 @@ def _read_parquet(path: Path) -> _Table:
 
 def _read_table(path: Path) -> _Table:
     """Read tab- or comma-separated text."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no spot file {path}.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -19,6 +19,7 @@ from hist2st_pyg.datasets._spaceranger import (
     section_folders,
 )
 from hist2st_pyg.datasets._tenx_matrix import read_counts
+from hist2st_pyg.files import read_parquet
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -105,14 +106,9 @@ def _read(section: Path, name: str, bin_um: int, um_per_pixel: float | None) -> 
 
 
 def _read_positions(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
     if not path.is_file():
         raise FileNotFoundError(f"There are no positions: {path} is missing.")
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise ValueError(f"{path} cannot be read as parquet: {error}.") from error
+    table = read_parquet(path)
     if missing := [column for column in POSITIONS if column not in table]:
         raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.")
     return table.set_index(POSITIONS[0])

@@ -19,6 +19,8 @@ COLOURS = "magma"
 DPI = 150
 PANEL = 3.1
 """Width of a panel in inches."""
+LETTER = 0.075
+"""Width of a letter of a legend or of a tick in inches."""
 SPOT_SHARE = 0.9
 """Diameter of a drawn spot as a share of the pitch: a map without gaps, spots still told apart."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hist2st_pyg.figures.canvas import circles, draw_image, frame, points_of, section_panels
+from hist2st_pyg.figures.canvas import LETTER, circles, draw_image, frame, points_of, section_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ def region_maps(
     figure, axes = section_panels(-(-count // columns), columns, points)
     longest = max(len(region) for values in names.values() for region in values)
     most = max(len(set(values)) for values in names.values())
-    legend = (0.6 + 0.075 * longest) * -(-most // LEGEND_ROWS)
+    legend = (0.6 + LETTER * longest) * -(-most // LEGEND_ROWS)
     figure.set_size_inches(figure.get_figwidth() + legend * min(columns, len(names)), figure.get_figheight())
     if image is not None:
         draw_image(axes[0], points, image, image_scale, "H&E", outline=False)

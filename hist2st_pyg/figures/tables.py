@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hist2st_pyg.figures.canvas import LETTER
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
 
 SIZES = (8.0, 230.0)
 """Areas of the smallest and the largest dot, in points squared."""
-LETTER = 0.075
-"""Width of a letter in inches."""
 
 
 def heat_map(table: DataFrame, *, title: str = "", unit: str = "", column_unit: str = "") -> Figure:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from anndata import AnnData
 from made_prediction import made_prediction
 from scipy.stats import rankdata
 
-from hist2st_pyg import Hist2ST, Recipe, Section, evaluate, figures, predict_section
+from hist2st_pyg import Hist2ST, Recipe, Section, evaluate, predict_section
 from hist2st_pyg.evaluation.calibration import coverage
 from hist2st_pyg.evaluation.confidence import check_confidence, draw_confidence, likelihood_of, spot_confidence
 
@@ -147,15 +148,8 @@ def test_a_section_without_counts(adata: AnnData) -> None:
         check_confidence(adata, measured)
 
 
-def test_maps_are_drawn(adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-    draw = figures.expression_maps
-
-    def note(pos: Any, values: Any, **options: Any) -> Any:
-        seen.update(values=values, **options)
-        return draw(pos, values, **options)
-
-    monkeypatch.setattr(figures, "expression_maps", note)
+def test_maps_are_drawn(adata: AnnData, tmp_path: Path, drawn: Callable[[str], dict[str, Any]]) -> None:
+    seen = drawn("expression_maps")
     assert draw_confidence(adata, tmp_path).name == "made_confidence.png"
     assert len(seen["values"]) == 4
     np.testing.assert_array_equal(seen["values"]["confidence"], spot_confidence(adata)["confidence"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from anndata import AnnData
 from made_prediction import made_prediction
 from scipy.stats import false_discovery_control, mannwhitneyu
 
-from hist2st_pyg import figures
 from hist2st_pyg.evaluation.genes import (
     FDR,
     MORAN,
@@ -143,15 +143,10 @@ def test_no_such_regions(adata: AnnData) -> None:
         rank_markers(adata)
 
 
-def test_maps_that_look_alike_are_drawn_once(noisy: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-    draw = figures.expression_maps
-
-    def note(pos: Any, values: Any, **options: Any) -> Any:
-        seen.update(values=values, **options)
-        return draw(pos, values, **options)
-
-    monkeypatch.setattr(figures, "expression_maps", note)
+def test_maps_that_look_alike_are_drawn_once(
+    noisy: AnnData, tmp_path: Path, drawn: Callable[[str], dict[str, Any]]
+) -> None:
+    seen = drawn("expression_maps")
     found = spatial_genes(noisy)
     first = found.uns[MORAN].index[0]
     found.X[:, 15] = -np.asarray(found[:, first].X)[:, 0]
@@ -163,19 +158,12 @@ def test_maps_that_look_alike_are_drawn_once(noisy: AnnData, tmp_path: Path, mon
     assert scores[0] == pytest.approx(table["I"].iloc[0], abs=0.005)
     assert scores == sorted(scores, reverse=True)
     assert len({title.split()[0] for title in seen["values"]} & {first, "GENE15"}) == 1
-    drawn = np.corrcoef(np.stack(list(seen["values"].values())))
-    assert np.abs(drawn[~np.eye(4, dtype=bool)]).max() < 0.9
+    alike = np.corrcoef(np.stack(list(seen["values"].values())))
+    assert np.abs(alike[~np.eye(4, dtype=bool)]).max() < 0.9
 
 
-def test_markers_are_drawn(adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-    draw = figures.heat_map
-
-    def note(table: Any, **options: Any) -> Any:
-        seen.update(table=table, **options)
-        return draw(table, **options)
-
-    monkeypatch.setattr(figures, "heat_map", note)
+def test_markers_are_drawn(adata: AnnData, tmp_path: Path, drawn: Callable[[str], dict[str, Any]]) -> None:
+    seen = drawn("heat_map")
     ranked = rank_markers(adata, "tissue")
     assert draw_markers(ranked, tmp_path, "tissue", n=2).name == "made_markers.png"
     assert seen["table"].shape == (6, 3)

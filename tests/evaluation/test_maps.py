@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hist2st_pyg import Hist2ST, Recipe, Section, figures, predict, predict_section
+from hist2st_pyg import Hist2ST, Recipe, Section, predict, predict_section
 from hist2st_pyg.evaluation.maps import draw_prediction
 
 
@@ -30,16 +31,9 @@ def test_pictures_of_a_prediction(model: Hist2ST, cohort: list[Section], tmp_pat
 
 
 def test_the_genes_that_vary_most_are_drawn_where_the_spots_are(
-    model: Hist2ST, cohort: list[Section], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Hist2ST, cohort: list[Section], tmp_path: Path, drawn: Callable[[str], dict[str, Any]]
 ) -> None:
-    seen: dict[str, Any] = {}
-    draw = figures.expression_maps
-
-    def note(pos: Any, values: Any, **options: Any) -> Any:
-        seen.update(pos=pos, values=values, **options)
-        return draw(pos, values, **options)
-
-    monkeypatch.setattr(figures, "expression_maps", note)
+    seen = drawn("expression_maps")
     out = predict_section(model, cohort[0])
     spread = np.array([0.1, 3.0, 1.0])
     out.X = np.random.default_rng(0).normal(size=(out.n_obs, 3)) * spread

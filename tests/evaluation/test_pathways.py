@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from anndata import AnnData
 from made_prediction import made_prediction
 from scipy.stats import false_discovery_control, fisher_exact, pearsonr, spearmanr
 
-from hist2st_pyg import figures
 from hist2st_pyg.evaluation.pathways import (
     draw_enrichment,
     draw_scores,
@@ -160,39 +160,24 @@ def test_only_genes_that_were_measured_are_scored() -> None:
     assert "SMALL" not in table.index
 
 
-def test_scores_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
+def test_scores_are_drawn(tmp_path: Path, drawn: Callable[[str], dict[str, Any]]) -> None:
+    maps, pairs = drawn("expression_maps"), drawn("true_and_predicted")
     adata, measured = made_prediction()
-    for name in ("expression_maps", "true_and_predicted"):
-        draw = getattr(figures, name)
-
-        def note(*given: Any, _draw: Any = draw, _name: str = name, **options: Any) -> Any:
-            seen[_name] = given
-            return _draw(*given, **options)
-
-        monkeypatch.setattr(figures, name, note)
     scores = score_gene_sets(adata, SETS)
     scores["MIXED"] *= 100
     assert draw_scores(adata, tmp_path, scores, n=2).name == "made_gene_sets.png"
-    assert next(iter(seen["expression_maps"][1])) == "MIXED"
-    assert len(seen["expression_maps"][1]) == 2
+    assert next(iter(maps["values"])) == "MIXED"
+    assert len(maps["values"]) == 2
     _, predicted, true = score_agreement(adata[::-1].copy(), measured, SETS)
     draw_scores(adata, tmp_path, predicted, true)
-    pos, drawn_true, drawn_predicted, names, pcc = seen["true_and_predicted"]
+    pos, drawn_true, drawn_predicted, names, pcc = (pairs[name] for name in ("pos", "y_true", "y_pred", "genes", "pcc"))
     np.testing.assert_array_equal(pos, adata.obsm["spatial"][::-1])
     assert (drawn_true.shape, drawn_predicted.shape, list(names)) == ((64, 3), (64, 3), ["TUMOUR", "STROMA", "MIXED"])
     assert pcc[0] == pytest.approx(pearsonr(predicted["TUMOUR"], true["TUMOUR"]).statistic)
 
 
-def test_enrichment_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-    draw = figures.dot_plot
-
-    def note(colour: Any, size: Any, **options: Any) -> Any:
-        seen.update(colour=colour, size=size)
-        return draw(colour, size, **options)
-
-    monkeypatch.setattr(figures, "dot_plot", note)
+def test_enrichment_is_drawn(tmp_path: Path, drawn: Callable[[str], dict[str, Any]]) -> None:
+    seen = drawn("dot_plot")
     adata = made_prediction()[0]
     table = enrich({"b": ["GENE0", "GENE1", "GENE9"], "a": ["GENE8"]}, SETS, list(adata.var_names))
     assert draw_enrichment(adata, tmp_path, table).name == "made_enrichment.png"

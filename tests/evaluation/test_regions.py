@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from made_prediction import made_prediction
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from hist2st_pyg import figures
 from hist2st_pyg.datasets._tables import UNLABELLED
 from hist2st_pyg.evaluation.regions import METHODS, agreement, draw_regions, find_regions, n_labels, region_agreement
 
@@ -135,15 +135,8 @@ def test_one_label_a_spot(mixture: anndata.AnnData) -> None:
         agreement(["0", "1"], ["tumour", "stroma", "fat"])
 
 
-def test_regions_are_drawn_beside_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-    draw = figures.region_maps
-
-    def note(pos: Any, partitions: Any, **options: Any) -> Any:
-        seen.update(partitions=partitions, **options)
-        return draw(pos, partitions, **options)
-
-    monkeypatch.setattr(figures, "region_maps", note)
+def test_regions_are_drawn_beside_labels(tmp_path: Path, drawn: Callable[[str], dict[str, Any]]) -> None:
+    seen = drawn("region_maps")
     adata = made_prediction()[0]
     with pytest.raises(ValueError, match=r"no regions, obs\['region'\]"):
         draw_regions(adata, tmp_path)

@@ -1,10 +1,12 @@
 """Losses: what a model's output and a section's ``Data`` give, as one number.
 
-In a batch each section counts the same, whatever its number of spots. Genes that a section did not measure
-(``gene_mask``) and spots outside ``train_mask``, where there is one, do not count.
+In a batch each section counts the same, whatever its number of spots; with ``reduction="sum"`` each spot does. Genes
+that a section did not measure (``gene_mask``) and spots outside ``train_mask``, where there is one, do not count.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +14,14 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_scatter import scatter
 
+Reduction = Literal["mean", "sum"]
+"""Over the spots: their mean in each section and then over the sections, or their sum."""
 
-def squared_error(out: dict[str, Tensor], data: Data, scale: Tensor | None = None) -> Tensor:
-    """Mean squared error of the expression.
+
+def squared_error(
+    out: dict[str, Tensor], data: Data, scale: Tensor | None = None, reduction: Reduction = "mean"
+) -> Tensor:
+    """Squared error of the expression.
 
     Where a model has several streams, each is to predict the target on its own; together they would lean on each other.
 
@@ -22,18 +29,25 @@ def squared_error(out: dict[str, Tensor], data: Data, scale: Tensor | None = Non
         out: A model's output; ``streams`` [M, N, G] is used where there is one, else ``expression`` [N, G].
         data: A ``Data`` or ``Batch`` with the target ``y_denoised``, or else ``y`` [N, G].
         scale: Divisor of each gene's error [G], for standardised targets.
+        reduction: Over the spots.
     """
     target = data.y_denoised if "y_denoised" in data else data.y
     predicted = out["streams"] if "streams" in out else out["expression"][None]
-    return _mean(_squared(predicted, target, scale).mean(0), data)
+    return _reduce(_squared(predicted, target, scale).mean(0), data, reduction)
 
 
-def distillation_error(distilled: Tensor, out: dict[str, Tensor], data: Data, scale: Tensor | None = None) -> Tensor:
-    """Mean squared difference between the distilled and the plain prediction, both [N, G]; both are trained."""
-    return _mean(_squared(distilled, out["expression"], scale), data)
+def distillation_error(
+    distilled: Tensor,
+    out: dict[str, Tensor],
+    data: Data,
+    scale: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Squared difference between the distilled and the plain prediction, both [N, G]; both are trained."""
+    return _reduce(_squared(distilled, out["expression"], scale), data, reduction)
 
 
-def negative_log_likelihood(out: dict[str, Tensor], data: Data) -> Tensor:
+def negative_log_likelihood(out: dict[str, Tensor], data: Data, reduction: Reduction = "mean") -> Tensor:
     """Negative log-likelihood of the raw counts, with the paper's reduction (Zeng et al. 2022).
 
     The zero-inflated negative binomial is averaged over spots and genes and its mean is multiplied by the spot's size
@@ -43,17 +57,19 @@ def negative_log_likelihood(out: dict[str, Tensor], data: Data) -> Tensor:
     Args:
         out: A model's output with the parameters of a likelihood, each [N, G].
         data: A ``Data`` or ``Batch`` with ``counts`` [N, G] and ``size_factor`` [N].
+        reduction: Over the spots.
 
     Raises:
         ValueError: If the model has no likelihood.
     """
     if "dispersion" in out:
-        return _mean(
+        return _reduce(
             -zinb_log_prob(data.counts, data.size_factor[:, None] * out["mean"], out["dispersion"], out["dropout"]),
             data,
+            reduction,
         )
     if "log_r" in out:
-        return _mean(-nb_log_prob(data.counts, out["log_r"], out["logit_p"]), data, sum_genes=True)
+        return _reduce(-nb_log_prob(data.counts, out["log_r"], out["logit_p"]), data, reduction, sum_genes=True)
     raise ValueError("The model's output has no likelihood; build the model with likelihood='zinb' or 'nb'.")
 
 
@@ -96,8 +112,8 @@ def _squared(a: Tensor, b: Tensor, scale: Tensor | None) -> Tensor:
     return ((a - b) / scale) ** 2 if scale is not None else (a - b) ** 2
 
 
-def _mean(values: Tensor, data: Data, sum_genes: bool = False) -> Tensor:
-    """[N, G] -> scalar: over a section's genes, then its spots, then the sections."""
+def _reduce(values: Tensor, data: Data, reduction: Reduction, sum_genes: bool = False) -> Tensor:
+    """[N, G] -> scalar: over a section's genes, then its spots, then the sections; or over all spots."""
     batch = data.get("batch")
     if batch is None:
         batch = torch.zeros(len(values), dtype=torch.long, device=values.device)
@@ -110,5 +126,7 @@ def _mean(values: Tensor, data: Data, sum_genes: bool = False) -> Tensor:
     train_mask = data.get("train_mask")
     if train_mask is not None:
         per_spot, batch = per_spot[train_mask], batch[train_mask]
+    if reduction == "sum":
+        return per_spot.sum()  # type: ignore[no-any-return]
     sections, batch = batch.unique(return_inverse=True)
     return scatter(per_spot, batch, dim=0, dim_size=len(sections), reduce="mean").mean()  # type: ignore[no-any-return]

@@ -83,7 +83,7 @@ def check_outputs(folder: str, arrays: dict[str, NDArray[Any]]) -> None:
     for name in checked:
         got = out[ours[name]].numpy()
         expected = arrays[f"out.{name}"].reshape(got.shape)
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=name)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * np.abs(expected).max(), err_msg=name)
 
 
 # Recorded outputs come back from the saved folder.
@@ -116,8 +116,8 @@ def test_hist2st_s_weights_are_converted(
 
 
 @pytest.mark.parametrize("name", ["hist2st_zinb_mean", "histogene"])
-def test_the_other_recorded_weights(real_data: Path, name: str) -> None:
-    arrays, state = read(real_data / "golden" / f"{name}.npz")
+def test_the_other_recorded_weights(name: str) -> None:
+    arrays, state = read(GOLDEN.with_name(f"{name}.npz"))
     torch.save(state, "weights.pth")
     assert main(["convert", "weights.pth", "-o", "model"]) == 0
     check_outputs("model", arrays)
@@ -136,6 +136,21 @@ def test_what_the_weights_tell(golden: tuple[dict[str, NDArray[Any]], Any], chec
     assert again.arguments.items() >= recorded.items()
     assert again.assumed == {"dropout": 0.2}
     assert convert(checkpoint).assumed == {"policy": "mean", "dropout": 0.2, "neighbors": 4, "prune": "Grid"}
+
+
+@pytest.mark.parametrize(("genes", "flags", "prune"), [(171, [], "NA"), (785, [], "Grid"), (171, ["Grid"], "Grid")])
+def test_checkpoints_for_cscc_are_run_without_pruning_as_published(
+    weights: dict[str, Tensor], genes: int, flags: list[str], prune: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("gene_head.1", "hr", "hp"):
+        weights[f"{name}.weight"] = torch.zeros(genes, weights[f"{name}.weight"].shape[1])
+        weights[f"{name}.bias"] = torch.zeros(genes)
+    torch.save(weights, "weights.pth")
+    assert main(["convert", "weights.pth", "-o", "model", *(f"--prune={flag}" for flag in flags)]) == 0
+    recipe = load_model("model").recipe
+    assert recipe is not None
+    assert recipe.max_distance == {"NA": None, "Grid": 2.0}[prune]
+    assert (f"prune={prune}" in capsys.readouterr().out) == (not flags)
 
 
 def test_parts_that_are_not_there() -> None:

@@ -36,7 +36,7 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], 
 
 
 def check_parity(path: Path) -> ExpressionModel:
-    """Every recorded output is reproduced to 1e-5 of its scale."""
+    """Every recorded output is reproduced to 1e-6 of its scale."""
     arrays, weights, config = read(path)
     model = (compat.load_histogene if path.stem == "histogene" else compat.load_hist2st)(weights, config)
     data = compat.to_data(arrays["in.patches"], arrays["in.array_coords"], arrays.get("in.adjacency"))
@@ -53,7 +53,7 @@ def check_parity(path: Path) -> ExpressionModel:
         else:
             got = out[OURS.get(short, short)].numpy()
         expected = arrays[name].reshape(got.shape)
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=name)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * np.abs(expected).max(), err_msg=name)
     return model
 
 
@@ -76,12 +76,12 @@ def test_hist2st_with_nb_and_max_is_the_original() -> None:
     assert not model.training
 
 
-def test_hist2st_with_zinb_and_mean_is_the_original(real_data: Path) -> None:
-    check_parity(real_data / "golden" / "hist2st_zinb_mean.npz")
+def test_hist2st_with_zinb_and_mean_is_the_original() -> None:
+    check_parity(GOLDEN / "hist2st_zinb_mean.npz")
 
 
-def test_histogene_is_the_original(real_data: Path) -> None:
-    check_parity(real_data / "golden" / "histogene.npz")
+def test_histogene_is_the_original() -> None:
+    check_parity(GOLDEN / "histogene.npz")
 
 
 def test_the_published_call(published: compat.Hist2ST) -> None:
@@ -191,7 +191,7 @@ def test_a_converted_model_records_how_the_original_cuts_its_patches() -> None:
         compat.load_hist2st(state, {**config, "prune": "STD"})
 
 
-def test_histogene_s_dropout_is_taken_over(real_data: Path) -> None:
-    _, weights, config = read(real_data / "golden" / "histogene.npz")
+def test_histogene_s_dropout_is_taken_over() -> None:
+    _, weights, config = read(GOLDEN / "histogene.npz")
     assert compat.load_histogene(weights, {**config, "dropout": 0.3}).config["dropout"] == 0.3
     assert compat.load_histogene(weights, config).config["dropout"] == 0.1

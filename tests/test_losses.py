@@ -271,3 +271,14 @@ def test_a_section_held_out_whole_does_not_count() -> None:
     first.train_mask, second.train_mask = torch.zeros(4, dtype=torch.bool), torch.ones(6, dtype=torch.bool)
     both = squared_error(out, Batch.from_data_list([first, second]))
     assert float(both) == pytest.approx(float(squared_error(rows(out, slice(4, 10)), second)))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_the_sum_counts_each_spot_the_same(name: str) -> None:
+    loss, outputs = LOSSES[name]
+    first, second, out = section(4, 0), section(6, 1), outputs(10)
+    first.train_mask = torch.tensor([True, False, True, True])
+    second.train_mask = torch.ones(6, dtype=torch.bool)
+    means = [float(loss(rows(out, where), part)) for where, part in ((slice(0, 4), first), (slice(4, 10), second))]
+    got = loss(out, Batch.from_data_list([first, second]), reduction="sum")
+    assert float(got) == pytest.approx(3 * means[0] + 6 * means[1])

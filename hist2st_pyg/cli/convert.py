@@ -15,7 +15,10 @@ FLAGS: dict[str, tuple[type, str]] = {
     "dim_head": (int, "Channels of a head (HisToGene)."),
     "dropout": (float, "Dropout, for training on."),
     "neighbors": (int, "Neighbours of each spot."),
-    "prune": (str, "Grid: neighbours at most two array steps away; NA: all."),
+    "prune": (
+        str,
+        "Grid: neighbours at most two array steps away; NA: all. By default NA with cSCC's 171 genes.",
+    ),
 }
 """Arguments of the original programs that their weights do not tell."""
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
@@ -17,7 +18,7 @@ from hist2st_pyg.data.convert import Recipe, SectionData
 from hist2st_pyg.data.denoise import denoise
 from hist2st_pyg.data.masks import training_spots
 from hist2st_pyg.data.splits import block_mask, check_disjoint
-from hist2st_pyg.data.windows import SpotWindows
+from hist2st_pyg.data.windows import SingleSpots, SpotWindows
 from hist2st_pyg.section import Section
 
 logger = logging.getLogger(__name__)
@@ -37,10 +38,11 @@ class SectionDataModule(pl.LightningDataModule):
         split: What is refused in two parts, see :func:`~hist2st_pyg.data.splits.check_disjoint`.
         val_share: Share of the training spots held out where there are no validation sections; 0 holds out none.
         val_side: Side of the held-out squares in spot pitches.
-        batch_size: Sections, or windows of sections, of one step.
+        batch_size: Sections, or windows of sections, or single spots, of one step.
         denoise: Also give the training sections ``y_denoised`` [N, G], the target that training then aims at, see
             :func:`~hist2st_pyg.data.denoise.denoise`.
-        window: Spots of a training window, see :class:`~hist2st_pyg.data.windows.SpotWindows`; None for whole sections.
+        window: Spots of a training window, see :class:`~hist2st_pyg.data.windows.SpotWindows`; 1 for spots of all
+            sections in random order, see :class:`~hist2st_pyg.data.windows.SingleSpots`; None for whole sections.
         cache: Folder of the patch cache, or None.
         seed: Seed of the held-out squares.
 
@@ -137,9 +139,10 @@ class SectionDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Training sections, or windows of them, shuffled."""
         train = self.data("train")
-        return DataLoader(
-            train if self.window is None else SpotWindows(train, self.window), self.batch_size, shuffle=True
-        )
+        pieces: Sequence[SectionData] | Dataset[SectionData] = train
+        if self.window is not None:
+            pieces = SingleSpots(train) if self.window == 1 else SpotWindows(train, self.window)
+        return DataLoader(pieces, self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Validation sections one by one, or the training sections where squares of them are held out."""

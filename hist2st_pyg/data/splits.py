@@ -50,10 +50,17 @@ def k_fold_patients(sections: Sequence[Section], k: int = 5, seed: int = 0) -> l
     return [_patient_fold(f"{i + 1}of{k}", sorted(order[i::k]), sections) for i in range(k)]
 
 
-def leave_one_section_out(sections: Sequence[Section]) -> list[Fold]:
+def leave_one_section_out(sections: Sequence[Section], validate: bool = True) -> list[Fold]:
     """Each section is predicted once, by a model of the others, as the paper does.
 
     Other sections of the same patient train, so results are better than for a patient that was never seen.
+
+    Args:
+        sections: The sections; the paper's are :data:`~hist2st_pyg.datasets.her2st.PAPER_SECTIONS`.
+        validate: Keep one of the others for validation; in the paper all train.
+
+    Raises:
+        ValueError: If there is one section.
     """
     names = sorted(section.name for section in sections)
     if len(names) < 2:
@@ -61,7 +68,7 @@ def leave_one_section_out(sections: Sequence[Section]) -> list[Fold]:
     folds = []
     for i, name in enumerate(names):
         others = [*names[i + 1 :], *names[:i]]
-        val = others[:1] if len(others) > 1 else []
+        val = others[:1] if validate and len(others) > 1 else []
         folds.append(Fold(name, tuple(sorted(set(others) - set(val))), tuple(val), (name,)))
     return folds
 

@@ -1,4 +1,4 @@
-"""Large sections in pieces: windows of neighbouring spots for training."""
+"""Sections in pieces for training: windows of neighbouring spots, or each spot alone."""
 
 from __future__ import annotations
 
@@ -44,3 +44,24 @@ class SpotWindows(Dataset[SectionData]):
         centre = data.pos[centres[torch.randint(len(centres), (1,))]]
         nearest = (data.pos - centre).square().sum(1).topk(self.size, largest=False).indices.sort().values
         return data.subgraph(nearest)  # type: ignore[no-any-return]
+
+
+class SingleSpots(Dataset[SectionData]):
+    """Each training spot of the sections as a ``Data`` of its own, without edges: batches of them mix sections.
+
+    An epoch shows each spot once, as ST-Net is trained (He et al. 2020).
+
+    Args:
+        sections: Training sections, ``Data`` as :func:`~hist2st_pyg.to_data` makes them.
+    """
+
+    def __init__(self, sections: Sequence[SectionData]) -> None:
+        self.sections = sections
+        self.spots = [(i, spot) for i, data in enumerate(sections) for spot in training_spots(data).nonzero()[:, 0]]
+
+    def __len__(self) -> int:
+        return len(self.spots)
+
+    def __getitem__(self, index: int) -> SectionData:
+        section, spot = self.spots[index]
+        return self.sections[section].subgraph(spot[None])  # type: ignore[no-any-return]

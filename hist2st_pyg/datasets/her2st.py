@@ -18,6 +18,15 @@ from hist2st_pyg.image import FORMATS
 from hist2st_pyg.section import Section
 
 PANEL = "paper_gene_panel_her2st.txt"
+PAPER_SECTIONS = (
+    "A2", "A3", "A4", "A5", "A6",
+    "B1", "B2", "B3", "B4", "B5", "B6",
+    "C1", "C2", "C3", "C4", "C5", "C6",
+    "D1", "D2", "D3", "D4", "D5", "D6",
+    "E1", "E2", "E3", "F1", "F2", "F3", "G1", "G2", "G3",
+)  # fmt: skip
+"""The 32 of the 36 sections, A2 to G3, over which HisToGene (Pang et al. 2021) and Hist2ST (Zeng et al. 2022) leave one
+section out: not A1, and none of patient H."""
 COMMIT = "85df7411b987a7dec3feff9718b869a7a82091ec"
 BASE_URL = f"https://raw.githubusercontent.com/almaan/her2st/{COMMIT}/"
 LISTING_URL = f"https://api.github.com/repos/almaan/her2st/git/trees/{COMMIT}?recursive=1"

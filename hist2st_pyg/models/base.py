@@ -95,6 +95,13 @@ class ExpressionModel(nn.Module):
         if x.dim() != 4 or x.shape[1] != len(self.pixel_mean):
             raise ValueError(f"Patches are [N, {len(self.pixel_mean)}, P, P], got {list(x.shape)}.")
 
+    def initialize(self, mean_expression: Tensor) -> None:
+        """Set the initial weights that a model takes from its training sections; most take none.
+
+        Args:
+            mean_expression: The mean target of each gene over the training spots, [G].
+        """
+
     def unstandardise(self, standard: Tensor) -> Tensor:
         """From standardised to log10 expression, [N, G]."""
         return standard * self.target_std + self.target_mean

@@ -13,6 +13,8 @@ from hist2st_pyg.nn.transformer import SpotTransformer
 class HisToGene(ExpressionModel):
     """The baseline of Pang et al. 2021: each patch is flattened and embedded, then all spots attend to each other.
 
+    The defaults are those of the published class; the published HER2+ recipe has 8 blocks, see the ``paper`` preset.
+
     Args:
         n_genes: Number of genes, G.
         patch_size: Side of a patch in pixels, P.
@@ -23,7 +25,7 @@ class HisToGene(ExpressionModel):
         mlp_channels: Hidden width of the MLP; None means 2·C, as published.
         position: ``"table"`` (learned), ``"fourier"`` or ``"none"``.
         n_pos: Array columns and rows in the position table.
-        dropout: Dropout of the Transformer.
+        dropout: Dropout of the Transformer, and of the embeddings that enter it.
 
     Shapes:
         ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, C].
@@ -48,7 +50,15 @@ class HisToGene(ExpressionModel):
         self.config = config
         self.vision = nn.Linear(3 * patch_size**2, channels)
         self.transformer = SpotTransformer(
-            channels, transformer_layers, heads, dim_head, mlp_channels or 2 * channels, dropout, position, n_pos
+            channels,
+            transformer_layers,
+            heads,
+            dim_head,
+            mlp_channels or 2 * channels,
+            dropout,
+            position,
+            n_pos,
+            embedding_dropout=dropout,
         )
         self.expression = ExpressionHead(channels, n_genes)
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from hist2st_pyg.models.base import ExpressionModel, rebuild_arguments
 from hist2st_pyg.nn.augment import symmetries
-from hist2st_pyg.nn.heads import ExpressionHead
 from hist2st_pyg.nn.vision import EncoderFactory, vision_resolver
 
 
 class STNet(ExpressionModel):
     """The baseline of He et al. (*Nature Biomedical Engineering* 2020): DenseNet-121 and a linear map, spot by spot.
 
-    Outside training each patch is predicted in its eight symmetries and the predictions are averaged, as published.
+    The map starts from weight 0 and the mean expression as its bias, and outside training each patch is predicted in
+    its eight symmetries and the predictions are averaged, both as published.
 
     Args:
         n_genes: Number of genes, G.
@@ -45,12 +45,20 @@ class STNet(ExpressionModel):
             "vision": vision,
             "vision_kwargs": rebuild_arguments(self.vision, vision_kwargs),
         }
-        self.expression = ExpressionHead(int(self.vision.out_channels), n_genes)  # type: ignore[arg-type]
+        self.expression = nn.Linear(int(self.vision.out_channels), n_genes)  # type: ignore[arg-type]
+        nn.init.zeros_(self.expression.weight)
+        nn.init.zeros_(self.expression.bias)
+        self.register_load_state_dict_pre_hook(_refuse_layer_norm)  # type: ignore[no-untyped-call]
 
     @property
     def graph_hops(self) -> int | None:
         """There is no graph."""
         return 0
+
+    def initialize(self, mean_expression: Tensor) -> None:
+        """Start from the mean expression."""
+        with torch.no_grad():
+            self.expression.bias.copy_((mean_expression - self.target_mean) / self.target_std)
 
     def embed(self, data: Data) -> Tensor:
         """The embedding of each spot, [N, C]."""
@@ -62,3 +70,12 @@ class STNet(ExpressionModel):
         embeddings = [self.embed(Data(x=x)) for x in patches]
         expression = torch.stack([self.expression(h) for h in embeddings]).mean(0)
         return {"expression": self.unstandardise(expression), "embedding": torch.stack(embeddings).mean(0)}
+
+
+def _refuse_layer_norm(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Weights of the earlier ST-Net, which was another model."""
+    if f"{prefix}expression.0.weight" in state:
+        raise RuntimeError(
+            "they are of an ST-Net with a layer norm before its linear map, which the published ST-Net has not. Train "
+            "it again, or use the version of hist2st_pyg that saved it."
+        )

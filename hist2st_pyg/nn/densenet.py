@@ -12,15 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hist2st_pyg.choices import choose
 from hist2st_pyg.extras import needs
 from hist2st_pyg.nn.memory import in_chunks
-from hist2st_pyg.nn.pixels import IMAGENET, Pixels
+from hist2st_pyg.nn.pixels import AS_SCALED, IMAGENET, Pixels
 from hist2st_pyg.tensors import read_tensors
 
 logger = logging.getLogger(__name__)
 
 URL = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
 """torchvision's weights; the name holds the beginning of the file's SHA-256."""
+
+SCALINGS = {"imagenet": "pixels", "training": "normalised"}
+"""Whose statistics scale the colours, and what the encoder is then given."""
 
 SMALLEST = 29
 """Side of the smallest patch, in pixels, of which anything is left after five halvings."""
@@ -37,13 +41,16 @@ class DenseNet121Encoder(nn.Module):
         size: Patches are resized to this side first, in pixels; None leaves them.
         chunk: Most patches at a time, for memory; in training batch norm takes its statistics from each chunk.
         origin: Where weights that are loaded later come from; for building a saved model again.
+        scaling: Whose statistics scale the colours: ``"imagenet"``, or ``"training"``, those of the training patches
+            (``training.normalise``), as ST-Net does.
 
     Attributes:
         origin: Where the weights come from, in words.
+        takes: What its input is.
         arguments: What builds the same network again without weights.
 
     Shapes:
-        - patches [N, 3, P, P], 0 to 255 -> [N, 1024]
+        - patches [N, 3, P, P], 0 to 255 or, with ``scaling="training"``, scaled -> [N, 1024]
 
     Raises:
         ConnectionError: If ``weights="imagenet"`` cannot be downloaded.
@@ -51,8 +58,6 @@ class DenseNet121Encoder(nn.Module):
         ImportError: If the ``bench`` extra is not installed.
         ValueError: If the file does not hold the network's weights, or patches are too small.
     """
-
-    takes = "pixels"
 
     def __init__(
         self,
@@ -62,8 +67,10 @@ class DenseNet121Encoder(nn.Module):
         size: int | None = None,
         chunk: int = 32,
         origin: str | None = None,
+        scaling: str = "imagenet",
     ) -> None:
         super().__init__()
+        self.takes = choose(SCALINGS, scaling, "scaling")
         with needs("DenseNet-121", "MONAI", "bench"):
             from monai.networks.nets.densenet import DenseNet121
         if (size or patch_size) < SMALLEST:
@@ -74,9 +81,16 @@ class DenseNet121Encoder(nn.Module):
         net = DenseNet121(spatial_dims=2, in_channels=in_channels, out_channels=1)
         found = _initialise(net.features, weights)
         self.origin = origin or found
-        self.arguments = {"weights": "random", "size": size, "chunk": chunk, "origin": self.origin}
+        self.arguments = {
+            "weights": "random",
+            "size": size,
+            "chunk": chunk,
+            "origin": self.origin,
+            "scaling": scaling,
+        }
+        pixels = Pixels(IMAGENET if scaling == "imagenet" else AS_SCALED, size)
         # All but the classifier: ReLU, global average, flatten.
-        self.net = nn.Sequential(Pixels(IMAGENET, size), net.features, *net.class_layers[:-1])
+        self.net = nn.Sequential(pixels, net.features, *net.class_layers[:-1])
         self.chunk = chunk
         self.out_channels = 1024
 

@@ -30,7 +30,8 @@ EDGE_OPTIONS = {"edge_dim", "in_edge_channels"}
 class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
     r"""The paper's aggregation :math:`W · \mathrm{aggregate}_{j ∈ N(i)} h_j` (Zeng et al. 2022): no self term, no bias.
 
-    The paper follows it by ReLU and L2 normalisation, which :class:`GNN` applies. A spot without neighbours gets 0.
+    The paper follows it by ReLU and L2 normalisation, which :class:`GNN` applies. A spot without neighbours gets 0. The
+    initial weights are Xavier's uniform ones (Glorot & Bengio 2010), as in the original program.
 
     Args:
         in_channels: Width of the input.
@@ -50,6 +51,7 @@ class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
         super().__init__(aggr=aggr)
         self.reduce = aggr
         self.lin = nn.Linear(in_channels, out_channels, bias=False)
+        nn.init.xavier_uniform_(self.lin.weight)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Aggregate the neighbours and project."""

@@ -72,6 +72,8 @@ def in_chunks(module: nn.Module, x: Tensor, size: int) -> Tensor:
     if size < 1:
         raise ValueError(f"A chunk has at least 1 patch, got chunk={size}.")
     chunks = x.tensor_split(max(1, math.ceil(len(x) / size)))
+    if len(chunks) == 1:  # whose activations are held at once in any case
+        return module(x)  # type: ignore[no-any-return]
     if not (module.training and torch.is_grad_enabled()):
         return torch.cat([module(chunk) for chunk in chunks])
     contexts = partial(once_counted, module)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 Statistics = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of red, green and blue, on the scale 0 to 1."""
 
+AS_SCALED: Statistics = ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
+"""Those that leave patches as they are."""
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 

@@ -129,6 +129,7 @@ class SpotTransformer(nn.Module):
         dropout: Dropout after attention and in the MLP.
         position: ``"table"`` (the paper's, learned), ``"fourier"`` or ``"none"``.
         n_pos: Size of the table, or longest wavelength, in array steps.
+        embedding_dropout: Dropout of the spots' embeddings, positions included, before the first block.
 
     Shapes:
         - x [N, C], grid [N, 2] (array column, row), ptr (section boundaries, from 0 to N) -> [N, C]
@@ -144,9 +145,11 @@ class SpotTransformer(nn.Module):
         dropout: float = 0.2,
         position: str = "table",
         n_pos: int = 64,
+        embedding_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.position = choose(POSITIONS, position, "position")(channels, n_pos)
+        self.embedding_dropout = nn.Dropout(embedding_dropout)
         self.blocks = nn.ModuleList(
             _Block(channels, heads, dim_head, mlp_channels or channels, dropout) for _ in range(num_layers)
         )
@@ -155,6 +158,7 @@ class SpotTransformer(nn.Module):
         """Relate the spots of each section."""
         if self.position is not None:
             x = x + self.position(grid)
+        x = self.embedding_dropout(x)
         for block in self.blocks:
             x = block(x, ptr)
         return x

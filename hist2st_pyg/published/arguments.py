@@ -18,6 +18,8 @@ DIM_HEAD = 64
 """Width of an attention head in both programs."""
 DATA = {"neighbors": 4, "prune": "Grid"}
 """The arguments of the programs' data, as published for HER2+."""
+CSCC_GENES = 171
+"""The genes of the checkpoints for cSCC, which the published notebooks run without pruning."""
 
 FREE = ("patch_size", "n_layers", "n_genes", "dim", "learning_rate", "dropout", "n_pos")
 FIXED = ("heads", "dim_head", "mlp_dim")
@@ -60,7 +62,12 @@ def original_arguments(original: Original, state: Mapping[str, Tensor], given: M
     for name, value in told.items():
         if name in given and given[name] != value:
             raise ValueError(f"{name}={given[name]!r} does not fit the weights, which say {value!r}.")
-    return {**original.published, **given, **told}
+    return {**_published(original, told), **given, **told}
+
+
+def _published(original: Original, told: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that weights do not tell, as published for the data set that the number of genes shows."""
+    return {**original.published, **({"prune": "NA"} if told["n_genes"] == CSCC_GENES else {})}
 
 
 def _hist2st(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:

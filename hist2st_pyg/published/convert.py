@@ -77,7 +77,7 @@ def convert(
         raise ValueError(f"{path}, as a checkpoint of {name}: {error}") from error
     if training_sections:
         model.training_sections = {"train": list(training_sections)}
-    assumed = {key: value for key, value in original.published.items() if key not in given}
+    assumed = {key: arguments[key] for key in original.published if key not in given}
     return Converted(model, name, arguments, assumed)
 
 

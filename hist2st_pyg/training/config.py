@@ -36,7 +36,9 @@ class DataConfig:
         max_distance: Neighbours farther than this many spot pitches are dropped.
         graph_on: Neighbours by ``"pixel"`` or ``"array"`` position.
         stain: How stains are made comparable: ``"none"``, ``"macenko"`` or ``"standardise"``.
-        window: Training shows at most this many neighbouring spots of a section at a time; None shows all.
+        swap_axes: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
+        window: Training shows at most this many neighbouring spots of a section at a time; None shows all. With 1 the
+            spots of all sections come in random order, for models that take each spot alone.
         val_share: Share of the training spots held out where ``val`` is empty.
         val_side: Side of the held-out squares in spot pitches.
         embedding: Precomputed embeddings instead of patches: a key of the sections' ``obsm``, or a folder of
@@ -64,6 +66,7 @@ class DataConfig:
     max_distance: float | None = None
     graph_on: Literal["pixel", "array"] = "pixel"
     stain: str = "none"
+    swap_axes: bool = False
     window: int | None = None
     val_share: float = 0.2
     val_side: float = 4.0
@@ -98,15 +101,19 @@ class TrainingConfig:
 
     Args:
         epochs: Number of epochs.
-        batch_size: Sections, or windows of sections, of one step.
-        optimizer: ``"adam"`` or ``"adamw"``.
+        batch_size: Sections, or windows of sections, or single spots, of one step.
+        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``.
         lr: Learning rate.
         weight_decay: Weight decay.
-        schedule: ``"step"`` (times ``gamma`` every ``step_size`` epochs) or ``"cosine"`` (to zero, after a warm-up).
+        momentum: Momentum of ``"sgd"``.
+        schedule: ``"step"`` (times ``gamma`` every ``step_size`` epochs), ``"cosine"`` (to zero, after a warm-up) or
+            ``"constant"``.
         step_size: Epochs of a step of ``"step"``.
         gamma: Factor of ``"step"``.
         warmup: Share of the steps in which ``"cosine"`` warms up.
         clip: Largest norm of the gradient; None does not clip.
+        reduction: The losses' ``"mean"`` over a section's spots and the sections of a step, or their ``"sum"`` over
+            all spots of a step.
         likelihood_weight: Weight of the negative log-likelihood, where the model has one.
         views: Augmented views for self-distillation; 0 is without.
         lamb: Weight of the distillation.
@@ -122,14 +129,16 @@ class TrainingConfig:
 
     epochs: int = 350
     batch_size: int = 1
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = 1e-5
     weight_decay: float = 0.0
-    schedule: Literal["step", "cosine"] = "step"
+    momentum: float = 0.9
+    schedule: Literal["step", "cosine", "constant"] = "step"
     step_size: int = 50
     gamma: float = 0.9
     warmup: float = 0.1
     clip: float | None = None
+    reduction: Literal["mean", "sum"] = "mean"
     likelihood_weight: float = 0.25
     views: int = 5
     lamb: float = 0.5

@@ -21,17 +21,49 @@ _GRAPH = {
     "detach_likelihood": True,
 }
 _ENCODER = {"vision_kwargs": {"out_channels": 64, "dropout": 0.6}}
-_JITTER = AugmentConfig(grayscale=0, rotation=0, flip=0, jitter=0.05, symmetries=True, per_spot=True)
+_SYMMETRIES = AugmentConfig(grayscale=0, rotation=0, flip=0, symmetries=True, per_spot=True)
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Zeng et al. 2022, to the letter; the defaults of the model and of TrainingConfig are its values too. ST-Net (He et
-    # al. 2020) trains 50 epochs with turned and recoloured patches.
+    # Each model as it was published; benchmarks/README.md lists what still differs. hist2st: Zeng et al. 2022,
+    # HIST2ST_train.py and tutorial.ipynb; the defaults of the model and of TrainingConfig are its values too.
     "paper": {
-        "data": {"panel": "paper", "graph_on": "array", "max_distance": 2.0},
+        "data": {
+            "panel": "paper",  # her_hvg_cut_1000.npy: 785 genes
+            "graph_on": "array",  # calcADJ takes array coordinates
+            "max_distance": 2.0,  # --prune Grid; tutorial.ipynb has NA for cSCC
+            "swap_axes": True,  # dataset.py: im.permute(1, 0, 2)
+            "val_share": 0.0,  # all spots of the training sections train, and the last epoch is kept
+        },
         "training": {},
         "models": {
-            "histogene": {"training": {"epochs": 100}},
-            "stnet": {"training": {"epochs": 50, "lr": 1e-4, "augment": _JITTER}},
+            # Pang et al. 2021, tutorial.ipynb: HisToGene(n_layers=8, n_genes=785, learning_rate=1e-5), max_epochs=100;
+            # vis_model.py: Adam at a constant rate, dropout 0.1.
+            "histogene": {
+                "model": {"transformer_layers": 8},
+                "training": {"epochs": 100, "lr": 1e-5, "schedule": "constant"},
+            },
+            # He et al. 2020, README.md: cross_validate.py ... 50 --lr 1e-6 --window 224 --model densenet121 --pretrain
+            # --batch 32.
+            "stnet": {
+                "data": {
+                    "patch_size": 224,  # --window 224
+                    "swap_axes": False,
+                    "window": 1,  # with batch_size: random batches of single spots
+                },
+                # --pretrain; run_spatial.py scales colours by the training patches' mean and deviation.
+                "model": {"vision_kwargs": {"weights": "imagenet", "scaling": "training"}},
+                "training": {
+                    "epochs": 50,
+                    "batch_size": 32,  # --batch 32
+                    "optimizer": "sgd",  # parser.py: --optim SGD, --momentum 0.9, --weight_decay 0
+                    "momentum": 0.9,
+                    "lr": 1e-6,  # --lr 1e-6
+                    "schedule": "constant",
+                    "reduction": "sum",  # run_spatial.py: sum((pred - gene) ** 2) / outputs
+                    "augment": _SYMMETRIES,  # run_spatial.py: flips and quarter turns; no jitter is asked for
+                    "normalise": True,
+                },
+            },
         },
     },
     # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one and
@@ -55,7 +87,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "schedule": "cosine",
             "warmup": 0.2,
             "views": 0,
-            "augment": replace(_JITTER, jitter=0.03),
+            "augment": replace(_SYMMETRIES, jitter=0.03),
             "normalise": True,
             "standardise": True,
             "denoise": True,
@@ -76,7 +108,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "model": {"channels": 256, "transformer_layers": 2, "heads": 4, "position": "none"},
                 "training": {"lr": 1e-3},
             },
-            "stnet": {"model": {"vision_kwargs": {"size": 32}}, "training": {"lr": 1e-3}},
+            "stnet": {"training": {"lr": 1e-3}},
         },
     },
 }
@@ -104,7 +136,7 @@ def preset_values(
     values = choose(PRESETS, preset, "preset")
     known = parameters_of(choose(MODELS, model, "model.name"))
     chosen = values["models"].get(model, {})
-    data, own = dict(values["data"]), dict(chosen.get("model", {}))
+    data, own = {**values["data"], **chosen.get("data", {})}, dict(chosen.get("model", {}))
     training = {**values["training"], **chosen.get("training", {})}
     if "n_scales" not in known or embedding is not None:
         data["scales"] = [1.0]

@@ -21,7 +21,7 @@ from hist2st_pyg.data.expression import gene_panel
 from hist2st_pyg.data.splits import cut_stripes
 from hist2st_pyg.datasets import load_sections
 from hist2st_pyg.files import write_json, write_text
-from hist2st_pyg.models import MODELS, ExpressionModel
+from hist2st_pyg.models import MODELS, ExpressionModel, FittedModel
 from hist2st_pyg.models.base import first_encoder
 from hist2st_pyg.models.card import summary_facts
 from hist2st_pyg.models.pretrained import parameters_of
@@ -167,6 +167,7 @@ def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = No
         max_distance=data.max_distance,
         graph_on=data.graph_on,
         stain=data.stain,
+        swap_axes=data.swap_axes,
         total=data.total,
         embedding=Path(data.embedding).name if data.embedding is not None else None,
         um_per_pixel=sum(resolutions) / len(resolutions) if len(resolutions) == len(train) else None,
@@ -227,14 +228,20 @@ def make_model(config: TrainConfig, datamodule: SectionDataModule) -> Expression
         arguments["vision_kwargs"] = {**(arguments.get("vision_kwargs") or {}), "embedding_channels": width}
     shapes = {shape: value for shape, value in shapes.items() if shape in known}
     model = build(len(recipe.genes), **{**arguments, **shapes})
+    if datamodule.window == 1 and model.receptive_hops != 0 and not isinstance(model, FittedModel):
+        raise ValueError(
+            f"data.window=1 trains each spot alone, but model.name={name!r} reads the others of its section; take a "
+            "larger window, or null for whole sections."
+        )
     if options.normalise and recipe.embedding is None:
         mean, std = datamodule.pixel_statistics()
         model.pixel_mean.copy_(mean)
         model.pixel_std.copy_(std)
+    mean, std = datamodule.target_statistics()
     if options.standardise:
-        mean, std = datamodule.target_statistics()
         model.target_mean.copy_(mean)
         model.target_std.copy_(std)
+    model.initialize(mean)
     model.recipe = recipe
     model.training_sections = {
         part: [f"{section.patient}/{section.name}" for section in datamodule.sections[part]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -20,9 +20,14 @@ from hist2st_pyg.models.validation import mean_pcc, section_pcc
 from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.training.config import AugmentConfig, TrainingConfig
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-SCHEDULES = {"cosine": "step", "step": "epoch"}
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+SCHEDULES = {"constant": None, "cosine": "step", "step": "epoch"}
 """The schedules, and how often each is stepped."""
+REDUCTIONS = {name: name for name in get_args(losses.Reduction)}
 
 
 class ExpressionTask(pl.LightningModule):
@@ -41,6 +46,7 @@ class ExpressionTask(pl.LightningModule):
         self.options = training or TrainingConfig()
         choose(OPTIMIZERS, self.options.optimizer, "optimizer")
         choose(SCHEDULES, self.options.schedule, "schedule")
+        choose(REDUCTIONS, self.options.reduction, "reduction")
         self.view = _augmentation(self.options.view)
         self.augment = _augmentation(self.options.augment) if self.options.augment is not None else None
         self._val_pcc: list[float] = []
@@ -60,16 +66,17 @@ class ExpressionTask(pl.LightningModule):
     def losses(self, batch: Data) -> dict[str, Tensor]:
         """The weighted parts of the loss, by name."""
         options, scale = self.options, self.model.target_std if self.options.standardise else None
+        reduction = options.reduction
         # Precomputed embeddings [N, D] are left as they are.
         plain = batch if self.augment is None or batch.x.dim() == 2 else _with_patches(batch, self.augment(batch.x))
         out = self.model(plain)
-        parts = {"expression": losses.squared_error(out, batch, scale)}
+        parts = {"expression": losses.squared_error(out, batch, scale, reduction)}
         if options.likelihood_weight and ("dispersion" in out or "log_r" in out):
-            parts["likelihood"] = options.likelihood_weight * losses.negative_log_likelihood(out, batch)
+            parts["likelihood"] = options.likelihood_weight * losses.negative_log_likelihood(out, batch, reduction)
         if options.views:
             views = (_with_patches(batch, self.view(batch.x)) for _ in range(options.views))
             distilled = self.model.distil(views)  # type: ignore[operator]
-            parts["distillation"] = options.lamb * losses.distillation_error(distilled, out, batch, scale)
+            parts["distillation"] = options.lamb * losses.distillation_error(distilled, out, batch, scale, reduction)
         return parts
 
     def validation_step(self, batch: Data, batch_idx: int) -> None:
@@ -95,7 +102,10 @@ class ExpressionTask(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser, and the learning rate's schedule."""
         o = self.options
-        optimizer = OPTIMIZERS[o.optimizer](self.model.parameters(), lr=o.lr, weight_decay=o.weight_decay)  # type: ignore[call-arg]
+        more: dict[str, Any] = {"momentum": o.momentum} if o.optimizer == "sgd" else {}
+        optimizer = OPTIMIZERS[o.optimizer](self.model.parameters(), lr=o.lr, weight_decay=o.weight_decay, **more)  # type: ignore[call-arg]
+        if o.schedule == "constant":
+            return optimizer
         if o.schedule == "step":
             scheduler: Any = torch.optim.lr_scheduler.StepLR(optimizer, o.step_size, o.gamma)
         else:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,19 @@ import yaml
 from benchmarks.config import Cell, read_grid
 from benchmarks.grid import is_done
 from benchmarks.measures import comparable, every_value
+from hist2st_pyg import Section
 from hist2st_pyg.data.splits import Fold
+from hist2st_pyg.datasets.her2st import PAPER_SECTIONS
+from hist2st_pyg.training import DataConfig, preset_config
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "benchmarks" / "configs"
 GRIDS = {  # each committed grid, and where its results are
     path: ROOT / "benchmarks" / "results" / path.relative_to(CONFIGS).parent
     for path in sorted(CONFIGS.rglob("*.yaml"))
-    if path.parent.name != "train"
+    if path.parent.name not in ("paper", "train")
 }
+PAPER = CONFIGS / "paper" / "her2st.yaml"
 
 
 def read(values: dict[str, Any], path: Path) -> list[Cell]:
@@ -108,3 +113,42 @@ def test_the_committed_grids_are_right_and_the_results_theirs(path: Path, real_d
         assert len({cell.seed for cell in cells}) >= 2
     missing = [cell.place for cell in cells if not is_done(cell, GRIDS[path])]
     assert not missing  # a result of another configuration is an error
+
+
+def test_the_published_protocol_is_a_grid(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
+    """350 epochs on all spots of 31 sections, tested on the 32nd (Zeng et al. 2022)."""
+
+    def made(data: DataConfig, names: list[str]) -> list[Section]:
+        return [replace(cohort[0], name=name, patient=name[0]) for name in names]
+
+    monkeypatch.setattr("benchmarks.config.read_sections", made)
+    cells = read_grid(PAPER)
+    hist2st = [cell for cell in cells if cell.model == "hist2st"]
+    assert [cell.fold.name for cell in hist2st] == list(PAPER_SECTIONS)
+    for cell in cells:
+        config = cell.config()
+        assert (config.preset, config.data.val, config.data.val_share, config.data.split) == ("paper", [], 0, "section")
+        assert sorted([*config.data.train, *config.data.test]) == list(PAPER_SECTIONS)
+    assert hist2st[0].config().training.epochs == 350
+
+
+@pytest.mark.parametrize("path", [*GRIDS, PAPER], ids=lambda path: path.stem)
+def test_no_baseline_is_given_less_image_than_hist2st(path: Path) -> None:
+    """Neither smaller patches or fields of view, nor patches that its encoder makes smaller."""
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for dataset in values["datasets"].values():
+        sides: dict[bool, list[int]] = {True: [], False: []}
+        fields = set()
+        for label, entry in values["models"].items():
+            entry = entry or {}
+            data = [part.get("data", {}) for part in (values, dataset, entry)]
+            config = preset_config(
+                values["preset"],
+                data={name: value for part in data for name, value in part.items()},
+                model={"name": label, **entry.get("model", {})},
+            )
+            size = (config.model.get("vision_kwargs") or {}).get("size")
+            sides[config.model["name"] == "hist2st"].append(min(size or 10**6, config.data.patch_size))
+            fields.add((config.data.patch_pitch, config.data.patch_um))
+        assert len(fields) == 1
+        assert min(sides[False], default=10**6) >= max(sides[True], default=0)

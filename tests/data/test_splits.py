@@ -50,6 +50,10 @@ def test_each_section_is_left_out_once(sections: list[Section]) -> None:
         Fold("C1", train=("A2", "B1"), val=("A1",), test=("C1",)),
     ]
     assert leave_one_section_out(sections[:2])[0] == Fold("A1", train=("A2",), val=(), test=("A1",))
+    published = leave_one_section_out(sections, validate=False)
+    assert [fold.test for fold in published] == [fold.test for fold in leave_one_section_out(sections)]
+    names = {section.name for section in sections}
+    assert all(not fold.val and {*fold.train, *fold.test} == names for fold in published)
 
 
 def test_patients_are_dealt_into_folds(sections: list[Section]) -> None:

@@ -89,3 +89,29 @@ def test_windows_carry_the_denoised_targets(cohort: list[Section]) -> None:
 def test_a_window_of_no_spots_is_refused(data: SectionData) -> None:
     with pytest.raises(ValueError, match="at least one spot, got window=0"):
         SpotWindows([data], 0)
+
+
+def test_single_spots_are_each_training_spot_once_in_batches_that_mix_sections(
+    cohort: list[Section],
+) -> None:
+    genes = (*cohort[0].adata.var_names[:4], "unmeasured")
+    recipe = Recipe(genes=genes, patch_size=14, k=3)
+    module = SectionDataModule(recipe, cohort[:2], val_share=0.3, window=1, batch_size=32)
+    sections = module.data("train")
+    trained = [d.y[d.train_mask] for d in sections]
+    count = sum(len(y) for y in trained)
+    torch.manual_seed(0)
+    epochs = [list(module.train_dataloader()) for _ in range(2)]
+    for batches in epochs:
+        assert [batch.num_nodes for batch in batches] == [32] * (count // 32) + [count % 32]
+        assert batches[0].edge_index.numel() == 0
+        assert len(set(batches[0].section)) == 2
+        assert batches[0].gene_mask.shape == (32, 5)
+        assert not batches[0].gene_mask[:, -1].any()
+        shown = torch.cat([batch.y for batch in batches])
+        assert sorted(map(tuple, shown.tolist())) == sorted(map(tuple, torch.cat(trained).tolist()))
+    assert not torch.equal(epochs[0][0].pos, epochs[1][0].pos)  # shuffled anew
+    some = epochs[0][0]
+    i = [d.section for d in sections].index(some.section[5])
+    (spot,) = (sections[i].pos == some.pos[5]).all(1).nonzero()[:, 0]
+    assert torch.equal(some.x[5], sections[i].x[spot])

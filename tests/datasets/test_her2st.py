@@ -11,6 +11,7 @@ from PIL import Image
 from scipy.sparse import issparse
 
 from hist2st_pyg.datasets import load_sections, paper_panel
+from hist2st_pyg.datasets.her2st import PAPER_SECTIONS
 
 COUNTS = """\tGENE1\tGENE2\tNA
 10x13\t0\t3\t1
@@ -29,6 +30,13 @@ LABELS = """Row.names\tx\ty\tpixel_x\tpixel_y\tlabel
 3x4\t10.9\t12.8\t3.0\t4.0\tconnective tissue
 5x6\tNA\tNA\tNA\tNA\tadipose tissue
 """
+
+
+def test_the_paper_s_sections_are_the_second_to_the_33rd_by_name() -> None:
+    sections = {"A": 6, "B": 6, "C": 6, "D": 6, "E": 3, "F": 3, "G": 3, "H": 3}
+    every = sorted(f"{patient}{i + 1}" for patient, count in sections.items() for i in range(count))
+    assert len(every) == 36
+    assert list(PAPER_SECTIONS) == every[1:33]
 
 
 @pytest.fixture

@@ -53,6 +53,24 @@ def test_a_patch_is_flattened_pixel_by_pixel(data: SectionData) -> None:
     np.testing.assert_allclose(model.embed(data).detach().numpy(), expected, rtol=1e-4, atol=1e-2)
 
 
+def test_the_embeddings_that_enter_the_transformer_are_dropped_out(data: SectionData) -> None:
+    """The published ViT drops a tenth of the embeddings, positions included, before its first block."""
+    model = build(data, channels=64)
+    entered: list[torch.Tensor] = []
+    model.transformer.blocks[0].register_forward_pre_hook(lambda block, inputs: entered.append(inputs[0]))
+    torch.manual_seed(0)
+    for _ in range(40):
+        model(data)
+    embeddings = torch.cat(entered)
+    assert float((embeddings == 0).float().mean()) == pytest.approx(0.1, abs=0.01)
+    whole = model.vision(model.normalise(data.x).permute(0, 2, 3, 1).flatten(1)) + model.transformer.position(data.grid)
+    kept = embeddings[: len(whole)] != 0
+    torch.testing.assert_close(embeddings[: len(whole)][kept], whole[kept] / 0.9)
+    entered.clear()
+    model.eval()(data)
+    torch.testing.assert_close(entered[0], whole)
+
+
 def test_the_graph_is_not_used(data: SectionData) -> None:
     model = build(data).eval()
     other = data.clone()

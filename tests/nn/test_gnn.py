@@ -163,6 +163,14 @@ def test_hist2st_conv_refuses_an_unknown_aggregation() -> None:
         Hist2STConv(C, C, "sum")
 
 
+def test_the_paper_s_layer_starts_from_xavier_s_uniform_weights() -> None:
+    torch.manual_seed(0)
+    weight = Hist2STConv(300, 500).lin.weight
+    bound = (6 / (300 + 500)) ** 0.5
+    assert float(weight.abs().max()) == pytest.approx(bound, rel=1e-3)
+    assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.01)
+
+
 @pytest.mark.parametrize("aggr", ["mean", "max"])
 def test_a_layer_is_rectified_and_then_normalised(aggr: str) -> None:
     x, edge_index, edge_attr = graph()

@@ -44,10 +44,11 @@ def test_training_in_chunks_is_training_on_each_chunk(n: int, momentum: float | 
         result.square().sum().backward()
     for (name, parameter), other in zip(chunked.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, other.grad, msg=name)
-    # Running means, variances and counts have moved once for each chunk, though each was computed twice.
+    # Running means, variances and counts have moved once for each chunk, however often it was computed.
     for (name, buffer), other in zip(chunked.named_buffers(), plain.buffers(), strict=True):
         assert torch.equal(buffer, other), name
-    assert chunked.rows == plain.rows + plain.rows[::-1]
+    # Computed again for the gradient, but for a single chunk, which is held in any case.
+    assert chunked.rows == plain.rows + (plain.rows[::-1] if n > 8 else [])
     assert [module.momentum for module in (chunked.image[1], chunked.row[1])] == [momentum, momentum]
 
 

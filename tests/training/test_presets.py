@@ -6,9 +6,17 @@ import inspect
 
 import pytest
 
-from hist2st_pyg import MODELS, Hist2ST
+from hist2st_pyg import MODELS, Hist2ST, HisToGene
 from hist2st_pyg.models.pretrained import parameters_of
-from hist2st_pyg.training import PRESETS, DataConfig, TrainingConfig, config_dict, preset_config, preset_values
+from hist2st_pyg.training import (
+    PRESETS,
+    AugmentConfig,
+    DataConfig,
+    TrainingConfig,
+    config_dict,
+    preset_config,
+    preset_values,
+)
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))
@@ -43,6 +51,51 @@ def test_the_paper_is_the_paper() -> None:
         "array",
         "paper",
     )
+    # All spots train, on patches cut from the transposed image; nothing chooses the epoch.
+    assert (config.data.val_share, config.data.swap_axes, config.data.patch_size) == (0.0, True, 112)
+    assert (config.data.window, config.training.patience) == (None, None)
+
+
+def test_the_paper_s_histogene_is_the_published_recipe() -> None:
+    """Pang et al. 2021: 8 layers of width 1024, 100 epochs of Adam at a constant 1e-5, one section a step."""
+    config = preset_config("paper", model={"name": "histogene"})
+    assert config.model == {"name": "histogene", "transformer_layers": 8}
+    defaults = {name: p.default for name, p in inspect.signature(HisToGene).parameters.items()}
+    paper = {"channels": 1024, "heads": 16, "dim_head": 64, "n_pos": 64, "dropout": 0.1, "position": "table"}
+    assert {key: defaults[key] for key in paper} == paper
+    t = config.training
+    assert (t.epochs, t.batch_size, t.optimizer, t.lr, t.schedule) == (100, 1, "adam", 1e-5, "constant")
+    assert (t.views, t.augment, t.normalise, t.standardise, t.reduction) == (0, None, False, False, "mean")
+    assert (config.data.patch_size, config.data.swap_axes, config.data.val_share) == (112, True, 0.0)
+
+
+def test_the_paper_s_stnet_is_the_published_recipe() -> None:
+    """He et al. 2020: 224 px, ImageNet weights, SGD on the sum over random batches of 32 spots, no jitter."""
+    config = preset_config("paper", model={"name": "stnet"})
+    assert config.model == {"name": "stnet", "vision_kwargs": {"weights": "imagenet", "scaling": "training"}}
+    t, d = config.training, config.data
+    assert (t.epochs, t.batch_size, t.optimizer, t.momentum, t.lr, t.weight_decay) == (50, 32, "sgd", 0.9, 1e-6, 0.0)
+    assert (t.schedule, t.reduction, t.normalise, t.standardise) == ("constant", "sum", True, False)
+    assert t.augment == AugmentConfig(grayscale=0, rotation=0, flip=0, jitter=0, symmetries=True, per_spot=True)
+    assert (d.patch_size, d.window, d.val_share, d.swap_axes, d.scales) == (224, 1, 0.0, False, [1.0])
+    assert (d.panel, d.patch_um, d.patch_pitch, d.stain) == ("paper", None, None, "none")
+    # What a user says wins over the model's own values too.
+    assert preset_config("paper", data={"patch_size": 56}, model={"name": "stnet"}).data.patch_size == 56
+
+
+@pytest.mark.parametrize("model", ["histogene", "stnet"])
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_a_baseline_is_given_as_much_image_as_hist2st(preset: str, model: str) -> None:
+    configs = [preset_config(preset, model={"name": name}) for name in ("hist2st", model)]
+    sides = [config.data.patch_size for config in configs]
+    seen = [
+        (config.model.get("vision_kwargs") or {}).get("size") or side
+        for config, side in zip(configs, sides, strict=True)
+    ]
+    assert seen[1] >= seen[0]
+    assert {(config.data.patch_pitch, config.data.patch_um, config.data.stain) for config in configs} == {
+        (configs[0].data.patch_pitch, configs[0].data.patch_um, configs[0].data.stain)
+    }
 
 
 def test_values_win_over_the_preset() -> None:
@@ -84,9 +137,9 @@ def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> 
     assert "vision_kwargs" not in preset_config("small", model={"vision": "convmixer"}).model
     assert "vision_kwargs" in preset_config("small", model={"vision": "cnn"}).model
     # An encoder that the preset leaves to the model's default is the same one when it is named.
-    for name, vision in (("graph_only", "statistics"), ("stnet", "densenet121")):
-        named = preset_config("small", model={"name": name, "vision": vision}).model
-        assert named["vision_kwargs"] == preset_config("small", model={"name": name}).model["vision_kwargs"]
+    for preset, name, vision in (("small", "graph_only", "statistics"), ("paper", "stnet", "densenet121")):
+        named = preset_config(preset, model={"name": name, "vision": vision}).model
+        assert named["vision_kwargs"] == preset_config(preset, model={"name": name}).model["vision_kwargs"]
     kwargs = {"channels": 8}
     assert (
         preset_config("small", model={"vision": "convmixer", "vision_kwargs": kwargs}).model["vision_kwargs"] == kwargs

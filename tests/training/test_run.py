@@ -319,3 +319,33 @@ def test_embeddings_of_stripes_are_those_of_their_section(tmp_path: Path) -> Non
     by_name = dict(zip(whole.adata.obs_names, values, strict=True))
     for part in read_sections(data, ["A1_t", "A1_v"]):
         np.testing.assert_array_equal(part.adata.obsm["uni"], [by_name[name] for name in part.adata.obs_names])
+
+
+@pytest.mark.parametrize("name", ["hist2st", "histogene", "graph_only"])
+def test_a_model_that_reads_other_spots_is_not_trained_on_single_ones(cohort: list[Section], name: str) -> None:
+    model = {"name": name, "vision_kwargs": None} if name != "histogene" else {"name": name}
+    config = preset_config("small", data={"n_genes": 8, "window": 1, "test": ["B1"]}, model=model, wandb="off")
+    with pytest.raises(ValueError, match=rf"data\.window=1 trains each spot alone, but model\.name='{name}' reads"):
+        train(config, cohort)
+
+
+def test_stnet_trains_on_random_batches_of_spots(cohort: list[Section]) -> None:
+    """The paper's recipe but for the encoder: 2 sections of 48 spots, all of them, in batches of 32, the last epoch."""
+    config = preset_config(
+        "paper",
+        data={"panel": "variable", "n_genes": 8, "patch_size": 28, "test": ["B1"]},
+        model={"name": "stnet", "vision": "cnn", **TINY},
+        training={"epochs": 2, "lr": 1e-4},
+        wandb="off",
+        output="run",
+        accelerator="cpu",
+    )
+    run = train(config, cohort)
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["steps"], summary["chosen_epoch"], summary["val_pcc"]) == (2 * 3, 1, None)
+    recipe = load_model(run).recipe
+    assert recipe is not None
+    assert (recipe.patch_size, recipe.swap_axes) == (28, False)
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    losses = [float(row["train/expression"]) for row in rows if row["train/expression"]]
+    assert losses[-1] < losses[0]

@@ -136,7 +136,38 @@ def test_checkpoint_is_read_without_executing_code(batch: Batch, tmp_path: Any) 
     torch.testing.assert_close(model(batch)["expression"], module.model.eval()(batch)["expression"])
 
 
-@pytest.mark.parametrize(("field", "value"), [("optimizer", "sgd"), ("schedule", "linear")])
+def test_a_constant_schedule(batch: Batch, tmp_path: Any) -> None:
+    assert fit(task(lr=0.25, schedule="constant"), batch, 3, tmp_path) == [0.25] * 3
+
+
+def test_sgd_with_momentum_on_the_sum_over_spots(batch: Batch, tmp_path: Any) -> None:
+    """Two steps of ST-Net's optimiser, written out: v <- 0.9 v + g; w <- w - lr v."""
+    module = task(lr=1e-4, optimizer="sgd", momentum=0.9, schedule="constant", reduction="sum", likelihood_weight=0)
+    for dropout in (m for m in module.modules() if isinstance(m, torch.nn.Dropout)):
+        dropout.p = 0.0
+    other = task(likelihood_weight=0)
+    other.load_state_dict(module.state_dict())
+    other.model.load_state_dict({name: value.clone() for name, value in module.model.state_dict().items()})
+    for dropout in (m for m in other.modules() if isinstance(m, torch.nn.Dropout)):
+        dropout.p = 0.0
+    velocity = {name: torch.zeros_like(p) for name, p in other.model.named_parameters()}
+    for _ in range(2):
+        other.zero_grad()
+        ((other.model(batch)["expression"] - batch.y) ** 2).mean(1).sum().backward()
+        with torch.no_grad():
+            for name, p in other.model.named_parameters():
+                if p.grad is not None:
+                    velocity[name] = 0.9 * velocity[name] + p.grad
+                    p -= 1e-4 * velocity[name]
+    before = {name: p.detach().clone() for name, p in module.model.named_parameters()}
+    fit(module, batch, 2, tmp_path)
+    moved = {n for n, p in module.model.named_parameters() if not torch.equal(p, before[n])}
+    assert {"expression.1.weight", "vision.project.weight"} & moved
+    for (name, p), q in zip(module.model.named_parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize(("field", "value"), [("optimizer", "rprop"), ("schedule", "linear"), ("reduction", "max")])
 def test_unknown_choices(field: str, value: str) -> None:
     options = dataclasses.replace(TrainingConfig(views=0), **{field: value})
     with pytest.raises(ValueError, match=f"Unknown {field}='{value}'"):

@@ -29,6 +29,9 @@ from benchmarks.tracking import log_result
 from hist2st_pyg.evaluation.run import evaluate, scalars
 from hist2st_pyg.files import write_json, write_text
 from hist2st_pyg.models import load_model
+from hist2st_pyg.models.training_sections import read_training_sections
+from hist2st_pyg.patients import patient_sources
+from hist2st_pyg.section import Section
 from hist2st_pyg.training import TrainConfig, open_loggers, read_sections, train
 from hist2st_pyg.training.config import WandbMode
 
@@ -75,7 +78,7 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
         summary["seconds"]["prepare"] += reading
         summary["seconds"]["evaluate"] = time.perf_counter() - started
         path = cell.result(results)
-        result = _result(cell, config, summary, model.task, evaluation, [f"{s.patient}/{s.name}" for s in test])
+        result = _result(cell, config, summary, model.task, evaluation, test)
         result |= {
             "panel_sha256": hashlib.sha256("\n".join(model.recipe.genes).encode()).hexdigest(),
             "curves": curves(output / "metrics.csv"),
@@ -89,10 +92,16 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
 
 
 def _result(
-    cell: Cell, config: TrainConfig, summary: dict[str, Any], task: str, evaluation: dict[str, Any], test: list[str]
+    cell: Cell,
+    config: TrainConfig,
+    summary: dict[str, Any],
+    task: str,
+    evaluation: dict[str, Any],
+    test: Sequence[Section],
 ) -> dict[str, Any]:
-    """What others read; sections come as ``<patient>/<name>``."""
-    parts = {**summary["sections"], "test": test}
+    """What others read."""
+    trained = read_training_sections(summary["sections"], config.output)
+    parts = {**trained, "test": [section.record for section in test]}
     return {
         "dataset": cell.dataset,
         "split": cell.split,
@@ -105,8 +114,9 @@ def _result(
         "versions": versions(),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "threads": cell.threads,
-        "patients": {part: sorted({name.split("/")[0] for name in names}) for part, names in parts.items()},
-        "sections": {part: [name.split("/", 1)[1] for name in names] for part, names in parts.items()},
+        "patients": {part: sorted({s.patient for s in of if s.patient is not None}) for part, of in parts.items()},
+        "patient_sources": patient_sources(record for of in parts.values() for record in of),
+        "sections": {part: [record.name for record in of] for part, of in parts.items()},
         "metrics": scalars(evaluation),
         "per_gene": rounded(evaluation["per_gene"]),
         "test": {

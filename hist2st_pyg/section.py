@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,25 @@ from hist2st_pyg.image import HistologyImage, open_image
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+PatientSource = Literal["dataset", "given", "each_section", "unknown", "unrecorded"]
+"""How it is known whose a section is: the data set names the patient, the user does, the user declares that each
+section is of a patient of its own, nobody does; ``"unrecorded"`` is read from what an earlier version wrote."""
+
+
+@dataclass(frozen=True)
+class SectionRecord:
+    """A section by name: what a model remembers of those it was trained on.
+
+    Args:
+        name: The section's name.
+        patient: Its patient; None where unknown.
+        patient_source: How the patient is known.
+    """
+
+    name: str
+    patient: str | None = None
+    patient_source: PatientSource = "unknown"
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +42,7 @@ class Section:
 
     Args:
         name: The section's name, unique within a data set.
-        patient: The patient or animal it comes from; splits keep patients apart.
+        patient: The patient or animal it comes from, None where unknown; splits keep patients apart.
         adata: Raw integer counts ``X`` [N spots, genes] (dense or sparse), ``obsm["spatial"]`` [N, 2] (x right, y down,
             full-resolution pixels), ``obs["array_col"]`` and ``obs["array_row"]`` (non-negative integers); optionally
             ``obs["label"]``, the pathologist's region.
@@ -31,6 +50,7 @@ class Section:
             there is none. It is opened when patches are cut, not before.
         spot_diameter: Diameter of a spot in pixels, where known.
         um_per_pixel: Resolution of the image in µm per pixel, where known.
+        patient_source: How the patient is known. None is ``"given"`` with a patient, ``"unknown"`` without.
 
     Raises:
         TypeError: If a field has the wrong type.
@@ -38,17 +58,23 @@ class Section:
     """
 
     name: str
-    patient: str
+    patient: str | None
     adata: AnnData
     image: HistologyImage | NDArray[np.uint8] | str | Path | None = None
     spot_diameter: float | None = None
     um_per_pixel: float | None = None
+    patient_source: PatientSource | None = None
 
     def __post_init__(self) -> None:
-        for field in ("name", "patient"):
-            value = getattr(self, field)
+        for field, value in {"name": self.name, "patient": self.patient}.items():
+            if field == "patient" and value is None:
+                continue
             if not isinstance(value, str) or not value:
                 raise TypeError(f"Section {self.name!r}: {field} is a non-empty string, got {value!r}.")
+        if self.patient is None:
+            object.__setattr__(self, "patient_source", "unknown")
+        elif self.patient_source in (None, "unknown"):
+            object.__setattr__(self, "patient_source", "given")
         if self.image is not None:
             try:
                 object.__setattr__(self, "image", open_image(self.image))
@@ -110,6 +136,11 @@ class Section:
 
     def __len__(self) -> int:
         return int(self.adata.n_obs)
+
+    @property
+    def record(self) -> SectionRecord:
+        """The section by name."""
+        return SectionRecord(self.name, self.patient, self.patient_source or "unknown")
 
     @property
     def pos(self) -> NDArray[np.float64]:

@@ -215,7 +215,7 @@ def test_a_converted_model_predicts(
 ) -> None:
     genes = [f"GENE{i}" for i in range(12)]
     Path("genes.txt").write_text("\n".join(genes))
-    seen = ["--training_sections", "[A/A1, B/B1]"]
+    seen = ["--training_sections", "[GSE1/A/A1, B/B1]"]
     assert main(["convert", str(checkpoint), "-o", "model", "--genes", "genes.txt", "--policy", "max", *seen]) == 0
     out = capsys.readouterr().out
     assert "numbered" not in out
@@ -232,7 +232,8 @@ def test_a_converted_model_predicts(
     adata = anndata.read_h5ad("out.h5ad")
     assert list(adata.var_names) == genes
     assert set(adata.layers) >= {"mean", "sd"}
-    assert list(adata.uns["hist2st"]["training_sections"]) == ["A/A1", "B/B1"]
+    assert list(adata.uns["hist2st"]["training_sections"]) == ["A1", "B1"]
+    assert list(adata.uns["hist2st"]["training_patients"]) == ["B", "GSE1/A"]
     # The original's own steps: swapped axes, the pixel that a spot is on, the four nearest of at most two array steps.
     half = 14
     padded = np.pad(pixels, ((half, half), (half, half), (0, 0)), mode="reflect").transpose(1, 0, 2)

@@ -44,8 +44,8 @@ def test_what_is_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     """One section, without an image; another format, without a resolution."""
     assert main(["info", str(folder), "--sections", "bb"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].endswith(": visium, 1 section of 1 patient.")
-    assert out[3].split() == ["bb", "bb", "57", "5", out[3].split()[4], "–", "image,", "labels"]
+    assert out[0].endswith(": visium, 1 section of unknown patients.")
+    assert out[3].split() == ["bb", "–", "57", "5", out[3].split()[4], "–", "image,", "labels"]
     assert float(out[3].split()[4]) == pytest.approx(Made().um_per_pixel, rel=0.005)
     assert len(out) == 4
     adata = AnnData(np.ones((3, 2), dtype=np.float32), obsm={"spatial": np.array([[1, 1], [9, 1], [1, 9]])})

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from scipy import sparse
 
 from hist2st_pyg import Section
 from hist2st_pyg.image import HistologyImage
+from hist2st_pyg.section import SectionRecord
 
 N, G = 5, 3
 IMAGE = np.full((40, 60, 3), 200, np.uint8)
@@ -76,11 +77,21 @@ def test_the_image_is_opened_when_it_is_needed(tmp_path: Path) -> None:
         _ = section.require_image().size
 
 
-@pytest.mark.parametrize("field", ["name", "patient"])
-@pytest.mark.parametrize("value", ["", None, 3])
+@pytest.mark.parametrize(
+    ("field", "value"), [("name", ""), ("name", None), ("name", 3), ("patient", ""), ("patient", 3)]
+)
 def test_names_are_strings(field: str, value: Any) -> None:
     with pytest.raises(TypeError, match=f"{field} is a non-empty string, got"):
         Section(**{"name": "A1", "patient": "A", "adata": measured(), field: value})
+
+
+def test_a_patient_may_be_unknown() -> None:
+    unknown = Section("A1", None, measured(), patient_source="dataset")
+    assert unknown.record == SectionRecord("A1", None, "unknown")
+    assert repr(unknown).startswith("Section('A1', patient=None, ")
+    assert Section("A1", "A", measured()).patient_source == "given"
+    assert replace(unknown, patient="A").record == SectionRecord("A1", "A", "given")
+    assert Section("A1", "A", measured(), patient_source="dataset").patient_source == "dataset"
 
 
 @pytest.mark.parametrize("field", ["spot_diameter", "um_per_pixel"])

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from hist2st_pyg.section import PatientSource
+
 Cell = dict[str, Any]
 Value = Callable[[Cell], float | None]
 
@@ -160,6 +162,23 @@ def _read(path: Path) -> Cell:
     if wrong := [name for name, part in zip(PLACE, place, strict=True) if str(cell[name]) != part]:
         raise ValueError(f"{path} says {wrong[0]}={cell[wrong[0]]!r}; its place in the folder says otherwise.")
     return cell
+
+
+def patient_sources(cell: Cell) -> dict[PatientSource, list[str]]:
+    """The sections of a cell by how their patients are known.
+
+    Results from before that was recorded tell it where their configuration gives the patients, or where no section is
+    called as a patient, which was so where the data set named none.
+    """
+    if "patient_sources" in cell:
+        recorded: dict[PatientSource, list[str]] = cell["patient_sources"]
+        return recorded
+    sections = [name for names in cell["sections"].values() for name in names]
+    patients = {patient for of_part in cell["patients"].values() for patient in of_part}
+    if cell["config"].get("data", {}).get("patients"):
+        return {"given": sections}
+    unnamed = patients & {*sections, *(name.rpartition("_")[0] for name in sections)}
+    return {"unrecorded" if unnamed else "dataset": sections}
 
 
 def read_failures(folder: str | Path) -> list[Failure]:

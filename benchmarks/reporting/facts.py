@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks.reporting.cells import TASKS, Cell, Group, metric
+from benchmarks.reporting.cells import TASKS, Cell, Group, metric, patient_sources
 from benchmarks.reporting.comparison import CHOSEN, Comparison, mean_of_chosen
 from benchmarks.reporting.tables import difference_of, p_value
 from hist2st_pyg.choices import choose
+from hist2st_pyg.patients import source_sentences
+from hist2st_pyg.section import PatientSource
 
 SPLITS = {
     "leave_one_patient_out": (
@@ -26,7 +28,13 @@ SPLITS = {
         "The folds are named in the grid's file, section by section; a patient may be on both sides."
     ),
 }
-"""What each split says about its scores."""
+"""What each split says about its scores, where it is known whose the sections are."""
+
+BY_SECTION = (
+    "Each section is predicted by a model that was trained and selected on other sections. Whether those are of other "
+    "patients is not known: {}"
+)
+"""What a split by patient says instead where it is not."""
 
 
 def title(group: Group) -> str:
@@ -36,7 +44,20 @@ def title(group: Group) -> str:
 
 def describe(group: Group) -> str:
     """What the split is."""
-    return choose(SPLITS, group.split, "split")
+    said = choose(SPLITS, group.split, "split")
+    sources = sources_of(group)
+    if group.split.endswith(("_section_out", "_sections")) or not {"each_section", "unrecorded"} & set(sources):
+        return said
+    return BY_SECTION.format(f"{source_sentences(sources)[0].lower()}{source_sentences(sources)[1:]}")
+
+
+def sources_of(group: Group) -> dict[PatientSource, list[str]]:
+    """The sections of the group's cells by how their patients are known."""
+    found: dict[PatientSource, set[str]] = {}
+    for cell in group.cells:
+        for source, names in patient_sources(cell).items():
+            found.setdefault(source, set()).update(names)
+    return {source: sorted(names) for source, names in found.items()}
 
 
 def leaks(group: Group) -> dict[str, list[str]]:
@@ -60,6 +81,11 @@ def warnings(group: Group) -> list[str]:
             f"{_verb(patients, 'train')} or {_verb(patients, 'validate')} ({len(leaking)} of {len(group.folds)} folds)."
             " Scores are higher than for a patient that was never seen; do not compare them with those of a split by "
             "patient."
+        )
+    if unknown := sources_of(group).get("unknown"):
+        found.append(
+            f"It is not known whose {_list(unknown, 'section')} {'are' if len(unknown) > 1 else 'is'}: a patient may "
+            "train and be tested, and scores are then higher than for one that was never seen."
         )
     for fold in group.folds:
         cells = [cell for cell in group.cells if cell["fold"] == fold]
@@ -103,6 +129,7 @@ def facts(group: Group) -> list[tuple[str, str]]:
     pairs = [
         ("Folds", f"{len(group.folds)} ({', '.join(group.folds)}), seeds {', '.join(map(str, group.seeds))}"),
         ("Test sections", f"{len(sections)}, {sum(spots):,} spots ({_span(spots)} a section)"),
+        ("Patients", source_sentences(sources_of(group)).removesuffix(".")),
         ("Genes", panel + (f"; {constant} constant in the target, left out" if constant else "")),
         ("Attainable PCC", ", ".join(f"{fold} {value:.3f}" for fold, value in ceilings if value is not None)),
         ("Budget", _budget(cells)),

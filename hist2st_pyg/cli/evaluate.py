@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -13,7 +13,10 @@ DATA: dict[str, tuple[Any, str]] = {
     "name": (str, "The data set. None, with or without the following, takes what a run folder's training was told."),
     "root": (str, "Its folder."),
     "options": (dict[str, Any], "Further options of its reader."),
-    "patients": (dict[str, str], "The patients of sections whose files do not say."),
+    "patients": (
+        dict[str, str | int | float] | Literal["each_section"],
+        "The patients of sections, by section, or each_section, as in training.",
+    ),
     "stripes": (str, "Cut each section into stripes by this pattern; sections are then <section>_<letter>."),
     "embedding": (str, "Folder of precomputed embeddings."),
 }
@@ -57,7 +60,7 @@ def run(parsed: Namespace) -> None:
         write_json(parsed.output, result)
     short = {
         **scalars(result),
-        "seen_in_training": result["seen_in_training"],
+        **{name: result[name] for name in ("seen_in_training", "patient_sources")},
         "sections": {name: scalars(numbers) for name, numbers in result["sections"].items()},
     }
     print(json.dumps(short, indent=2))

@@ -76,9 +76,11 @@ def show_sections(dataset: str, path: str, names: Sequence[str] | None, options:
     from hist2st_pyg.datasets import load_sections
 
     sections = load_sections(dataset, path, names, **options)
-    patients = len({section.patient for section in sections})
+    patients = {section.patient for section in sections}
     shared = set.intersection(*(set(section.adata.var_names) for section in sections))
-    print(f"{path}: {dataset}, {_count(sections, 'section')} of {_count(range(patients), 'patient')}.")
+    named = [] if patients == {None} else [_count(sorted(filter(None, patients)), "patient")]
+    of = " and ".join([*named, *(["unknown patients"] if None in patients else [])])
+    print(f"{path}: {dataset}, {_count(sections, 'section')} of {of}.")
     print(f"\n{_table([_row(section) for section in sections])}")
     if len(sections) > 1:
         print(f"\nGenes in all sections: {len(shared):,}.")
@@ -100,7 +102,7 @@ def _row(section: Section) -> tuple[str, ...]:
     size = "–" if section.image is None else "{} × {}".format(*section.require_image().size)
     return (
         section.name,
-        section.patient,
+        section.patient or "–",
         f"{len(section):,}",
         f"{section.adata.n_vars:,}",
         "–" if section.um_per_pixel is None else f"{section.um_per_pixel:.4g}",

@@ -200,7 +200,7 @@ class Recipe:
         data.gene_mask = torch.from_numpy(gene_mask)
         if section.label is not None:
             data.label = [str(label) for label in section.label]
-        data.section, data.patient = section.name, section.patient
+        data.section, data.patient = section.name, section.patient or ""  # PyG keeps no None
         return data
 
 
@@ -227,7 +227,8 @@ def to_data(
         ``Data`` with ``x`` uint8 [N, 3·S, P, P], ``pos`` [N, 2] pixels (x, y), ``grid`` [N, 2] array column and row,
         ``edge_index`` [2, E] (source, target), ``edge_attr`` [E, 1] distance in spot pitches (array steps where the
         graph is on the array), ``counts`` and ``y`` [N, G], ``size_factor`` [N] (panel counts / section median),
-        ``gene_mask`` [G] (False: not measured), ``label`` where known, and the names ``section`` and ``patient``.
+        ``gene_mask`` [G] (False: not measured), ``label`` where known, and the names ``section`` and ``patient``
+        (empty where it is not known).
 
     Raises:
         ValueError: If the section has no image, or none of the panel's counts.

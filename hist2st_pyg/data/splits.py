@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.data.convert import spot_pitch
+from hist2st_pyg.data.copies import refuse_copies
+from hist2st_pyg.patients import require_patients
 from hist2st_pyg.section import Section
 
 
@@ -33,21 +35,28 @@ def leave_one_patient_out(sections: Sequence[Section]) -> list[Fold]:
     """Each patient is predicted once, by a model of the others.
 
     Validation is a patient of the others, or a section where one patient is left.
+
+    Raises:
+        ValueError: If a section's patient is not known, there is one patient, or two patients' sections have the same
+            counts.
     """
-    return [_patient_fold(patient, [patient], sections) for patient in _patients(sections)]
+    by_patient = _by_patient(sections)
+    return [_patient_fold(patient, [patient], by_patient) for patient in by_patient]
 
 
 def k_fold_patients(sections: Sequence[Section], k: int = 5, seed: int = 0) -> list[Fold]:
     """Patients dealt at random into ``k`` folds; each is predicted by a model of the others.
 
     Raises:
-        ValueError: If there are fewer patients than folds.
+        ValueError: If there are fewer patients than folds, a section's patient is not known, or two patients' sections
+            have the same counts.
     """
-    patients = _patients(sections)
+    by_patient = _by_patient(sections)
+    patients = list(by_patient)
     if not 2 <= k <= len(patients):
         raise ValueError(f"k_fold_patients needs 2 to {len(patients)} folds for {len(patients)} patients, got k={k}.")
     order = [patients[i] for i in np.random.default_rng(seed).permutation(len(patients))]
-    return [_patient_fold(f"{i + 1}of{k}", sorted(order[i::k]), sections) for i in range(k)]
+    return [_patient_fold(f"{i + 1}of{k}", sorted(order[i::k]), by_patient) for i in range(k)]
 
 
 def leave_one_section_out(sections: Sequence[Section], validate: bool = True) -> list[Fold]:
@@ -60,11 +69,12 @@ def leave_one_section_out(sections: Sequence[Section], validate: bool = True) ->
         validate: Keep one of the others for validation; in the paper all train.
 
     Raises:
-        ValueError: If there is one section.
+        ValueError: If there are fewer than two sections, or two have the same counts.
     """
     names = sorted(section.name for section in sections)
     if len(names) < 2:
         raise ValueError(f"leave_one_section_out needs at least 2 sections, got {len(names)}.")
+    refuse_copies({f"fold {section.name}": [section] for section in sections})
     folds = []
     for i, name in enumerate(names):
         others = [*names[i + 1 :], *names[:i]]
@@ -81,25 +91,29 @@ SPLITS: dict[str, Callable[..., list[Fold]]] = {
 """The ways to make folds."""
 
 
-def _patients(sections: Sequence[Section]) -> list[str]:
-    patients = sorted({section.patient for section in sections})
-    if len(patients) < 2:
-        raise ValueError(f"Patients cannot be left out: there is one, {', '.join(patients)}. Ask for sections instead.")
-    return patients
+def _by_patient(sections: Sequence[Section]) -> dict[str, list[Section]]:
+    """The sections of each patient, of whom there are two or more."""
+    instead = "leave_one_section_out asks only for other sections."
+    patients = require_patients(sections, "patients cannot be left out", instead)
+    found: dict[str, list[Section]] = {patient: [] for patient in sorted(set(patients))}
+    for patient, section in zip(patients, sections, strict=True):
+        found[patient].append(section)
+    if len(found) < 2:
+        raise ValueError(f"Patients cannot be left out: there is one, {', '.join(found)}. Ask for sections instead.")
+    refuse_copies({f"patient {patient}": of_patient for patient, of_patient in found.items()})
+    return found
 
 
-def _patient_fold(name: str, test: Sequence[str], sections: Sequence[Section]) -> Fold:
-    patients = _patients(sections)
+def _patient_fold(name: str, test: Sequence[str], by_patient: Mapping[str, Sequence[Section]]) -> Fold:
+    names = {patient: sorted(section.name for section in sections) for patient, sections in by_patient.items()}
+    patients = list(names)
     # Validation is the next after the last patient of test, in a circle, so that each is used about equally often.
     start = patients.index(test[-1]) + 1
     rest = [patient for patient in [*patients[start:], *patients[:start]] if patient not in test]
-    left = sorted(section.name for section in sections if section.patient in rest)
-    if len(rest) > 1:
-        val = [section.name for section in sections if section.patient == rest[0]]
-    else:
-        val = left[-1:] if len(left) > 1 else []
-    tested = sorted(section.name for section in sections if section.patient in test)
-    return Fold(name, tuple(n for n in left if n not in val), tuple(sorted(val)), tuple(tested))
+    left = sorted(section for patient in rest for section in names[patient])
+    val = names[rest[0]] if len(rest) > 1 else left[1:][-1:]  # the last, unless it is the only one
+    tested = sorted(section for patient in test for section in names[patient])
+    return Fold(name, tuple(n for n in left if n not in val), tuple(val), tuple(tested))
 
 
 def cut_stripes(section: Section, pattern: str) -> list[Section]:
@@ -141,7 +155,8 @@ def check_disjoint(
             while one patient's sections may train and validate; ``"section"`` only sections, as the paper does.
 
     Raises:
-        ValueError: If a section or a patient is in two parts; the message names it.
+        ValueError: If a section or a patient is in two parts, or sections of two parts have the same counts; or if a
+            patient is not known and would have to be kept apart. The message names it.
     """
     if split not in ("patient", "test_patient", "section"):
         raise ValueError(f"Unknown split={split!r}. Choose one of: patient, section, test_patient.")
@@ -149,9 +164,14 @@ def check_disjoint(
     _refuse_common("section", {part: [s.name for s in sections] for part, sections in parts.items()})
     if split == "test_patient":
         parts = {"training": [*train, *val], "test": list(test)}
-    if split != "section":
+    used = [part for part, sections in parts.items() if sections]
+    if split != "section" and len(used) > 1:
+        instead = "split='section' asks only for other sections."
+        why = f"split={split!r} cannot keep patients of {' and of '.join(used)} apart"
+        owners = {part: require_patients(sections, why, instead) for part, sections in parts.items()}
         hint = " Ask for split='section' if this is meant; results then leak."
-        _refuse_common("patient", {part: [s.patient for s in sections] for part, sections in parts.items()}, hint)
+        _refuse_common("patient", owners, hint)
+    refuse_copies(parts)
 
 
 def _refuse_common(what: str, parts: dict[str, list[str]], hint: str = "") -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.datasets._grid import grid_from_positions
+from hist2st_pyg.datasets._names import UnknownSectionError
 from hist2st_pyg.section import Section
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "load_sections",
     "paper_panel",
     "recognised",
+    "section_names",
 ]
 
 Loader = Callable[..., list[Section]]
@@ -80,6 +82,24 @@ def load_sections(
     if root is None and parameters["root"].default is inspect.Parameter.empty:
         raise ValueError(f"Data set {dataset!r} is read from files: give root, the folder that holds them.")
     return loader(root, names, **options)
+
+
+def section_names(dataset: str, root: str | Path | None = None, **options: Any) -> list[str]:
+    """The names of a data set's sections, none of which is read.
+
+    Args:
+        dataset: One of :data:`DATASETS`.
+        root: The data set's folder or file.
+        options: The reader's own options.
+
+    Raises:
+        As :func:`load_sections`.
+    """
+    try:
+        sections = load_sections(dataset, root, [], **options)
+    except UnknownSectionError as error:  # how a reader answers to an empty list of names, before it reads anything
+        return error.available
+    return [section.name for section in sections]
 
 
 def recognised(root: str | Path) -> list[str]:

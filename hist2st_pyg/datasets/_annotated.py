@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 from hist2st_pyg.datasets._grid import grid_from_positions
 from hist2st_pyg.datasets._tables import UNLABELLED
 from hist2st_pyg.files import read_h5ad
+from hist2st_pyg.patients import patient_name
 
-logger = logging.getLogger(__name__)
 PATIENT, LABEL = "patient", "label"
 
 
@@ -68,19 +67,22 @@ def set_labels(adata: Any, path: Path, key: str) -> None:
         raise ValueError(f"{path} has no obs[{key!r}] for the labels; its obs: {', '.join(adata.obs.columns)}.")
 
 
-def patient_of(adata: Any, name: str, path: Path, key: str) -> str:
-    """The patient that the file says, by a key of ``uns`` or a column of ``obs``; else the section's own name."""
+def patient_of(adata: Any, path: Path, key: str) -> str | None:
+    """The patient that the file says, by a key of ``uns`` or a column of ``obs``; None where it says none."""
     if key in adata.uns:
-        return str(adata.uns[key])
+        return patient_name(adata.uns[key], f"{path}: uns[{key!r}]")
     if key in adata.obs:
-        values = sorted(set(adata.obs[key].astype(str)))
+        column = adata.obs[key].astype(object)
+        if column.isna().all():
+            return None
+        values = {patient_name(value, f"{path}: obs[{key!r}]") for value in column.where(column.notna(), None)}
         if len(values) > 1:
-            raise ValueError(f"{path}: a section is of one patient, obs[{key!r}] has {', '.join(values)}.")
-        return str(values[0])
+            listed = ", ".join(sorted(value or "no name" for value in values))
+            raise ValueError(f"{path}: a section is of one patient, obs[{key!r}] has {listed}.")
+        return values.pop()
     if key != PATIENT:
         raise ValueError(f"{path} has neither uns[{key!r}] nor obs[{key!r}] for the patient.")
-    logger.info("anndata %s: the file names no patient, so the section is one of its own", name)
-    return name
+    return None
 
 
 def visium_diameter(adata: Any, path: Path) -> float | None:

@@ -74,6 +74,7 @@ def read_array_section(
     return Section(
         name=name,
         patient=patient,
+        patient_source="dataset",
         adata=AnnData(
             csr_matrix(counts.loc[kept].to_numpy(dtype=np.float32)),
             obs=obs,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hist2st_pyg.datasets._tables import UNLABELLED, _naming
+from hist2st_pyg.patients import Patients, given_patients, refuse_unknown_patients
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -58,27 +59,21 @@ def _in_folder(folder: Path, name: str, what: str, endings: tuple[str, ...]) -> 
     return found[0]
 
 
-def given_patients(given: Mapping[str, str] | None, names: Sequence[str]) -> dict[str, str]:
-    """The patient of each section; without an option each section is a patient of its own.
+def check_patients(given: Patients | None, names: Sequence[str], available: Iterable[str]) -> None:
+    """Refuse patients, where they are given by name, without one for a section, or for one that is not there.
 
     Args:
-        given: Section name -> patient, or None.
-        names: The sections.
+        given: The user's option.
+        names: The sections that are read.
+        available: All sections there are.
 
     Raises:
-        ValueError: If a section has no patient.
+        ValueError: If a section has no entry, or an entry no section.
     """
-    if given is None:
-        logger.info("no patients are given, so each section is one of its own: %s", ", ".join(names))
-        return {name: name for name in names}
-    check_patients(given, names)
-    return {name: given[name] for name in names}
-
-
-def check_patients(given: Mapping[str, str] | None, names: Sequence[str]) -> None:
-    """Refuse patients, where they are given, without one for a section."""
-    if given is not None and (without := [name for name in names if name not in given]):
+    named, known = given_patients(given), sorted(available)
+    if named and (without := [name for name in names if name not in named]):
         raise ValueError(f"patients has no entry for section {', '.join(map(repr, without))}.")
+    refuse_unknown_patients(named, known)
 
 
 def set_labels(adata: AnnData, path: Path, key: str | None) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.image import FORMATS, HistologyImage, Pixels, open_image
 from hist2st_pyg.image.base import three_channels
+from hist2st_pyg.patients import patient_name
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -107,14 +108,9 @@ class Sample:
         return None if diameter is None or um_per_pixel is None else diameter / um_per_pixel
 
     @cached_property
-    def patient(self) -> str:
-        """The patient, or the sample's own name where the metadata name none."""
-        value = self.metadata.get("patient")
-        if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-            logger.info("%s: the metadata name no patient, so the section is one of its own", self)
-            return self.name
-        # Numbers become floats where a table has gaps.
-        return f"{value:g}" if isinstance(value, float) else str(value)
+    def patient(self) -> str | None:
+        """The patient; None where the metadata name none."""
+        return patient_name(self.metadata.get("patient"), f"{self.metadata_path}: patient")
 
     @property
     def study(self) -> str:

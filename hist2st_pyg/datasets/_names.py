@@ -5,6 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
+class UnknownSectionError(ValueError):
+    """There is no section of a name, or none is named.
+
+    Args:
+        message: What is wrong.
+        available: The sections there are.
+    """
+
+    def __init__(self, message: str, available: Sequence[str]) -> None:
+        super().__init__(message)
+        self.available = list(available)
+
+
 def select_names(names: Sequence[str] | None, available: Iterable[str], where: str) -> list[str]:
     """Check the names a user gave against those there are.
 
@@ -15,7 +28,8 @@ def select_names(names: Sequence[str] | None, available: Iterable[str], where: s
 
     Raises:
         TypeError: If ``names`` is one string instead of a sequence of them.
-        ValueError: If a name is unknown or given twice, or if there is nothing to choose.
+        UnknownSectionError: If a name is unknown, or the list is empty.
+        ValueError: If a name is given twice, or if there is nothing to choose.
     """
     known = sorted(available)
     if not known:
@@ -27,7 +41,7 @@ def select_names(names: Sequence[str] | None, available: Iterable[str], where: s
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         listed = ", ".join(map(repr, unknown)) or "an empty list"
-        raise ValueError(f"{where} has no section {listed}. Available: {', '.join(known)}.")
+        raise UnknownSectionError(f"{where} has no section {listed}. Available: {', '.join(known)}.", known)
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice:
         raise ValueError(f"names holds {', '.join(map(repr, twice))} more than once.")

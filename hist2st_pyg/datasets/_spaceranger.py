@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hist2st_pyg.datasets._given import Files, given_files, given_patients, set_labels
+from hist2st_pyg.datasets._given import Files, given_files, set_labels
 from hist2st_pyg.image import FORMATS
 from hist2st_pyg.section import Section
 
@@ -133,12 +133,11 @@ class Output:
     scales: Mapping[str, Any]
     um_per_pixel: float | None
 
-    def section(self, name: str, patient: str, image: Path | None, *, hires: bool) -> Section:
+    def section(self, name: str, image: Path | None, *, hires: bool) -> Section:
         """Make the section, in pixels of the full-resolution image or of the hires image.
 
         Args:
             name: The section's name.
-            patient: Its patient.
             image: The full-resolution image, or None.
             hires: Take the hires image instead: all that is in pixels becomes smaller.
 
@@ -157,7 +156,7 @@ class Output:
         self.adata.uns["spatial"] = {name: {"images": {}, "scalefactors": scales, "metadata": {}}}
         return Section(
             name=name,
-            patient=patient,
+            patient=None,
             adata=self.adata,
             image=image,
             spot_diameter=float(scales["spot_diameter_fullres"]),
@@ -170,7 +169,6 @@ def read_sections(
     read: Callable[[Path, str], Output],
     *,
     image: Files | None,
-    patients: Mapping[str, str] | None,
     labels: Files | None,
     label_key: str | None,
 ) -> list[Section]:
@@ -180,7 +178,6 @@ def read_sections(
         folders: Section name -> folder.
         read: Reads one folder, given the section's name.
         image: The images, or ``"hires"``.
-        patients: The patients.
         labels: The labels.
         label_key: Their column.
     """
@@ -188,11 +185,10 @@ def read_sections(
     # What is not given in full is said before anything is read.
     images = {} if image is None or image == HIRES else given_files(image, names, "image", FORMATS)
     tables = {} if labels is None else given_files(labels, names, "labels", [".csv"])
-    patient = given_patients(patients, names)
     sections = []
     for name in names:
         output = read(folders[name], name)
         if name in tables:
             set_labels(output.adata, tables[name], label_key)
-        sections.append(output.section(name, patient[name], images.get(name), hires=image == HIRES))
+        sections.append(output.section(name, images.get(name), hires=image == HIRES))
     return sections

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from hist2st_pyg.datasets._annotated import (
 from hist2st_pyg.datasets._given import check_patients
 from hist2st_pyg.datasets._names import select_names
 from hist2st_pyg.image import FORMATS
+from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def load(
     names: Sequence[str] | None = None,
     *,
     image: str | Path | None = None,
-    patients: Mapping[str, str] | None = None,
+    patients: Patients | None = None,
     patient_key: str = PATIENT,
     label_key: str = LABEL,
     counts_layer: str | None = None,
@@ -51,8 +52,8 @@ def load(
         root: The file or folder.
         names: The sections wanted, all when None. A ``section.h5ad`` is named by its folder.
         image: The image's path, for a single section whose image is elsewhere.
-        patients: Section name -> patient. When None, the file says it (``patient_key``), or else each section is a
-            patient of its own.
+        patients: Section name -> patient. When None, the file says it (``patient_key``), or it is not known;
+            ``"each_section"`` declares each section whose file does not say it a patient of its own.
         patient_key: Where the file says it: a key of ``uns``, or a column of ``obs`` with one value.
         label_key: The column of ``obs`` with each spot's region.
         counts_layer: The layer that holds the raw counts, where ``X`` does not.
@@ -68,7 +69,7 @@ def load(
     chosen = select_names(names, sources, f"Data set 'anndata' in {root}")
     if image is not None and len(chosen) != 1:
         raise ValueError(f"image is for a single section, and these are {len(chosen)}: {', '.join(chosen)}.")
-    check_patients(patients, chosen)
+    check_patients(patients, chosen, sources)
     sections = []
     for name in chosen:
         source = sources[name]
@@ -79,16 +80,17 @@ def load(
         sections.append(
             Section(
                 name=name,
-                patient=patients[name] if patients else patient_of(adata, name, source.path, patient_key),
+                patient=patient_of(adata, source.path, patient_key),
                 adata=adata,
                 image=image if image is not None else source.image(),
                 spot_diameter=first(
                     spot_diameter, visium_diameter(adata, source.path), positive(provenance, "spot_diameter_px")
                 ),
                 um_per_pixel=first(um_per_pixel, positive(provenance, "um_per_px")),
+                patient_source="dataset",
             )
         )
-    return sections
+    return with_patients(sections, patients)
 
 
 def recognises(root: Path) -> bool:

@@ -20,6 +20,7 @@ from hist2st_pyg.datasets._hest_sample import Sample, find_samples
 from hist2st_pyg.datasets._names import select_names
 from hist2st_pyg.datasets._patch_mosaic import PatchMosaic
 from hist2st_pyg.image import HistologyImage
+from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def load(
     *,
     swap_xy: bool | None = None,
     use_patches: bool | None = None,
-    patients: Mapping[str, str] | None = None,
+    patients: Patients | None = None,
     um_per_pixel: float | None = None,
     label_key: str = LABEL,
     counts_layer: str | None = None,
@@ -51,7 +52,8 @@ def load(
         swap_xy: Swap x and y (True) or leave them (False) whatever the slide shows; the log still says it.
         use_patches: Show the patches in place of the slide, with white around them; spots without a patch are dropped.
             None does so where there is no slide.
-        patients: Sample -> patient. When None, the metadata say it, or else each sample is a patient of its own.
+        patients: Sample -> patient. When None, the metadata say it, or it is not known; ``"each_section"`` declares
+            each sample whose metadata do not say it a patient of its own.
         um_per_pixel: Resolution of the slides; when None, the metadata say it: the estimate from the spots, as in HEST,
             or what the slide's file said.
         label_key: The column of ``obs`` with each spot's region.
@@ -63,17 +65,14 @@ def load(
     """
     samples = find_samples(Path(root))
     chosen = select_names(names, samples, f"Data set 'hest' in {root}")
-    check_patients(patients, chosen)
+    check_patients(patients, chosen, samples)
     sections = []
     for name in chosen:
-        patient = patients[name] if patients else samples[name].patient
         resolution = first(um_per_pixel, samples[name].um_per_pixel())
-        sections.append(
-            _read_section(samples[name], patient, resolution, swap_xy, use_patches, label_key, counts_layer)
-        )
-    if patients is None:
+        sections.append(_read_section(samples[name], resolution, swap_xy, use_patches, label_key, counts_layer))
+    if not isinstance(patients, Mapping):
         _log_shared_patients([samples[name] for name in chosen])
-    return sections
+    return with_patients(sections, patients)
 
 
 def recognises(root: Path) -> bool:
@@ -83,7 +82,6 @@ def recognises(root: Path) -> bool:
 
 def _read_section(
     sample: Sample,
-    patient: str,
     um_per_pixel: float | None,
     swap_xy: bool | None,
     use_patches: bool | None,
@@ -108,11 +106,12 @@ def _read_section(
     set_labels(adata, sample.path, label_key)
     return Section(
         name=sample.name,
-        patient=patient,
+        patient=sample.patient,
         adata=adata,
         image=image,
         spot_diameter=first(sample.spot_diameter(um_per_pixel), visium_diameter(adata, sample.path)),
         um_per_pixel=um_per_pixel,
+        patient_source="dataset",
     )
 
 
@@ -180,7 +179,8 @@ def _log_shared_patients(samples: Sequence[Sample]) -> None:
     """HEST numbers patients within a study, so that one name may be two people."""
     studies: dict[str, set[str]] = {}
     for sample in samples:
-        studies.setdefault(sample.patient, set()).add(sample.study)
+        if sample.patient is not None:
+            studies.setdefault(sample.patient, set()).add(sample.study)
     if shared := sorted(patient for patient, titles in studies.items() if len(titles) > 1):
         logger.warning(
             "hest: %s is the patient in several studies; splits keep these together, and patients=... tells them apart",

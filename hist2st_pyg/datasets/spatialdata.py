@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from hist2st_pyg.datasets._given import check_patients
 from hist2st_pyg.datasets._names import select_names
 from hist2st_pyg.datasets._store import annotated_spots, centres, in_pixels, is_store, only, open_store, table_rows
 from hist2st_pyg.datasets._store_image import StoreImage
+from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def load(
     shapes: str | None = None,
     table: str | None = None,
     coordinate_system: str | None = None,
-    patients: Mapping[str, str] | None = None,
+    patients: Patients | None = None,
     patient_key: str = PATIENT,
     label_key: str = LABEL,
     counts_layer: str | None = None,
@@ -47,8 +48,8 @@ def load(
         shapes: Key of the spots: circles, or polygons, of which the centroids are taken.
         table: Key of the table that annotates the spots and holds their raw counts; predictions are passed over.
         coordinate_system: Where spots and image meet; when None, "global" if they share it, else the one they share.
-        patients: Section name -> patient. When None, the table says it (``patient_key``), or else each section is a
-            patient of its own.
+        patients: Section name -> patient. When None, the table says it (``patient_key``), or it is not known;
+            ``"each_section"`` declares each section whose table does not say it a patient of its own.
         patient_key: Where the table says it: a key of ``uns``, or a column of ``obs`` with one value.
         label_key: The column of the table's ``obs`` with each spot's region.
         counts_layer: The table's layer that holds the raw counts, where ``X`` does not.
@@ -61,7 +62,7 @@ def load(
     """
     stores = {path.name.removesuffix(".zarr"): path for path in _stores(Path(root))}
     chosen = select_names(names, stores, f"Data set 'spatialdata' in {root}")
-    check_patients(patients, chosen)
+    check_patients(patients, chosen, stores)
     sections = []
     for name in chosen:
         path = stores[name]
@@ -77,15 +78,16 @@ def load(
         sections.append(
             Section(
                 name=name,
-                patient=patients[name] if patients else patient_of(adata, name, path, patient_key),
+                patient=patient_of(adata, path, patient_key),
                 adata=adata,
                 image=None if image_key is None else StoreImage(path, image_key),
                 # Polygons have no diameter.
                 spot_diameter=2 * float(spots["radius"].median()) if "radius" in spots else None,
                 um_per_pixel=um_per_pixel,
+                patient_source="dataset",
             )
         )
-    return sections
+    return with_patients(sections, patients)
 
 
 def recognises(root: Path) -> bool:

@@ -81,6 +81,7 @@ def load(
             Section(
                 name=name,
                 patient=LETTERS[patient],
+                patient_source="dataset",
                 adata=_annotate(tissue, counts, genes - noise_genes),
                 image=image,
                 spot_diameter=pitch / 2,

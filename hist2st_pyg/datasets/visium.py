@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hist2st_pyg.datasets._given import Files
+from hist2st_pyg.datasets._given import Files, check_patients
 from hist2st_pyg.datasets._names import select_names
 from hist2st_pyg.datasets._spaceranger import (
     HIRES,
@@ -22,6 +22,7 @@ from hist2st_pyg.datasets._spaceranger import (
 )
 from hist2st_pyg.datasets._tables import _naming, numbers
 from hist2st_pyg.datasets._tenx_matrix import MATRIX, matrix_of, read_counts
+from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def load(
     names: Sequence[str] | None = None,
     *,
     image: Files | None = None,
-    patients: Mapping[str, str] | None = None,
+    patients: Patients | None = None,
     labels: Files | None = None,
     label_key: str | None = None,
     um_per_pixel: float | None = None,
@@ -57,7 +58,8 @@ def load(
         image: The full-resolution image: one file for a single section, section name -> file, or a folder of
             ``<section>.<ending>``. ``"hires"`` takes Space Ranger's own small copy (2,000 to 6,000 pixels), to which
             positions and diameters are then scaled: cells are hardly seen in it. When None, sections have no image.
-        patients: Section name -> patient. When None, each section is a patient of its own.
+        patients: Section name -> patient, or ``"each_section"``, which declares each section a patient of its own. When
+            None, they are not known.
         labels: CSV files of barcode and label, as Loupe Browser exports them, given as ``image`` is.
         label_key: The column of the labels, where there are several.
         um_per_pixel: Resolution of the full-resolution image; when None, it follows from the positions: neighbouring
@@ -69,14 +71,15 @@ def load(
     """
     folders = _folders(Path(root))
     chosen = select_names(names, folders, f"Data set 'visium' in {root}")
-    return read_sections(
+    check_patients(patients, chosen, folders)
+    sections = read_sections(
         {name: folders[name] for name in chosen},
         partial(_read, um_per_pixel=um_per_pixel),
         image=image,
-        patients=patients,
         labels=labels,
         label_key=label_key,
     )
+    return with_patients(sections, patients)
 
 
 def recognises(root: Path) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hist2st_pyg.datasets._given import Files
+from hist2st_pyg.datasets._given import Files, check_patients
 from hist2st_pyg.datasets._names import select_names
 from hist2st_pyg.datasets._spaceranger import (
     HIRES,
@@ -20,6 +20,7 @@ from hist2st_pyg.datasets._spaceranger import (
 )
 from hist2st_pyg.datasets._tenx_matrix import read_counts
 from hist2st_pyg.files import read_parquet
+from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def load(
     *,
     bin_um: int = 8,
     image: Files | None = None,
-    patients: Mapping[str, str] | None = None,
+    patients: Patients | None = None,
     labels: Files | None = None,
     label_key: str | None = None,
     um_per_pixel: float | None = None,
@@ -49,7 +50,8 @@ def load(
         bin_um: Side of the bins in µm: 2, 8, 16, or another that Space Ranger was asked for. A section of 2 µm bins has
             millions.
         image: The full-resolution image, or ``"hires"``; see :func:`hist2st_pyg.datasets.visium.load`.
-        patients: Section name -> patient. When None, each section is a patient of its own.
+        patients: Section name -> patient, or ``"each_section"``, which declares each section a patient of its own. When
+            None, they are not known.
         labels: CSV files of barcode and label, as Loupe Browser exports them, given as ``image`` is.
         label_key: The column of the labels, where there are several.
         um_per_pixel: Resolution of the full-resolution image; when None, the scale factors say it.
@@ -60,14 +62,15 @@ def load(
     """
     folders = _folders(Path(root))
     chosen = select_names(names, folders, f"Data set 'visium_hd' in {root}")
-    return read_sections(
+    check_patients(patients, chosen, folders)
+    sections = read_sections(
         {name: folders[name] for name in chosen},
         partial(_read, bin_um=bin_um, um_per_pixel=um_per_pixel),
         image=image,
-        patients=patients,
         labels=labels,
         label_key=label_key,
     )
+    return with_patients(sections, patients)
 
 
 def recognises(root: Path) -> bool:

@@ -14,6 +14,7 @@ from hist2st_pyg.evaluation.section import SectionResult, mean_of, measure_secti
 from hist2st_pyg.inference import THUMBNAIL, require_recipe
 from hist2st_pyg.metrics import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.patients import patient_sources
 from hist2st_pyg.section import Section
 
 
@@ -45,6 +46,8 @@ def evaluate(
         - ``per_gene`` and ``ceiling``: each gene's mean PCC and mean noise ceiling over the sections.
         - ``seen_in_training``: the sections that the model was trained or selected on, or on a stripe of which
           (``<section>_<letter>``, see :func:`~hist2st_pyg.data.splits.cut_stripes`).
+        - ``patient_sources``: the sections by how their patients are known: ``"dataset"`` (which names them),
+          ``"given"`` by the user, ``"each_section"`` (declared a patient of its own) or ``"unknown"``.
         - ``sections``: for each its metrics, ``per_gene``, ``ceiling``, and a ``map`` of the three genes of the highest
           ceiling: ``pos`` [N, 2] in pixels, ``genes`` with the ``true`` and ``predicted`` expression [N].
 
@@ -85,7 +88,7 @@ def evaluate(
         if figures is not None:
             _draw(section, result, panel, Path(figures))
     parts = [result.numbers for result in results.values()]
-    trained = {name.split("/", 1)[1] for part in model.training_sections.values() for name in part}
+    trained = {section.name for part in model.training_sections.values() for section in part}
     seen = trained | {name[:-2] for name in trained if name[-2:-1] == "_"}
     return {
         **_average(parts, "metrics"),
@@ -93,6 +96,7 @@ def evaluate(
         "per_gene": _average(parts, "per_gene"),
         "ceiling": _average(parts, "ceiling"),
         "seen_in_training": sorted(seen & set(results)),
+        "patient_sources": patient_sources(section.record for section in sections),
         "sections": {
             name: {**result.numbers["metrics"], **{key: result.numbers[key] for key in ("per_gene", "ceiling", "map")}}
             for name, result in results.items()

@@ -167,10 +167,12 @@ def _anndata(
     known = {**facts, "pitch": pitch, "colour_distance": predicted.colour_distance}
     if note := " ".join([*notes, *predicted.notes]):
         known["note"] = note
+    trained = model.training_sections.get("train", [])
     result.uns["hist2st"] = {
         "total": recipe.total,
         "unit": f"log10(1 + counts per 10,000 of the {recipe.total} genes' counts)",
-        "training_sections": model.training_sections.get("train", []),
+        "training_sections": [section.name for section in trained],
+        "training_patients": sorted({section.patient for section in trained if section.patient is not None}),
         "task": model.task,
         **{key: value for key, value in known.items() if value is not None},
     }

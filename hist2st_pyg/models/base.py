@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 
 from hist2st_pyg.data.convert import Recipe
 from hist2st_pyg.nn.vision import MultiScale
+from hist2st_pyg.section import SectionRecord
 
 Task = Literal["prediction", "interpolation", "diagnostic"]
 
@@ -41,7 +42,7 @@ class ExpressionModel(nn.Module):
             raise ValueError(f"n_genes is at least 1, got {n_genes}.")
         self.config: dict[str, Any] = {}
         self.recipe: Recipe | None = None
-        self.training_sections: dict[str, list[str]] = {}
+        self.training_sections: dict[str, list[SectionRecord]] = {}
         # The paper's own setting is the identity: patches enter as 0 to 255, targets are not standardised.
         self.register_buffer("pixel_mean", torch.zeros(3 * n_scales))
         self.register_buffer("pixel_std", torch.ones(3 * n_scales))

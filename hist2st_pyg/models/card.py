@@ -11,6 +11,7 @@ from typing import Any
 
 from hist2st_pyg.data.convert import Recipe
 from hist2st_pyg.models.base import ExpressionModel, first_encoder
+from hist2st_pyg.models.training_sections import describe_sections, describe_split, read_training_sections
 
 CARD = "README.md"
 TAGS = ("spatial-transcriptomics", "gene-expression", "histology", "digital-pathology", "pytorch")
@@ -67,8 +68,8 @@ def model_card(
         "": f"Spatial gene expression{genes} from H&E histology, with hist2st_pyg. {TASKS[model.task]}",
         "Notes": notes or "",
         "Use": _use(model, description, source, hub),
-        "Training data": _data(sections, data),
-        "Split": split or _split(sections),
+        "Training data": "\n\n".join(filter(None, [data, describe_sections(sections)])),
+        "Split": split or describe_split(sections),
         "Results": _results(metrics),
         "Genes": _genes(recipe),
         "Input and output": _recipe(recipe, model.graph_hops != 0),
@@ -105,9 +106,10 @@ def run_facts(run: str | Path) -> dict[str, Any]:
 def summary_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
     """``data``, ``split`` and ``metrics`` for :func:`model_card`, of what a run's ``summary.json`` holds."""
     data = summary["config"]["data"]
-    facts: dict[str, Any] = {"data": f"Sections of `{data['name']}`.", "split": _split(summary["sections"])}
+    sections = read_training_sections(summary["sections"], "summary.json")
+    facts: dict[str, Any] = {"data": f"Sections of `{data['name']}`.", "split": describe_split(sections)}
     validated = summary["val_pcc"] is not None and math.isfinite(summary["val_pcc"])
-    if validated and not summary["sections"]["val"]:
+    if validated and not sections["val"]:
         facts["split"] = "Squares of the training sections were held out for validation."
     if data["test"]:
         facts["split"] += f" Kept out for testing: {_names(data['test'])}."
@@ -146,32 +148,6 @@ def _use(model: ExpressionModel, description: Mapping[str, Any], source: str, hu
         lines.append("adata = h.predict_section(model, section)  # one of h.load_sections(...); X: log10 expression")
     notes = [f"`{name}` is `{value}`, which is not in the folder: have it at hand." for name, value in missing.items()]
     return "\n\n".join(["```python\n" + "\n".join(lines) + "\n```", *notes])
-
-
-def _data(sections: Mapping[str, list[str]], data: str | None) -> str:
-    """Which sections and patients; the names are ``patient/section``."""
-    named = {part: names for part, names in sections.items() if names}
-    rows = [data or "", "The training sections are not recorded." if not named else ""]
-    for part, names in named.items():
-        patients = sorted({name.split("/", 1)[0] for name in names})
-        said = {"train": "Trained on", "val": "Validated on"}.get(part, part)
-        rows.append(
-            f"{said} {_count(len(names), 'section')} of {_count(len(patients), 'patient')} ({_names(patients)}): "
-            f"{_names(names)}."
-        )
-    return "\n\n".join(row for row in rows if row)
-
-
-def _split(sections: Mapping[str, list[str]]) -> str:
-    if "val" not in sections:
-        return "Not recorded."
-    train, val = sections["train"], sections["val"]
-    if not val:
-        return "No sections validated; parts of the training sections may have."
-    shared = {name.split("/", 1)[0] for name in train} & {name.split("/", 1)[0] for name in val}
-    if shared:
-        return f"Validation sections share patients with training: {_names(sorted(shared))}."
-    return "Validation sections are of other patients than training sections."
 
 
 def _results(metrics: Mapping[str, float | str] | None) -> str:

@@ -25,12 +25,15 @@ from hist2st_pyg.models.histogene import HisToGene
 from hist2st_pyg.models.ridge import EmbeddingRidge, Ridge, RidgeNeighbours
 from hist2st_pyg.models.simple import DepthOracle, Mean, PositionKNN
 from hist2st_pyg.models.stnet import STNet
+from hist2st_pyg.models.training_sections import plain_sections, read_training_sections
 from hist2st_pyg.tensors import read_tensors
 
 logger = logging.getLogger(__name__)
 
 Expected = TypeVar("Expected", bound=ExpressionModel)
-FORMAT = 1
+FORMAT = 2
+READ = (1, 2)
+"""Formats that are read; in 1 a training section is ``"patient/section"``."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 MODELS: dict[str, Callable[..., ExpressionModel]] = {
@@ -70,7 +73,7 @@ def describe(model: ExpressionModel) -> dict[str, Any]:
         "model": key,
         "arguments": {name: _argument(name, value) for name, value in model.config.items()},
         "recipe": model.recipe.to_dict() if model.recipe is not None else None,
-        "training_sections": model.training_sections,
+        "training_sections": plain_sections(model.training_sections),
     }
 
 
@@ -192,8 +195,9 @@ def rebuild(
     """Build a model from what :func:`describe` gave, and load its weights; ``expected`` may be a class of a user's."""
     if not isinstance(description, dict):
         raise ValueError(f"{source}: the saved model is damaged: its description is no mapping.")
-    if description.get("format") != FORMAT:
-        raise ValueError(f"{source}: model format {description.get('format')!r} is not {FORMAT}, the one read here.")
+    if description.get("format") not in READ:
+        formats = " and ".join(map(str, READ))
+        raise ValueError(f"{source}: model format {description.get('format')!r} is none of {formats}, those read here.")
     if missing := sorted({"model", "arguments", "recipe", "training_sections"} - set(description)):
         raise ValueError(f"{source}: the saved model is damaged: its description lacks {', '.join(missing)}.")
     arguments = dict(description["arguments"])
@@ -220,7 +224,7 @@ def rebuild(
     except RuntimeError as error:
         raise ValueError(f"{source}: the weights do not fit the model: {error}") from error
     model.recipe = recipe
-    model.training_sections = description["training_sections"]
+    model.training_sections = read_training_sections(description["training_sections"], source)
     return model.eval()
 
 

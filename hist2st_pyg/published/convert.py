@@ -18,6 +18,7 @@ from hist2st_pyg.choices import choose
 from hist2st_pyg.data.expression import read_genes
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.published.arguments import ORIGINALS, original_arguments
+from hist2st_pyg.section import SectionRecord
 from hist2st_pyg.tensors import read_lightning
 
 
@@ -63,8 +64,12 @@ def convert(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint {path}.")
-    if wrong := [section for section in training_sections if section.count("/") != 1]:
-        raise ValueError(f"A training section is written patient/section, got {wrong[0]!r}.")
+    records = []
+    for text in training_sections:
+        patient, _, section = text.rpartition("/")
+        if not patient or not section:
+            raise ValueError(f"A training section is written patient/section, got {text!r}.")
+        records.append(SectionRecord(section, patient, "given"))
     state, saved = _read(path)
     name = _recognise(state, path) if name is None else name
     original = choose(ORIGINALS, name, "name")
@@ -75,8 +80,8 @@ def convert(
         model = original.load(state, arguments, None if genes is None else _panel(genes, arguments["n_genes"]))
     except ValueError as error:
         raise ValueError(f"{path}, as a checkpoint of {name}: {error}") from error
-    if training_sections:
-        model.training_sections = {"train": list(training_sections)}
+    if records:
+        model.training_sections = {"train": records}
     assumed = {key: arguments[key] for key in original.published if key not in given}
     return Converted(model, name, arguments, assumed)
 

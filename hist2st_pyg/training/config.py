@@ -22,7 +22,8 @@ class DataConfig:
             images are not opened.
         split: ``"patient"`` refuses a patient in two parts, ``"test_patient"`` one of test in another part, and
             ``"section"`` only a section.
-        patients: The patients of sections whose files do not say, by section.
+        patients: The patients of sections, by section, where the data set does not name them or names them otherwise;
+            or ``"each_section"``: each section whose patient is not known is of a patient of its own.
         stripes: Cut each section into stripes by this pattern, see :func:`~hist2st_pyg.data.splits.cut_stripes`;
             ``train``, ``val`` and ``test`` then name ``<section>_<letter>``, and ``patients`` the whole sections.
         panel: ``"variable"``, ``"variance"``, ``"paper"`` or a file with one gene a line.
@@ -53,7 +54,7 @@ class DataConfig:
     val: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
     split: Literal["patient", "test_patient", "section"] = "patient"
-    patients: dict[str, str] = field(default_factory=dict)
+    patients: dict[str, str | int | float] | Literal["each_section"] = field(default_factory=dict)
     stripes: str | None = None
     panel: str = "variable"
     n_genes: int = 50

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,14 @@ from hist2st_pyg.data.datamodule import SectionDataModule
 from hist2st_pyg.data.embeddings import read_embeddings
 from hist2st_pyg.data.expression import gene_panel
 from hist2st_pyg.data.splits import cut_stripes
-from hist2st_pyg.datasets import load_sections
+from hist2st_pyg.datasets import load_sections, section_names
 from hist2st_pyg.files import write_json, write_text
 from hist2st_pyg.models import MODELS, ExpressionModel, FittedModel
 from hist2st_pyg.models.base import first_encoder
 from hist2st_pyg.models.card import summary_facts
 from hist2st_pyg.models.pretrained import parameters_of
+from hist2st_pyg.models.training_sections import plain_sections
+from hist2st_pyg.patients import given_patients, refuse_unknown_patients, with_patients
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
 from hist2st_pyg.training.fit import LAST, check_resumable, fit
@@ -85,7 +86,7 @@ def train(
             # Where the vision stage's first weights came from, if not from the seed.
             "encoder_weights": getattr(first_encoder(getattr(model, "vision", model)), "origin", None),
             "config": plain,
-            "sections": model.training_sections,
+            "sections": plain_sections(model.training_sections),
         }
         result.model.save_pretrained(output / "model", model_card_kwargs=summary_facts(summary))
         write_json(output / SUMMARY, summary)
@@ -101,13 +102,13 @@ def read_sections(data: DataConfig, names: Sequence[str] | None = None) -> list[
         names: The sections wanted, all when None; with stripes, the stripes.
 
     Raises:
-        ValueError: If there is no such section.
+        ValueError: If there is no such section, or ``data.patients`` names one that is not there.
     """
     whole = names
     if data.stripes is not None and names is not None:
-        whole = list(dict.fromkeys(name.rpartition("_")[0] or name for name in names))
+        whole = list(dict.fromkeys(_whole(name) for name in names))
     sections = load_sections(data.name, data.root, whole, **data.options)
-    sections = [replace(section, patient=data.patients.get(section.name, section.patient)) for section in sections]
+    sections = _with_patients(sections, data)
     if data.embedding is not None and Path(data.embedding).is_dir():
         read_embeddings(sections, data.embedding)
     if data.stripes is None:
@@ -117,6 +118,23 @@ def read_sections(data: DataConfig, names: Sequence[str] | None = None) -> list[
         return stripes
     by_name = _by_name(stripes, names)
     return [by_name[name] for name in names]
+
+
+def _whole(stripe: str) -> str:
+    """The section of which a stripe is, by name."""
+    return stripe.rpartition("_")[0] or stripe
+
+
+def _with_patients(sections: Sequence[Section], data: DataConfig, handed_over: bool = False) -> list[Section]:
+    """The sections with the patients that the configuration gives; those handed over may be stripes already."""
+    striped = handed_over and data.stripes is not None
+    whole = {section.name: _whole(section.name) if striped else section.name for section in sections}
+    known = set(whole.values())
+    named = given_patients(data.patients)
+    if not known.issuperset(named) and (data.root is not None or not handed_over):
+        known.update(section_names(data.name, data.root, **data.options))  # of these, some are not in this run
+    refuse_unknown_patients(named, sorted(known))
+    return with_patients(sections, data.patients, whole)
 
 
 def _by_name(sections: Sequence[Section], named: Sequence[str]) -> dict[str, Section]:
@@ -192,8 +210,7 @@ def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = No
 def _parts(data: DataConfig, sections: Sequence[Section] | None) -> list[list[Section]]:
     """The sections of training, validation and test; of those of test no image is opened, they are kept apart."""
     named = [*data.train, *data.val, *data.test] if data.train else None
-    if sections is None:
-        sections = read_sections(data, named)
+    sections = read_sections(data, named) if sections is None else _with_patients(sections, data, handed_over=True)
     kept_out = [*data.val, *data.test]
     # A misspelt test section would otherwise train with the rest.
     by_name = _by_name(sections, named or kept_out)
@@ -244,7 +261,6 @@ def make_model(config: TrainConfig, datamodule: SectionDataModule) -> Expression
     model.initialize(mean)
     model.recipe = recipe
     model.training_sections = {
-        part: [f"{section.patient}/{section.name}" for section in datamodule.sections[part]]
-        for part in ("train", "val")
+        part: [section.record for section in datamodule.sections[part]] for part in ("train", "val")
     }
     return model

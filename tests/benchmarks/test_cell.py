@@ -30,6 +30,7 @@ def test_a_cell_is_written_and_tracked(grid_file: Path, tmp_path: Path) -> None:
         "made", "leave_one_patient_out", "B", "tiny", 1, "prediction",
     ]  # fmt: skip
     assert result["patients"] == {"train": ["A"], "val": ["A"], "test": ["B"]}
+    assert result["patient_sources"] == {"given": ["A1", "A2", "B1"]}
     assert result["sections"] == {"train": ["A1"], "val": ["A2"], "test": ["B1"]}
     genes = list(result["per_gene"])
     assert result["panel_sha256"] == hashlib.sha256("\n".join(genes).encode()).hexdigest()

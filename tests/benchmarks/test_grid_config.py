@@ -65,6 +65,31 @@ def test_folds_that_leak_need_a_split_that_says_so(grid: dict[str, Any], tmp_pat
     assert result["patients"] == {"train": ["A"], "val": [], "test": ["A"]}
 
 
+def test_patients_that_are_not_known_are_declared_in_the_grid(grid: dict[str, Any], tmp_path: Path) -> None:
+    from benchmarks.report import report
+    from benchmarks.run import run_cell
+
+    made = grid["datasets"]["made"]
+    made["sections"] = ["A1", "A2"]  # of one patient, which their files do not say
+    del made["patients"]
+    values = {**grid, "models": {"mean": {}}, "seeds": [0]}
+    with pytest.raises(ValueError, match=r"The patient of 'A1', 'A2' is not known.*\(data.patients: each_section\)"):
+        read(values, tmp_path)
+    made["patients"] = "each_section"
+    cells = read(values, tmp_path)
+    assert [cell.fold.test for cell in cells] == [("A1",), ("A2",)]
+    for cell in cells:
+        result = json.loads(run_cell(cell, tmp_path / "results", tmp_path / "work", "off").read_text())
+        assert sorted(result["patient_sources"]["each_section"]) == ["A1", "A2"]
+    said = "the user declared each section a patient of its own"
+    assert said in (tmp_path / "work" / cells[0].place / "model" / "README.md").read_text()
+    report(tmp_path / "results", tmp_path / "report", "mean")
+    for page in ("report.md", "report.html"):
+        text = (tmp_path / "report" / page).read_text()
+        assert said in text
+        assert "on the other patients" not in text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

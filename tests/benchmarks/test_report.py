@@ -213,6 +213,49 @@ def test_a_split_that_leaks_says_so(results: Results) -> None:
     assert "**Leaks patients.**" in report.readme_table(report.read_cells(folder))
 
 
+DECLARED = {"each_section": ["A1", "A2", "B1", "C1", "D1"]}
+
+
+@pytest.mark.parametrize(
+    ("split", "changes", "true"),
+    [
+        ("leave_one_patient_out", {}, True),
+        ("leave_one_patient_out", {"patient_sources": {"given": ["A1", "B1"], "dataset": ["C1"]}}, True),
+        ("leave_one_patient_out", {"patient_sources": DECLARED}, False),
+        ("k_fold_patients", {"patient_sources": DECLARED}, False),
+        ("explicit", {"patient_sources": DECLARED}, False),
+        ("explicit_sections", {"patient_sources": DECLARED}, True),
+        ("leave_one_section_out", {"patient_sources": {"unknown": ["A1", "B1"]}}, True),
+        # Of an earlier version: its patients were the sections, unless its configuration gave them.
+        ("leave_one_patient_out", {"patients": {"train": ["C1"], "val": ["D1"], "test": ["A1"]}}, False),
+    ],
+)
+def test_a_split_by_patient_is_claimed_where_patients_are_known(
+    results: Results, split: str, changes: dict[str, Any], true: bool
+) -> None:
+    (group,) = grouped(read_cells(results(split=split, **changes)))
+    assert (describe(group) == DESCRIBED[split]) is true
+    text = report_markdown([group], [None], [[]])
+    assert ("Whether those are of other patients is not known" in text) is not true
+
+
+def test_the_report_says_how_patients_are_known(results: Results) -> None:
+    (group,) = grouped(read_cells(results()))
+    assert dict(facts(group))["Patients"] == "The data set names the patients"
+    config = make_cell("A", "sage", 0)["config"]
+    given = config | {"data": {"patients": {"A1": "A"}}}
+    (group,) = grouped(read_cells(results(config=given)))
+    assert dict(facts(group))["Patients"] == "The patients are as the user gave them"
+    (group,) = grouped(read_cells(results(patient_sources={"unknown": ["A1", "B1"], "given": ["C1"]})))
+    assert dict(facts(group))["Patients"] == (
+        "The patients are not known (A1, B1). The patients are as the user gave them (C1)"
+    )
+    assert warnings(group) == [
+        "It is not known whose sections A1, B1 are: a patient may train and be tested, and scores are then higher than "
+        "for one that was never seen."
+    ]
+
+
 def test_no_warning_without_a_reason(group: Any) -> None:
     assert warnings(group) == []
 

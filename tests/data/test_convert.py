@@ -105,6 +105,14 @@ def test_nothing_but_the_edges_is_shifted_in_a_batch(sections: list[Section], ge
     assert batch.validate(raise_on_error=True)
 
 
+def test_an_unknown_patient_is_empty_in_a_batch(sections: list[Section], genes: list[str]) -> None:
+    unknown, known = (to_data(s, genes, patch_size=P) for s in (replace(sections[0], patient=None), sections[1]))
+    for alone in ([unknown, known], [known, unknown]):
+        (batch,) = DataLoader(alone, batch_size=2)
+        assert batch.patient == [data.patient for data in alone]
+        assert sorted(batch.patient) == ["", "A"]
+
+
 def test_sections_come_out_of_a_batch_as_they_went_in(sections: list[Section], genes: list[str]) -> None:
     alone = [to_data(s, genes, patch_size=P) for s in sections]
     for before, after in zip(alone, Batch.from_data_list(alone).to_data_list(), strict=True):

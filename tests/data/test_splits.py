@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hist2st_pyg import Section
+from hist2st_pyg import Section, load_sections
 from hist2st_pyg.data.splits import (
     SPLITS,
     Fold,
@@ -19,12 +21,13 @@ from hist2st_pyg.data.splits import (
     leave_one_patient_out,
     leave_one_section_out,
 )
+from hist2st_pyg.patients import with_patients
 
 
 @pytest.fixture(scope="module")
 def sections(cohort: list[Section]) -> list[Section]:
     """A1, A2, B1 and C1."""
-    return [*cohort, replace(cohort[0], name="C1", patient="C")]
+    return [*cohort, *load_sections("synthetic", names=["C1"], spots=48, genes=20, noise_genes=4)]
 
 
 def test_each_patient_is_left_out_once(sections: list[Section]) -> None:
@@ -81,6 +84,35 @@ def test_what_cannot_be_split_is_refused(sections: list[Section]) -> None:
         leave_one_section_out(sections[:1])
 
 
+@pytest.mark.parametrize("split", [leave_one_patient_out, k_fold_patients])
+def test_patients_that_are_not_known_cannot_be_left_out(sections: list[Section], split: Callable[..., Any]) -> None:
+    unknown = [sections[0], *(replace(section, patient=None) for section in sections[1:])]
+    with pytest.raises(ValueError, match="The patient of 'A2', 'B1', 'C1' is not known: patients cannot be") as refused:
+        split(unknown)
+    for way in ("(data.patients: {A2: PATIENT, ...})", "(data.patients: each_section)", "leave_one_section_out"):
+        assert way in str(refused.value)
+    with pytest.raises(ValueError, match="of 'S0', 'S1', 'S2', 'S3', 'S4', 'S5' and 2 more is not known"):
+        split([replace(unknown[1], name=f"S{i}") for i in range(8)])
+    assert len(leave_one_section_out(unknown)) == 4
+
+
+def test_a_declaration_makes_each_section_a_patient(sections: list[Section]) -> None:
+    unknown = [replace(section, patient=None) for section in sections]
+    folds = leave_one_patient_out(with_patients(unknown, "each_section"))
+    assert [(fold.name, fold.test) for fold in folds] == [(name, (name,)) for name in ("A1", "A2", "B1", "C1")]
+
+
+def test_parts_of_unknown_patients_are_refused(sections: list[Section]) -> None:
+    a1, a2, b1, c1 = (replace(section, patient=None) for section in sections)
+    check_disjoint([a1, a2, b1, c1], [], [])
+    check_disjoint([a1], [a2], [], split="test_patient")
+    check_disjoint([a1], [a2], [b1], split="section")
+    with pytest.raises(ValueError, match="split='patient' cannot keep patients of training and of validation apart"):
+        check_disjoint([a1], [a2], [])
+    with pytest.raises(ValueError, match="The patient of 'B1' is not known: split='test_patient' cannot keep"):
+        check_disjoint([sections[0]], [sections[1]], [b1], split="test_patient")
+
+
 def test_a_test_patient_may_not_train_though_one_patient_may_validate_itself(sections: list[Section]) -> None:
     a1, a2, b1, c1 = sections
     check_disjoint([a1], [a2], [b1, c1], split="test_patient")
@@ -107,6 +139,18 @@ def test_a_section_in_two_parts_is_always_refused(sections: list[Section], split
         check_disjoint([a1, b1], [], [a1], split=split)
     with pytest.raises(ValueError, match="The section 'B1' is in validation and in test"):
         check_disjoint([a1], [b1], [b1], split=split)
+
+
+def test_a_copy_in_another_part_is_refused(sections: list[Section]) -> None:
+    a1, a2, b1, _ = sections
+    copy = replace(a1, name="X", patient="X")
+    message = r"'A1' \((training|patient A|fold A1)\) and 'X' \((test|patient X|fold X)\) have the same counts in 48 of"
+    with pytest.raises(ValueError, match=message):
+        check_disjoint([a1, b1], [], [copy], split="section")
+    with pytest.raises(ValueError, match=message):
+        leave_one_patient_out([a1, b1, copy])
+    with pytest.raises(ValueError, match=message):
+        leave_one_section_out([a1, a2, copy])
 
 
 def test_an_unknown_split_is_refused(sections: list[Section]) -> None:

@@ -14,6 +14,7 @@ from scipy.sparse import csc_matrix, csr_matrix
 
 from hist2st_pyg.datasets import load_sections
 from hist2st_pyg.image import FileImage
+from hist2st_pyg.section import SectionRecord
 
 COUNTS = np.array([[1, 0, 3], [0, 2, 0], [4, 4, 4], [0, 0, 9]])
 POS = np.array([[100.0, 50.0], [150.0, 50.0], [100.0, 100.0], [150.0, 100.0]])
@@ -42,7 +43,7 @@ def test_one_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     path = write(tmp_path / "mouse.h5ad", "mouse.png")
     (section,) = load_sections("anndata", path)
-    assert (section.name, section.patient) == ("mouse", "mouse")
+    assert section.record == SectionRecord("mouse", None, "unknown")
     np.testing.assert_array_equal(section.adata.X.toarray(), COUNTS)
     np.testing.assert_array_equal(section.pos, POS)
     np.testing.assert_array_equal(section.grid, [[0, 0], [1, 0], [0, 1], [1, 1]])
@@ -51,7 +52,6 @@ def test_one_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert section.um_per_pixel is None
     assert section.spot_diameter is None
     assert "array derived from positions" in caplog.text
-    assert "names no patient" in caplog.text
 
 
 def test_folders(tmp_path: Path) -> None:
@@ -94,14 +94,49 @@ def test_two_images(tmp_path: Path) -> None:
 def test_patients(tmp_path: Path) -> None:
     write(tmp_path / "a.h5ad", uns={"patient": "P1"})
     write(tmp_path / "b.h5ad", obs=columns(patient=[7, 7, 7, 7], animal=["x", "x", "y", "y"]))
-    assert [s.patient for s in load_sections("anndata", tmp_path)] == ["P1", "7"]
+    assert [s.record for s in load_sections("anndata", tmp_path)] == [
+        SectionRecord("a", "P1", "dataset"), SectionRecord("b", "7", "dataset"),
+    ]  # fmt: skip
     assert [s.patient for s in load_sections("anndata", tmp_path, patients={"a": "Q", "b": "Q"})] == ["Q", "Q"]
     with pytest.raises(ValueError, match="patients has no entry for section 'b'"):
         load_sections("anndata", tmp_path, patients={"a": "Q"})
+    with pytest.raises(ValueError, match="patients names 'c', and there is no such section; there are a, b"):
+        load_sections("anndata", tmp_path, ["a"], patients={"a": "Q", "c": "Q"})
+    assert load_sections("anndata", tmp_path, ["a"], patients={"a": "Q", "b": "R"})[0].patient_source == "given"
+    with pytest.raises(ValueError, match="patients is a mapping section -> patient, or 'each_section', got 'each'"):
+        load_sections("anndata", tmp_path, patients="each")
     with pytest.raises(ValueError, match=r"b\.h5ad: a section is of one patient, obs\['animal'\] has x, y"):
         load_sections("anndata", tmp_path, ["b"], patient_key="animal")
     with pytest.raises(ValueError, match=r"a\.h5ad has neither uns\['animal'\] nor obs\['animal'\]"):
         load_sections("anndata", tmp_path, ["a"], patient_key="animal")
+
+
+@pytest.mark.parametrize(
+    "value", [1, 1.0, "1", " 1 ", np.float32(1), np.array(["1"]), np.array([1.0]), np.array([[1]])]
+)
+def test_a_number_is_one_patient_however_it_is_written(tmp_path: Path, value: Any) -> None:
+    write(tmp_path / "a.h5ad", uns={"patient": value})
+    write(tmp_path / "b.h5ad", obs=columns(patient=np.full(4, np.asarray(value).ravel()[0])))
+    assert [s.patient for s in load_sections("anndata", tmp_path)] == ["1", "1"]
+
+
+@pytest.mark.parametrize("value", ["", np.nan])
+def test_an_empty_patient_is_unknown(tmp_path: Path, value: Any) -> None:
+    write(tmp_path / "a.h5ad", uns={"patient": value})
+    write(tmp_path / "b.h5ad", obs=columns(patient=[value] * 4))
+    sections = load_sections("anndata", tmp_path)
+    assert [s.patient for s in sections] == [None, None]
+    declared = load_sections("anndata", tmp_path, patients="each_section")
+    assert [s.record for s in declared] == [SectionRecord(name, name, "each_section") for name in ("a", "b")]
+
+
+def test_what_is_no_patient_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5ad", uns={"patient": np.array(["x", "y"])})
+    with pytest.raises(ValueError, match=r"a\.h5ad: uns\['patient'\] is the name of a patient, got array"):
+        load_sections("anndata", path)
+    path = write(tmp_path / "b.h5ad", obs=columns(patient=[1.0, 1.0, np.nan, 1.0]))
+    with pytest.raises(ValueError, match=r"b\.h5ad: a section is of one patient, obs\['patient'\] has 1, no name"):
+        load_sections("anndata", path)
 
 
 def test_labels(tmp_path: Path) -> None:

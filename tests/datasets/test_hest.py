@@ -23,7 +23,7 @@ from hist2st_pyg.datasets._alignment import in_order, placement, tissue
 from hist2st_pyg.datasets._patch_mosaic import PatchMosaic
 from hist2st_pyg.datasets.hest import recognises
 from hist2st_pyg.image import FileImage
-from hist2st_pyg.section import Section
+from hist2st_pyg.section import Section, SectionRecord
 
 WIDTH, HEIGHT = 400, 300
 UM = 7.0  # µm per pixel, so that 112 µm are 16 pixels
@@ -128,6 +128,7 @@ def test_several_samples(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_metadata(root, "C", patient=3.0)
     sections = load_sections("hest", root)
     assert [(s.name, s.patient) for s in sections] == [("A", "Patient 1"), ("B", "Patient 1"), ("C", "3")]
+    assert {s.patient_source for s in sections} == {"dataset"}
     assert "hest: 'Patient 1' is the patient in several studies" in caplog.text
     caplog.clear()
     patients = {"A": "P", "B": "Q"}
@@ -160,8 +161,8 @@ def test_metadata(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     for value in (None, float("nan"), ""):
         write_metadata(root, patient=value)
-        assert load(root).patient == "A"
-    assert "hest A: the metadata name no patient, so the section is one of its own" in caplog.text
+        assert load(root).record == SectionRecord("A", None, "unknown")
+    assert load(root, patients="each_section").record == SectionRecord("A", "A", "each_section")
     path = write_metadata(root, spot_diameter="wide")
     with pytest.raises(ValueError, match=r"A\.json: spot_diameter is a number, got 'wide'"):
         load(root)

@@ -23,6 +23,7 @@ from spatialdata.transformations import Affine, BaseTransformation, Identity, Sc
 
 from hist2st_pyg import Section, load_sections, to_data
 from hist2st_pyg.datasets.spatialdata import StoreImage, recognises
+from hist2st_pyg.section import SectionRecord
 
 WIDTH, HEIGHT = 240, 160
 NAMES = [f"s{i}" for i in range(6)]
@@ -86,13 +87,12 @@ def load(path: Path, **options: Any) -> Section:
 def test_a_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     section = load(write(tmp_path / "mouse.zarr"), um_per_pixel=0.5)
-    assert (section.name, section.patient, section.um_per_pixel, section.spot_diameter) == ("mouse", "mouse", 0.5, 16)
+    assert (section.name, section.patient, section.um_per_pixel, section.spot_diameter) == ("mouse", None, 0.5, 16)
     np.testing.assert_array_equal(section.adata.X, COUNTS)
     np.testing.assert_allclose(section.pos, PIXELS)
     np.testing.assert_array_equal(section.grid, [[0, 0], [1, 0], [2, 0], [0, 1], [1, 1], [2, 1]])
     assert list(section.adata.obs_names) == NAMES
     assert section.label is None
-    assert "the file names no patient" in caplog.text
     data = to_data(section, ["g1", "g2"], patch_size=8, k=2)
     np.testing.assert_array_equal(data.x[:, :, 2:6, 2:6].float().mean((2, 3)), [[10, 20, 30]] * 6)
 
@@ -265,14 +265,14 @@ def test_what_the_table_says(tmp_path: Path) -> None:
     table = annotation(obs=obs, uns={"patient": "P1"}, layers={"raw": csc_matrix(10 * COUNTS)})
     path = write(tmp_path / "a.zarr", tables={"table": table})
     section = load(path, label_key="kind", counts_layer="raw")
-    assert section.patient == "P1"
+    assert section.record == SectionRecord("a", "P1", "dataset")
     assert section.label is not None
     assert list(section.label) == ["a", "undetermined", "b", "c", "a", "b"]
     np.testing.assert_array_equal(section.grid, np.stack([range(6, 12), range(6)], axis=1))
     np.testing.assert_array_equal(section.adata.X.toarray(), 10 * COUNTS)
     assert section.adata.X.format == "csr"
     assert load(path, patient_key="animal").patient == "7"
-    assert load(path, patients={"a": "Q"}).patient == "Q"
+    assert load(path, patients={"a": "Q"}).record == SectionRecord("a", "Q", "given")
     with pytest.raises(ValueError, match=r"a\.zarr: the table has no layer 'normed' for the counts; its layers: raw"):
         load(path, counts_layer="normed")
     with pytest.raises(ValueError, match=r"a\.zarr has no obs\['tissue'\] for the labels"):

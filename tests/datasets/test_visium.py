@@ -17,6 +17,7 @@ from spaceranger import HIRES, IDS, SIZE, Made, colours, write_h5, write_image, 
 
 from hist2st_pyg import Section, load_sections, to_data
 from hist2st_pyg.image import FileImage
+from hist2st_pyg.section import SectionRecord
 
 KEPT = [0, 1, 2, 3, 5]  # features that are no antibody
 
@@ -53,7 +54,7 @@ def test_a_section(tmp_path: Path, mtx: bool, caplog: pytest.LogCaptureFixture) 
     off = [int(i) for i in np.flatnonzero(Made().in_tissue == 0)[:2]]
     made = write_visium(tmp_path / "mouse", mtx=mtx, extra=off)
     section = load(tmp_path / "mouse")
-    assert (section.name, section.patient, section.image, section.label) == ("mouse", "mouse", None, None)
+    assert (section.name, section.patient, section.image, section.label) == ("mouse", None, None, None)
     np.testing.assert_array_equal(section.adata.X.toarray(), made.counts[made.kept][:, KEPT])
     assert section.adata.X.format == "csr"
     assert list(section.adata.obs_names) == [made.barcodes[i] for i in made.kept]
@@ -63,7 +64,6 @@ def test_a_section(tmp_path: Path, mtx: bool, caplog: pytest.LogCaptureFixture) 
     np.testing.assert_array_equal(section.grid, made.places[made.kept][:, ::-1])
     assert f"mouse: 2 of {len(made.kept) + 2} spots dropped, which are not in the tissue" in caplog.text
     assert "1 genes share the symbol of another" in caplog.text
-    assert "each section is one of its own: mouse" in caplog.text
 
 
 def test_resolution(tmp_path: Path) -> None:
@@ -180,6 +180,8 @@ def test_images(tmp_path: Path) -> None:
 def test_patients(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_visium(tmp_path / name)
+    declared = load_sections("visium", tmp_path, patients="each_section")
+    assert [s.record for s in declared] == [SectionRecord(name, name, "each_section") for name in ("a", "b")]
     given = {"a": "P", "b": "P"}
     assert [s.patient for s in load_sections("visium", tmp_path, patients=given)] == ["P", "P"]
     with pytest.raises(ValueError, match="patients has no entry for section 'b'"):

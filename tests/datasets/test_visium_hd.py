@@ -32,7 +32,7 @@ def test_a_section(tmp_path: Path) -> None:
     counts, table = write(tmp_path / "crc" / "outs")
     section = load(tmp_path / "crc")
     inside = table[table["in_tissue"] == 1]
-    assert (section.name, section.patient, section.image, len(section)) == ("crc", "crc", None, 40)
+    assert (section.name, section.patient, section.image, len(section)) == ("crc", None, None, 40)
     assert list(section.adata.obs_names) == list(inside["barcode"])
     assert list(section.adata.var_names) == ["GAPDH", "TBCE", "ACTB", "TBCE-1", "KRT5"]
     np.testing.assert_array_equal(section.adata.X.toarray(), counts[:, KEPT])

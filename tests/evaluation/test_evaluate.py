@@ -25,6 +25,7 @@ from hist2st_pyg.evaluation.section import measure_section
 from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i, ssim_on_grid
 from hist2st_pyg.inference import predict_spots, run_model
 from hist2st_pyg.models.base import ExpressionModel, Task
+from hist2st_pyg.section import SectionRecord
 
 GENES = ("GENE1", "GENE2", "GENE3", "GENE4", "ABSENT")
 
@@ -36,7 +37,7 @@ def build(likelihood: str | None = None, **recipe: Any) -> Hist2ST:
         transformer_layers=0, position="none", gnn="none", likelihood=likelihood,
     )  # fmt: skip
     built.recipe = Recipe(GENES, patch_size=28, pitch=64.0, **recipe)
-    built.training_sections = {"train": ["A/A1"], "val": []}
+    built.training_sections = {"train": [SectionRecord("A1", "GSE1/A", "given")], "val": []}
     return built.eval()
 
 
@@ -129,9 +130,10 @@ def test_sections_are_averaged_and_pooled(cohort: list[Section], tmp_path: Path)
     pooled = [pearsonr(target[:, g], predicted[:, g]).statistic for g in range(4)]
     assert result["pcc_pooled"] == pytest.approx(np.mean(pooled), abs=1e-6)
     assert result["seen_in_training"] == ["A1"]
-    model.training_sections = {"train": ["A/A1_t"], "val": ["A/A2_v"]}  # stripes of the sections
+    assert result["patient_sources"] == {"dataset": ["A1", "A2"]}
+    model.training_sections = {"train": [SectionRecord("A1_t")], "val": [SectionRecord("A2_v")]}  # stripes of them
     assert evaluate(model, cohort[:2])["seen_in_training"] == ["A1", "A2"]
-    model.training_sections = {"train": ["A/A1_t"], "val": []}
+    model.training_sections["val"] = []
     assert evaluate(model, [replace(cohort[0], name="A1_h")])["seen_in_training"] == []
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         "A1_maps.png", "A1_pcc.png", "A2_maps.png", "A2_pcc.png",

@@ -20,6 +20,7 @@ from spatialdata.transformations import Identity, Scale, get_transformation
 
 from hist2st_pyg import Hist2ST, Recipe, Section, load_sections, predict_section
 from hist2st_pyg.inference.store import write_spatialdata
+from hist2st_pyg.section import SectionRecord
 
 XY = ("x", "y")
 IMAGE_SCALE, SPOTS_SCALE = 2.0, 0.5
@@ -34,7 +35,7 @@ def model() -> Hist2ST:
         position="none", gnn="sage", gnn_layers=1, likelihood="zinb",
     )  # fmt: skip
     built.recipe = Recipe(("GENE1", "GENE2"), patch_size=28)
-    built.training_sections = {"train": ["A2"]}
+    built.training_sections = {"train": [SectionRecord("A2", "A", "dataset"), SectionRecord("X")]}
     return built.eval()
 
 
@@ -85,7 +86,8 @@ def check_round_trip(written: AnnData, prediction: AnnData) -> None:
     read = dict(written.uns)
     assert set(read.pop("spatialdata_attrs")) == {"region", "region_key", "instance_key"}
     np.testing.assert_equal(read, dict(prediction.uns))
-    assert list(read["hist2st"]["training_sections"]) == ["A2"]
+    assert list(read["hist2st"]["training_sections"]) == ["A2", "X"]
+    assert list(read["hist2st"]["training_patients"]) == ["A"]
 
 
 def test_a_new_store(prediction: AnnData, cohort: list[Section], tmp_path: Path) -> None:

@@ -19,10 +19,12 @@ from hist2st_pyg import Hist2ST, Recipe, Section
 from hist2st_pyg.models import ExpressionModel, HisToGene, STNet
 from hist2st_pyg.models.card import VALIDATION, edited, run_facts
 from hist2st_pyg.models.simple import DepthOracle, PositionKNN
+from hist2st_pyg.section import SectionRecord
 from hist2st_pyg.training import preset_config
 
 GENES = tuple(f"GENE{i}" for i in range(1, 13))
-SECTIONS = {"train": ["A/A1", "A/A2", "B/B1"], "val": ["C/C1"]}
+A1, A2, B1, C1 = (SectionRecord(name, name[0], "dataset") for name in ("A1", "A2", "B1", "C1"))
+SECTIONS = {"train": [A1, A2, B1], "val": [C1]}
 
 
 def build(**options: Any) -> Hist2ST:
@@ -69,8 +71,8 @@ def test_what_the_card_says(tmp_path: Path) -> None:
     assert "\n# Breast\n\nSpatial gene expression of 12 genes from H&E histology" in card
     assert part(card, "Notes") == "Try **it**."
     assert part(card, "Training data") == (
-        "HER2+ sections.\n\nTrained on 3 sections of 2 patients (`A`, `B`): `A/A1`, `A/A2`, `B/B1`.\n\n"
-        "Validated on 1 section of 1 patient (`C`): `C/C1`."
+        "HER2+ sections.\n\nTrained on 3 sections: `A1`, `A2` of patient `A`; `B1` of patient `B`.\n\n"
+        "Validated on 1 section: `C1` of patient `C`.\n\nThe data set names the patients."
     )
     assert part(card, "Split") == "By patient."
     assert part(card, "Results").endswith("| PCC | 0.1235 |\n| level | high |")
@@ -126,19 +128,55 @@ def test_a_model_without_a_graph_has_none_in_its_card(tmp_path: Path) -> None:
     ("sections", "text"),
     [
         ({}, "Not recorded."),
-        ({"train": ["A/A1"]}, "Not recorded."),
-        ({"train": ["A/A1"], "val": []}, "No sections validated; parts of the training sections may have."),
-        ({"train": ["A/A1"], "val": ["A/A2"]}, "Validation sections share patients with training: `A`."),
-        ({"train": ["A/A1"], "val": ["B/B1"]}, "Validation sections are of other patients than training sections."),
+        ({"train": [A1]}, "Not recorded."),
+        ({"train": [A1], "val": []}, "No sections validated; parts of the training sections may have."),
+        ({"train": [A1], "val": [A2]}, "Validation sections share patients with training: `A`."),
+        ({"train": [A1], "val": [B1]}, "Validation sections are of other patients than training sections."),
+        (
+            {"train": [SectionRecord("X")], "val": [SectionRecord("Y")]},
+            "Whether validation sections share patients with training is not known, as the patients of `X`, `Y` are "
+            "not.",
+        ),
+        (
+            {"train": [SectionRecord("X", "X", "each_section")], "val": [B1]},
+            "Validation sections are of other patients than training sections, as the user declared.",
+        ),
     ],
 )
-def test_the_split_is_told_from_the_sections(tmp_path: Path, sections: dict[str, list[str]], text: str) -> None:
+def test_the_split_is_told_from_the_sections(
+    tmp_path: Path, sections: dict[str, list[SectionRecord]], text: str
+) -> None:
     model = build()
     model.training_sections = sections
     card = card_of(model, tmp_path)
     assert part(card, "Split") == text
     assert ("not recorded" in part(card, "Training data")) is (not sections)
     assert part(card, "Results").startswith("None were recorded")
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        (SectionRecord("X", "m", "dataset"), "`X` of patient `m`.\n\nThe data set names the patients."),
+        (SectionRecord("X", "m", "given"), "`X` of patient `m`.\n\nThe patients are as the user gave them."),
+        (
+            SectionRecord("X", "X", "each_section"),
+            "`X` of patient `X`.\n\nThe data name no patients; the user declared each section a patient of its own.",
+        ),
+        (SectionRecord("X"), "`X` of unknown patients.\n\nThe patients are not known."),
+        (
+            SectionRecord("X", "m", "unrecorded"),
+            "`X` of patient `m`.\n\nHow the patients are known was not recorded.",
+        ),
+    ],
+)
+def test_the_card_says_how_patients_are_known(tmp_path: Path, record: SectionRecord, text: str) -> None:
+    model = build()
+    model.training_sections = {"train": [record], "val": []}
+    assert part(card_of(model, tmp_path), "Training data") == f"Trained on 1 section: {text}"
+    model.training_sections["train"].append(SectionRecord("Z"))
+    if record.patient is not None:
+        assert part(card_of(model, tmp_path / "two"), "Training data").endswith("The patients are not known (Z).")
 
 
 def test_weights_of_others_bring_their_licence(tmp_path: Path) -> None:

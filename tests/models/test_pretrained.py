@@ -17,6 +17,7 @@ from hist2st_pyg import MODELS, Hist2ST, Recipe, Section, load_model, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.models import ExpressionModel, FittedModel
 from hist2st_pyg.models.pretrained import describe, parameters_of, rebuild
+from hist2st_pyg.section import SectionRecord
 
 P = 14
 SMALL: dict[str, dict[str, Any]] = {
@@ -57,7 +58,10 @@ def build(data: SectionData, key: str = "hist2st", **options: Any) -> Expression
     model.target_mean.normal_()
     model.target_std.uniform_(0.5, 2)
     model.recipe = Recipe(genes=tuple(f"G{i}" for i in range(n_genes)), patch_size=P, scales=(1.0,), max_distance=1.5)
-    model.training_sections = {"train": ["A1", "A2"], "val": ["B1"]}
+    model.training_sections = {
+        "train": [SectionRecord("A1", "GSE1/A", "dataset"), SectionRecord("A2")],
+        "val": [SectionRecord("B1", "B1", "each_section")],
+    }
     model(data)
     if isinstance(model, FittedModel):
         model.fit([data], [data])
@@ -196,8 +200,8 @@ def test_altered_weights_are_refused(saved: Path, change: Any, message: str) -> 
 def test_an_altered_config_is_refused(saved: Path) -> None:
     arguments = json.loads((saved / "config.json").read_text())["arguments"]
     for values, message in (
-        ({"format": 2}, "model format 2 is not 1"),
-        ({"format": None}, "model format None is not 1"),
+        ({"format": 3}, "model format 3 is none of 1 and 2, those read here"),
+        ({"format": None}, "model format None is none of 1 and 2"),
         ({"model": "other"}, "Unknown model='other'. Choose one of: .*hist2st"),
         ({"arguments": {**arguments, "gnn": "other"}}, "Unknown gnn='other'"),
         ({"arguments": {**arguments, "gnn_layers": 3}}, "the weights do not fit the model"),
@@ -207,6 +211,46 @@ def test_an_altered_config_is_refused(saved: Path) -> None:
         with pytest.raises(ValueError, match=message):
             load_model(saved)
         (saved / "config.json").write_text(original)
+
+
+def test_the_training_sections_of_an_earlier_version_are_read(saved: Path) -> None:
+    """It wrote patient/section, and called a patient that it did not know as the section."""
+    change_config(saved, format=1, training_sections={"train": ["GSE1/A/A1", "m/m", "m/m_t", "A1"], "val": ["B/B1"]})
+    assert load_model(saved).training_sections == {
+        "train": [
+            SectionRecord("A1", "GSE1/A", "unrecorded"),
+            SectionRecord("m"),
+            SectionRecord("m_t"),
+            SectionRecord("A1"),
+        ],
+        "val": [SectionRecord("B1", "B", "unrecorded")],
+    }
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        None,
+        ["A1"],
+        "A1",
+        {"train": None},
+        {"train": "A1"},
+        {"train": {"A1": 1}},
+        {"train": [None]},
+        {"train": [3]},
+        {"train": [""]},
+        {"train": [{}]},
+        {"train": [{"name": "A1"}]},
+        {"train": [{"name": 1, "patient": "A", "patient_source": "dataset"}]},
+        {"train": [{"name": "A1", "patient": 2, "patient_source": "dataset"}]},
+        {"train": [{"name": "A1", "patient": "A", "patient_source": ["dataset"]}]},
+        {"train": [{"name": "A1", "patient": "A", "patient_source": "a friend"}]},
+    ],
+)
+def test_training_sections_of_other_types_are_refused(saved: Path, sections: Any) -> None:
+    change_config(saved, training_sections=sections)
+    with pytest.raises(ValueError, match=rf"{saved}: training_sections holds"):
+        load_model(saved)
 
 
 def test_a_damaged_description_is_refused(saved: Path) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from offline_runs import read_offline_run
 from torch_geometric.nn import SAGEConv
 
 from hist2st_pyg import Section, load_model, train
+from hist2st_pyg.section import SectionRecord
 from hist2st_pyg.training import DataConfig, TrainConfig, preset_config, read_sections, run_data
 from hist2st_pyg.training.run import make_datamodule
 
@@ -50,7 +53,8 @@ def test_run_folder(cohort: list[Section]) -> None:
     scores = [float(row["val/pcc"]) for row in rows if row["val/pcc"]]
     assert summary["chosen_epoch"] == int(np.argmax(scores))
     assert summary["val_pcc"] == pytest.approx(max(scores))
-    assert summary["sections"] == {"train": ["A/A1", "A/A2"], "val": []}
+    records = [{"name": name, "patient": "A", "patient_source": "dataset"} for name in ("A1", "A2")]
+    assert summary["sections"] == {"train": records, "val": []}
     assert {path.name for path in (run / "figures").iterdir()} == {"curves.png", "validation.png"}
     assert yaml.safe_load((run / "config.yaml").read_text())["training"]["epochs"] == 3
     model = load_model(run)
@@ -89,7 +93,10 @@ def test_test_sections_are_not_read(cohort: list[Section]) -> None:
 
 def test_validation_section(cohort: list[Section]) -> None:
     run = train(tiny({"train": ["A1"], "val": ["B1"], "test": []}), cohort)
-    assert load_model(run).training_sections == {"train": ["A/A1"], "val": ["B/B1"]}
+    assert load_model(run).training_sections == {
+        "train": [SectionRecord("A1", "A", "dataset")],
+        "val": [SectionRecord("B1", "B", "dataset")],
+    }
 
 
 def test_nothing_validates(cohort: list[Section]) -> None:
@@ -248,6 +255,109 @@ def test_patients_of_stripes_are_given_by_whole_sections() -> None:
     assert [part.patient for part in read_sections(data)] == ["mouse", "mouse", "B", "B"]
 
 
+def test_stripes_handed_over_are_of_the_patients_of_whole_sections() -> None:
+    data = DataConfig(options=SYNTHETIC, stripes="tv", patients={"A1": "mouse"})
+    handed_over = read_sections(replace(data, patients={}), ["A1_t", "A1_v"])
+    module = make_datamodule(
+        tiny({**asdict(data), "train": ["A1_t"], "val": ["A1_v"], "test": [], "split": "section"}), handed_over
+    )
+    assert [module.sections[part][0].patient for part in ("train", "val")] == ["mouse", "mouse"]
+
+
+# Patients: of the data set, given, declared, unknown.
+
+
+def unnamed(sections: Sequence[Section]) -> list[Section]:
+    return [replace(section, patient=None) for section in sections]
+
+
+def test_one_part_needs_no_patients(cohort: list[Section]) -> None:
+    module = make_datamodule(tiny({"test": []}), unnamed(cohort))
+    assert [section.patient for section in module.sections["train"]] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("data", "parts"),
+    [
+        ({"test": ["B1"]}, "training and of test"),
+        ({"test": [], "val": ["B1"]}, "training and of validation"),
+        ({"test": ["B1"], "val": ["A2"], "split": "test_patient"}, "training and of test"),
+    ],
+)
+def test_parts_of_unknown_patients_are_refused(cohort: list[Section], data: dict[str, Any], parts: str) -> None:
+    split = data.get("split", "patient")
+    with pytest.raises(ValueError, match=f"split='{split}' cannot keep patients of {parts} apart") as refused:
+        make_datamodule(tiny(data), unnamed(cohort))
+    text = str(refused.value)
+    assert text.startswith("The patient of 'A1'")
+    for way in ("(data.patients: {A1: PATIENT, ...})", "(data.patients: each_section)", "split='section'"):
+        assert way in text
+
+
+def test_each_way_out_of_unknown_patients(cohort: list[Section]) -> None:
+    handed_over = unnamed(cohort)
+    given = make_datamodule(tiny({"patients": {"A1": 1, "A2": 1.0, "B1": "2"}}), handed_over).sections
+    assert [s.record for s in given["train"]] == [SectionRecord(name, "1", "given") for name in ("A1", "A2")]
+    assert given["test"][0].record == SectionRecord("B1", "2", "given")
+    declared = make_datamodule(tiny({"patients": "each_section"}), handed_over).sections
+    assert [s.record for s in declared["train"]] == [
+        SectionRecord("A1", "A1", "each_section"), SectionRecord("A2", "A2", "each_section"),
+    ]  # fmt: skip
+    anyway = make_datamodule(tiny({"split": "section"}), handed_over).sections
+    assert anyway["test"][0].record == SectionRecord("B1", None, "unknown")
+
+
+def test_a_declaration_does_not_part_what_the_data_set_names(cohort: list[Section]) -> None:
+    with pytest.raises(ValueError, match="The patient 'A' is in training and in test"):
+        make_datamodule(tiny({"train": ["A1"], "test": ["A2"], "patients": "each_section"}), cohort)
+
+
+@pytest.mark.parametrize("handed_over", [True, False])
+def test_given_patients_count_wherever_the_sections_are_from(cohort: list[Section], handed_over: bool) -> None:
+    options = {"patients": 2, "spots": 48, "genes": 20, "noise_genes": 4}
+    config = tiny({"train": ["A1"], "test": ["B1"], "patients": {"A1": "m", "B1": "m"}, "options": options})
+    with pytest.raises(ValueError, match="The patient 'm' is in training and in test"):
+        make_datamodule(config, cohort if handed_over else None)
+
+
+@pytest.mark.parametrize("handed_over", [True, False])
+def test_a_patient_of_no_section_is_refused(cohort: list[Section], handed_over: bool) -> None:
+    options = {"patients": 2, "spots": 48, "genes": 20, "noise_genes": 4}
+    config = tiny({"train": ["A1"], "test": ["B1"], "patients": {"B1x": "A"}, "options": options})
+    with pytest.raises(ValueError, match="patients names 'B1x', and there is no such section; there are A1, A2, B1"):
+        make_datamodule(config, cohort if handed_over else None)
+
+
+def test_patients_may_be_given_of_sections_that_this_run_does_not_read() -> None:
+    data = DataConfig(options=SYNTHETIC, patients={"A1": "m", "B1": "n"})
+    assert [section.patient for section in read_sections(data, ["A1"])] == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("patients", "message"),
+    [
+        ("section", "patients is a mapping section -> patient, or 'each_section', got 'section'"),
+        (["A1"], "patients is a mapping section -> patient, or 'each_section', got"),
+        ({"A1": None}, "patients: A1 has no name; leave out a section whose patient is not known"),
+        ({"A1": True}, "patients: A1 is the name of a patient, got True"),
+        ({"A1": ["a", "b"]}, "patients: A1 is the name of a patient, got"),
+    ],
+)
+def test_patients_that_are_none_are_refused(cohort: list[Section], patients: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_datamodule(tiny({"patients": patients}), cohort)
+
+
+def test_the_run_says_how_patients_are_known(cohort: list[Section]) -> None:
+    run = train(tiny({"patients": "each_section"}, training={"epochs": 1}), unnamed(cohort))
+    card = (run / "model" / "README.md").read_text()
+    assert "`A1` of patient `A1`; `A2` of patient `A2`." in card
+    assert "the user declared each section a patient of its own." in card
+    record = {"name": "A1", "patient": "A1", "patient_source": "each_section"}
+    assert json.loads((run / "summary.json").read_text())["sections"]["train"][0] == record
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"]["patients"] == "each_section"
+
+
 def stripes(training: dict[str, Any] | None = None, **data: Any) -> TrainConfig:
     values = {"options": SYNTHETIC, "stripes": "ttvht", "split": "section", "panel": "variance", "n_genes": 5}
     return tiny({**values, "train": ["A1_t"], "val": ["A1_v"], "test": ["A1_h"], **data}, None, training)
@@ -287,7 +397,10 @@ def test_stripes_that_do_not_fit_are_refused(data: dict[str, Any], message: str)
 def test_training_on_stripes() -> None:
     run = train(stripes({"epochs": 1}))
     model = load_model(run)
-    assert model.training_sections == {"train": ["A/A1_t"], "val": ["A/A1_v"]}
+    assert model.training_sections == {
+        "train": [SectionRecord("A1_t", "A", "dataset")],
+        "val": [SectionRecord("A1_v", "A", "dataset")],
+    }
     assert json.loads((run / "summary.json").read_text())["config"]["data"]["stripes"] == "ttvht"
     data = run_data(run)
     assert data == stripes().data

@@ -1,0 +1,101 @@
+"""The sections that a model was trained and selected on: as its files hold them, and in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any, get_args
+
+from hist2st_pyg.patients import patient_sources, source_sentences
+from hist2st_pyg.section import PatientSource, SectionRecord
+
+FIELDS = {field.name for field in fields(SectionRecord)}
+
+
+def plain_sections(sections: Mapping[str, Sequence[SectionRecord]]) -> dict[str, list[dict[str, str | None]]]:
+    """As JSON holds them."""
+    return {part: [asdict(record) for record in records] for part, records in sections.items()}
+
+
+def read_training_sections(values: Any, source: str) -> dict[str, list[SectionRecord]]:
+    """The inverse of :func:`plain_sections`, which also reads what earlier versions wrote, ``"patient/section"``.
+
+    Args:
+        values: The value of ``training_sections`` in a model's description, or of ``sections`` in a run's summary.
+        source: The model, for errors.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if not isinstance(values, Mapping) or not all(isinstance(records, list) for records in values.values()):
+        raise ValueError(f"{source}: training_sections holds a list of sections by part, got {values!r:.100}.")
+    return {str(part): [_read(record, source) for record in records] for part, records in values.items()}
+
+
+def earlier_record(text: str) -> SectionRecord:
+    """A section that is written ``patient/section``; a patient's name may hold a slash, a section's does not.
+
+    Where the patient is called as the section, or as that of which it is a stripe, nobody had named it.
+    """
+    patient, _, name = text.rpartition("/")
+    unnamed = patient in ("", name, re.sub(r"_[a-zA-Z]$", "", name))
+    return SectionRecord(name) if unnamed else SectionRecord(name, patient, "unrecorded")
+
+
+def describe_sections(sections: Mapping[str, Sequence[SectionRecord]]) -> str:
+    """Which sections and patients, and how the patients are known, as Markdown."""
+    rows = []
+    for part, records in sections.items():
+        if records:
+            said = {"train": "Trained on", "val": "Validated on"}.get(part, part)
+            rows.append(f"{said} {len(records)} section{'s' * (len(records) > 1)}: {_by_patient(records)}.")
+    sources = patient_sources(record for records in sections.values() for record in records)
+    return "\n\n".join([*rows, source_sentences(sources)]) if rows else "The training sections are not recorded."
+
+
+def describe_split(sections: Mapping[str, Sequence[SectionRecord]]) -> str:
+    """How training and validation sections were told apart, as Markdown."""
+    if "val" not in sections:
+        return "Not recorded."
+    train, val = sections.get("train", []), sections["val"]
+    if not val:
+        return "No sections validated; parts of the training sections may have."
+    shared = {record.patient for record in train if record.patient} & {record.patient for record in val}
+    if shared:
+        return f"Validation sections share patients with training: {_names(sorted(filter(None, shared)))}."
+    if unknown := [record.name for record in (*train, *val) if record.patient is None]:
+        return (
+            "Whether validation sections share patients with training is not known, as the patients of "
+            f"{_names(unknown)} are not."
+        )
+    declared = any(record.patient_source == "each_section" for record in (*train, *val))
+    said = ", as the user declared" if declared else ""
+    return f"Validation sections are of other patients than training sections{said}."
+
+
+def _by_patient(records: Sequence[SectionRecord]) -> str:
+    of: dict[str | None, list[str]] = {}
+    for record in records:
+        of.setdefault(record.patient, []).append(record.name)
+    return "; ".join(
+        f"{_names(names)} of {'unknown patients' if patient is None else f'patient `{patient}`'}"
+        for patient, names in of.items()
+    )
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _read(record: Any, source: str) -> SectionRecord:
+    if isinstance(record, str) and record.rpartition("/")[2]:
+        return earlier_record(record)
+    if not isinstance(record, Mapping) or set(record) != FIELDS:
+        raise ValueError(
+            f"{source}: training_sections holds sections with {', '.join(sorted(FIELDS))}, got {record!r:.100}."
+        )
+    name, patient, known = (record[field] for field in ("name", "patient", "patient_source"))
+    if not isinstance(name, str) or not isinstance(patient, str | None) or known not in get_args(PatientSource):
+        raise ValueError(f"{source}: training_sections holds a section that is none: {dict(record)!r:.200}.")
+    return SectionRecord(name, patient, known)

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_scatter import scatter
 
+from hist2st_pyg.data.targets import training_target
+
 
 def squared_error(out: dict[str, Tensor], data: Data, scale: Tensor | None = None) -> Tensor:
     """Mean squared error of the expression.
@@ -23,9 +25,8 @@ def squared_error(out: dict[str, Tensor], data: Data, scale: Tensor | None = Non
         data: A ``Data`` or ``Batch`` with the target ``y_denoised``, or else ``y`` [N, G].
         scale: Divisor of each gene's error [G], for standardised targets.
     """
-    target = data.y_denoised if "y_denoised" in data else data.y
     predicted = out["streams"] if "streams" in out else out["expression"][None]
-    return _mean(_squared(predicted, target, scale).mean(0), data)
+    return _mean(_squared(predicted, training_target(data), scale).mean(0), data)
 
 
 def distillation_error(distilled: Tensor, out: dict[str, Tensor], data: Data, scale: Tensor | None = None) -> Tensor:

@@ -83,6 +83,7 @@ def test_blocks_part_the_spots_into_neighbours(size: int) -> None:
         ("graph_only", {}, 2),
         ("ridge_neighbours", {}, 1),
         ("ridge", {}, 0),
+        ("kernel_ridge", {}, 1),
         ("embedding_ridge", {"vision": "linear", "components": None}, 0),
         ("stnet", {"vision": "cnn", "vision_kwargs": {"channels": [4], "out_channels": 8}}, 0),
         ("histogene", {"transformer_layers": 0, "channels": 16}, 0),

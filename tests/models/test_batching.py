@@ -54,6 +54,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "depth_oracle": ("depth_oracle", {}),
     "embedding_ridge": ("embedding_ridge", RIDGE),
     "graph_only": ("graph_only", {"gnn": "sage", "gnn_layers": 1, "readout": "last"}),
+    "kernel_ridge": ("kernel_ridge", {}),
+    "kernel_ridge, within sections": ("kernel_ridge", {"per_section": True, **RIDGE}),
     "mean": ("mean", {}),
     "position_knn": ("position_knn", {"k": 3}),
     "ridge": ("ridge", {}),

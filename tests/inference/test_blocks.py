@@ -16,7 +16,7 @@ from hist2st_pyg import Hist2ST, Recipe, Section
 from hist2st_pyg.data.source import SpotPatches
 from hist2st_pyg.inference import blocks, predict_blocks, predict_section, run_model, spatial_blocks
 from hist2st_pyg.inference.blocks import Prediction
-from hist2st_pyg.models import MODELS, ExpressionModel
+from hist2st_pyg.models import MODELS, ExpressionModel, FittedModel
 from hist2st_pyg.models.pretrained import parameters_of
 from hist2st_pyg.nn import CONVS
 from hist2st_pyg.training.presets import preset_values
@@ -95,6 +95,9 @@ def test_blocks_give_the_whole_section_s_prediction(
 ) -> None:
     built = model(name, **arguments)
     assert built.receptive_hops == hops
+    if isinstance(built, FittedModel):
+        assert built.recipe is not None
+        built.fit([built.recipe.to_data(cohort[1])], [])
     check_same(built, cohort[0], (1, 5, 17, 40))
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_scatter import scatter
 
+from hist2st_pyg.data.targets import training_target
+
 Reduction = Literal["mean", "sum"]
 """Over the spots: their mean in each section and then over the sections, or their sum."""
 
@@ -31,9 +33,8 @@ def squared_error(
         scale: Divisor of each gene's error [G], for standardised targets.
         reduction: Over the spots.
     """
-    target = data.y_denoised if "y_denoised" in data else data.y
     predicted = out["streams"] if "streams" in out else out["expression"][None]
-    return _reduce(_squared(predicted, target, scale).mean(0), data, reduction)
+    return _reduce(_squared(predicted, training_target(data), scale).mean(0), data, reduction)
 
 
 def distillation_error(

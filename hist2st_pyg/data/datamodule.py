@@ -15,9 +15,8 @@ from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
 from hist2st_pyg.data.convert import Recipe, SectionData
-from hist2st_pyg.data.denoise import denoise
-from hist2st_pyg.data.masks import training_spots
 from hist2st_pyg.data.splits import block_mask, check_disjoint
+from hist2st_pyg.data.targets import denoise_targets, target_statistics
 from hist2st_pyg.data.windows import SingleSpots, SpotWindows
 from hist2st_pyg.section import Section
 
@@ -40,7 +39,7 @@ class SectionDataModule(pl.LightningDataModule):
         val_side: Side of the held-out squares in spot pitches.
         batch_size: Sections, or windows of sections, or single spots, of one step.
         denoise: Also give the training sections ``y_denoised`` [N, G], the target that training then aims at, see
-            :func:`~hist2st_pyg.data.denoise.denoise`.
+            :func:`~hist2st_pyg.data.targets.denoise_targets`.
         window: Spots of a training window, see :class:`~hist2st_pyg.data.windows.SpotWindows`; 1 for spots of all
             sections in random order, see :class:`~hist2st_pyg.data.windows.SingleSpots`; None for whole sections.
         cache: Folder of the patch cache, or None.
@@ -105,22 +104,10 @@ class SectionDataModule(pl.LightningDataModule):
             logger.info("%s: %d of %d spots are held out for validation", data.section, held_out.sum(), len(held_out))
 
     def _denoise(self, train: list[SectionData]) -> None:
-        """What the training spots' standardised targets share; a gene that a section did not measure is at its mean."""
-        mean, std = self.target_statistics()
-        rows = [training_spots(data) for data in train]
-        standard = torch.cat(
-            [torch.where(data.gene_mask, (data.y[r] - mean) / std, 0.0) for data, r in zip(train, rows, strict=True)]
-        )
-        varies = standard.var(0) > 0  # the others would make the noise look small
-        kept, components = denoise(standard[:, varies]) if varies.any() else (standard, 0)
-        if components == 0:
+        if components := denoise_targets(train):
+            logger.info("The targets are denoised to %d components", components)
+        else:
             logger.warning("The targets show no structure above their noise; training aims at them as they are.")
-            return
-        logger.info("The targets are denoised to %d components", components)
-        standard[:, varies] = kept
-        for data, r, values in zip(train, rows, torch.split(standard, [int(r.sum()) for r in rows]), strict=True):
-            data.y_denoised = data.y.clone()
-            data.y_denoised[r] = values * std + mean
 
     @property
     def validates(self) -> bool:
@@ -166,15 +153,5 @@ class SectionDataModule(pl.LightningDataModule):
         return mean.float(), variance.clamp(min=1e-6).sqrt().float()
 
     def target_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of each gene's target over the training spots that measured it, [G] each.
-
-        A gene that does not vary has deviation 1, so that it is not blown up.
-        """
-        sums = torch.zeros(3, len(self.recipe.genes), dtype=torch.float64)
-        for data in self.data("train"):
-            y = data.y[training_spots(data)].double()
-            sums += torch.stack([torch.full((y.shape[1],), len(y)), y.sum(0), (y**2).sum(0)]) * data.gene_mask
-        count = sums[0].clamp(min=1)
-        mean = sums[1] / count
-        std = (sums[2] / count - mean**2).clamp(min=0).sqrt()
-        return mean.float(), torch.where(std > 1e-6, std, 1.0).float()
+        """Those of :func:`~hist2st_pyg.data.targets.target_statistics` over the training sections."""
+        return target_statistics(self.data("train"))

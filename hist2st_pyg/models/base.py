@@ -234,7 +234,9 @@ class FittedModel(ExpressionModel, ABC):
 
     @abstractmethod
     def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
-        """Fit to the training spots; what is to be chosen is chosen by the validation PCC.
+        """Fit to the training spots' targets, those that networks are trained on (``training_target``).
+
+        What is to be chosen is chosen by the validation PCC with the targets as measured.
 
         Args:
             train: The training sections; with ``train_mask`` where squares of them are held out.

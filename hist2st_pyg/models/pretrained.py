@@ -22,6 +22,7 @@ from hist2st_pyg.models.card import CARD, edited, model_card
 from hist2st_pyg.models.graph_only import GraphOnly
 from hist2st_pyg.models.hist2st import Hist2ST
 from hist2st_pyg.models.histogene import HisToGene
+from hist2st_pyg.models.kernel_ridge import KernelRidge
 from hist2st_pyg.models.ridge import EmbeddingRidge, Ridge, RidgeNeighbours
 from hist2st_pyg.models.simple import DepthOracle, Mean, PositionKNN
 from hist2st_pyg.models.stnet import STNet
@@ -42,6 +43,7 @@ MODELS: dict[str, Callable[..., ExpressionModel]] = {
     "graph_only": GraphOnly,
     "hist2st": Hist2ST,
     "histogene": HisToGene,
+    "kernel_ridge": KernelRidge,
     "mean": Mean,
     "position_knn": PositionKNN,
     "ridge": Ridge,

@@ -12,6 +12,7 @@ from torch_scatter import scatter
 
 from hist2st_pyg.data.graph import knn_edges
 from hist2st_pyg.data.masks import training_spots, validation_spots
+from hist2st_pyg.data.targets import training_target
 from hist2st_pyg.models.base import FittedModel, section_ptr
 from hist2st_pyg.models.validation import mean_pcc, section_pcc
 
@@ -113,7 +114,7 @@ class DepthOracle(FittedModel):
         """Least squares, gene by gene."""
         mean, _ = _moments(train)
         depth_mean, depth_square = _moments(train, lambda data: _depth(data).expand_as(data.y))
-        product, _ = _moments(train, lambda data: _depth(data) * data.y)
+        product, _ = _moments(train, lambda data: _depth(data) * training_target(data))
         variance = (depth_square - depth_mean**2).clamp(min=1e-12)
         self.target_mean.copy_(mean)
         self.depth_mean.copy_(depth_mean)
@@ -124,7 +125,7 @@ def _depth(data: Data) -> Tensor:
     return torch.log10(1 + data.counts.sum(1, keepdim=True))
 
 
-def _moments(train: Sequence[Data], value: Callable[[Data], Tensor] = lambda data: data.y) -> tuple[Tensor, Tensor]:
+def _moments(train: Sequence[Data], value: Callable[[Data], Tensor] = training_target) -> tuple[Tensor, Tensor]:
     """Mean and mean square over the training spots of the sections that measured a gene, [G] each; 0 where none did."""
     rows = [(value(d).double()[training_spots(d)], d.gene_mask) for d in train]
     count = sum((len(v) * mask for v, mask in rows), start=torch.zeros(1)).clamp(min=1)

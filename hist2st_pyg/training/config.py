@@ -123,7 +123,8 @@ class TrainingConfig:
         normalise: Scale patches by the training sections' colour statistics.
         standardise: Scale each gene's error by its deviation over the training spots.
         denoise: Train towards targets without most of their counting noise, see
-            :func:`~hist2st_pyg.data.denoise.denoise`; validation and test are of the targets as they are.
+            :func:`~hist2st_pyg.data.targets.denoise_targets`, models that are fitted in one go too; validation and test
+            are of the targets as they are.
         patience: Epochs without a better validation PCC after which training stops; None never stops.
         max_minutes: Training stops after this time; None never.
     """

@@ -68,7 +68,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one and
     # three and a half spot distances wide, whatever the array; the number of epochs is fixed, because held-out squares
-    # cost more in training spots than they gain in stopping.
+    # cost more in training spots than they gain in stopping. Models that are fitted in one go (ridge, kernel_ridge, and
+    # others) take the same data and the same denoised targets; of the rest of `training` they take `normalise` alone.
     "small": {
         "data": {
             "patch_size": 56,

@@ -16,7 +16,7 @@ from hist2st_pyg import Hist2ST, Recipe, Section
 from hist2st_pyg.data.source import SpotPatches
 from hist2st_pyg.inference import blocks, predict_blocks, predict_section, run_model, spatial_blocks
 from hist2st_pyg.inference.blocks import Prediction
-from hist2st_pyg.models import MODELS, ExpressionModel
+from hist2st_pyg.models import MODELS, ExpressionModel, FittedModel
 from hist2st_pyg.models.pretrained import parameters_of
 from hist2st_pyg.nn import CONVS
 from hist2st_pyg.training.presets import preset_values
@@ -83,6 +83,7 @@ def test_blocks_part_the_spots_into_neighbours(size: int) -> None:
         ("graph_only", {}, 2),
         ("ridge_neighbours", {}, 1),
         ("ridge", {}, 0),
+        ("kernel_ridge", {}, 1),
         ("embedding_ridge", {"vision": "linear", "components": None}, 0),
         ("stnet", {"vision": "cnn", "vision_kwargs": {"channels": [4], "out_channels": 8}}, 0),
         ("histogene", {"transformer_layers": 0, "channels": 16}, 0),
@@ -94,6 +95,9 @@ def test_blocks_give_the_whole_section_s_prediction(
 ) -> None:
     built = model(name, **arguments)
     assert built.receptive_hops == hops
+    if isinstance(built, FittedModel):
+        assert built.recipe is not None
+        built.fit([built.recipe.to_data(cohort[1])], [])
     check_same(built, cohort[0], (1, 5, 17, 40))
 
 

@@ -12,7 +12,7 @@ from torch_geometric.loader import DataLoader
 
 from hist2st_pyg import MODELS, Section, to_data
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.models import ExpressionModel
+from hist2st_pyg.models import ExpressionModel, FittedModel
 from hist2st_pyg.models.base import section_ptr
 from hist2st_pyg.models.pretrained import parameters_of
 from hist2st_pyg.nn import CONVS, ENCODERS, POSITIONS, READOUTS
@@ -54,6 +54,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "depth_oracle": ("depth_oracle", {}),
     "embedding_ridge": ("embedding_ridge", RIDGE),
     "graph_only": ("graph_only", {"gnn": "sage", "gnn_layers": 1, "readout": "last"}),
+    "kernel_ridge": ("kernel_ridge", {}),
+    "kernel_ridge, within sections": ("kernel_ridge", {"per_section": True, **RIDGE}),
     "mean": ("mean", {}),
     "position_knn": ("position_knn", {"k": 3}),
     "ridge": ("ridge", {}),
@@ -96,6 +98,8 @@ def test_each_section_of_a_batch_is_as_if_alone(case: str, sections: list[Sectio
     model = build(*CASES[case], n_genes=sections[0].y.shape[1])
     if CASES[case][1].get("vision") == "precomputed":
         sections = [with_embeddings(section) for section in sections]
+    if isinstance(model, FittedModel):
+        model.fit(sections[:1], sections[2:])
     with torch.no_grad():
         together = model(Batch.from_data_list(sections))
         alone = [model(section) for section in sections]

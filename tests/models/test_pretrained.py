@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "stnet": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}},
     "graph_only": {"gnn": "sage", "gnn_layers": 1, "readout": "last"},
     "embedding_ridge": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}, "components": 4},
+    "kernel_ridge": {},
     "ridge": {"per_section": True},
     "ridge_neighbours": {},
     "position_knn": {"k": 3},

@@ -149,7 +149,7 @@ def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> 
     assert not {"statistics", "vision_kwargs"} & set(embedded.model)
 
 
-SEVERAL_SCALES = {"embedding_ridge", "graph_only", "hist2st", "ridge", "ridge_neighbours"}
+SEVERAL_SCALES = {"embedding_ridge", "graph_only", "hist2st", "kernel_ridge", "ridge", "ridge_neighbours"}
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))

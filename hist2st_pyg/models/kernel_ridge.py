@@ -1,0 +1,114 @@
+"""Kernel ridge regression on features of each patch and its neighbours': what a second of fitting reaches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.spatial.distance import pdist
+from torch import Tensor
+
+from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
+
+MAX_SPOTS = 20_000
+SAMPLE = 2000
+"""The median distance is that of about as many training spots, evenly chosen where there are more."""
+BLOCK = 1024
+
+
+def gaussian(x: Tensor, y: Tensor, width: Tensor | float) -> Tensor:
+    """The Gaussian kernel exp(-d² / 2·width²) of the distances between rows, [N, F] and [M, F] -> [N, M]."""
+    square = (x**2).sum(1, keepdim=True) + (y**2).sum(1) - 2 * x @ y.T
+    return torch.exp(square.clamp(min=0) / (-2 * width**2))
+
+
+class KernelSolver(Solver):
+    """The basis is the similarity to each training spot: the kernel of standardised features.
+
+    Its width is the median distance between training spots. The intercept is each gene's mean, which is not penalised.
+
+    Raises:
+        ValueError: If there are more training spots than ``MAX_SPOTS``.
+    """
+
+    def __init__(self, x: Floats) -> None:
+        if len(x) > MAX_SPOTS:
+            raise ValueError(
+                f"kernel_ridge keeps the similarity of every two training spots, of at most {MAX_SPOTS} spots, got "
+                f"{len(x)}; train on fewer sections, or take ridge_neighbours."
+            )
+        self.mean, self.scale = x.mean(0), np.maximum(x.std(0), 1e-6)
+        self.spots = (x - self.mean) / self.scale
+        some = self.spots[:: 1 + len(x) // SAMPLE]
+        self.width = max(float(np.median(pdist(some))), 1e-6) if len(some) > 1 else 1.0
+        self.size, self.gram = len(x), self.basis(x)
+
+    def basis(self, x: Floats) -> Floats:
+        """The kernel of features [n, F] with the training spots', [n, N]."""
+        standard = torch.from_numpy((x - self.mean) / self.scale)
+        return np.asarray(gaussian(standard, torch.from_numpy(self.spots), self.width).numpy())
+
+    def solve(self, rows: NDArray[np.bool_], y: Floats, alpha: float) -> tuple[Floats, Floats]:
+        """(K + alpha) weight = y - mean, by Cholesky's factors; spots of other rows have weight 0."""
+        bias = y.mean(0)
+        weight = np.zeros((self.size, y.shape[1]))
+        factor = cho_factor(self.gram[np.ix_(rows, rows)] + alpha * np.eye(len(y)))
+        weight[rows] = cho_solve(factor, y - bias)
+        return weight, bias
+
+
+class KernelRidge(FeatureRegression[KernelSolver]):
+    """Kernel ridge regression (Saunders et al. 1998): a spot is predicted by the training spots that look alike.
+
+    A saved model holds the features and coefficients of every training spot.
+
+    Args:
+        n_genes: Number of genes, G.
+        neighbours: Append the mean of the graph neighbours' features.
+        arguments: Those of :class:`~hist2st_pyg.models.regression.FeatureRegression`.
+    """
+
+    alphas = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+    feature_mean: Tensor
+    feature_scale: Tensor
+    width: Tensor
+    spots: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, n_genes: int, *, neighbours: bool = True, **arguments: Any) -> None:
+        super().__init__(n_genes, neighbours=neighbours, **arguments)
+        self.register_buffer("feature_mean", torch.zeros(self.n_features))
+        self.register_buffer("feature_scale", torch.ones(self.n_features))
+        self.register_buffer("width", torch.ones(()))
+        self.register_buffer("spots", torch.zeros(0, self.n_features))
+        self.register_buffer("weight", torch.zeros(0, n_genes))
+        self.register_buffer("bias", torch.zeros(n_genes))
+        self.register_load_state_dict_pre_hook(_make_room)  # type: ignore[no-untyped-call]
+
+    def predict(self, h: Tensor) -> Tensor:
+        """Expression [N, G] of features [N, F]."""
+        parts = torch.split(
+            (h - self.feature_mean) / self.feature_scale, BLOCK
+        )  # the kernel of all spots at once may not fit
+        return torch.cat([gaussian(part, self.spots, self.width) @ self.weight + self.bias for part in parts])
+
+    def solver(self, x: Floats) -> KernelSolver:
+        """Kernel ridge regression of standardised features."""
+        return KernelSolver(x)
+
+    def keep(self, solver: KernelSolver, weight: Floats, bias: Floats) -> None:
+        """Take over the training spots and their coefficients."""
+        fitted = {"feature_mean": solver.mean, "feature_scale": solver.scale, "width": solver.width}
+        for name, values in {**fitted, "spots": solver.spots, "weight": weight, "bias": bias}.items():
+            setattr(self, name, torch.as_tensor(values).to(self.bias))
+
+
+def _make_room(model: KernelRidge, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Before weights are loaded: how many training spots there are is known by them alone."""
+    n_spots = len(state.get(prefix + "spots", model.spots))
+    model.spots = model.spots.new_zeros(n_spots, model.n_features)
+    model.weight = model.weight.new_zeros(n_spots, len(model.bias))

@@ -1,0 +1,179 @@
+"""Regressions from features of each patch, solved in closed form: what a network has to beat."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_scatter import scatter
+
+from hist2st_pyg.data.masks import training_spots, validation_spots
+from hist2st_pyg.data.targets import training_target
+from hist2st_pyg.models.base import FittedModel, rebuild_arguments, section_ptr
+from hist2st_pyg.models.validation import folds, mean_pcc, section_pcc
+from hist2st_pyg.nn.statistics import PatchStatistics
+from hist2st_pyg.nn.vision import vision_resolver
+
+Floats = NDArray[np.float64]
+Groups = list[tuple[NDArray[np.bool_], NDArray[np.intp]]]
+"""Rows, and the genes that were measured in exactly these."""
+
+
+class Solver(ABC):
+    """Penalised least squares: expression is a linear function of a basis, M functions of the features."""
+
+    size: int
+
+    @abstractmethod
+    def basis(self, x: Floats) -> Floats:
+        """The functions [n, M] of features [n, F]."""
+
+    @abstractmethod
+    def solve(self, rows: NDArray[np.bool_], y: Floats, alpha: float) -> tuple[Floats, Floats]:
+        """Weight [M, G] and bias [G] for the targets y [n, G] of these of the training spots, rows [N]."""
+
+    def solve_all(self, y: Floats, groups: Groups, alpha: float) -> tuple[Floats, Floats]:
+        """The same for genes measured in different sections; one measured nowhere has weight and bias 0."""
+        weight, bias = np.zeros((self.size, y.shape[1])), np.zeros(y.shape[1])
+        for rows, genes in groups:
+            weight[:, genes], bias[genes] = self.solve(rows, y[np.ix_(rows, genes)], alpha)
+        return weight, bias
+
+
+SolverType = TypeVar("SolverType", bound=Solver)
+
+
+class FeatureRegression(FittedModel, Generic[SolverType]):
+    """A regression from features of each spot's patch to expression, with one penalty for all genes.
+
+    It is fitted to the targets that networks are trained on, denoised where they are. Dividing them by each gene's
+    deviation would change no prediction: each gene is solved for by itself.
+
+    Args:
+        n_genes: Number of genes, G.
+        patch_size: Side of a patch in pixels, P.
+        n_scales: Number of fields of view in a patch's channels, S; their features stand side by side.
+        vision: A key of ``nn.ENCODERS``, its weights left as they are; None takes the 27 colour and texture statistics.
+        vision_kwargs: Further arguments of the encoder.
+        neighbours: Append the mean of the graph neighbours' features.
+        per_section: Standardise each feature within its own section (uses all of the section's patches, no counts).
+        alpha: The penalty; None chooses one of ``alphas`` by the PCC with the targets as measured (never denoised), on
+            what validates or, where nothing does, on training spots held out in turn, see
+            :func:`~hist2st_pyg.models.validation.folds`.
+
+    Shapes:
+        ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, F], the features.
+    """
+
+    alphas: ClassVar[tuple[float, ...]]
+
+    def __init__(
+        self,
+        n_genes: int,
+        *,
+        patch_size: int = 112,
+        n_scales: int = 1,
+        vision: str | None = None,
+        vision_kwargs: dict[str, Any] | None = None,
+        neighbours: bool = False,
+        per_section: bool = False,
+        alpha: float | None = None,
+    ) -> None:
+        config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__(n_genes, n_scales)
+        self.vision = vision_resolver(
+            (lambda in_channels, patch_size: PatchStatistics()) if vision is None else vision,
+            patch_size,
+            n_scales,
+            **(vision_kwargs or {}),
+        )
+        self.config = {**config, "vision_kwargs": rebuild_arguments(self.vision, vision_kwargs)}
+        self.neighbours, self.per_section, self.alpha = neighbours, per_section, alpha
+        self.n_features = int(self.vision.out_channels) * (1 + neighbours)  # type: ignore[arg-type]
+
+    @property
+    def graph_hops(self) -> int | None:
+        """The neighbours, where they are used; to be standardised per section, all spots are needed."""
+        return None if self.per_section else int(self.neighbours)
+
+    @torch.no_grad()
+    def embed(self, data: Data) -> Tensor:
+        """The features of each spot, [N, F]."""
+        x = self.encode(self.vision.eval(), data)
+        if self.per_section:
+            ptr = section_ptr(data)
+            parts = [x[start:end] for start, end in itertools.pairwise(ptr)]
+            x = torch.cat([(p - p.mean(0)) / p.std(0, unbiased=False).clamp(min=1e-6) for p in parts])
+        if self.neighbours:
+            source, target = data.edge_index
+            x = torch.cat([x, scatter(x[source], target, dim=0, dim_size=len(x), reduce="mean")], dim=1)
+        return x
+
+    def forward(self, data: Data) -> dict[str, Tensor]:
+        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
+        h = self.embed(data)
+        return {"expression": self.predict(h), "embedding": h}
+
+    @abstractmethod
+    def predict(self, h: Tensor) -> Tensor:
+        """Expression [N, G] of features [N, F]."""
+
+    @abstractmethod
+    def solver(self, x: Floats) -> SolverType:
+        """What solves the regression for the features of the training spots [N, F]."""
+
+    @abstractmethod
+    def keep(self, solver: SolverType, weight: Floats, bias: Floats) -> None:
+        """Take over a solution."""
+
+    @torch.no_grad()
+    def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
+        """Fit to the training spots and choose the penalty."""
+        features = {id(data): self.embed(data) for data in {id(d): d for d in (*train, *val)}.values()}
+        train, val = ([_with_features(data, features[id(data)]) for data in part] for part in (train, val))
+        if self.alpha is None:
+            scores = [self._scores(fitted, judged) for fitted, judged in ([(train, val)] if val else folds(train))]
+            self.config["alpha"] = self.alpha = self.alphas[int(np.argmax(np.mean(scores, axis=0)))]
+        solver = self._solver(train)
+        self.keep(solver, *solver.solve_all(*_targets(train), self.alpha))
+
+    def _scores(self, train: Sequence[Data], val: Sequence[Data]) -> list[float]:
+        """The PCC of each penalty."""
+        solver, (y, groups) = self._solver(train), _targets(train)
+        seen = [(solver.basis(_array(data.features[validation_spots(data)])), data) for data in val]
+        solutions = (solver.solve_all(y, groups, alpha) for alpha in self.alphas)
+        return [mean_pcc([section_pcc(x @ weight + bias, data) for x, data in seen]) for weight, bias in solutions]
+
+    def _solver(self, train: Sequence[Data]) -> SolverType:
+        return self.solver(np.concatenate([_array(data.features[training_spots(data)]) for data in train]))
+
+
+def _with_features(data: Data, features: Tensor) -> Data:
+    data = copy.copy(data)
+    data.features = features
+    return data
+
+
+def _targets(train: Sequence[Data]) -> tuple[Floats, Groups]:
+    """The training spots' targets [N, G], and which rows and genes belong together."""
+    parts = [_array(training_target(data)[training_spots(data)]) for data in train]
+    section = np.repeat(np.arange(len(train)), [len(part) for part in parts])
+    measured = np.stack([data.gene_mask.numpy() for data in train])
+    patterns, group = np.unique(measured, axis=1, return_inverse=True)
+    return np.concatenate(parts), [
+        (patterns[section, i], np.flatnonzero(group.ravel() == i))
+        for i in range(patterns.shape[1])
+        if patterns[:, i].any()
+    ]
+
+
+def _array(values: Tensor) -> Floats:
+    return np.asarray(values.double().cpu().numpy())

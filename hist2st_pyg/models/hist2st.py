@@ -13,10 +13,9 @@ from torch_geometric.data import Data
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.models.base import ExpressionModel, rebuild_arguments, section_ptr
-from hist2st_pyg.nn.gnn import GNN, ConvFactory
+from hist2st_pyg.nn.gnn import GNN, ConvFactory, EdgeWeight
 from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead
 from hist2st_pyg.nn.memory import once_counted
-from hist2st_pyg.nn.reach import graph_hops
 from hist2st_pyg.nn.transformer import SpotTransformer
 from hist2st_pyg.nn.vision import EncoderFactory, vision_resolver
 
@@ -47,6 +46,8 @@ class Hist2ST(ExpressionModel):
         gnn_norm: Normalisation after it, a key of ``nn.NORMS``.
         gnn_residual: Add each graph layer's input to its output.
         gnn_dropout: Dropout after each graph layer.
+        gnn_edge_weight: How the distance becomes the ``edge_weight`` of layers that take one, a key of
+            ``nn.EDGE_WEIGHTS`` or a function ``(distance [E], in spot pitches) -> weight [E]``.
         readout: Read-out over the graph layers, a key of ``nn.READOUTS``.
         statistics: Add a second stream of colour and texture statistics through a Transformer and a graph of its own;
             the expression is the streams' mean.
@@ -61,8 +62,9 @@ class Hist2ST(ExpressionModel):
         with ``statistics`` the ``streams`` [2, N, G], and embeddings of both side by side.
 
     Raises:
-        TypeError: If ``gnn`` or ``vision`` is an instance.
-        ValueError: If a key is unknown (the message lists the choices), or there are statistics of no patches.
+        TypeError: If ``gnn`` or ``vision`` is an instance, or ``gnn`` a class that two widths do not build.
+        ValueError: If a key is unknown (the message lists the choices), a graph layer does not give finite features
+            [N, C], or there are statistics of no patches.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Hist2ST(ExpressionModel):
         gnn_norm: str = "l2",
         gnn_residual: bool = False,
         gnn_dropout: float = 0.0,
+        gnn_edge_weight: str | EdgeWeight = "inverse",
         readout: str = "hist2st",
         statistics: bool = False,
         likelihood: str | None = "zinb",
@@ -103,7 +106,18 @@ class Hist2ST(ExpressionModel):
         self.transformer = SpotTransformer(
             channels, transformer_layers, heads, dim_head, mlp_channels, dropout, position, n_pos
         )
-        self.gnn = GNN(channels, gnn_layers, gnn, gnn_kwargs, gnn_act, gnn_norm, gnn_residual, gnn_dropout, readout)
+        self.gnn = GNN(
+            channels,
+            gnn_layers,
+            gnn,
+            gnn_kwargs,
+            gnn_act,
+            gnn_norm,
+            gnn_residual,
+            gnn_dropout,
+            readout,
+            gnn_edge_weight,
+        )
         self.expression = ExpressionHead(channels, n_genes)
         self.stream = self._statistics_stream(config, channels // n_scales) if statistics else None
         width = channels + (int(self.stream.vision.out_channels) if self.stream is not None else 0)  # type: ignore[arg-type]
@@ -126,7 +140,7 @@ class Hist2ST(ExpressionModel):
     @property
     def graph_hops(self) -> int | None:
         """As far as the graph layers look."""
-        return graph_hops(self.gnn.convs)
+        return self.gnn.hops
 
     @property
     def attends(self) -> bool:
@@ -136,8 +150,10 @@ class Hist2ST(ExpressionModel):
     def embed(self, data: Data) -> Tensor:
         """The embedding of each spot, [N, C]: vision, Transformer, graph."""
         h = self.encode(self.vision, data)
-        h = self.transformer(h, data.grid, section_ptr(data))
-        return self.gnn(h, data.edge_index, data.edge_attr)  # type: ignore[no-any-return]
+        ptr = section_ptr(data)
+        h = self.transformer(h, data.grid, ptr)
+        batch = torch.repeat_interleave(torch.tensor(ptr).diff()).to(h.device) if len(ptr) > 2 else None
+        return self.gnn(h, data.edge_index, data.edge_attr, batch)  # type: ignore[no-any-return]
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""

@@ -4,10 +4,11 @@ from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.nn.convmixer import ConvMixer
 from hist2st_pyg.nn.densenet import DenseNet121Encoder
 from hist2st_pyg.nn.foundation import FoundationEncoder
-from hist2st_pyg.nn.gnn import CONVS, GNN, NORMS, READOUTS, Hist2STConv, conv_resolver
+from hist2st_pyg.nn.gnn import CONVS, EDGE_WEIGHTS, GNN, Hist2STConv, conv_resolver
 from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead, NBHead, ZINBHead
 from hist2st_pyg.nn.linear import LinearEncoder
 from hist2st_pyg.nn.precomputed import PrecomputedEncoder
+from hist2st_pyg.nn.readout import NORMS, READOUTS
 from hist2st_pyg.nn.statistics import PatchStatistics, StatisticsEncoder
 from hist2st_pyg.nn.texture import TextureCNN
 from hist2st_pyg.nn.transformer import POSITIONS, SpotTransformer
@@ -15,6 +16,7 @@ from hist2st_pyg.nn.vision import ENCODERS, MultiScale, vision_resolver
 
 __all__ = [
     "CONVS",
+    "EDGE_WEIGHTS",
     "ENCODERS",
     "GNN",
     "LIKELIHOODS",

@@ -1,30 +1,31 @@
 """The graph stage: neighbouring spots exchange messages, [N, C] -> [N, C].
 
-To add a layer, write a builder ``(in_channels, out_channels, **kwargs) -> module`` and add one line to :data:`CONVS`.
+To add a layer, write a builder ``(in_channels, out_channels, **kwargs) -> module`` and add one line to :data:`CONVS`,
+and the layer's class to :data:`ONE_HOP` where it is of that kind.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric import nn as gnn
 from torch_geometric.nn.resolver import activation_resolver
 from torch_scatter import scatter
 
 from hist2st_pyg.choices import choose
+from hist2st_pyg.nn.graph_arguments import edge_arguments, takes
+from hist2st_pyg.nn.graph_check import check_class, check_layer, features, small_graph
+from hist2st_pyg.nn.readout import NORMS, READOUTS
 
 ConvFactory = Callable[[int, int], nn.Module]
 """``(in_channels, out_channels) -> layer``, called once for each depth."""
 
 AGGREGATIONS = ("mean", "max")
-EDGE_OPTIONS = {"edge_dim", "in_edge_channels"}
-"""How PyG's layers are told the width of edge features."""
+EdgeWeight = Callable[[Tensor], Tensor]
+"""``(distance [E]) -> weight [E]``."""
 
 
 class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
@@ -125,6 +126,19 @@ CONVS: dict[str, Callable[..., nn.Module] | None] = {
 }
 """The layers that can be chosen by key; ``"none"`` is the model without a graph."""
 
+ONE_HOP = (
+    gnn.GATConv,
+    gnn.GATv2Conv,
+    gnn.GCNConv,
+    gnn.GINConv,
+    gnn.GraphConv,
+    gnn.PNAConv,
+    gnn.SAGEConv,
+    gnn.TransformerConv,
+    Hist2STConv,
+)
+"""Layers that read a spot's neighbours and no others."""
+
 
 def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
     """Turn a key, a class or a factory into a factory of layers; None for ``"none"``.
@@ -134,7 +148,8 @@ def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
         kwargs: Further arguments of the layer.
 
     Raises:
-        TypeError: If an instance is given.
+        TypeError: If an instance is given, or a class that ``(in_channels, out_channels)`` does not build; the message
+            says which factory does. From the factory: if it does not take the arguments.
         ValueError: If the key is unknown; the message lists the choices.
     """
     if isinstance(conv, nn.Module):
@@ -143,88 +158,34 @@ def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
             "key, or a factory (in_channels, out_channels) -> layer."
         )
     factory = conv if callable(conv) else choose(CONVS, conv, "gnn")
-    return None if factory is None else functools.partial(factory, **kwargs)
+    if isinstance(factory, type) and issubclass(factory, nn.Module):
+        check_class(factory, kwargs)
+    if factory is None:
+        return None
+
+    def build(in_channels: int, out_channels: int) -> nn.Module:
+        try:
+            return factory(in_channels, out_channels, **kwargs)
+        except TypeError as error:
+            given = ", ".join(map(str, (in_channels, out_channels, *(f"{k}={v!r}" for k, v in kwargs.items()))))
+            name = conv if isinstance(conv, str) else getattr(conv, "__name__", conv)
+            raise TypeError(f"gnn={name} is not built by ({given}): {error}.") from error
+
+    return build
 
 
-def edge_arguments(conv: nn.Module) -> frozenset[str]:
-    """Which of ``edge_attr`` and ``edge_weight`` a layer takes.
-
-    A PyG layer that could have been built with edge features, but was not, is given none.
-    """
-    names = set(inspect.signature(conv.forward).parameters)
-    options = EDGE_OPTIONS & set(inspect.signature(type(conv).__init__).parameters)
-    built = any(getattr(conv, option, None) for option in options) or getattr(conv, "lin_edge", None) is not None
-    if options and not built:
-        names.discard("edge_attr")
-    return frozenset(names & {"edge_attr", "edge_weight"})
+def inverse_distance(distance: Tensor) -> Tensor:
+    """1 / (1 + d)."""
+    return 1 / (1 + distance)
 
 
-class LSTMReadout(nn.Module):
-    """The paper's read-out: a two-layer LSTM along depth, its outputs averaged over depth.
-
-    Shapes:
-        - depths, a list of L tensors [N, C] -> [N, C]
-    """
-
-    def __init__(self, channels: int, num_layers: int) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(channels, channels, 2)
-
-    def forward(self, depths: list[Tensor]) -> Tensor:
-        """Read the depths in order."""
-        return self.lstm(torch.stack(depths))[0].mean(0)  # type: ignore[no-any-return]
+def gaussian(distance: Tensor) -> Tensor:
+    """exp(-d² / 2)."""
+    return torch.exp(-distance.square() / 2)
 
 
-class CatReadout(nn.Module):
-    """All depths side by side, projected back to C."""
-
-    def __init__(self, channels: int, num_layers: int) -> None:
-        super().__init__()
-        self.lin = nn.Linear(channels * num_layers, channels)
-
-    def forward(self, depths: list[Tensor]) -> Tensor:
-        """Concatenate and project."""
-        return self.lin(torch.cat(depths, dim=-1))  # type: ignore[no-any-return]
-
-
-class LastReadout(nn.Module):
-    """The deepest layer's output."""
-
-    def __init__(self, channels: int, num_layers: int) -> None:
-        super().__init__()
-
-    def forward(self, depths: list[Tensor]) -> Tensor:
-        """Take the last."""
-        return depths[-1]
-
-
-READOUTS: dict[str, Callable[[int, int], nn.Module]] = {
-    "cat": CatReadout,
-    "hist2st": LSTMReadout,
-    "last": LastReadout,
-    "lstm": lambda channels, num_layers: gnn.JumpingKnowledge("lstm", channels, num_layers),
-    "max": lambda channels, num_layers: gnn.JumpingKnowledge("max"),
-}
-"""The read-outs over depth; ``"hist2st"`` is the paper's, ``"lstm"`` is PyG's bidirectional LSTM with attention."""
-
-
-class L2Norm(nn.Module):
-    """The paper's normalisation: each spot's feature has length 1 (or 0)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the rows."""
-        return F.normalize(x, dim=-1)
-
-
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "l2": L2Norm,
-    "layer": nn.LayerNorm,
-    "none": lambda channels: nn.Identity(),
-}
-"""The normalisations after each layer; all treat each spot alone, so that sections in one batch do not mix."""
+EDGE_WEIGHTS: dict[str, EdgeWeight | None] = {"inverse": inverse_distance, "gaussian": gaussian, "none": None}
+"""How the distance d [E] in spot pitches becomes ``edge_weight``; ``"none"`` gives layers no weights."""
 
 
 class GNN(nn.Module):
@@ -243,11 +204,23 @@ class GNN(nn.Module):
         residual: Add each layer's input to its output.
         dropout: Dropout after each layer.
         readout: A key of :data:`READOUTS`.
+        edge_weight: How the distance becomes the weight of an edge, a key of :data:`EDGE_WEIGHTS` or a function
+            ``(distance [E]) -> weight [E]``.
 
     Shapes:
-        - x [N, C], edge_index [2, E] (source, target), edge_attr [E, 1] (distance in spot pitches) -> [N, C]
+        - x [N, C], edge_index [2, E] (source, target), edge_attr [E, 1] or [E] (distance in spot pitches), batch [N]
+          (the section of each spot, where there are several) -> [N, C]
 
-    ``edge_attr`` reaches the layers that take it; layers with an ``edge_weight`` get 1 / (1 + distance).
+    Besides ``x`` and ``edge_index`` a layer is given those of ``edge_attr`` [E, 1], ``edge_weight`` [E] and ``batch``
+    [N] that its ``forward`` takes: what it requires, and what it takes optionally unless it is PyG's and was built
+    without (``edge_dim=None``). A layer that hands ``**kwargs`` on to layers inside is given what they take. It gives
+    its features [N, C], or a pair (features, attention) of which the first is taken. Each layer is tried once on a
+    small graph when it is built.
+
+    Raises:
+        TypeError: If a layer cannot be built by ``(in_channels, out_channels)``, or needs what the stage does not have.
+        ValueError: If a key is unknown, or a layer fails on a small graph, changes the width or gives values that are
+            not finite. In ``forward``: if a layer mixes the sections of a batch.
     """
 
     def __init__(
@@ -261,27 +234,72 @@ class GNN(nn.Module):
         residual: bool = False,
         dropout: float = 0.0,
         readout: str = "hist2st",
+        edge_weight: str | EdgeWeight = "inverse",
     ) -> None:
         super().__init__()
         factory = conv_resolver(conv, **(conv_kwargs or {}))
         build_norm = choose(NORMS, norm, "norm")
         build_readout = choose(READOUTS, readout, "readout")
+        self.edge_weight = edge_weight if callable(edge_weight) else choose(EDGE_WEIGHTS, edge_weight, "edge_weight")
         depth = 0 if factory is None else num_layers
-        self.convs = nn.ModuleList(factory(channels, channels) for _ in range(depth) if factory is not None)
+        layers = [factory(channels, channels) for _ in range(depth) if factory is not None]
+        graph = small_graph(channels)
+        graph.update(self._edges(graph.edge_attr))
+        apart = [check_layer(layer, graph) for layer in layers]
+        self.convs = nn.ModuleList(layers)
         self.norms = nn.ModuleList(build_norm(channels) for _ in range(depth))
         self.act = activation_resolver(act)
         self.residual = residual
         self.dropout = nn.Dropout(dropout)
         self.readout = build_readout(channels, depth) if depth else None
-        self.edge_arguments = [edge_arguments(layer) for layer in self.convs]
+        self.edge_arguments = [edge_arguments(layer) for layer in layers]
+        self.batch_arguments = [takes(layer, "batch") for layer in layers]
+        self.mixing = sorted({type(layer).__name__ for layer, alone in zip(layers, apart, strict=True) if not alone})
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None = None) -> Tensor:
+    @property
+    def hops(self) -> int | None:
+        """How many edges away a spot may be that the layers, one after the other, bring to a prediction.
+
+        A layer that is not of :data:`ONE_HOP` says how far it looks by an integer attribute ``hops``. None where one
+        does not say, which means the whole section.
+        """
+        hops = [1 if type(layer) in ONE_HOP else getattr(layer, "hops", None) for layer in self.convs]
+        if not all(isinstance(reach, int) for reach in hops):
+            return None
+        # GCN weighs an edge by the neighbours of its source, which are one edge farther than the source.
+        degrees = any(isinstance(layer, gnn.GCNConv) for layer in self.convs)
+        return sum(reach for reach in hops if reach is not None) + degrees
+
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None = None, batch: Tensor | None = None
+    ) -> Tensor:
         """Exchange messages and read out."""
-        edges = {} if edge_attr is None else {"edge_attr": edge_attr, "edge_weight": 1 / (1 + edge_attr[:, 0])}
+        if self.mixing and batch is not None and bool((batch != batch[0]).any()):
+            raise ValueError(
+                f"{', '.join(self.mixing)} mixes the sections of a batch; give it one section at a time "
+                "(batch_size=1), or a layer whose forward takes batch and keeps them apart."
+            )
+        edges = {} if edge_attr is None else self._edges(edge_attr)
+        if batch is None and any(self.batch_arguments):
+            batch = edge_index.new_zeros(len(x))
         depths = []
-        for conv, norm, wanted in zip(self.convs, self.norms, self.edge_arguments, strict=True):
-            h = conv(x, edge_index, **{name: value for name, value in edges.items() if name in wanted})
+        for conv, norm, wanted, batched in zip(
+            self.convs, self.norms, self.edge_arguments, self.batch_arguments, strict=True
+        ):
+            given = {name: value for name, value in edges.items() if name in wanted}
+            h = features(conv(x, edge_index, **given, **({"batch": batch} if batched else {})))
             h = self.dropout(norm(self.act(h)))
             x = x + h if self.residual else h
             depths.append(x)
         return self.readout(depths) if self.readout is not None else x
+
+    def _edges(self, edge_attr: Tensor) -> dict[str, Tensor]:
+        """What layers are given of the edges."""
+        distance = edge_attr if edge_attr.dim() == 1 else edge_attr[:, 0]
+        edges = {"edge_attr": edge_attr if edge_attr.dim() > 1 else edge_attr[:, None]}
+        if self.edge_weight is None:
+            return edges
+        weight = self.edge_weight(distance)
+        if weight.shape != distance.shape:
+            raise ValueError(f"edge_weight gives {list(weight.shape)} for distances {list(distance.shape)}.")
+        return {**edges, "edge_weight": weight}

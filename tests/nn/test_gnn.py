@@ -8,18 +8,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch_geometric import nn as geometric
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import ChebConv, GATv2Conv, MessagePassing
 
 from hist2st_pyg import knn_edges
-from hist2st_pyg.nn import CONVS, GNN, NORMS, READOUTS, Hist2STConv, conv_resolver
-from hist2st_pyg.nn.gnn import edge_arguments
+from hist2st_pyg.nn import CONVS, EDGE_WEIGHTS, GNN, NORMS, READOUTS, Hist2STConv, conv_resolver
 
 C = 16
 LAYERS = sorted(key for key in CONVS if key != "none")
-WEIGHED = {"gat", "gatv2", "gcn", "graph", "pna", "transformer"}
-"""The layers that use the distance."""
 
 
 def graph(n: int = 12, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,7 +107,7 @@ def test_the_distance_reaches_the_layers_that_use_it(key: str) -> None:
     x, edge_index, edge_attr = graph()
     model = build(key)
     near, far = model(x, edge_index, edge_attr), model(x, edge_index, edge_attr**2 + 3)
-    assert bool((near - far).abs().max() > 1e-6) == (key in WEIGHED)
+    assert bool((near - far).abs().max() > 1e-6) == any(model.edge_arguments)
 
 
 @pytest.mark.parametrize("key", sorted(CONVS))
@@ -365,6 +361,41 @@ def test_custom_layers_get_what_their_forward_takes() -> None:
     assert models[_TakesAttributes].convs[0].seen["edge_attr"] is None
 
 
+def test_distances_may_be_one_number_for_each_edge() -> None:
+    x, edge_index, edge_attr = graph()
+    for key in LAYERS:
+        model = build(key)
+        assert torch.equal(model(x, edge_index, edge_attr[:, 0]), model(x, edge_index, edge_attr))
+
+
+@pytest.mark.parametrize(
+    ("choice", "formula"),
+    [
+        ("inverse", lambda d: 1 / (1 + d)),
+        ("gaussian", lambda d: np.exp(-(d**2) / 2)),
+        (lambda d: 3 - d, lambda d: 3 - d),
+    ],
+)
+def test_the_weight_of_an_edge_is_chosen(choice: Any, formula: Any) -> None:
+    x, edge_index, edge_attr = graph()
+    model = build(_TakesWeights, num_layers=1, edge_weight=choice)
+    model(x, edge_index, edge_attr)
+    expected = formula(edge_attr[:, 0].double().numpy())
+    np.testing.assert_allclose(model.convs[0].seen["edge_weight"].double().numpy(), expected, rtol=1e-6)
+
+
+def test_edges_may_have_no_weight() -> None:
+    x, edge_index, edge_attr = graph()
+    model = build("gcn", edge_weight="none")
+    assert torch.equal(model(x, edge_index, edge_attr), build("gcn")(x, edge_index))
+    with pytest.raises(
+        ValueError, match=rf"Unknown edge_weight='far'. Choose one of: {', '.join(sorted(EDGE_WEIGHTS))}"
+    ):
+        GNN(C, 1, "gcn", edge_weight="far")
+    with pytest.raises(ValueError, match=r"edge_weight gives \[18, 1\] for distances \[18\]"):
+        GNN(C, 1, "gcn", edge_weight=lambda distance: distance[:, None])
+
+
 def test_keyword_arguments_reach_the_layers() -> None:
     assert [conv.heads for conv in GNN(C, 2, "gat", {"heads": 2}).convs] == [2, 2]
     assert [conv.reduce for conv in GNN(C, 2, "hist2st", {"aggr": "max"}).convs] == ["max", "max"]
@@ -372,7 +403,7 @@ def test_keyword_arguments_reach_the_layers() -> None:
     assert factory is not None
     assert factory(C, C).project is True
     assert conv_resolver("none") is None
-    with pytest.raises(TypeError, match="hands"):
+    with pytest.raises(TypeError, match=r"gnn=gat is not built by \(16, 16, hands=2\): .*hands"):
         GNN(C, 1, "gat", {"hands": 2})
 
 
@@ -388,19 +419,3 @@ def test_gat_with_one_neighbour_by_hand() -> None:
     first, second = score.detach().tolist()
     share = 1 / (1 + math.exp(second - first))
     torch.testing.assert_close(conv(x, edge_index, edge_attr)[1], share * h[0] + (1 - share) * h[1])
-
-
-@pytest.mark.parametrize(
-    "conv", [geometric.GENConv, geometric.GATv2Conv, geometric.TransformerConv, geometric.GeneralConv]
-)
-def test_a_pyg_class_built_without_edge_features_gets_none(conv: type[torch.nn.Module]) -> None:
-    layer = conv(16, 16)
-    assert "edge_attr" not in edge_arguments(layer)
-    gnn = GNN(16, 2, conv, readout="last")
-    edge_index = torch.tensor([[0, 1, 2], [1, 2, 0]])
-    assert torch.isfinite(gnn(torch.randn(3, 16), edge_index, torch.ones(3, 1))).all()
-
-
-def test_a_pyg_class_built_with_edge_features_gets_them() -> None:
-    assert "edge_attr" in edge_arguments(geometric.GATv2Conv(16, 16, edge_dim=1))
-    assert "edge_attr" in edge_arguments(geometric.GENConv(16, 16, edge_dim=1))

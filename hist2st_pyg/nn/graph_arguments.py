@@ -1,0 +1,79 @@
+"""What a graph layer is given beside features and edges, by the signature of its ``forward``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+from torch_geometric import nn as gnn
+
+EXTRAS = ("edge_attr", "edge_weight", "batch")
+"""What a layer may be given besides ``x`` and ``edge_index``."""
+EDGE_OPTIONS = ("edge_dim", "in_edge_channels", "dim")
+"""How PyG's layers are told the width of edge features; they keep it under the same name."""
+
+
+def takes(layer: nn.Module, name: str) -> bool:
+    """Whether a layer is given ``name``, one of :data:`EXTRAS`.
+
+    What ``forward`` requires is given. What it takes optionally is given unless the layer is PyG's and was built
+    without it. Where it hands on ``**kwargs``, the layers inside are asked; with none inside it is given everything.
+    """
+    layer = uncompiled(layer)
+    parameters = {parameter.name: parameter for parameter in forward_parameters(layer)}
+    if name in parameters:
+        if required(parameters[name]) or name == "batch" or not is_pyg(layer.forward):
+            return True
+        built = built_with_edges(layer) if name == "edge_attr" else None
+        if built is not None:
+            return built
+    elif all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return False
+    inner = list(_inner_layers(layer))
+    return not inner or any(takes(module, name) for module in inner)
+
+
+def edge_arguments(layer: nn.Module) -> frozenset[str]:
+    """Which of ``edge_attr`` and ``edge_weight`` a layer is given, see :func:`takes`."""
+    return frozenset(name for name in ("edge_attr", "edge_weight") if takes(layer, name))
+
+
+def built_with_edges(layer: nn.Module) -> bool | None:
+    """Whether a layer of PyG's was built with edge features; None where it has no such option."""
+    if isinstance(layer, gnn.GENConv):  # the only one that does not keep its option
+        return hasattr(layer, "lin_edge")
+    options = [getattr(layer, option) for option in EDGE_OPTIONS if hasattr(layer, option)]
+    return any(options) if options else None
+
+
+def forward_parameters(layer: nn.Module | type[nn.Module]) -> list[inspect.Parameter]:
+    """The parameters of ``forward``."""
+    return list(inspect.signature(layer.forward).parameters.values())[isinstance(layer, type) :]
+
+
+def required(parameter: inspect.Parameter) -> bool:
+    """Whether a call must give this parameter."""
+    named = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return named and parameter.default is parameter.empty
+
+
+def is_pyg(function: Callable[..., Any]) -> bool:
+    """Whether PyG wrote a method, rather than a user's class that inherits from one of its layers."""
+    return function.__module__.startswith("torch_geometric.nn.")
+
+
+def uncompiled(layer: nn.Module) -> nn.Module:
+    """The layer that ``torch.compile`` wraps."""
+    inner: nn.Module = getattr(layer, "_orig_mod", layer)
+    return inner
+
+
+def _inner_layers(layer: nn.Module) -> Iterator[nn.Module]:
+    """The graph layers inside a layer, the outermost of each."""
+    for child in layer.children():
+        if [parameter.name for parameter in forward_parameters(child)[1:2]] == ["edge_index"]:
+            yield child
+        else:
+            yield from _inner_layers(child)

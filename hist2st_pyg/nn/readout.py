@@ -1,0 +1,78 @@
+"""The read-outs over the depths of the graph stage, and the normalisations between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric import nn as gnn
+
+
+class LSTMReadout(nn.Module):
+    """The paper's read-out: a two-layer LSTM along depth, its outputs averaged over depth.
+
+    Shapes:
+        - depths, a list of L tensors [N, C] -> [N, C]
+    """
+
+    def __init__(self, channels: int, num_layers: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(channels, channels, 2)
+
+    def forward(self, depths: list[Tensor]) -> Tensor:
+        """Read the depths in order."""
+        return self.lstm(torch.stack(depths))[0].mean(0)  # type: ignore[no-any-return]
+
+
+class CatReadout(nn.Module):
+    """All depths side by side, projected back to C."""
+
+    def __init__(self, channels: int, num_layers: int) -> None:
+        super().__init__()
+        self.lin = nn.Linear(channels * num_layers, channels)
+
+    def forward(self, depths: list[Tensor]) -> Tensor:
+        """Concatenate and project."""
+        return self.lin(torch.cat(depths, dim=-1))  # type: ignore[no-any-return]
+
+
+class LastReadout(nn.Module):
+    """The deepest layer's output."""
+
+    def __init__(self, channels: int, num_layers: int) -> None:
+        super().__init__()
+
+    def forward(self, depths: list[Tensor]) -> Tensor:
+        """Take the last."""
+        return depths[-1]
+
+
+READOUTS: dict[str, Callable[[int, int], nn.Module]] = {
+    "cat": CatReadout,
+    "hist2st": LSTMReadout,
+    "last": LastReadout,
+    "lstm": lambda channels, num_layers: gnn.JumpingKnowledge("lstm", channels, num_layers),
+    "max": lambda channels, num_layers: gnn.JumpingKnowledge("max"),
+}
+"""The read-outs over depth; ``"hist2st"`` is the paper's, ``"lstm"`` is PyG's bidirectional LSTM with attention."""
+
+
+class L2Norm(nn.Module):
+    """The paper's normalisation: each spot's feature has length 1 (or 0)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the rows."""
+        return F.normalize(x, dim=-1)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "l2": L2Norm,
+    "layer": nn.LayerNorm,
+    "none": lambda channels: nn.Identity(),
+}
+"""The normalisations after each layer; all treat each spot alone, so that sections in one batch do not mix."""

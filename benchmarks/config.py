@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hist2st_pyg.choices import choose
 from hist2st_pyg.data.splits import SPLITS, Fold
+from hist2st_pyg.files import read_yaml
 from hist2st_pyg.models import MODELS
 from hist2st_pyg.training import PRESETS, TrainConfig, preset_config, read_sections
 
@@ -91,10 +90,10 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
         data_root: What the roots are relative to; None takes ``HIST2ST_DATA``, else ``../shared``.
 
     Raises:
-        ValueError: If the file holds an unknown key, or no fold; the message names it.
+        ValueError: If the file holds an unknown key, a key twice, or no fold; the message names it.
     """
     path = Path(path)
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = read_yaml(path)
     _check_keys(values, KEYS, str(path))
     if missing := sorted({"datasets", "models"} - set(values)):
         raise ValueError(f"{path}: {missing[0]} is missing.")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -74,6 +77,73 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def read_text(path: str | Path) -> str:
+    """Read a text file that people write: UTF-8, with or without the byte-order mark that spreadsheets put before it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is of another encoding.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file in UTF-8: {error}. Save it as UTF-8.") from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without code, in which a key that is there twice is an error, and ``1e-3`` a number as in JSON."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        first: dict[Any, int] = {}
+        for key, _ in node.value:
+            name, line = (key.tag, str(key.value)), key.start_mark.line + 1
+            if name in first:
+                problem = f"the key {key.value!r} is there twice, first in line {first[name]}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            first[name] = line
+        return node
+
+
+_UniqueKeys.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """The plain values of a YAML text.
+
+    Args:
+        text: The text.
+        name: What it is called in the error, a file say.
+
+    Raises:
+        ValueError: If it is no YAML, holds a tag, or a key is there twice; the message has one line and names the line.
+    """
+    try:
+        return yaml.load(text, Loader=_UniqueKeys)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise ValueError(f"{name}{line}: {error.problem}.") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{name} is not YAML: {' '.join(str(error).split())}.") from error
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a configuration file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no YAML, a key is there twice, or it does not hold keys and values.
+    """
+    values = parse_yaml(read_text(path), str(path))
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds keys and values, got {type(values).__name__}.")
+    return values
 
 
 def read_h5ad(path: str | Path) -> AnnData:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hist2st_pyg.files import atomic_path, write_json, write_text
+from hist2st_pyg.files import atomic_path, parse_yaml, read_text, read_yaml, write_json, write_text
 
 
 def test_the_file_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
@@ -79,3 +79,42 @@ def test_what_json_cannot_hold_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="not JSON serializable"):
         write_json(tmp_path / "file.json", {"what": object()})
     assert not list(tmp_path.iterdir())
+
+
+def test_text_that_people_write(tmp_path: Path) -> None:
+    path = tmp_path / "genes.txt"
+    for encoding in ("utf-8", "utf-8-sig"):
+        path.write_text("GENE\u03b1\n", encoding=encoding)
+        assert read_text(path) == "GENE\u03b1\n"
+    for encoding in ("utf-16", "latin-1"):
+        path.write_text("GENE\u00e4\n", encoding=encoding)
+        with pytest.raises(ValueError, match=r"genes\.txt is not a text file in UTF-8: .* Save it as UTF-8\."):
+            read_text(path)
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*none\.txt"):
+        read_text(tmp_path / "none.txt")
+
+
+def test_yaml(tmp_path: Path) -> None:
+    text = "a: {lr: 1e-5, n: 12, w: 2.5E+3, x: -1e3, v: 1e, s: '1e-5'}\nb: &b {k: 1}\nc: {<<: *b, k: 2}\n"
+    values = {"lr": 1e-5, "n": 12, "w": 2500.0, "x": -1000.0, "v": "1e", "s": "1e-5"}
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8-sig")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": values, "b": {"k": 1}, "c": {"k": 2}}
+    assert isinstance(read_yaml(tmp_path / "a.yaml")["a"]["n"], int)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "here, line 3: the key 'a' is there twice, first in line 1."),
+        ("a:\n  - {b: 1}\n  - {b: 1, c: {d: 1, 'd': 2}}\n", "here, line 3: the key 'd' is there twice"),
+        ("a: 1\n? [1]\n: 2\n", "here, line 2: found unhashable key."),
+        ("a: b: c\n", "here, line 1: mapping values are not allowed here."),
+        ("a: \x07\n", "here is not YAML: unacceptable character #x0007"),
+        ("a: !!python/name:os.system\n", "here, line 1: could not determine a constructor"),
+    ],
+)
+def test_yaml_that_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        parse_yaml(text, "here")
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)

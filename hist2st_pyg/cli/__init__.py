@@ -1,7 +1,7 @@
 """The command line: one module of this folder is one command of ``hist2st``, and its docstring what ``--help`` says.
 
 A module has ``build(parser, arguments)``, which adds the command's arguments and returns the function that runs it; it
-gives None, or an exit status.
+gives None, or an exit status. Where it has ``arrange(arguments)``, that gives the arguments as its parser takes them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from pkgutil import iter_modules
 from typing import Any
 
 Run = Callable[[Any], int | None]
+
+YAML = "hist2st_yaml"
+"""The mode of the parsers: jsonargparse's YAML, without keys that are there twice."""
 
 COMMANDS: tuple[str, ...] = tuple(sorted(module.name for module in iter_modules(__path__)))
 
@@ -28,25 +31,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         The command's exit status, 0 where it has none of its own, or 2 where the input was wrong: the message then says
         what.
     """
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentParser, set_loader
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    parser = ArgumentParser(prog="hist2st", description="Spatial gene expression from histology.")
+    set_loader(YAML, _load, (ValueError,))
+    description = "Spatial gene expression from histology."
+    parser = ArgumentParser("hist2st", description=description, allow_abbrev=False, parser_mode=YAML)
     commands = parser.add_subcommands(required=True, dest="command")
     # Only the chosen command's parser is built: training's needs Lightning.
-    chosen = next((word for word in arguments if word in COMMANDS), None)
+    chosen = next(iter(arguments), "")
     run: Run = print
     try:
         for name in COMMANDS:
             command = import_module(f"{__name__}.{name}")
             subparser = ArgumentParser(description=command.__doc__)
             if name == chosen:
+                arguments[1:] = getattr(command, "arrange", list)(arguments[1:])
                 run = command.build(subparser, arguments[1:])
             commands.add_subcommand(name, subparser, help=command.__doc__)
-        if chosen == "train" and len(arguments) > 1 and not arguments[1].startswith("-"):
-            arguments.insert(1, "--config")
-        return run(parser.parse_args(arguments)[str(chosen)]) or 0
+        return run(parser.parse_args(arguments)[chosen]) or 0
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"hist2st {chosen}: {error}", file=sys.stderr)
         return 2
+
+
+def _load(text: str, path: str = "the value") -> Any:
+    """Values as jsonargparse reads them."""
+    from jsonargparse import get_loader
+
+    from hist2st_pyg.files import parse_yaml
+
+    parse_yaml(text, str(path))
+    return get_loader("yaml")(text)

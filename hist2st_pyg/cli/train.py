@@ -2,61 +2,70 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from hist2st_pyg.choices import choose
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from hist2st_pyg.cli import Run
 
+USAGE = "hist2st train CONFIG.yaml --key value ... (--help lists the keys)"
+
+
+def arrange(arguments: list[str]) -> list[str]:
+    """Put the configuration files first, in their order, so that the command line's values are above theirs.
+
+    Raises:
+        FileNotFoundError: If a file is not there.
+        ValueError: If one is no YAML, or a key is in it twice.
+    """
+    import argparse
+
+    from hist2st_pyg.files import read_yaml
+
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--config", *arguments]
+    parser = argparse.ArgumentParser("hist2st train", usage=USAGE, add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action="append", default=[])
+    given, rest = parser.parse_known_args(arguments)
+    for file in given.config:
+        read_yaml(file)
+    return [*(f"--config={file}" for file in given.config), *rest]
+
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     """``train CONFIG.yaml --key value``: the preset's values < the file's < the command line's."""
-    import dataclasses
-
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+    from hist2st_pyg.choices import choose
     from hist2st_pyg.models import MODELS
     from hist2st_pyg.models.pretrained import parameters_of
     from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, preset_values, train
 
-    # The preset and the model decide what the other keys' defaults and names are, so they are looked up first.
-    preset = _look_up(arguments, "preset") or TrainConfig.preset
-    model = _look_up(arguments, "model.name") or "hist2st"
-    build_model = choose(MODELS, model, "model.name")
+    given = _given(arguments)
+    build_model = choose(MODELS, given.model.name, "model.name")
     values = preset_values(
-        preset,
-        model,
-        vision=_look_up(arguments, "model.vision"),
-        embedding=_look_up(arguments, "data.embedding"),
-        patch_um=_look_up(arguments, "data.patch_um"),
+        given.preset,
+        given.model.name,
+        vision=given.model.vision,
+        embedding=given.data.embedding,
+        patch_um=given.data.patch_um,
     )
     from_data = {"n_genes", "patch_size", "n_scales", "views"} & parameters_of(build_model).keys()
-    parser.add_argument("--config", action="config", help="A YAML file of these keys.")
-    parser.add_class_arguments(TrainConfig, skip={"data", "model", "training"})
-    parser.add_class_arguments(DataConfig, "data")
-    parser.add_argument("--model.name", default=model, help="The model.")
+    _add_configuration(parser)
+    parser.add_argument("--model.name", default=given.model.name, help="The model.")
     parser.add_method_arguments(build_model, "__init__", "model", skip=from_data)
-    parser.add_class_arguments(TrainingConfig, "training")
-    defaults = {"preset": preset}
+    defaults = {"preset": given.preset}
     for part in ("data", "model", "training"):
         defaults |= {f"{part}.{key}": value for key, value in values[part].items()}
     parser.set_defaults(defaults)
 
     def run(parsed: Namespace) -> None:
-        parts = parser.instantiate(parsed)
-        fields = {field.name for field in dataclasses.fields(TrainConfig)} - {"data", "model", "training"}
-        config = TrainConfig(
-            data=DataConfig(**vars(parts.data)),
-            model=dict(vars(parts.model)),
-            training=TrainingConfig(**vars(parts.training)),
-            **{name: parts[name] for name in fields},
-        )
+        plain = parsed.clone(with_meta=False).as_dict()
+        del plain["config"]
+        data, training = DataConfig(**plain.pop("data")), TrainingConfig(**plain.pop("training"))
         try:
-            output = train(config)
+            output = train(TrainConfig(data=data, training=training, **plain))
         except MisconfigurationException as error:  # an accelerator that is not there, say
             raise ValueError(str(error)) from error
         print(f"The run is in {output}, the model in {output / 'model'}.")
@@ -64,17 +73,33 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     return run
 
 
-def _look_up(arguments: list[str], key: str) -> str | None:
-    """A key's value on the command line, or in the configuration file."""
-    import yaml
+def _given(arguments: list[str]) -> Namespace:
+    """A first parse, with the arguments of every model: preset and model decide other keys' defaults and names."""
+    from dataclasses import field, make_dataclass
 
-    for i, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == f"--{key}":
-            value = value or (arguments[i + 1] if i + 1 < len(arguments) else "")
-            return None if value in ("", "null") else value
-    files = [a for a in arguments if a.endswith((".yaml", ".yml")) and Path(a).is_file()]
-    found: Any = yaml.safe_load(Path(files[0]).read_text(encoding="utf-8")) if files else None
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return str(found) if found is not None else None
+    from jsonargparse import ArgumentParser
+
+    from hist2st_pyg.cli import YAML
+    from hist2st_pyg.models import MODELS
+    from hist2st_pyg.models.pretrained import parameters_of
+
+    parser = ArgumentParser(
+        "hist2st train", usage=USAGE, add_help=False, print_config=None, allow_abbrev=False, parser_mode=YAML
+    )
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--print_config", nargs="?", const="")
+    _add_configuration(parser)
+    names = sorted({"vision"}.union(*(parameters_of(model) for model in MODELS.values())))
+    model = make_dataclass("Model", [("name", str, "hist2st"), *((name, Any, field(default=None)) for name in names)])
+    parser.add_class_arguments(model, "model")
+    return parser.parse_args(arguments)
+
+
+def _add_configuration(parser: ArgumentParser) -> None:
+    """The arguments that do not depend on the model."""
+    from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig
+
+    parser.add_argument("--config", action="config", help="A YAML file of these keys; of several, the last is above.")
+    parser.add_class_arguments(TrainConfig, skip={"data", "model", "training"})
+    parser.add_class_arguments(DataConfig, "data")
+    parser.add_class_arguments(TrainingConfig, "training")

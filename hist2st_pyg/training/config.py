@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from hist2st_pyg.training.bounds import Bound, above, at_least, between, check
+
 WandbMode = Literal["auto", "online", "offline", "disabled", "off"]
 
 
@@ -73,6 +75,23 @@ class DataConfig:
     val_side: float = 4.0
     embedding: str | None = None
     cache: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        check(
+            self,
+            "data",
+            n_genes=at_least(1),
+            patch_size=at_least(1),
+            patch_um=above(0),
+            patch_pitch=above(0),
+            scales=above(0),
+            k=at_least(1),
+            max_distance=above(0),
+            window=at_least(2),
+            val_share=Bound("at least 0 and below 1", lambda share: 0 <= share < 1),
+            val_side=above(0),
+        )
 
 
 @dataclass(frozen=True)
@@ -152,6 +171,34 @@ class TrainingConfig:
     patience: int | None = None
     max_minutes: float | None = None
 
+    def __post_init__(self) -> None:
+        """Take augmentations as they stand in a YAML file, and refuse what cannot be meant."""
+        for name in ("view", "augment"):
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                object.__setattr__(self, name, AugmentConfig(**value))
+        check(
+            self,
+            "training",
+            epochs=at_least(1),
+            batch_size=at_least(1),
+            lr=above(0),
+            weight_decay=at_least(0),
+            step_size=at_least(1),
+            gamma=above(0),
+            warmup=between(0, 1),
+            clip=above(0),
+            likelihood_weight=at_least(0),
+            views=at_least(0),
+            lamb=at_least(0),
+            patience=at_least(1),
+            max_minutes=above(0),
+        )
+        for name, view in (("view", self.view), ("augment", self.augment)):
+            if view is not None:
+                shares = {"grayscale": between(0, 1), "flip": between(0, 1)}
+                check(view, f"training.{name}", **shares, rotation=at_least(0), jitter=at_least(0))
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -191,6 +238,10 @@ class TrainConfig:
     accelerator: str = "auto"
     devices: int | str = "auto"
     precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        check(self, "", seed=between(0, 2**32 - 1))
 
 
 def config_dict(config: TrainConfig) -> dict[str, Any]:

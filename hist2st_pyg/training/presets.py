@@ -180,14 +180,10 @@ def preset_config(
         embedding=given.get("embedding"),
         patch_um=given.get("patch_um"),
     )
-    options = {**values["training"], **(training or {})}
-    for name in ("augment", "view"):  # as they stand in a YAML file
-        if isinstance(options.get(name), dict):
-            options[name] = AugmentConfig(**options[name])
     return TrainConfig(
         data=DataConfig(**{**values["data"], **given}),
         model={**values["model"], **model},
-        training=TrainingConfig(**options),
+        training=TrainingConfig(**{**values["training"], **(training or {})}),
         preset=preset,
         **run,
     )

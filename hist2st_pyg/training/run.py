@@ -19,7 +19,7 @@ from hist2st_pyg.data.embeddings import read_embeddings
 from hist2st_pyg.data.expression import gene_panel
 from hist2st_pyg.data.splits import cut_stripes
 from hist2st_pyg.datasets import load_sections, section_names
-from hist2st_pyg.files import write_json, write_text
+from hist2st_pyg.files import read_yaml, write_json, write_text
 from hist2st_pyg.models import MODELS, ExpressionModel, FittedModel
 from hist2st_pyg.models.base import first_encoder
 from hist2st_pyg.models.card import summary_facts
@@ -58,8 +58,6 @@ def train(
         FileExistsError: If the run folder holds a run and ``resume`` is not set.
         ValueError: If the configuration does not fit the data.
     """
-    if config.training.epochs < 1:
-        raise ValueError(f"training.epochs is at least 1, got {config.training.epochs}.")
     output = Path(config.output)
     if any((output / name).exists() for name in (LAST, SUMMARY)) and not config.resume:
         raise FileExistsError(f"{output} holds a run; choose another output, or resume=True to go on with it.")
@@ -160,8 +158,8 @@ def run_data(folder: str | Path) -> DataConfig:
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}, which says what a run was trained on; name the data set instead.")
     try:
-        return DataConfig(**yaml.safe_load(path.read_text(encoding="utf-8"))["data"])
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+        return DataConfig(**read_yaml(path)["data"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the configuration of a run: {error}") from error
 
 

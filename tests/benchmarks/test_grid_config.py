@@ -109,6 +109,18 @@ def test_what_is_wrong_is_named(grid: dict[str, Any], tmp_path: Path, change: di
         read({**grid, **change}, tmp_path)
 
 
+def test_a_key_twice_is_told(grid: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump(grid) + "seeds: [1]\n")
+    with pytest.raises(ValueError, match=r"grid\.yaml, line \d+: the key 'seeds' is there twice, first in line \d+\."):
+        read_grid(path, tmp_path)
+
+
+def test_a_value_that_cannot_be_meant_is_told_before_anything_runs(grid: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"training\.lr is above 0, got -1\."):
+        read({**grid, "training": {"lr": -1}}, tmp_path)
+
+
 def test_a_misspelt_field_is_told_before_anything_runs(grid: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="epoch"):
         read({**grid, "training": {"epoch": 3}}, tmp_path)

@@ -140,7 +140,7 @@ def test_epochs_are_at_least_one(cohort: list[Section]) -> None:
 
 def test_patience_ends_training(cohort: list[Section]) -> None:
     model = {"vision": "convmixer", "vision_kwargs": {"channels": 8, "depth": 0}, "gnn": "none", "statistics": False}
-    config = tiny({"val_share": 0.3}, model, {"epochs": 9, "lr": 0.0, "patience": 2})  # nothing changes
+    config = tiny({"val_share": 0.3}, model, {"epochs": 9, "lr": 1e-30, "patience": 2})  # nothing changes
     summary = json.loads((train(config, cohort) / "summary.json").read_text())
     assert (summary["chosen_epoch"], summary["epochs"]) == (0, 3)
 

@@ -1,0 +1,63 @@
+"""Values that cannot be meant, refused where a configuration is made, whoever makes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+
+class Bound(NamedTuple):
+    """What a number has to be.
+
+    Args:
+        text: In words, after "is": ``"at least 1"``.
+        holds: Whether a number is.
+    """
+
+    text: str
+    holds: Callable[[float], bool]
+
+
+def at_least(low: float) -> Bound:
+    """``low`` or more."""
+    return Bound(f"at least {low}", lambda value: value >= low)
+
+
+def above(low: float) -> Bound:
+    """More than ``low``."""
+    return Bound(f"above {low}", lambda value: value > low)
+
+
+def between(low: float, high: float) -> Bound:
+    """From ``low`` to ``high``."""
+    return Bound(f"from {low} to {high}", lambda value: low <= value <= high)
+
+
+def check(config: Any, part: str, **bounds: Bound) -> None:
+    """Refuse what is no number or out of bounds; None is left alone where it is the default.
+
+    Args:
+        config: A dataclass; a field that holds a list has each of its values checked, and at least one.
+        part: Its key in the configuration, for the error; empty at the top.
+        bounds: Of the fields, by name.
+
+    Raises:
+        ValueError: The message names the key and the value.
+    """
+    known = {field.name: field for field in fields(config)}
+    for name, bound in bounds.items():
+        value, key = getattr(config, name), f"{part}.{name}" if part else name
+        if value is None and known[name].default is None:
+            continue
+        kind, what = (Integral, "a whole number") if str(known[name].type).startswith("int") else (Real, "a number")
+        several = isinstance(value, list | tuple)
+        if several and not value:
+            raise ValueError(f"{key} holds at least one number, got {value!r}.")
+        for number in value if several else [value]:
+            if isinstance(number, bool) or not isinstance(number, kind):
+                raise ValueError(f"{key} is {what}, got {number!r}.")
+            if not math.isfinite(float(number)) or not bound.holds(float(number)):
+                raise ValueError(f"{key} is {bound.text}, got {number!r}.")

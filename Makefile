@@ -11,10 +11,10 @@ JOBS := $(shell nproc 2>/dev/null || echo 1)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lint test demo clean
+.PHONY: help setup lint test test-slow demo clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
 
 setup: $(VENV)/.ready ## install everything into .venv (about 5 minutes, once)
 
@@ -25,6 +25,9 @@ lint: setup ## ruff and mypy
 
 test: lint ## lint, then all tests
 	$(BIN)/python -m pytest
+
+test-slow: setup ## the tests that take minutes: training runs killed at 20 random moments
+	$(BIN)/python -m pytest -m slow
 
 demo: setup ## train and predict on synthetic sections
 	$(BIN)/hist2st demo

@@ -7,6 +7,7 @@ gives None, or an exit status. Where it has ``arrange(arguments)``, that gives t
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -28,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None takes the process's.
 
     Returns:
-        The command's exit status, 0 where it has none of its own, or 2 where the input was wrong: the message then says
-        what.
+        The command's exit status, 0 where it has none of its own, 2 where the input was wrong (the message then says
+        what), or 130 after Ctrl-C.
     """
     from jsonargparse import ArgumentParser, set_loader
 
@@ -54,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"hist2st {chosen}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        print(f"hist2st {chosen}: {stop or 'interrupted'}", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _load(text: str, path: str = "the value") -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
@@ -43,7 +44,7 @@ class SectionDataModule(pl.LightningDataModule):
         window: Spots of a training window, see :class:`~hist2st_pyg.data.windows.SpotWindows`; 1 for spots of all
             sections in random order, see :class:`~hist2st_pyg.data.windows.SingleSpots`; None for whole sections.
         cache: Folder of the patch cache, or None.
-        seed: Seed of the held-out squares.
+        seed: Seed of the held-out squares, and of the order and windows in training.
 
     Raises:
         ValueError: If there are no training sections or the parts are not disjoint.
@@ -124,20 +125,36 @@ class SectionDataModule(pl.LightningDataModule):
             self.data(part)
 
     def train_dataloader(self) -> DataLoader:
-        """Training sections, or windows of them, shuffled."""
+        """Training sections, or windows of them, shuffled.
+
+        The seed and the trainer's epoch decide windows and order, whatever was drawn before, so that an epoch is the
+        same in a resumed run.
+
+        Raises:
+            ValueError: If the trainer would show the windows of its first epoch in all epochs.
+        """
+        epoch = 0
+        if self.trainer is not None:
+            epoch = self.trainer.current_epoch
+            if self.trainer.reload_dataloaders_every_n_epochs != 1:  # type: ignore[attr-defined]
+                raise ValueError(
+                    "Order and windows are drawn for each epoch; build the trainer with "
+                    "pl.Trainer(reload_dataloaders_every_n_epochs=1)."
+                )
+        rng = np.random.default_rng((self.seed, epoch))
         train = self.data("train")
-        pieces: Sequence[SectionData] | Dataset[SectionData] = train
+        pieces: Any = train
         if self.window is not None:
-            pieces = SingleSpots(train) if self.window == 1 else SpotWindows(train, self.window)
-        return DataLoader(pieces, self.batch_size, shuffle=True)
+            pieces = SingleSpots(train) if self.window == 1 else SpotWindows(train, self.window, rng)
+        return _loader(Subset(pieces, rng.permutation(len(pieces)).tolist()), self.batch_size)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Validation sections one by one, or the training sections where squares of them are held out."""
-        return DataLoader(self.validation(), 1) if self.validates else []
+        return _loader(self.validation(), 1) if self.validates else []
 
     def test_dataloader(self) -> DataLoader:
         """Test sections one by one."""
-        return DataLoader(self.data("test"), 1)
+        return _loader(self.data("test"), 1)
 
     def predict_dataloader(self) -> DataLoader:
         """The same as :meth:`test_dataloader`."""
@@ -155,3 +172,8 @@ class SectionDataModule(pl.LightningDataModule):
     def target_statistics(self) -> tuple[Tensor, Tensor]:
         """Those of :func:`~hist2st_pyg.data.targets.target_statistics` over the training sections."""
         return target_statistics(self.data("train"))
+
+
+def _loader(data: Sequence[SectionData] | Dataset[SectionData], batch_size: int) -> DataLoader:
+    # With a generator of its own: a loader draws from torch's global one each time it is read, though nothing uses it.
+    return DataLoader(data, batch_size, generator=torch.Generator())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from torch.utils.data import Dataset
 
 from hist2st_pyg.data.convert import SectionData
@@ -15,34 +15,38 @@ from hist2st_pyg.data.masks import training_spots
 class SpotWindows(Dataset[SectionData]):
     """Random windows of sections: a spot and those nearest to it, with the edges among them.
 
-    Drawn anew each time, so that an epoch shows about as many spots as there are, a step's memory and time do not grow
-    with the section, and large sections give more steps than small ones. Sections of at most ``size`` spots stay whole.
+    There are as many as hold about all spots once, so that a step's memory and time do not grow with the section, and
+    large sections give more steps than small ones. Sections of at most ``size`` spots stay whole. The windows are drawn
+    here, not when they are read: each is the same whatever was read before it, and in whichever process.
 
     Args:
         sections: Training sections, ``Data`` as :func:`~hist2st_pyg.to_data` makes them.
         size: Spots of a window.
+        rng: The random generator.
 
     Raises:
         ValueError: If the size is not positive.
     """
 
-    def __init__(self, sections: Sequence[SectionData], size: int) -> None:
+    def __init__(self, sections: Sequence[SectionData], size: int, rng: np.random.Generator) -> None:
         if size < 1:
             raise ValueError(f"A window has at least one spot, got window={size}.")
-        self.sections, self.size = sections, size
-        self.pieces = [i for i, data in enumerate(sections) for _ in range(math.ceil(len(data.pos) / size))]
+        self.size = size
+        self.windows: list[tuple[SectionData, int]] = []  # with the spot in the middle
+        for data in sections:
+            # One that trains, so that no window is without.
+            centres = training_spots(data).nonzero()[:, 0].numpy()
+            drawn = rng.choice(centres, math.ceil(len(data.pos) / size))
+            self.windows += [(data, int(centre)) for centre in drawn]
 
     def __len__(self) -> int:
-        return len(self.pieces)
+        return len(self.windows)
 
     def __getitem__(self, index: int) -> SectionData:
-        data = self.sections[self.pieces[index]]
+        data, centre = self.windows[index]
         if len(data.pos) <= self.size:
             return data
-        # Around a spot that trains, so that no window is without one.
-        centres = training_spots(data).nonzero()[:, 0]
-        centre = data.pos[centres[torch.randint(len(centres), (1,))]]
-        nearest = (data.pos - centre).square().sum(1).topk(self.size, largest=False).indices.sort().values
+        nearest = (data.pos - data.pos[centre]).square().sum(1).topk(self.size, largest=False).indices.sort().values
         return data.subgraph(nearest)  # type: ignore[no-any-return]
 
 

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import signal
 import sys
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from hist2st_pyg.data.datamodule import SectionDataModule
 from hist2st_pyg.models import ExpressionModel, FittedModel, load_model
-from hist2st_pyg.models.pretrained import describe, read_checkpoint
-from hist2st_pyg.tensors import read_tensors
+from hist2st_pyg.training.checkpoints import BEST, LAST, MONITOR, AtomicCheckpointIO, RunCheckpoint
 from hist2st_pyg.training.config import TrainConfig
-from hist2st_pyg.training.loggers import join_earlier, keep_earlier
+from hist2st_pyg.training.resume import last_checkpoint
 from hist2st_pyg.training.task import ExpressionTask, validation_pcc
 
-LAST = "last.ckpt"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,46 +70,59 @@ def _by_gradient(
     config: TrainConfig, model: ExpressionModel, datamodule: SectionDataModule, loggers: list[Logger]
 ) -> Fit:
     output = Path(config.output)
-    resume = _earlier_checkpoint(config)
-    earlier = keep_earlier(output) if resume is not None else None
-    task = ExpressionTask(model, config.training)
-    best = _checkpoints(output, datamodule.validates)
-    callbacks = [best, *_early_stopping(config, datamodule.validates)]
+    checkpoints = RunCheckpoint(output, datamodule.validates)
+    callbacks = [checkpoints, *_early_stopping(config, datamodule.validates), *_time_limit(config)]
     trainer = _trainer(config, callbacks, loggers, datamodule.validates)
-    with warnings.catch_warnings():
-        # The run folder is not empty: its configuration is there from the start.
-        warnings.filterwarnings("ignore", "(Checkpoint|Experiment logs) directory")
-        trainer.fit(task, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-    if earlier is not None:
-        join_earlier(earlier)
+    with _signals(output):
+        trainer.fit(
+            ExpressionTask(model, config.training),
+            datamodule=datamodule,
+            ckpt_path=last_checkpoint(config),
+            weights_only=True,
+        )
+    epochs, steps = checkpoints.epochs, trainer.global_step
     if not datamodule.validates:
-        return Fit(model, trainer.current_epoch - 1, None, trainer.current_epoch, trainer.global_step)
-    return Fit(
-        load_model(best.best_model_path, **_custom(config.model)),
-        _epoch_of(best.best_model_path),
-        float(best.best_model_score) if best.best_model_score is not None else None,
-        trainer.current_epoch,
-        trainer.global_step,
-    )
+        return Fit(model, epochs - 1, None, epochs, steps)
+    best = load_model(output / BEST, **_custom(config.model))
+    return Fit(best, checkpoints.best_epoch, checkpoints.best_score, epochs, steps)
 
 
-def _checkpoints(output: Path, validates: bool) -> ModelCheckpoint:
-    """The best epoch and the last; without validation there is no best, and the last is kept once."""
-    kept: dict[str, Any] = (
-        {"filename": "best", "monitor": "val/pcc", "mode": "max", "save_last": True}
-        if validates
-        else {"filename": Path(LAST).stem, "enable_version_counter": False}
-    )
-    checkpoints = ModelCheckpoint(dirpath=output, **kept)
-    checkpoints.CHECKPOINT_NAME_LAST = Path(LAST).stem
-    return checkpoints
+@contextmanager
+def _signals(output: Path) -> Iterator[None]:
+    """Let a signal end training as it ends other programs; of SIGTERM Lightning makes an exit with status 0.
+
+    Raises:
+        SystemExit: After SIGTERM, with status 143.
+        KeyboardInterrupt: After SIGINT.
+    """
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop, SIGTERMException):
+            logger.warning("Training was stopped by SIGTERM. %s", _how_to_go_on(output))
+            raise SystemExit(128 + signal.SIGTERM) from None
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"Training was interrupted. {_how_to_go_on(output)}") from None
+        raise
+
+
+def _how_to_go_on(output: Path) -> str:
+    if not (output / LAST).exists():
+        return "No epoch had ended, so it starts anew."
+    return f"{output / LAST} holds the last epoch that ended; --resume true (resume=True) goes on from it."
 
 
 def _early_stopping(config: TrainConfig, validates: bool) -> list[Callback]:
     patience = config.training.patience
     if patience is None or not validates:
         return []
-    return [EarlyStopping("val/pcc", patience=patience, mode="max")]
+    return [EarlyStopping(MONITOR, patience=patience, mode="max")]
+
+
+def _time_limit(config: TrainConfig) -> list[Callback]:
+    # Where an epoch ends, so that no checkpoint is of the middle of one.
+    minutes = config.training.max_minutes
+    return [Timer(timedelta(minutes=minutes), interval="epoch")] if minutes is not None else []
 
 
 def _trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logger], validates: bool) -> pl.Trainer:
@@ -117,7 +132,8 @@ def _trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logge
         devices=config.devices,
         precision=config.precision,  # type: ignore[arg-type]
         max_epochs=config.training.epochs,
-        max_time=timedelta(minutes=config.training.max_minutes) if config.training.max_minutes else None,
+        plugins=[AtomicCheckpointIO()],
+        reload_dataloaders_every_n_epochs=1,  # see SectionDataModule.train_dataloader
         gradient_clip_val=config.training.clip,
         # Named, because Lightning takes another bar where rich happens to be installed.
         callbacks=[*callbacks, TQDMProgressBar() if bar else _Lines()],
@@ -147,31 +163,6 @@ class _Lines(Callback):
             print(f"epoch {epoch}/{epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
 
 
-def check_resumable(config: TrainConfig, model: ExpressionModel) -> None:
-    """Refuse to go on with a run of another model, panel or sections: the weights would be named wrongly."""
-    checkpoint = _earlier_checkpoint(config)
-    if checkpoint is None:
-        return
-    description, _ = read_checkpoint(checkpoint)
-    now: dict[str, Any] = json.loads(json.dumps(describe(model)))
-    before: dict[str, Any] = json.loads(json.dumps(description))
-    if different := [name for name in now if now[name] != before.get(name)]:
-        raise ValueError(
-            f"{checkpoint} cannot be gone on with: its {different[0]} differs from this configuration's. Give the same "
-            "model and data, or another output."
-        )
-
-
-def _earlier_checkpoint(config: TrainConfig) -> Path | None:
-    """The checkpoint to go on from, where there is one and it is asked for."""
-    last = Path(config.output) / LAST
-    return last if config.resume and last.exists() else None
-
-
 def _custom(model: dict[str, Any]) -> dict[str, Any]:
     """The classes and factories among a model's arguments, which a file cannot hold."""
     return {name: value for name, value in model.items() if callable(value)}
-
-
-def _epoch_of(checkpoint: str) -> int:
-    return int(read_tensors(checkpoint)["epoch"])

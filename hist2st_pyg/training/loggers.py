@@ -1,18 +1,17 @@
-"""Where a run is written to: Lightning's CSV logger and wandb's."""
+"""Where a run is written to: ``metrics.csv`` and wandb."""
 
 from __future__ import annotations
 
 import csv
-import io
 import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.files import atomic_path
@@ -21,16 +20,82 @@ from hist2st_pyg.training.config import TrainConfig, WandbMode, config_dict
 logger = logging.getLogger(__name__)
 CONNECT = 30
 """Seconds in which wandb has to answer."""
+METRICS = "metrics.csv"
+
+
+class MetricsLogger(Logger):
+    """``metrics.csv`` of a run folder: a row for each step and each validation.
+
+    The file is written whole, at the end of each epoch and of training. Lightning's ``CSVLogger`` adds to its file as
+    it goes, and starts a new one in a resumed run.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / METRICS
+        self.rows: list[dict[str, Any]] = []
+
+    @property
+    def name(self) -> str:
+        """The file's."""
+        return METRICS
+
+    @property
+    def version(self) -> str:
+        """None: a run has one."""
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add a row."""
+        self.rows.append({**metrics, "step": step})
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: they are in ``config.yaml``."""
+
+    def go_on(self, epochs: int) -> None:
+        """Keep the rows of the epochs that have ended; what was done of the next one is done again.
+
+        Raises:
+            ValueError: If the file is not as it was written.
+        """
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            self.rows = [dict(row) for row in rows if int(row["epoch"]) < epochs]
+        except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.path}, the metrics of the epochs so far, cannot be read: {error!r}. Copy the whole folder of "
+                "the run, or choose another output."
+            ) from error
+
+    @rank_zero_only
+    def write(self) -> None:
+        """Write the file."""
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, sorted({name for row in self.rows for name in row}))
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def finalize(self, status: str) -> None:
+        """Write what has been logged since the last epoch's end."""
+        if (
+            self.rows
+        ):  # none where training did not come so far as to log, or to know the rows of the run it goes on with
+            self.write()
 
 
 @contextmanager
 def open_loggers(config: TrainConfig, output: Path) -> Iterator[list[Logger]]:
-    """The CSV logger, and wandb's unless it is disabled; without a key or a connection ``"auto"`` runs offline.
+    """That of ``metrics.csv``, and wandb's unless it is off; without a key or a connection ``"auto"`` runs offline.
 
     wandb's run is closed at the end; one that breaks off is closed as failed, so that the next run of the process does
     not write into it.
     """
-    loggers: list[Logger] = [CSVLogger(output, name="", version="")]
+    loggers: list[Logger] = [MetricsLogger(output)]
     mode = choose({mode: mode for mode in get_args(WandbMode)}, config.wandb, "wandb")
     if mode == "auto" and (wished := os.environ.get("WANDB_MODE")) in ("offline", "disabled"):
         mode = wished
@@ -94,29 +159,3 @@ def log_training(loggers: Sequence[Logger], output: Path, summary: dict[str, Any
 def wandb_runs(loggers: Sequence[Logger]) -> list[WandbLogger]:
     """Those of the loggers that are wandb's."""
     return [run for run in loggers if isinstance(run, WandbLogger)]
-
-
-def keep_earlier(output: Path) -> Path | None:
-    """Put the metrics of the run that is gone on with aside: Lightning's CSV logger starts its file anew."""
-    metrics, earlier = output / "metrics.csv", output / "metrics.earlier.csv"
-    if earlier.exists():  # a resumed run broke off too
-        join_earlier(earlier)
-    if not metrics.exists():
-        return None
-    return metrics.replace(earlier)
-
-
-def join_earlier(earlier: Path) -> None:
-    """Join the earlier rows and the new ones in ``metrics.csv``; what was done again counts in its new form."""
-    metrics = earlier.with_name("metrics.csv")
-    parts: list[list[dict[str, str]]] = []
-    for path in (earlier, metrics):
-        with path.open(newline="", encoding="utf-8") if path.exists() else io.StringIO() as file:
-            parts.append(list(csv.DictReader(file)))
-    first = min((int(row["epoch"]) for row in parts[1]), default=sys.maxsize)
-    rows = [row for row in parts[0] if int(row["epoch"]) < first] + parts[1]
-    with atomic_path(metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, sorted({name for row in rows for name in row}))
-        writer.writeheader()
-        writer.writerows(rows)
-    earlier.unlink()

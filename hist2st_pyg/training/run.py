@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.data.convert import Recipe, spot_pitch
@@ -28,12 +29,11 @@ from hist2st_pyg.models.training_sections import plain_sections
 from hist2st_pyg.patients import given_patients, refuse_unknown_patients, with_patients
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
-from hist2st_pyg.training.fit import LAST, check_resumable, fit
+from hist2st_pyg.training.fit import fit
+from hist2st_pyg.training.lock import run_lock
 from hist2st_pyg.training.loggers import log_training, open_loggers
 from hist2st_pyg.training.pictures import draw_training
-
-SUMMARY = "summary.json"
-CONFIG = "config.yaml"
+from hist2st_pyg.training.resume import CONFIG, SUMMARY, is_finished, prepare_folder
 
 
 def train(
@@ -54,20 +54,30 @@ def train(
     Returns:
         The run folder.
 
+    With ``resume`` a run that broke off goes on from the end of its last epoch, and becomes, on the same machine, bit
+    for bit the run that it would have been (on a GPU as far as its sums are the same twice); one that has ended stays
+    as it is.
+
     Raises:
+        BlockingIOError: If another process trains into the run folder.
         FileExistsError: If the run folder holds a run and ``resume`` is not set.
-        ValueError: If the configuration does not fit the data.
+        ValueError: If the configuration does not fit the data, or not the run that is to be gone on with.
     """
     output = Path(config.output)
-    if any((output / name).exists() for name in (LAST, SUMMARY)) and not config.resume:
-        raise FileExistsError(f"{output} holds a run; choose another output, or resume=True to go on with it.")
+    if is_finished(config):
+        return output
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = make_datamodule(config, sections)
     datamodule.setup("fit")
     model = make_model(config, datamodule)
-    check_resumable(config, model)
-    with nullcontext(list(loggers)) if loggers is not None else open_loggers(config, output) as opened:
+    with ExitStack() as stack:
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            stack.enter_context(run_lock(output))
+        if is_finished(config):  # by a process that held it until now
+            return output
+        prepare_folder(config, model)
+        opened = list(loggers) if loggers is not None else stack.enter_context(open_loggers(config, output))
         plain = config_dict(config)
         write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))
         fit_started = time.perf_counter()

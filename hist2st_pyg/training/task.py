@@ -59,6 +59,13 @@ class ExpressionTask(pl.LightningModule):
         """One step on the sections of a batch."""
         parts = self.losses(batch)
         loss = torch.stack(list(parts.values())).sum()
+        if not torch.isfinite(loss):
+            values = ", ".join(f"{name} {float(value):g}" for name, value in parts.items())
+            raise ValueError(
+                f"The loss is not finite in epoch {self.current_epoch}, step {self.global_step}, counted from 0: "
+                f"{values} (sections {', '.join(sorted(set(batch.section)))}). Training stops and no model is saved. "
+                "A lower training.lr or a training.clip may help; the run then needs another output."
+            )
         self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=batch.num_nodes)
         self.log("train/loss", loss, prog_bar=True, batch_size=batch.num_nodes)
         return loss

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -74,14 +75,41 @@ def test_the_validation_loader_gives_the_held_out_sections_or_squares(
 def test_loaders(build: Callable[..., SectionDataModule], cohort: list[Section]) -> None:
     module = build(train=cohort[:2], batch_size=1)
     assert sorted(batch.section[0] for batch in module.train_dataloader()) == ["A1", "A2"]
-    torch.manual_seed(0)
-    orders = {tuple(batch.section[0] for batch in module.train_dataloader()) for _ in range(20)}
-    assert len(orders) == 2  # shuffled
     (batch,) = build(batch_size=2).train_dataloader()
     assert sorted(batch.section) == ["A1", "A2"]
     assert list(batch.gene_mask.shape) == [2, 7]
     for loader in (module.test_dataloader(), module.predict_dataloader()):
         assert [b.section for b in loader] == [["B1"]]
+
+
+def test_seed_and_epoch_decide_order_and_windows_alone(build: Callable[..., SectionDataModule]) -> None:
+    def epochs(seed: int, epoch: int, **options: Any) -> list[Any]:
+        module = build(seed=seed, **options)
+        module.trainer = SimpleNamespace(current_epoch=epoch, reload_dataloaders_every_n_epochs=1)
+        torch.manual_seed(len(str(options)) + epoch)
+        before = torch.get_rng_state()
+        loaders = [module.train_dataloader() for _ in range(2)]
+        read = [[batch.label for batch in loader] for loader in (*loaders, loaders[0])]
+        assert read[0] == read[1] == read[2]
+        assert [batch.section for batch in module.val_dataloader()]
+        assert torch.equal(torch.get_rng_state(), before)  # nothing of it is used
+        return read[0]
+
+    for options in ({}, {"window": 20}):
+        runs = {(seed, epoch): epochs(seed, epoch, **options) for seed in range(3) for epoch in range(4)}
+        assert epochs(2, 3, **options) == runs[2, 3]
+        different = {str(run) for run in runs.values()}
+        assert len(different) == (12 if options else 2)
+        assert {len(run) for run in runs.values()} == {6 if options else 2}
+
+
+def test_a_trainer_that_would_show_one_order_in_all_epochs_is_refused(
+    build: Callable[..., SectionDataModule],
+) -> None:
+    module = build()
+    module.trainer = SimpleNamespace(current_epoch=0, reload_dataloaders_every_n_epochs=0)
+    with pytest.raises(ValueError, match=r"pl\.Trainer\(reload_dataloaders_every_n_epochs=1\)"):
+        module.train_dataloader()
 
 
 def test_test_sections_are_not_read_before_the_test(

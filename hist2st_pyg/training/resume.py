@@ -1,0 +1,132 @@
+"""Going on with a run: with the same one, from the end of its last epoch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hist2st_pyg.files import remove_unfinished
+from hist2st_pyg.models import ExpressionModel
+from hist2st_pyg.models.pretrained import describe
+from hist2st_pyg.tensors import read_tensors
+from hist2st_pyg.training.checkpoints import BEST, LAST, RANDOM, RunCheckpoint, link_best
+from hist2st_pyg.training.config import TrainConfig, config_dict
+
+logger = logging.getLogger(__name__)
+CONFIG, SUMMARY = "config.yaml", "summary.json"
+
+_NOT_THE_RUN = {
+    "output", "resume", "preset", "wandb", "project", "group", "job_type", "run_name", "accelerator", "devices",
+    "data.root", "data.cache",
+}  # fmt: skip
+"""Where a run is, where it runs and who is told. Everything else makes another run of it."""
+
+
+def is_finished(config: TrainConfig) -> bool:
+    """Whether the run of a configuration is in its folder, with nothing left to do; a run has ended with its summary.
+
+    Raises:
+        FileExistsError: If the folder holds a run that is not to be gone on with.
+        ValueError: If the folder holds another run.
+    """
+    output = Path(config.output)
+    if not any((output / name).exists() for name in (LAST, SUMMARY)):
+        return False
+    if not config.resume:
+        raise FileExistsError(f"{output} holds a run; choose another output, or resume=True to go on with it.")
+    if not (output / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"{output} holds a run without its {CONFIG}, so it cannot be told whether it is this one; choose another "
+            "output."
+        )
+    before = yaml.safe_load((output / CONFIG).read_text(encoding="utf-8"))
+    _check_same(before, config, f"{output / CONFIG}")
+    if not (output / SUMMARY).is_file():
+        return False
+    summary = json.loads((output / SUMMARY).read_text(encoding="utf-8"))
+    if _differences(summary["config"], config):  # it shall train longer
+        return False
+    logger.info("The run in %s has ended; nothing is changed.", output)
+    return True
+
+
+def last_checkpoint(config: TrainConfig) -> Path | None:
+    """The checkpoint to go on from, where there is one and it is asked for."""
+    last = Path(config.output) / LAST
+    return last if config.resume and last.exists() else None
+
+
+def prepare_folder(config: TrainConfig, model: ExpressionModel) -> None:
+    """Put a run folder in order: no leftovers of a killed process, and a ``best.ckpt`` that fits ``last.ckpt``.
+
+    Raises:
+        ValueError: If the run cannot be gone on with, because its model, panel or sections are others, or its
+            checkpoints are of another version or of two runs.
+    """
+    output = Path(config.output)
+    for folder in (output, output / "figures", output / "model"):
+        remove_unfinished(folder)
+    for left in (output / "model").glob(".saving-*"):
+        shutil.rmtree(left)
+    # Lightning writes this in the middle of an epoch, before SLURM queues the job again. What goes on from the end of
+    # an epoch is the run as it would have been.
+    for left in output.glob("hpc_ckpt_*.ckpt"):
+        left.unlink()
+    if (last := last_checkpoint(config)) is None:
+        return
+    checkpoint = read_tensors(last)
+    state = checkpoint.get("callbacks", {}).get(RunCheckpoint.__qualname__)
+    if state is None or RANDOM not in checkpoint:
+        raise ValueError(
+            f"{last} does not hold the state of the random generators, so what goes on from it would be another run: "
+            "it is of another version, or of another program. Choose another output."
+        )
+    now = json.loads(json.dumps(describe(model)))
+    before = json.loads(json.dumps(checkpoint["description"]))
+    if different := [name for name in now if now[name] != before.get(name)]:
+        raise ValueError(
+            f"{last} cannot be gone on with: its {different[0]} differs from this configuration's. Give the same "
+            "model and data, or another output."
+        )
+    if config.training.epochs < state["epochs"]:
+        raise ValueError(f"{last} has {state['epochs']} epochs already; training.epochs={config.training.epochs}.")
+    if state["best_epoch"] is None:
+        return
+    if state["best_epoch"] == state["epochs"] - 1:
+        link_best(output)
+    elif not (output / BEST).is_file() or read_tensors(output / BEST)["epoch"] != state["best_epoch"]:
+        raise ValueError(
+            f"{output / BEST} is not of epoch {state['best_epoch']}, the best so far by {LAST}: the two are of "
+            "different runs or moments. Copy the whole folder of the run, or choose another output."
+        )
+
+
+def _check_same(before: dict[str, Any], config: TrainConfig, where: str) -> None:
+    different = _differences(before, config)
+    # A longer run is the same as far as the shorter goes, unless the learning rate looks ahead to the end.
+    longer = {"training.max_minutes"} | ({"training.epochs"} if config.training.schedule != "cosine" else set())
+    if others := sorted(different.keys() - longer):
+        told = "; ".join(f"{name} is {different[name][0]!r} there and {different[name][1]!r} now" for name in others)
+        raise ValueError(f"{where} is of another run: {told}. Give the same values, or another output.")
+
+
+def _differences(before: dict[str, Any], config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """The values that a recorded configuration and another have for each key in which they differ."""
+    old, new = (_flat(json.loads(json.dumps(values))) for values in (before, config_dict(config)))
+    return {
+        name: (old.get(name), new.get(name))
+        for name in (old.keys() | new.keys()) - _NOT_THE_RUN
+        if old.get(name) != new.get(name)
+    }
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -22,6 +22,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     from hist2st_pyg.models import MODELS
     from hist2st_pyg.models.pretrained import parameters_of
     from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, preset_values, train
+    from hist2st_pyg.training.processes import is_first
 
     # The preset and the model decide what the other keys' defaults and names are, so they are looked up first.
     preset = _look_up(arguments, "preset") or TrainConfig.preset
@@ -59,7 +60,8 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
             output = train(config)
         except MisconfigurationException as error:  # an accelerator that is not there, say
             raise ValueError(str(error)) from error
-        print(f"The run is in {output}, the model in {output / 'model'}.")
+        if is_first():
+            print(f"The run is in {output}, the model in {output / 'model'}.")
 
     return run
 

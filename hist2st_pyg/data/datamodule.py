@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from hist2st_pyg.data.convert import Recipe, SectionData
 from hist2st_pyg.data.denoise import denoise
 from hist2st_pyg.data.masks import training_spots
+from hist2st_pyg.data.sampler import ShardedSampler
 from hist2st_pyg.data.splits import block_mask, check_disjoint
 from hist2st_pyg.data.windows import SpotWindows
 from hist2st_pyg.section import Section
@@ -135,10 +136,13 @@ class SectionDataModule(pl.LightningDataModule):
             self.data(part)
 
     def train_dataloader(self) -> DataLoader:
-        """Training sections, or windows of them, shuffled."""
+        """Training sections, or windows of them, shuffled and dealt to the processes."""
         train = self.data("train")
+        items = train if self.window is None else SpotWindows(train, self.window)
+        trainer = self.trainer
+        rank, n_ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         return DataLoader(
-            train if self.window is None else SpotWindows(train, self.window), self.batch_size, shuffle=True
+            items, self.batch_size, sampler=ShardedSampler(items, self.batch_size, self.seed, rank, n_ranks)
         )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:

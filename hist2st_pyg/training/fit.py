@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 
 from hist2st_pyg.data.datamodule import SectionDataModule
 from hist2st_pyg.models import ExpressionModel, FittedModel, load_model
@@ -20,6 +21,7 @@ from hist2st_pyg.models.pretrained import describe, read_checkpoint
 from hist2st_pyg.tensors import read_tensors
 from hist2st_pyg.training.config import TrainConfig
 from hist2st_pyg.training.loggers import join_earlier, keep_earlier
+from hist2st_pyg.training.processes import trainer_arguments
 from hist2st_pyg.training.task import ExpressionTask, validation_pcc
 
 LAST = "last.ckpt"
@@ -115,6 +117,7 @@ def _trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logge
     return pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
+        **trainer_arguments(config.accelerator, config.devices),
         precision=config.precision,  # type: ignore[arg-type]
         max_epochs=config.training.epochs,
         max_time=timedelta(minutes=config.training.max_minutes) if config.training.max_minutes else None,
@@ -139,6 +142,7 @@ def shows_progress() -> bool:
 class _Lines(Callback):
     """Where no progress bar can be drawn, a line now and then."""
 
+    @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epochs, epoch = int(trainer.max_epochs or 0), trainer.current_epoch + 1
         if epoch in (1, epochs) or epoch % max(1, epochs // 10) == 0:

@@ -30,6 +30,7 @@ from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
 from hist2st_pyg.training.fit import LAST, check_resumable, fit
 from hist2st_pyg.training.loggers import log_training, open_loggers
 from hist2st_pyg.training.pictures import draw_training
+from hist2st_pyg.training.processes import is_first
 
 SUMMARY = "summary.json"
 CONFIG = "config.yaml"
@@ -60,7 +61,8 @@ def train(
     if config.training.epochs < 1:
         raise ValueError(f"training.epochs is at least 1, got {config.training.epochs}.")
     output = Path(config.output)
-    if any((output / name).exists() for name in (LAST, SUMMARY)) and not config.resume:
+    writes = is_first()
+    if writes and not config.resume and any((output / name).exists() for name in (LAST, SUMMARY)):
         raise FileExistsError(f"{output} holds a run; choose another output, or resume=True to go on with it.")
     started = time.perf_counter()
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -70,9 +72,12 @@ def train(
     check_resumable(config, model)
     with nullcontext(list(loggers)) if loggers is not None else open_loggers(config, output) as opened:
         plain = config_dict(config)
-        write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))
+        if writes:
+            write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))
         fit_started = time.perf_counter()
         result = fit(config, model, datamodule, opened)
+        if not writes:
+            return output
         fit_ended = time.perf_counter()
         pictures = draw_training(output, result.model, datamodule)
         summary = {

@@ -41,6 +41,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     from hist2st_pyg.models import MODELS
     from hist2st_pyg.models.pretrained import parameters_of
     from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, preset_values, train
+    from hist2st_pyg.training.processes import is_first
 
     given = _given(arguments)
     build_model = choose(MODELS, given.model.name, "model.name")
@@ -68,7 +69,8 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
             output = train(TrainConfig(data=data, training=training, **plain))
         except MisconfigurationException as error:  # an accelerator that is not there, say
             raise ValueError(str(error)) from error
-        print(f"The run is in {output}, the model in {output / 'model'}.")
+        if is_first():
+            print(f"The run is in {output}, the model in {output / 'model'}.")
 
     return run
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
 from hist2st_pyg.data.convert import Recipe, SectionData
+from hist2st_pyg.data.sampler import ShardedSampler
 from hist2st_pyg.data.splits import block_mask, check_disjoint
 from hist2st_pyg.data.targets import denoise_targets, target_statistics
 from hist2st_pyg.data.windows import SingleSpots, SpotWindows
@@ -125,28 +126,18 @@ class SectionDataModule(pl.LightningDataModule):
             self.data(part)
 
     def train_dataloader(self) -> DataLoader:
-        """Training sections, or windows of them, shuffled.
+        """Training sections, or windows of them, shuffled and dealt to the processes.
 
-        The seed and the trainer's epoch decide windows and order, whatever was drawn before, so that an epoch is the
-        same in a resumed run.
-
-        Raises:
-            ValueError: If the trainer would show the windows of its first epoch in all epochs.
+        The seed and the epoch decide windows and order, whatever was drawn before, so that an epoch is the same in a
+        resumed run.
         """
-        epoch = 0
-        if self.trainer is not None:
-            epoch = self.trainer.current_epoch
-            if self.trainer.reload_dataloaders_every_n_epochs != 1:  # type: ignore[attr-defined]
-                raise ValueError(
-                    "Order and windows are drawn for each epoch; build the trainer with "
-                    "pl.Trainer(reload_dataloaders_every_n_epochs=1)."
-                )
-        rng = np.random.default_rng((self.seed, epoch))
         train = self.data("train")
-        pieces: Any = train
+        items: Any = train
         if self.window is not None:
-            pieces = SingleSpots(train) if self.window == 1 else SpotWindows(train, self.window, rng)
-        return _loader(Subset(pieces, rng.permutation(len(pieces)).tolist()), self.batch_size)
+            items = SingleSpots(train) if self.window == 1 else SpotWindows(train, self.window, self.seed)
+        trainer = self.trainer
+        rank, n_ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        return _loader(items, self.batch_size, ShardedSampler(items, self.batch_size, self.seed, rank, n_ranks))
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Validation sections one by one, or the training sections where squares of them are held out."""
@@ -174,6 +165,8 @@ class SectionDataModule(pl.LightningDataModule):
         return target_statistics(self.data("train"))
 
 
-def _loader(data: Sequence[SectionData] | Dataset[SectionData], batch_size: int) -> DataLoader:
+def _loader(
+    data: Sequence[SectionData] | Dataset[SectionData], batch_size: int, sampler: ShardedSampler | None = None
+) -> DataLoader:
     # With a generator of its own: a loader draws from torch's global one each time it is read, though nothing uses it.
-    return DataLoader(data, batch_size, generator=torch.Generator())
+    return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=torch.Generator())

@@ -16,27 +16,32 @@ class SpotWindows(Dataset[SectionData]):
     """Random windows of sections: a spot and those nearest to it, with the edges among them.
 
     There are as many as hold about all spots once, so that a step's memory and time do not grow with the section, and
-    large sections give more steps than small ones. Sections of at most ``size`` spots stay whole. The windows are drawn
-    here, not when they are read: each is the same whatever was read before it, and in whichever process.
+    large sections give more steps than small ones. Sections of at most ``size`` spots stay whole. The windows of an
+    epoch are drawn together, not when they are read: each is the same whatever was read before.
 
     Args:
         sections: Training sections, ``Data`` as :func:`~hist2st_pyg.to_data` makes them.
         size: Spots of a window.
-        rng: The random generator.
+        seed: Seed of the windows; those of an epoch depend on the seed and the epoch alone.
 
     Raises:
         ValueError: If the size is not positive.
     """
 
-    def __init__(self, sections: Sequence[SectionData], size: int, rng: np.random.Generator) -> None:
+    def __init__(self, sections: Sequence[SectionData], size: int, seed: int = 0) -> None:
         if size < 1:
             raise ValueError(f"A window has at least one spot, got window={size}.")
-        self.size = size
+        self.sections, self.size, self.seed = sections, size, seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the windows of an epoch."""
+        rng = np.random.default_rng((self.seed, epoch))
         self.windows: list[tuple[SectionData, int]] = []  # with the spot in the middle
-        for data in sections:
+        for data in self.sections:
             # One that trains, so that no window is without.
             centres = training_spots(data).nonzero()[:, 0].numpy()
-            drawn = rng.choice(centres, math.ceil(len(data.pos) / size))
+            drawn = rng.choice(centres, math.ceil(len(data.pos) / self.size))
             self.windows += [(data, int(centre)) for centre in drawn]
 
     def __len__(self) -> int:

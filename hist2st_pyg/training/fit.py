@@ -15,12 +15,14 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from hist2st_pyg.data.datamodule import SectionDataModule
 from hist2st_pyg.models import ExpressionModel, FittedModel, load_model
 from hist2st_pyg.training.checkpoints import BEST, LAST, MONITOR, AtomicCheckpointIO, RunCheckpoint
 from hist2st_pyg.training.config import TrainConfig
+from hist2st_pyg.training.processes import trainer_arguments
 from hist2st_pyg.training.resume import last_checkpoint
 from hist2st_pyg.training.task import ExpressionTask, validation_pcc
 
@@ -130,10 +132,10 @@ def _trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logge
     return pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
+        **trainer_arguments(config.accelerator, config.devices),
         precision=config.precision,  # type: ignore[arg-type]
         max_epochs=config.training.epochs,
         plugins=[AtomicCheckpointIO()],
-        reload_dataloaders_every_n_epochs=1,  # see SectionDataModule.train_dataloader
         gradient_clip_val=config.training.clip,
         # Named, because Lightning takes another bar where rich happens to be installed.
         callbacks=[*callbacks, TQDMProgressBar() if bar else _Lines()],
@@ -155,6 +157,7 @@ def shows_progress() -> bool:
 class _Lines(Callback):
     """Where no progress bar can be drawn, a line now and then."""
 
+    @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epochs, epoch = int(trainer.max_epochs or 0), trainer.current_epoch + 1
         if epoch in (1, epochs) or epoch % max(1, epochs // 10) == 0:

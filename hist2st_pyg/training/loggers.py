@@ -16,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from hist2st_pyg.choices import choose
 from hist2st_pyg.files import atomic_path
 from hist2st_pyg.training.config import TrainConfig, WandbMode, config_dict
+from hist2st_pyg.training.processes import is_first
 
 logger = logging.getLogger(__name__)
 CONNECT = 30
@@ -93,13 +94,13 @@ def open_loggers(config: TrainConfig, output: Path) -> Iterator[list[Logger]]:
     """That of ``metrics.csv``, and wandb's unless it is off; without a key or a connection ``"auto"`` runs offline.
 
     wandb's run is closed at the end; one that breaks off is closed as failed, so that the next run of the process does
-    not write into it.
+    not write into it. Of several processes the first alone has one.
     """
     loggers: list[Logger] = [MetricsLogger(output)]
     mode = choose({mode: mode for mode in get_args(WandbMode)}, config.wandb, "wandb")
     if mode == "auto" and (wished := os.environ.get("WANDB_MODE")) in ("offline", "disabled"):
         mode = wished
-    if mode in ("disabled", "off"):
+    if mode in ("disabled", "off") or not is_first():
         yield loggers
         return
     import wandb

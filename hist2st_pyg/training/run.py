@@ -11,7 +11,6 @@ from typing import Any
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.data.convert import Recipe, spot_pitch
@@ -33,6 +32,7 @@ from hist2st_pyg.training.fit import fit
 from hist2st_pyg.training.lock import run_lock
 from hist2st_pyg.training.loggers import log_training, open_loggers
 from hist2st_pyg.training.pictures import draw_training
+from hist2st_pyg.training.processes import is_first, rank
 from hist2st_pyg.training.resume import CONFIG, SUMMARY, is_finished, prepare_folder
 
 
@@ -67,21 +67,25 @@ def train(
     if is_finished(config):
         return output
     started = time.perf_counter()
-    pl.seed_everything(config.seed, workers=True, verbose=False)
+    # Each process draws dropout and augmentations of its own; the weights are the first one's.
+    pl.seed_everything(config.seed + rank(), workers=True, verbose=False)
     datamodule = make_datamodule(config, sections)
     datamodule.setup("fit")
     model = make_model(config, datamodule)
     with ExitStack() as stack:
-        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        if is_first():
             stack.enter_context(run_lock(output))
         if is_finished(config):  # by a process that held it until now
             return output
         prepare_folder(config, model)
         opened = list(loggers) if loggers is not None else stack.enter_context(open_loggers(config, output))
         plain = config_dict(config)
-        write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))
+        if is_first():
+            write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))
         fit_started = time.perf_counter()
         result = fit(config, model, datamodule, opened)
+        if not is_first():
+            return output
         fit_ended = time.perf_counter()
         pictures = draw_training(output, result.model, datamodule)
         summary = {

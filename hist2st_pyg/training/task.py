@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any, get_args
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -14,11 +15,13 @@ from torch_geometric.data import Data
 from hist2st_pyg import losses
 from hist2st_pyg.choices import choose
 from hist2st_pyg.data.masks import validation_spots
+from hist2st_pyg.data.sampler import ShardedSampler
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.pretrained import describe
 from hist2st_pyg.models.validation import mean_pcc, section_pcc
 from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.training.config import AugmentConfig, TrainingConfig
+from hist2st_pyg.training.processes import gather
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -49,7 +52,7 @@ class ExpressionTask(pl.LightningModule):
         choose(REDUCTIONS, self.options.reduction, "reduction")
         self.view = _augmentation(self.options.view)
         self.augment = _augmentation(self.options.augment) if self.options.augment is not None else None
-        self._val_pcc: list[float] = []
+        self._validated: dict[str, tuple[float, float, int]] = {}
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """The model's output."""
@@ -57,7 +60,8 @@ class ExpressionTask(pl.LightningModule):
 
     def training_step(self, batch: Data, batch_idx: int) -> Tensor:
         """One step on the sections of a batch."""
-        parts = self.losses(batch)
+        weight = self._weight(batch_idx)
+        parts = {name: weight * value for name, value in self.losses(batch).items()}
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
             values = ", ".join(f"{name} {float(value):g}" for name, value in parts.items())
@@ -66,9 +70,16 @@ class ExpressionTask(pl.LightningModule):
                 f"{values} (sections {', '.join(sorted(set(batch.section)))}). Training stops and no model is saved. "
                 "A lower training.lr or a training.clip may help; the run then needs another output."
             )
-        self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=batch.num_nodes)
-        self.log("train/loss", loss, prog_bar=True, batch_size=batch.num_nodes)
+        # sync_dist: the mean over processes, where there are several.
+        parts = {f"train/{name}": value for name, value in parts.items()}
+        self.log_dict(parts, batch_size=batch.num_nodes, sync_dist=True)
+        self.log("train/loss", loss, prog_bar=True, batch_size=batch.num_nodes, sync_dist=True)
         return loss
+
+    def _weight(self, step: int) -> float:
+        """What this process's sections count for among those of all processes in a step."""
+        sampler = getattr(self.trainer.train_dataloader, "sampler", None)
+        return sampler.weight(step, self.options.reduction) if isinstance(sampler, ShardedSampler) else 1.0
 
     def losses(self, batch: Data) -> dict[str, Tensor]:
         """The weighted parts of the loss, by name."""
@@ -94,13 +105,16 @@ class ExpressionTask(pl.LightningModule):
             {"expression": out["expression"][where]},
             Data(y=batch.y[where], gene_mask=batch.gene_mask, num_nodes=int(where.sum())),
         )
-        self.log("val/loss", error, batch_size=int(where.sum()))
-        self._val_pcc.append(_section_pcc(out, batch))
+        # By name: a process with fewer sections than another is given one of them again.
+        self._validated[batch.section[0]] = (_section_pcc(out, batch), float(error), int(where.sum()))
 
     def on_validation_epoch_end(self) -> None:
-        """Average the sections."""
-        self.log("val/pcc", mean_pcc(self._val_pcc), prog_bar=True, batch_size=1)
-        self._val_pcc.clear()
+        """Average the sections of all processes."""
+        scores, errors, spots = zip(*gather(self._validated).values(), strict=True)
+        self._validated.clear()
+        # Every process has the same numbers; sync_dist says so to Lightning.
+        self.log("val/pcc", mean_pcc(scores), prog_bar=True, batch_size=1, sync_dist=True)
+        self.log("val/loss", float(np.average(errors, weights=spots)), batch_size=1, sync_dist=True)
 
     def predict_step(self, batch: Data, batch_idx: int) -> dict[str, Tensor]:
         """The model's output for one section."""

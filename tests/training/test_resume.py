@@ -19,7 +19,7 @@ SMALL = "the small preset"
 def config(setting: str = ALL, **run: Any) -> TrainConfig:
     """Settings in which everything random is on: dropout, augmentation, views, windows, order."""
     validation = {"val_share": 0.3} if setting == ALL else {}
-    training = {"epochs": 8, "views": 2, "patience": 2} if setting == ALL else {"epochs": 3}
+    training = {"epochs": 8, "views": 2, "patience": 1} if setting == ALL else {"epochs": 3}
     return preset_config(
         "small",
         data={"n_genes": 6, "patch_size": 14, "scales": [1.0], "test": ["B1"], "window": 24, **validation},
@@ -58,12 +58,13 @@ Uninterrupted = Callable[[str], tuple[list[str], dict[str, Any]]]
 def test_the_setting_does_what_it_is_for(uninterrupted: Uninterrupted) -> None:
     moments, files = uninterrupted(ALL)
     summary = files["summary.json"]
-    assert (summary["chosen_epoch"], summary["epochs"]) == (2, 5)  # neither the first nor the last, and stopped early
-    assert files["best.ckpt"]["epoch"] == 2
-    assert files["last.ckpt"]["epoch"] == 4
-    assert moments.count("half a checkpoint") == 5
-    assert moments.count("before link") == 3
-    assert len([name for name in moments if name.startswith("before training_step")]) == 10
+    chosen, epochs = summary["chosen_epoch"], summary["epochs"]
+    assert 0 < chosen < epochs - 1 < 7  # neither the first nor the last, and stopped early
+    assert files["best.ckpt"]["epoch"] == chosen
+    assert files["last.ckpt"]["epoch"] == epochs - 1
+    assert moments.count("half a checkpoint") == epochs
+    assert moments.count("before link") >= 3
+    assert len([name for name in moments if name.startswith("before training_step")]) == 2 * epochs
 
 
 @pytest.mark.parametrize("moment", ["after training_step 3.0", "half a checkpoint 3", "before link 2"])

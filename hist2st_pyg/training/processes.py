@@ -1,0 +1,39 @@
+"""Training in several processes, one a device: who writes, what Lightning is told, what they tell each other."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+
+Value = TypeVar("Value")
+
+
+def rank() -> int:
+    """This process's number among those that train, from 0."""
+    return int(rank_zero_only.rank)  # type: ignore[attr-defined]
+
+
+def is_first() -> bool:
+    """Whether this process writes; of several, the others only compute."""
+    return rank() == 0
+
+
+def trainer_arguments(accelerator: str, devices: int | str) -> dict[str, Any]:
+    """What Lightning's trainer has to know where several processes train; nothing where one does."""
+    gpus = torch.cuda.device_count() if accelerator in ("auto", "gpu", "cuda") else 0
+    if devices in (1, "1") or (devices in ("auto", -1, "-1") and gpus < 2):
+        return {}
+    # A part of the model that a loss of weight 0 leaves out has no gradient. torch has no batch norm over several
+    # processes on CPUs: there it sees the patches of its own process.
+    return {"strategy": "ddp_find_unused_parameters_true", "sync_batchnorm": gpus > 0}
+
+
+def gather(values: dict[str, Value]) -> dict[str, Value]:
+    """What all processes have under their names together, in the order of the names."""
+    parts = [values]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        parts = [{} for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather_object(parts, values)
+    return dict(sorted({name: value for part in parts for name, value in part.items()}.items()))

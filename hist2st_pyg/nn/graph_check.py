@@ -73,7 +73,7 @@ def check_class(conv: type[nn.Module], kwargs: Mapping[str, Any]) -> None:
 
 
 def check_layer(layer: nn.Module, graph: Data) -> bool:
-    """Run a layer once; its weights, buffers and mode and the random state stay as they are.
+    """Try a layer on a graph and on its smaller section; weights, buffers, mode and random state stay as they are.
 
     Weights that wait for a first input to know their shape (PyG's ``in_channels=-1``) get it.
 

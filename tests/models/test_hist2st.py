@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch_geometric.data import Batch
-from torch_geometric.nn import GATv2Conv
+from torch_geometric.nn import GATv2Conv, GPSConv, SAGEConv
 
 from hist2st_pyg import Hist2ST, Section, load_model, losses, to_data
 from hist2st_pyg.data import SectionData
@@ -340,9 +340,9 @@ def test_each_stream_learns_as_if_it_were_alone(
 
 
 @pytest.mark.parametrize("n_scales", [1, 2])
-@pytest.mark.parametrize("gnn", ["gat", "hist2st", "pna"])
+@pytest.mark.parametrize("gnn", ["gat", "hist2st", "pna", lambda i, o: GPSConv(i, SAGEConv(i, o), heads=2)])
 def test_with_two_streams_each_section_of_a_batch_is_as_if_alone(
-    build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]], gnn: str, n_scales: int
+    build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]], gnn: Any, n_scales: int
 ) -> None:
     model = trained(build(statistics=True, gnn=gnn, n_scales=n_scales), sections[n_scales])
     with torch.no_grad():

@@ -131,6 +131,17 @@ def test_a_class_of_the_users_must_be_passed_again(data: SectionData, tmp_path: 
         load_model(tmp_path, gnn=SAGEConv)
 
 
+def test_the_weight_of_an_edge_comes_back(data: SectionData, tmp_path: Path) -> None:
+    models = {weight: build(data, gnn="gcn", gnn_edge_weight=weight) for weight in ("inverse", "gaussian")}
+    assert not same(*models.values(), data)
+    for name, model in models.items():
+        assert same(model, load_model(model.save_pretrained(tmp_path / name)), data)
+    folder = build(data, gnn="gcn", gnn_edge_weight=torch.exp).save_pretrained(tmp_path / "own")
+    with pytest.raises(ValueError, match=r"built with gnn_edge_weight=.*exp, .* pass it again"):
+        load_model(folder)
+    assert load_model(folder, gnn_edge_weight=torch.exp).gnn.edge_weight is torch.exp
+
+
 def test_a_lightning_checkpoint_is_read_without_unpickling(data: SectionData, tmp_path: Path) -> None:
     model = build(data)
     state = {f"model.{name}": value for name, value in model.state_dict().items()} | {"other.weight": torch.ones(2)}

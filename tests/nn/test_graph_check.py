@@ -167,6 +167,13 @@ def test_trying_a_layer_changes_nothing() -> None:
             assert torch.equal(layer.state_dict()[name], value), name
 
 
+def test_trying_a_layer_that_draws_leaves_the_random_state() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    GNN(C, 1, own(lambda x, m: x + torch.zeros_like(x) * torch.rand(1)), readout="last")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_weights_that_wait_for_their_shape_get_it() -> None:
     torch.manual_seed(0)
     model = GNN(C, 2, lambda i, o: geometric.SAGEConv(-1, o))

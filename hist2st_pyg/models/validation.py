@@ -16,6 +16,7 @@ from hist2st_pyg.data.targets import denoise_targets
 from hist2st_pyg.metrics import pearson_per_gene
 
 FOLDS = 5
+"""Groups of sections that are held out in turn, where there are as many sections."""
 
 
 def section_pcc(predicted: ArrayLike, data: Data) -> float:
@@ -39,10 +40,11 @@ def mean_pcc(scores: Sequence[float]) -> float:
 
 
 def folds(train: Sequence[Data]) -> list[tuple[list[Data], list[Data]]]:
-    """Hold out the training spots in turn: whole sections, or stripes where there is a single section.
+    """Hold out the training spots in turn: whole sections, or each half of a single section.
 
-    Neighbouring spots look alike, so whole pieces are held out. Where the sections have denoised targets, those of each
-    fold are made anew: what is held out does not reach them.
+    What is held out stands for a section that was never seen, and neighbouring spots look alike, so the pieces are as
+    large as can be. Where the sections have denoised targets, those of each fold are made anew: what is held out does
+    not reach them.
 
     Args:
         train: The training sections.
@@ -79,7 +81,7 @@ def _held_out(train: Sequence[Data]) -> list[list[Tensor]]:
     along = pos[:, int((pos.amax(0) - pos.amin(0)).argmax())]
     spots = torch.nonzero(training_spots(train[0])).ravel()
     ordered = spots[along[spots].argsort(stable=True)]
-    return [[torch.isin(torch.arange(len(pos)), stripe)] for stripe in ordered.tensor_split(FOLDS)]
+    return [[torch.isin(torch.arange(len(pos)), half)] for half in ordered.tensor_split(2)]
 
 
 def _part(data: Data, held_out: Tensor) -> Data:

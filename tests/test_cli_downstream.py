@@ -54,6 +54,26 @@ def test_regions(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]
     assert written.uns["region"]["params"]["method"] == "kmeans"
 
 
+def test_regions_as_published(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = prediction.obs["tissue"].where(prediction.obs["array_row"] > 0).dropna()
+    labels.rename("label").rename_axis("spot").to_csv("labels.csv")
+    arguments = ["regions", "made.h5ad", "--method", "paper", "--labels", "labels.csv"]
+    assert main([*arguments, "-o", "out.h5ad", "--figures", "pictures"]) == 0
+    known = prediction.obs["tissue"].where(prediction.obs["array_row"] > 0, "undetermined").to_numpy(object)
+    expected = agreement(find_regions(prediction, "paper", labels=known).obs["region"], known)
+    assert expected is not None
+    out = capsys.readouterr().out
+    assert out.startswith("3 regions of 56 spots (paper): 0: ")
+    assert "8 spots are labelled 'undetermined' and were dropped." in out
+    assert f"ARI {expected['ari']:.3f}, NMI {expected['nmi']:.3f} against 3 labels." in out
+    written = anndata.read_h5ad("out.h5ad")
+    assert (written.obs["region"] == "undetermined").sum() == 8
+    assert main(["genes", "out.h5ad", "--regions", "--figures", "pictures", "-o", "genes.csv"]) == 0
+    assert set(pd.read_csv("genes_markers.csv")["group"].astype(str)) == {"0", "1", "2"}
+    assert main(["regions", "made.h5ad", "--method", "paper"]) == 2
+    assert "as many regions as there are labels: give labels" in capsys.readouterr().err
+
+
 def test_regions_without_labels(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["regions", "made.h5ad", "--resolution", "0.2"]) == 0
     out = capsys.readouterr().out

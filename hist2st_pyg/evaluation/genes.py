@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg import figures
+from hist2st_pyg.datasets._tables import UNLABELLED
 from hist2st_pyg.evaluation.predictions import expression_of, image_of, is_prediction, name_of
 from hist2st_pyg.evaluation.regions import KEY
 from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i
@@ -77,7 +78,7 @@ def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
 
     Args:
         adata: A prediction or measured expression, log10(1 + x).
-        key: The column of ``obs`` with the regions; regions of one spot are left out.
+        key: The column of ``obs`` with the regions; regions of one spot and "undetermined" spots have no markers.
 
     Returns:
         A copy with ``uns["rank_genes_groups"]`` for :func:`marker_table` and scanpy's pictures, which read p-values
@@ -92,7 +93,7 @@ def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
     check_regions(adata, key)
     result = adata.copy()
     result.obs[key] = result.obs[key].astype("category").cat.remove_unused_categories()
-    sizes = result.obs[key].value_counts(sort=False)
+    sizes = result.obs[key].value_counts(sort=False).drop(UNLABELLED, errors="ignore")
     groups = [str(region) for region in sizes.index[sizes > 1]]
     if len(groups) < 2:
         raise ValueError(f"Markers need two regions of at least 2 spots; obs[{key!r}] has {dict(sizes)}.")
@@ -206,7 +207,7 @@ def draw_markers(adata: AnnData, folder: str | Path, key: str = KEY, n: int = 6)
     standard = (values - values.mean()) / values.std(ddof=0)
     means = standard.groupby(adata.obs[key].to_numpy(str)).mean().T
     # Regions in their own order, which is that of the genes.
-    order = [str(region) for region in adata.obs[key].cat.categories]
+    order = [str(region) for region in adata.obs[key].cat.categories if region != UNLABELLED]
     title = f"{name_of(adata)}: markers" + (", ranked in the prediction" if is_prediction(adata) else "")
     figure = figures.heat_map(means[order], title=title, unit="mean standardised expression", column_unit=key)
     return figures.save(figure, Path(folder) / f"{name_of(adata)}_markers.png")

@@ -16,7 +16,7 @@ from torch import Tensor
 from hist2st_pyg.data.convert import Recipe, SectionData
 from hist2st_pyg.evaluation.calibration import PARAMETERS, coverage
 from hist2st_pyg.evaluation.ceiling import noise_ceiling
-from hist2st_pyg.evaluation.regions import region_agreement
+from hist2st_pyg.evaluation.regions import PAPER, region_agreement
 from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i, ssim_on_grid
 from hist2st_pyg.evaluation.structure import gene_structure, spatial_structure, structure_of_halves
 from hist2st_pyg.inference import predict_spots, require_recipe
@@ -126,13 +126,14 @@ def _structure(
 
 
 def _regions(predicted: Floats, section: Section, seed: int) -> dict[str, float | None]:
-    agreement = None
+    found: dict[str, dict[str, float] | None] = {"": None, "_paper": None}
     if section.label is not None:
+        found["_paper"] = region_agreement(predicted, section.label, seed, method=PAPER)
         if importlib.util.find_spec("igraph") is None:
             logger.warning("%s: ari and nmi need Leiden: pip install 'hist2st_pyg[cluster]'", section.name)
         else:
-            agreement = region_agreement(predicted, section.label, seed)
-    return {name: agreement[name] if agreement else None for name in ("ari", "nmi")}
+            found[""] = region_agreement(predicted, section.label, seed)
+    return {f"{name}{end}": None if of is None else of[name] for end, of in found.items() for name in ("ari", "nmi")}
 
 
 def _map(

@@ -55,11 +55,11 @@ def test_regions(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]
 
 
 def test_regions_as_published(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) -> None:
-    labels = prediction.obs["tissue"].where(prediction.obs["array_row"] > 0).dropna()
-    labels.rename("label").rename_axis("spot").to_csv("labels.csv")
+    tissue, kept = prediction.obs["tissue"].astype(object), prediction.obs["array_row"] > 0
+    tissue[kept].rename("label").rename_axis("spot").to_csv("labels.csv")
     arguments = ["regions", "made.h5ad", "--method", "paper", "--labels", "labels.csv"]
     assert main([*arguments, "-o", "out.h5ad", "--figures", "pictures"]) == 0
-    known = prediction.obs["tissue"].where(prediction.obs["array_row"] > 0, "undetermined").to_numpy(object)
+    known = tissue.where(kept, "undetermined").to_numpy()
     expected = agreement(find_regions(prediction, "paper", labels=known).obs["region"], known)
     assert expected is not None
     out = capsys.readouterr().out

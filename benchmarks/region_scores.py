@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from anndata import AnnData
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg import Section
 from hist2st_pyg.data.expression import expression_target, panel_counts, variable_genes
-from hist2st_pyg.evaluation.regions import KEY, METHODS, agreement, find_regions, n_labels
+from hist2st_pyg.datasets._tables import UNLABELLED
+from hist2st_pyg.evaluation.regions import KEY, METHODS, PAPER, agreement, find_regions, n_labels
 
 VARIABLE = 1000
 """Genes of the measured expression that no panel limits."""
@@ -21,24 +22,41 @@ Partitions = list[NDArray[Any]]
 Scores = dict[str, dict[str, Any]]
 
 
-def clusterings(expression: Floats, n_regions: int, seeds: int) -> dict[str, Partitions]:
-    """The regions of each method, seed by seed."""
+def clusterings(
+    expression: Floats, n_regions: int, seeds: int, labels: ArrayLike | None = None
+) -> dict[str, Partitions]:
+    """The regions of each method, seed by seed; of the published one where there are labels, with the seed it fixes."""
     adata = AnnData(np.asarray(expression, dtype=np.float64))
-    given = {"kmeans": {"n_regions": n_regions}}
+    given: dict[str, dict[str, Any]] = {"kmeans": {"n_regions": n_regions}, PAPER: {"labels": labels}}
+
+    def find(method: str, seed: int) -> NDArray[Any]:
+        return np.asarray(find_regions(adata, method, seed=seed, **given.get(method, {})).obs[KEY].to_numpy(str))
+
+    return _by_method(find, seeds, labels)
+
+
+def clusterings_of_positions(
+    pos: Floats, n_regions: int, seeds: int, labels: ArrayLike | None = None
+) -> dict[str, Partitions]:
+    """The same of the coordinates alone, themselves the components: what any patchwork of compact regions reaches."""
+
+    def find(method: str, seed: int) -> NDArray[Any]:
+        every = np.ones(len(pos), dtype=bool)
+        used = np.asarray(labels, dtype=object) != UNLABELLED if method == PAPER else every
+        spots = AnnData(pos[used].copy(), obsm={"X_pca": pos[used].copy()})
+        found = np.full(len(pos), UNLABELLED, dtype=object)
+        found[used] = METHODS[method](spots, n_regions=n_regions, resolution=1.0, n_neighbors=15, seed=seed)
+        return found.astype(str)
+
+    return _by_method(find, seeds, labels)
+
+
+def _by_method(find: Callable[[str, int], NDArray[Any]], seeds: int, labels: ArrayLike | None) -> dict[str, Partitions]:
     return {
-        method: [
-            find_regions(adata, method, seed=seed, **given.get(method, {})).obs[KEY].to_numpy(str)
-            for seed in range(seeds)
-        ]
+        method: [find(method, seed) for seed in range(1 if method == PAPER else seeds)]
         for method in METHODS
+        if method != PAPER or labels is not None
     }
-
-
-def clusterings_of_positions(pos: Floats, n_regions: int, seeds: int) -> dict[str, Partitions]:
-    """k-means of the coordinates alone: what any patchwork of compact regions agrees by."""
-    from sklearn.cluster import KMeans
-
-    return {"kmeans": [KMeans(n_regions, n_init=10, random_state=seed).fit_predict(pos) for seed in range(seeds)]}
 
 
 def compare(found: Mapping[str, Partitions], truth: Callable[[str], Partitions]) -> Scores:
@@ -79,12 +97,12 @@ def against_labels(
         "measured": _target(section, panel_counts(section, genes)[0]),
         "measured_variable": expression_target(section, panel_counts(section, variable)[0], "all"),
     }
-    found = {name: clusterings(values, k, seeds) for name, values in sources.items()}
-    found["positions"] = clusterings_of_positions(section.pos, k, seeds)
+    found = {name: clusterings(values, k, seeds, labels) for name, values in sources.items()}
+    found["positions"] = clusterings_of_positions(section.pos, k, seeds, labels)
     return {
         "spots": len(section),
         "labels": k,
-        "scores": {name: compare(partitions, lambda _: [labels] * seeds) for name, partitions in found.items()},
+        "scores": {name: _against(labels, partitions) for name, partitions in found.items()},
     }
 
 
@@ -111,7 +129,7 @@ def against_measured(
     }
     scores["positions"] = compare(clusterings_of_positions(section.pos, n_regions, seeds), measured.__getitem__)
     scores["measured_again"] = compare(measured, lambda method: measured[method][1:] + measured[method][:1])
-    halves: list[dict[str, Partitions]] = [{method: [] for method in METHODS} for _ in range(2)]
+    halves: list[dict[str, Partitions]] = [{method: [] for method in measured} for _ in range(2)]
     for seed in range(seeds):
         first = np.random.default_rng(seed).binomial(counts.astype(np.int64), 0.5)
         for half, part in zip(halves, (first, counts - first), strict=True):
@@ -120,6 +138,10 @@ def against_measured(
                 half[method] += partitions
     scores["measured_halves"] = compare(halves[0], halves[1].__getitem__)
     return {"spots": len(section), "regions_of_kmeans": n_regions, "scores": scores}
+
+
+def _against(labels: NDArray[Any], found: Mapping[str, Partitions]) -> Scores:
+    return compare(found, lambda method: [labels] * len(found[method]))
 
 
 def _target(section: Section, counts: NDArray[Any]) -> Floats:

@@ -2,11 +2,12 @@
 
     python -m benchmarks.regions --data DIR
 
-Reads her2st in DIR and writes two files to ``results/regions``. ``labels.json``: how well regions agree with a
-pathologist's labels, on every section that has labels, of models too where it also has an image. ``measured.json``: how
-well regions of a prediction agree with those of the measured expression of the same section, where there is an image;
-that needs no labels. Agreement is the adjusted Rand index and the normalised mutual information, averaged over seeds of
-the clustering; Leiden finds the number of regions, k-means is given that of the labels.
+Reads her2st in DIR, from :data:`FOLDERS`, and writes two files to ``results/regions``. ``labels.json``: how well
+regions agree with a pathologist's labels, on every section that has labels, of models too where it also has an image.
+``measured.json``: how well regions of a prediction agree with those of the measured expression of the same section,
+where there is an image; that needs no labels. Agreement is the adjusted Rand index and the normalised mutual
+information, averaged over seeds of the clustering; Leiden finds the number of regions, k-means is given that of the
+labels, and ``paper`` is the published procedure, which fixes the seed. A model is trained once.
 """
 
 from __future__ import annotations
@@ -25,46 +26,76 @@ from tqdm.auto import tqdm
 from benchmarks.measures import versions
 from benchmarks.region_scores import Floats, against_labels, against_measured
 from hist2st_pyg import Section, load_sections
+from hist2st_pyg.choices import choose
 from hist2st_pyg.datasets import paper_panel
-from hist2st_pyg.evaluation.regions import n_labels
+from hist2st_pyg.evaluation.regions import METHODS, PAPER, n_labels
 from hist2st_pyg.files import write_json
 from hist2st_pyg.inference import predict_section
 from hist2st_pyg.models import load_model
-from hist2st_pyg.training import preset_config, train
+from hist2st_pyg.training import TrainConfig, preset_config, train
 
 HERE = Path(__file__).parent
 DATASET = "her2st"
-MODELS = {"small": "hist2st", "ridge_neighbours": "ridge_neighbours"}
-"""The models' names in the tables, and their keys; all are trained by the small preset."""
+FOLDERS = ("her2st", "her2st_a1")
+"""Folders of the data set; what the others hold of a section that the first has without an image is read there."""
+MODELS: dict[str, dict[str, Any]] = {
+    "small": {},
+    # As in configs/accuracy/paper.yaml: the minutes that the small preset takes, so no self-distillation.
+    "paper_recipe": {"preset": "paper", "model": {"n_pos": 128}, "training": {"views": 0, "max_minutes": 5}},
+    "ridge_neighbours": {"model": {"name": "ridge_neighbours"}},
+    "kernel_ridge": {"model": {"name": "kernel_ridge"}},
+}
+"""The models by their names in the tables: what their training changes of the small preset."""
 FOLDS = {"C4": ("C2", "C3"), "B4": ("C2", "C3", "C4")}
-"""Test sections and what trains for them: splits a (the same patient) and b (another) of ACCURACY.md."""
+"""Test sections and what trains for them: splits a (the same patient) and b (another) of ACCURACY.md.
+
+Others with image and labels are predicted from all other patients' sections.
+"""
 SEEDS = 5
 
 
 def predictions_of(
-    section: Section, train_on: Sequence[Section], data: Mapping[str, Any], work: Path, epochs: int | None, seed: int
+    section: Section, train_on: Sequence[Section], configs: Mapping[str, TrainConfig]
 ) -> dict[str, Floats]:
     """Train each model on sections, and predict another from its image alone."""
-    result = {}
-    for name, key in MODELS.items():
-        config = preset_config(
-            "small",
-            data={
-                **data,
-                "train": [s.name for s in train_on],
-                "test": [section.name],
-                "split": "section",
-                "val_share": 0,
-            },
-            model={"name": key},
-            training={} if epochs is None else {"epochs": epochs},
-            output=str(work / section.name / name),
-            wandb="disabled",
-            seed=seed,
-        )
-        run = train(config, [*train_on, section])
-        result[name] = np.asarray(predict_section(load_model(run), section).X)
-    return result
+    return {
+        name: np.asarray(predict_section(load_model(train(config, [*train_on, section])), section).X)
+        for name, config in tqdm(configs.items(), desc=section.name, leave=False, disable=None)
+    }
+
+
+def config_of(
+    name: str, section: str, train_on: Sequence[str], data: Mapping[str, Any], work: Path, epochs: int | None = None
+) -> TrainConfig:
+    """How a model of :data:`MODELS` is trained for a section.
+
+    Args:
+        name: The model's name in the tables.
+        section: The section that is predicted.
+        train_on: The sections that train.
+        data: The data configuration: name, root, panel.
+        work: Folder of the runs.
+        epochs: Epochs of the training; None takes the preset's.
+    """
+    change = choose(MODELS, name, "model")
+    return preset_config(
+        change.get("preset", "small"),
+        data={**data, "train": list(train_on), "test": [section], "split": "section", "val_share": 0},
+        model=change.get("model"),
+        training={**change.get("training", {}), **({} if epochs is None else {"epochs": epochs})},
+        output=str(work / section / name),
+        wandb="disabled",
+    )
+
+
+def read(data: Path) -> list[Section]:
+    """The data set's sections that have an image or labels, from all of :data:`FOLDERS` that there are."""
+    found = {section.name: section for section in load_sections(DATASET, data / FOLDERS[0])}
+    for folder in FOLDERS[1:]:
+        if (data / folder).is_dir():
+            more = load_sections(DATASET, data / folder)
+            found |= {s.name: s for s in more if s.name not in found or found[s.name].image is None}
+    return [section for section in found.values() if section.image is not None or section.label is not None]
 
 
 def folds(sections: Iterable[Section]) -> dict[str, list[str]]:
@@ -86,6 +117,7 @@ def measure(
     data: Mapping[str, Any],
     work: Path,
     *,
+    models: Sequence[str] = tuple(MODELS),
     epochs: int | None = None,
     seeds: int = SEEDS,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -96,6 +128,7 @@ def measure(
         genes: The gene panel.
         data: The data configuration of the training: name, root, panel.
         work: Folder of the runs.
+        models: The models, keys of :data:`MODELS`.
         epochs: Epochs of a training; None takes the preset's.
         seeds: Number of seeds of the clustering.
     """
@@ -104,31 +137,54 @@ def measure(
     typical = max(2, round(float(np.mean(list(counted.values()))))) if counted else 5
     predicted: dict[str, dict[str, Floats]] = {}
     measured: dict[str, Any] = {}
-    for name, trained in tqdm(folds(sections).items(), desc="trained for", disable=None):
+    chosen = folds(sections)
+    configs = {
+        name: {model: config_of(model, name, trained, data, work, epochs) for model in models}
+        for name, trained in chosen.items()
+    }
+    for name, trained in tqdm(chosen.items(), desc="trained for", disable=None):
         section = by_name[name]
-        predicted[name] = predictions_of(section, [by_name[t] for t in trained], data, work, epochs, seed=0)
+        predicted[name] = predictions_of(section, [by_name[t] for t in trained], configs[name])
         # As many as the pathologist saw: in this section, or in another of the patient.
         patient = [k for other, k in counted.items() if by_name[other].patient == section.patient]
         k = counted.get(name, patient[0] if patient else typical)
         measured[name] = {"train": trained, **against_measured(section, genes, predicted[name], k, seeds)}
     labels: dict[str, Any] = {
-        name: against_labels(by_name[name], genes, predicted.get(name, {}), seeds)
+        name: {"train": chosen.get(name), **against_labels(by_name[name], genes, predicted.get(name, {}), seeds)}
         for name in tqdm(counted, desc="labelled", disable=None)
     }
-    facts = {"dataset": data["name"], "genes": len(genes), "seeds": seeds, "versions": versions()}
-    return {**facts, "sections": labels}, {**facts, "epochs": epochs, "sections": measured}
+    facts = {
+        "dataset": data["name"],
+        "genes": len(genes),
+        "seeds": seeds,
+        "models": {model: MODELS[model] for model in models},
+        "epochs": epochs,
+        "versions": versions(),
+    }
+    return {**facts, "sections": labels}, {**facts, "sections": measured}
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """ARI (and the number of regions) by section, source and method, in Markdown."""
-    lines = ["| section | source | Leiden ARI (regions) | k-means ARI |", "|---|---|---:|---:|"]
+    """ARI by section, source and method, and the number of regions where the method finds it, in Markdown."""
+    methods = [
+        m for m in METHODS if any(m in of for part in result["sections"].values() for of in part["scores"].values())
+    ]
+    lines = [f"| section | source | {' | '.join(f'{method} ARI' for method in methods)} |"]
+    lines.append("|---|---|" + "---:|" * len(methods))
     for name, section in result["sections"].items():
         for source, scores in section["scores"].items():
-            leiden, kmeans = scores.get("leiden"), scores.get("kmeans")
-            first = f"{leiden['ari']:.2f} ± {leiden['ari_sd']:.2f} ({leiden['regions']:.0f})" if leiden else "–"
-            second = f"{kmeans['ari']:.2f} ± {kmeans['ari_sd']:.2f}" if kmeans else "–"
-            lines.append(f"| {name} | `{source}` | {first} | {second} |")
+            entries = [_entry(method, scores.get(method)) for method in methods]
+            lines.append(f"| {name} | `{source}` | {' | '.join(entries)} |")
     return "\n".join(lines)
+
+
+def _entry(method: str, score: Mapping[str, float] | None) -> str:
+    if score is None:
+        return "–"
+    if method == PAPER:
+        return f"{score['ari']:.3f}"
+    regions = f" ({score['regions']:.0f})" if method == "leiden" else ""
+    return f"{score['ari']:.2f} ± {score['ari_sd']:.2f}{regions}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,16 +192,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("HIST2ST_DATA", "../shared")))
     parser.add_argument("--results", type=Path, default=HERE / "results" / "regions", help="folder of the JSON files")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS), help="default: all")
     parser.add_argument("--epochs", type=int, help="epochs of a training; default: the preset's")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds of the clustering")
     arguments = parser.parse_args(argv)
-    root = arguments.data / DATASET
+    root = arguments.data / FOLDERS[0]
     try:
         genes = paper_panel(DATASET, root)
         data = {"name": DATASET, "root": str(root), "panel": "paper"}
-        wanted = [s for s in load_sections(DATASET, root) if s.image is not None or s.label is not None]
+        wanted = read(arguments.data)
+        options = {"models": arguments.models, "epochs": arguments.epochs, "seeds": arguments.seeds}
         with tempfile.TemporaryDirectory(prefix="regions-") as work:
-            results = measure(wanted, genes, data, Path(work), epochs=arguments.epochs, seeds=arguments.seeds)
+            results = measure(wanted, genes, data, Path(work), **options)
     except (ValueError, OSError) as error:
         print(f"benchmarks.regions: {error}", file=sys.stderr)
         return 2

@@ -54,6 +54,26 @@ def test_regions(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]
     assert written.uns["region"]["params"]["method"] == "kmeans"
 
 
+def test_regions_as_published(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) -> None:
+    tissue, kept = prediction.obs["tissue"].astype(object), prediction.obs["array_row"] > 0
+    tissue[kept].rename("label").rename_axis("spot").to_csv("labels.csv")
+    arguments = ["regions", "made.h5ad", "--method", "paper", "--labels", "labels.csv"]
+    assert main([*arguments, "-o", "out.h5ad", "--figures", "pictures"]) == 0
+    known = tissue.where(kept, "undetermined").to_numpy()
+    expected = agreement(find_regions(prediction, "paper", labels=known).obs["region"], known)
+    assert expected is not None
+    out = capsys.readouterr().out
+    assert out.startswith("3 regions of 56 spots (paper): 0: ")
+    assert "8 spots are labelled 'undetermined' and were dropped." in out
+    assert f"ARI {expected['ari']:.3f}, NMI {expected['nmi']:.3f} against 3 labels." in out
+    written = anndata.read_h5ad("out.h5ad")
+    assert (written.obs["region"] == "undetermined").sum() == 8
+    assert main(["genes", "out.h5ad", "--regions", "--figures", "pictures", "-o", "genes.csv"]) == 0
+    assert set(pd.read_csv("genes_markers.csv")["group"].astype(str)) == {"0", "1", "2"}
+    assert main(["regions", "made.h5ad", "--method", "paper"]) == 2
+    assert "as many regions as there are labels: give labels" in capsys.readouterr().err
+
+
 def test_regions_without_labels(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["regions", "made.h5ad", "--resolution", "0.2"]) == 0
     out = capsys.readouterr().out
@@ -75,8 +95,12 @@ def test_genes(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) 
     out = capsys.readouterr().out
     table = pd.read_csv("tables/genes.csv", index_col="gene")
     pd.testing.assert_frame_equal(table, spatial_genes(prediction).uns["moranI"].rename_axis("gene"), check_exact=False)
-    assert f"24 of 24 genes follow the tissue (FDR 5 %). Highest Moran's I: {table.index[0]} " in out
+    assert out.startswith("made.h5ad is a prediction: its 24 genes are ranked, without p-values.\nHighest Moran's I: ")
+    assert f"Moran's I: {table.index[0]} " in out
+    assert "FDR" not in out
+    assert list(table.columns) == ["I"]
     markers = pd.read_csv("tables/genes_markers.csv")
+    assert list(markers.columns) == ["group", "names", "scores", "logfoldchanges"]
     assert set(markers["group"]) == {"fat", "stroma", "tumour"}
     best = markers[markers["group"] == "fat"]["names"][:5]
     assert f"Markers of tissue fat: {', '.join(best)}." in out
@@ -84,6 +108,19 @@ def test_genes(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     assert main(["genes", "made.h5ad"]) == 0
     assert "Markers" not in capsys.readouterr().out
+
+
+def test_genes_of_measured_expression_are_tested(
+    prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del prediction.uns["hist2st"]
+    write_h5ad(prediction, "measured.h5ad")
+    assert main(["genes", "measured.h5ad", "-o", "genes.csv", "--regions", "tissue"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("24 of 24 genes follow the tissue (FDR 5 %).\nHighest Moran's I: ")
+    assert "prediction" not in out
+    assert list(pd.read_csv("genes.csv").columns) == ["gene", "I", "pval_norm", "var_norm", "pval_norm_fdr_bh"]
+    assert {"pvals", "pvals_adj"} <= set(pd.read_csv("genes_markers.csv"))
 
 
 def test_regions_alone_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,7 @@ def more_numbers() -> list[Number]:
     regions = "regions found in the prediction against the pathologist's"
     covered = "share of counts in the predicted interval; {} % is right"
     constant = "genes predicted as a constant, which score 0"
+    halves = "of two halves of the counts, each of half the depth: how far noise lets counts agree with themselves"
     flops = "billion operations of predicting the first test section"
     memory = "largest resident memory of the process"
     return [
@@ -86,8 +87,14 @@ def more_numbers() -> list[Number]:
             "1 is smooth; counting noise lowers the measured value, so compare models",
         ),
         _number("moran_true", "Moran's I, measured", 0, "of the measured maps"),
-        _number("ari", "ARI", 1, regions),
-        _number("nmi", "NMI", 1, regions),
+        _number("gsc", "GSC", 1, "gene structural correlation: whether the same genes go together as in the counts"),
+        _number("gsc_halves", "GSC, halves", 0, halves),
+        _number("ssc", "SSC", 1, "spatial structural correlation: whether the same genes have a high Moran's I"),
+        _number("ssc_halves", "SSC, halves", 0, halves),
+        _number("ari", "ARI, Leiden", 1, regions),
+        _number("nmi", "NMI, Leiden", 1, regions),
+        _number("ari_paper", "ARI, published", 1, regions + "; k-means as Zeng et al. 2022"),
+        _number("nmi_paper", "NMI, published", 1, regions + "; k-means as Zeng et al. 2022"),
         _number("coverage_50", "in 50 % interval", 0, covered.format(50), PERCENT, percent("coverage_50")),
         _number("coverage_90", "in 90 % interval", 0, covered.format(90), PERCENT, percent("coverage_90")),
         _number("n_constant_predictions", "constant genes", -1, constant, "{:,.0f}"),

@@ -1,4 +1,4 @@
-"""Rank a prediction's genes: spatially variable, markers of regions."""
+"""Rank a prediction's genes: by Moran's I, as markers of regions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(parsed: Namespace) -> None:
     from pathlib import Path
 
     from hist2st_pyg.evaluation import genes as of_genes
-    from hist2st_pyg.evaluation.predictions import read_prediction
+    from hist2st_pyg.evaluation.predictions import is_prediction, read_prediction
     from hist2st_pyg.files import write_text
 
     adata = read_prediction(parsed.prediction)
@@ -44,8 +44,12 @@ def run(parsed: Namespace) -> None:
     adata = of_genes.spatial_genes(adata)
     table = adata.uns[of_genes.MORAN]
     best = ", ".join(f"{gene} {value:.2f}" for gene, value in table["I"][:TOP].items())
-    n = (table[of_genes.FDR] < 0.05).sum()
-    print(f"{n} of {len(table)} genes follow the tissue (FDR 5 %). Highest Moran's I: {best}.")
+    if is_prediction(adata):
+        print(f"{parsed.prediction} is a prediction: its {len(table)} genes are ranked, without p-values.")
+    else:
+        n = (table[of_genes.FDR] < 0.05).sum()
+        print(f"{n} of {len(table)} genes follow the tissue (FDR 5 %).")
+    print(f"Highest Moran's I: {best}.")
     pictures = []
     if parsed.figures is not None:
         pictures.append(of_genes.draw_genes(adata, parsed.figures))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -19,7 +19,12 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         default=None,
         help="her2st's *_labeled_coordinates.tsv, CSV of spot and label, or a column of obs; default: obs['label'].",
     )
-    parser.add_argument("--method", type=str, default="leiden", help="leiden, which finds their number, or kmeans.")
+    parser.add_argument(
+        "--method",
+        type=str,
+        default="leiden",
+        help="leiden, which finds their number; kmeans; or paper: k-means as Hist2ST publishes it, which needs labels.",
+    )
     parser.add_argument(
         "--n_regions", type=int | None, default=None, help="Regions of kmeans; default: as many as labels."
     )
@@ -32,6 +37,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 def run(parsed: Namespace) -> None:
     """Find regions, print their sizes and the agreement with labels, write the ``.h5ad``, draw the picture."""
+    from hist2st_pyg.datasets._tables import UNLABELLED
     from hist2st_pyg.evaluation.labels import labels_of
     from hist2st_pyg.evaluation.predictions import read_prediction
     from hist2st_pyg.evaluation.regions import KEY, agreement, draw_regions, find_regions, n_labels
@@ -44,9 +50,19 @@ def run(parsed: Namespace) -> None:
         if labels is None:
             raise ValueError("k-means needs --n_regions where there are no labels to count.")
         n_regions = n_labels(labels)
-    found = find_regions(adata, parsed.method, n_regions=n_regions, resolution=parsed.resolution, seed=parsed.seed)
-    sizes = ", ".join(f"{region}: {size}" for region, size in found.obs[KEY].value_counts(sort=False).items())
-    print(f"{found.obs[KEY].nunique()} regions of {found.n_obs} spots ({parsed.method}): {sizes}.")
+    options: dict[str, Any] = {
+        "n_regions": n_regions,
+        "labels": labels,
+        "resolution": parsed.resolution,
+        "seed": parsed.seed,
+    }
+    found = find_regions(adata, parsed.method, **options)
+    sizes = found.obs[KEY].value_counts(sort=False).to_dict()
+    dropped = sizes.pop(UNLABELLED, 0)
+    listed = ", ".join(f"{region}: {size}" for region, size in sizes.items())
+    print(f"{len(sizes)} regions of {found.n_obs - dropped} spots ({parsed.method}): {listed}.")
+    if dropped:
+        print(f"{dropped} spots are labelled {UNLABELLED!r} and were dropped.")
     if labels is not None:
         found.obs["label"] = labels
         result = agreement(found.obs[KEY], labels)

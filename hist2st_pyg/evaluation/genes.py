@@ -1,4 +1,9 @@
-"""Genes of a prediction: which follow the tissue (Moran's I), and which mark its regions."""
+"""Genes of a prediction: which follow the tissue (Moran's I), and which mark its regions.
+
+Genes of a prediction are ranked and not tested. A prediction has no noise of counting and is smooth where the image is,
+so that nearly every gene is far from random, whether it follows the tissue or not. p-values are those of measured
+expression.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg import figures
-from hist2st_pyg.evaluation.predictions import expression_of, image_of, name_of
+from hist2st_pyg.datasets._tables import UNLABELLED
+from hist2st_pyg.evaluation.predictions import expression_of, image_of, is_prediction, name_of
 from hist2st_pyg.evaluation.regions import KEY
 from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i
 from hist2st_pyg.threads import same_threads
@@ -24,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 MORAN = "moranI"
 FDR = "pval_norm_fdr_bh"
+P_ADJUSTED = "pvals_adj"
 BASE = 10.0
 """Base of the expression's logarithm."""
 ALIKE = 0.9
@@ -31,41 +38,31 @@ ALIKE = 0.9
 
 
 def spatial_genes(adata: AnnData, layer: str | None = None) -> AnnData:
-    """Moran's I of each gene between adjacent spots, with p-values, as squidpy's ``spatial_autocorr`` gives it.
+    """Moran's I of each gene between adjacent spots, as squidpy's ``spatial_autocorr`` gives it.
 
-    The p-value is that of a normal distribution (Cliff and Ord 1981), of the tail on which I lies; p-values are
-    corrected for the number of genes (Benjamini and Hochberg 1995). It asks whether the map is random. A prediction
-    from an image is smooth where the image is, so that most genes differ from random: I is for ranking them.
+    Measured expression has p-values too, which ask whether a map is random: of a normal distribution (Cliff and Ord
+    1981), of the tail on which I lies, corrected for the number of genes (Benjamini and Hochberg 1995).
 
     Args:
-        adata: A prediction.
+        adata: A prediction, or measured log expression.
         layer: Another layer than ``X``.
 
     Returns:
-        A copy with ``uns["moranI"]``, a table of the genes sorted by I: ``I``, ``pval_norm``, ``var_norm``,
-        ``pval_norm_fdr_bh``, nan where a gene is constant; and ``obsp["spatial_connectivities"]``, the graph, which
-        squidpy reads too.
+        A copy with ``uns["moranI"]``, a table of the genes sorted by ``I``, nan where a gene is constant; of measured
+        expression with ``pval_norm``, ``var_norm``, ``pval_norm_fdr_bh``. ``obsp["spatial_connectivities"]`` holds the
+        graph, which squidpy reads too.
 
     Raises:
         ValueError: If there are fewer than three spots, or most share a position.
     """
     import pandas as pd
-    from scipy.stats import norm
-    from statsmodels.stats.multitest import multipletests
 
     if adata.n_obs < 3:
         raise ValueError(f"Moran's I needs at least 3 spots, got {adata.n_obs}.")
     edges = adjacent_edges(np.asarray(adata.obsm["spatial"], dtype=np.float64))
     graph = _graph(edges, adata.n_obs)
     scores = morans_i(expression_of(adata, layer), edges)
-    variance = _normal_variance(graph)
-    z = (scores + 1 / (adata.n_obs - 1)) / np.sqrt(variance)
-    p = norm.sf(np.abs(z))
-    corrected = np.full(len(p), np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        corrected[known] = multipletests(p[known], method="fdr_bh")[1]
-    columns = {"I": scores, "pval_norm": p, "var_norm": np.full(len(p), variance), FDR: corrected}
+    columns = {"I": scores, **({} if is_prediction(adata) else _p_values(scores, graph))}
     result = adata.copy()
     result.uns[MORAN] = pd.DataFrame(columns, index=adata.var_names).sort_values("I", ascending=False, kind="stable")
     result.obsp["spatial_connectivities"] = graph
@@ -76,16 +73,17 @@ def spatial_genes(adata: AnnData, layer: str | None = None) -> AnnData:
 def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
     """Marker genes of each region: Wilcoxon's rank-sum test against all other spots, through scanpy.
 
-    The regions were found in the same expression, and neighbouring spots are not independent: the p-values rank genes
-    and do not show that a region is real (Zhang, Kamath and Tse 2019).
+    Where the regions were found in the same expression, p-values do not show that a region is real, and neighbouring
+    spots are not independent (Zhang, Kamath and Tse 2019).
 
     Args:
-        adata: A prediction, its expression log10(1 + x).
-        key: The column of ``obs`` with the regions; regions of one spot are left out.
+        adata: A prediction or measured expression, log10(1 + x).
+        key: The column of ``obs`` with the regions; regions of one spot and "undetermined" spots have no markers.
 
     Returns:
-        A copy with ``uns["rank_genes_groups"]`` for :func:`marker_table` and scanpy's pictures. A fold change is nan
-        where a mean is negative, as a prediction's can be where a gene is all but absent.
+        A copy with ``uns["rank_genes_groups"]`` for :func:`marker_table` and scanpy's pictures, which read p-values
+        there; those of a prediction say nothing. A fold change is nan where a mean is negative, as a prediction's can
+        be where a gene is all but absent.
 
     Raises:
         ValueError: If there is no such column, or fewer than two regions of two spots.
@@ -95,7 +93,7 @@ def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
     check_regions(adata, key)
     result = adata.copy()
     result.obs[key] = result.obs[key].astype("category").cat.remove_unused_categories()
-    sizes = result.obs[key].value_counts(sort=False)
+    sizes = result.obs[key].value_counts(sort=False).drop(UNLABELLED, errors="ignore")
     groups = [str(region) for region in sizes.index[sizes > 1]]
     if len(groups) < 2:
         raise ValueError(f"Markers need two regions of at least 2 spots; obs[{key!r}] has {dict(sizes)}.")
@@ -119,31 +117,41 @@ def check_regions(adata: AnnData, key: str) -> None:
 
 
 def marker_table(adata: AnnData) -> DataFrame:
-    """The table of :func:`rank_markers`: ``group, names, scores, logfoldchanges, pvals, pvals_adj``, best first."""
+    """The table of :func:`rank_markers`, best first: ``group, names, scores, logfoldchanges``, ``pvals, pvals_adj``.
+
+    The last two are those of measured expression and are left out for a prediction.
+    """
     import scanpy as sc
 
     table: DataFrame = sc.get.rank_genes_groups_df(adata, group=None)
     if "group" not in table:  # scanpy leaves it out where there is one
         table.insert(0, "group", adata.uns["rank_genes_groups"]["names"].dtype.names[0])
-    return table
+    return table.drop(columns=["pvals", P_ADJUSTED]) if is_prediction(adata) else table
 
 
 def top_spatial(adata: AnnData, n: int = 50, fdr: float = 0.05) -> list[str]:
-    """The genes of the highest Moran's I, at most ``n``, among those below the false discovery rate."""
+    """The genes of the highest Moran's I, at most ``n``, above that of a random map.
+
+    Of measured expression they are also below the false discovery rate ``fdr``.
+    """
     table: DataFrame = adata.uns[MORAN]
-    expected = -1 / (adata.n_obs - 1)
-    return [str(gene) for gene in table.index[(table[FDR] < fdr) & (table["I"] > expected)][:n]]
+    kept = table["I"] > -1 / (adata.n_obs - 1)
+    if FDR in table:
+        kept &= table[FDR] < fdr
+    return [str(gene) for gene in table.index[kept][:n]]
 
 
 def top_markers(table: DataFrame, n: int = 50, fdr: float = 0.05) -> dict[str, list[str]]:
-    """Each region's genes of the highest scores, at most ``n``, among those that are higher there and below ``fdr``.
+    """Each region's genes of the highest scores, at most ``n``, among those that are higher there.
 
     Args:
         table: As :func:`marker_table` gives it.
         n: Most genes of a region.
-        fdr: Largest adjusted p-value.
+        fdr: Largest adjusted p-value, where the table has them.
     """
-    higher = table[(table["scores"] > 0) & (table["pvals_adj"] < fdr)]
+    higher = table[table["scores"] > 0]
+    if P_ADJUSTED in table:
+        higher = higher[higher[P_ADJUSTED] < fdr]
     regions = {
         str(region): [str(gene) for gene in part["names"][:n]]
         for region, part in higher.groupby("group", observed=True)
@@ -171,7 +179,8 @@ def draw_genes(adata: AnnData, folder: str | Path, n: int = 7) -> Path:
             maps[gene] = values
         if len(maps) == n:
             break
-    titled = {f"{gene}  (I = {table['I'][gene]:.2f})": drawn for gene, drawn in maps.items()}
+    predicted = "predicted, " if is_prediction(adata) else ""
+    titled = {f"{gene}  ({predicted}I = {table['I'][gene]:.2f})": drawn for gene, drawn in maps.items()}
     figure = figures.expression_maps(
         adata.obsm["spatial"], titled, **image_of(adata), columns=4 if len(titled) > 4 else 5
     )
@@ -192,15 +201,15 @@ def draw_markers(adata: AnnData, folder: str | Path, key: str = KEY, n: int = 6)
     """
     genes = list(dict.fromkeys(gene for best in top_markers(marker_table(adata), n).values() for gene in best))
     if not genes:
-        raise ValueError(f"No gene is a marker of a region of obs[{key!r}] at a false discovery rate of 5 %.")
+        rate = "" if is_prediction(adata) else " at a false discovery rate of 5 %"
+        raise ValueError(f"No gene is a marker of a region of obs[{key!r}]{rate}.")
     values = adata.to_df()[genes]
     standard = (values - values.mean()) / values.std(ddof=0)
     means = standard.groupby(adata.obs[key].to_numpy(str)).mean().T
     # Regions in their own order, which is that of the genes.
-    order = [str(region) for region in adata.obs[key].cat.categories]
-    figure = figures.heat_map(
-        means[order], title=f"{name_of(adata)}: markers", unit="mean standardised expression", column_unit=key
-    )
+    order = [str(region) for region in adata.obs[key].cat.categories if region != UNLABELLED]
+    title = f"{name_of(adata)}: markers" + (", ranked in the prediction" if is_prediction(adata) else "")
+    figure = figures.heat_map(means[order], title=title, unit="mean standardised expression", column_unit=key)
     return figures.save(figure, Path(folder) / f"{name_of(adata)}_markers.png")
 
 
@@ -210,6 +219,20 @@ def _graph(edges: NDArray[np.int64], n: int) -> csr_matrix:
 
     source, target = edges
     return csr_matrix((np.ones(len(source)), (target, source)), shape=(n, n))
+
+
+def _p_values(scores: NDArray[np.float64], graph: csr_matrix) -> dict[str, NDArray[np.float64]]:
+    """Squidpy's columns beside ``I``."""
+    from scipy.stats import norm
+    from statsmodels.stats.multitest import multipletests
+
+    variance = _normal_variance(graph)
+    p = norm.sf(np.abs((scores + 1 / (graph.shape[0] - 1)) / np.sqrt(variance)))
+    corrected = np.full(len(p), np.nan)
+    known = np.isfinite(p)
+    if known.any():
+        corrected[known] = multipletests(p[known], method="fdr_bh")[1]
+    return {"pval_norm": p, "var_norm": np.full(len(p), variance), FDR: corrected}
 
 
 def _normal_variance(graph: csr_matrix) -> float:

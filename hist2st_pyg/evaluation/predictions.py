@@ -80,6 +80,11 @@ def expression_of(adata: AnnData, layer: str | None = None) -> Floats:
     return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
 
 
+def is_prediction(adata: AnnData) -> bool:
+    """Whether a model predicted the expression: :func:`~hist2st_pyg.predict` leaves ``uns["hist2st"]``."""
+    return "hist2st" in adata.uns
+
+
 def name_of(adata: AnnData) -> str:
     """The section's name, as ``uns["spatial"]`` has it; else ``section``."""
     return next(iter(adata.uns.get("spatial", {})), "section")

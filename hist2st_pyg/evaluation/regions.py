@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg import figures
 from hist2st_pyg.choices import choose
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 KEY = "region"
+PAPER, PAPER_COMPONENTS = "paper", 50
+"""The published procedure (``cluster`` in Hist2ST's ``predict.py``), and its principal components."""
 
 
 @same_threads()
@@ -28,6 +30,7 @@ def find_regions(
     method: str = "leiden",
     *,
     n_regions: int | None = None,
+    labels: ArrayLike | None = None,
     resolution: float = 1.0,
     n_neighbors: int = 15,
     n_components: int = 30,
@@ -37,27 +40,37 @@ def find_regions(
 
     Args:
         adata: Log expression, as :func:`~hist2st_pyg.predict` gives it.
-        method: One of :data:`METHODS`: ``"leiden"`` finds the number of regions, ``"kmeans"`` is given it.
+        method: One of :data:`METHODS`: ``"leiden"`` finds the number of regions, ``"kmeans"`` is given it, ``"paper"``
+            is what Zeng et al. 2022 publish: spots labelled "undetermined" are dropped, and k-means on 50 components
+            finds as many regions as there are labels. The published numbers are those of seed 0.
         n_regions: Number of regions of k-means.
+        labels: The spots' labels [N], from which ``"paper"`` takes the spots and the number of regions; the other
+            methods do not see them.
         resolution: Leiden's resolution; higher gives more regions.
         n_neighbors: Leiden's neighbours of a spot in expression space.
-        n_components: Most principal components.
+        n_components: Most principal components; ``"paper"`` has its own 50.
         seed: Seed of everything random.
 
     Returns:
         A copy with ``obs["region"]``, numbered from the largest region, ready for
-        ``sc.pl.spatial(adata, color="region")``; ``uns["region"]`` holds the parameters.
+        ``sc.pl.spatial(adata, color="region")``, "undetermined" where ``"paper"`` dropped the spot; ``uns["region"]``
+        holds the parameters.
 
     Raises:
         ImportError: If Leiden is asked for and the ``cluster`` extra is not installed.
-        ValueError: If there are fewer than three spots or all are the same, or the method does not fit ``n_regions``.
+        ValueError: If there are fewer than three spots or all are the same, or the method does not fit ``n_regions`` or
+            ``labels``.
     """
     import pandas as pd
     import scanpy as sc
 
     cluster = choose(METHODS, method, "method")
-    if adata.n_obs < 3:
-        raise ValueError(f"Regions need at least 3 spots, got {adata.n_obs}.")
+    kept = np.ones(adata.n_obs, dtype=bool)
+    if method == PAPER:
+        names = _labels_of_paper(labels, adata.n_obs, n_regions)
+        kept, n_regions, n_components = names != UNLABELLED, n_labels(names), PAPER_COMPONENTS
+    if kept.sum() < 3:
+        raise ValueError(f"Regions need at least 3 spots, got {kept.sum()}.")
     if method == "kmeans" and (n_regions is None or not 2 <= n_regions <= adata.n_obs):
         raise ValueError(f"k-means needs n_regions, from 2 to the {adata.n_obs} spots, got {n_regions!r}.")
     if method == "leiden" and n_regions is not None:
@@ -65,18 +78,22 @@ def find_regions(
             f"Leiden finds the number of regions by itself, got n_regions={n_regions}; set resolution, or take "
             "method='kmeans'."
         )
-    values = expression_of(adata)
+    values = expression_of(adata)[kept]
     if not (values != values[0]).any():
         raise ValueError("The expression is the same at all spots, so there are no regions to find.")
     result = adata.copy()
     result.uns.pop(f"{KEY}_colors", None)  # scanpy's, of regions found before
-    components = min(n_components, result.n_obs - 1, result.n_vars - 1)
-    sc.pp.pca(result, n_comps=components, random_state=seed)
-    found = cluster(result, n_regions=n_regions, resolution=resolution, n_neighbors=n_neighbors, seed=seed)
+    clustered = result if kept.all() else result[kept].copy()
+    components = min(n_components, clustered.n_obs - 1, clustered.n_vars - 1)
+    sc.pp.pca(clustered, n_comps=components, random_state=seed)
+    found = cluster(clustered, n_regions=n_regions, resolution=resolution, n_neighbors=n_neighbors, seed=seed)
     sizes = pd.Series(found).value_counts()
     place = {region: str(i) for i, region in enumerate(sorted(sizes.index, key=lambda name: (-sizes[name], name)))}
-    result.obs[KEY] = pd.Categorical([place[region] for region in found], categories=list(place.values()))
-    given = {"n_regions": n_regions} if method == "kmeans" else {"resolution": resolution, "n_neighbors": n_neighbors}
+    regions = np.full(result.n_obs, UNLABELLED, dtype=object)
+    regions[kept] = [place[region] for region in found]
+    categories = [*place.values(), *([] if kept.all() else [UNLABELLED])]
+    result.obs[KEY] = pd.Categorical(regions, categories=categories)
+    given = {"resolution": resolution, "n_neighbors": n_neighbors} if method == "leiden" else {"n_regions": n_regions}
     result.uns[KEY] = {"params": {"method": method, **given, "n_components": components, "seed": seed}}
     return result
 
@@ -92,13 +109,14 @@ def region_agreement(
 ) -> dict[str, float] | None:
     """How well the regions of a prediction agree with labels, through scikit-learn.
 
-    All spots are clustered by :func:`find_regions`; those labelled "undetermined" are not compared.
+    Spots are clustered by :func:`find_regions`; those labelled "undetermined" are not compared, and ``"paper"`` does
+    not cluster them either.
 
     Args:
         expression: Predicted log expression [N spots, G genes].
         labels: The spots' labels [N], as ``section.label`` has them.
         seed: Seed of the clustering.
-        method: ``"leiden"``, which finds the number of regions, or ``"kmeans"``.
+        method: One of :data:`METHODS`.
         n_regions: Number of regions of k-means; None takes the number of labels.
         resolution: Leiden's resolution.
 
@@ -122,9 +140,10 @@ def region_agreement(
     if method == "kmeans" and n_regions is None:
         n_regions = n_labels(names)
     found = np.zeros(len(values), dtype=str)
-    if (values != values[0]).any():  # spots that are all the same are one region; PCA would divide by 0
-        regions = find_regions(AnnData(values), method, n_regions=n_regions, resolution=resolution, seed=seed)
-        found = regions.obs[KEY].to_numpy(str)
+    clustered = values[names != UNLABELLED] if method == PAPER else values
+    if (clustered != clustered[0]).any():  # spots that are all the same are one region; PCA would divide by 0
+        options: dict[str, Any] = {"n_regions": n_regions, "labels": names, "resolution": resolution, "seed": seed}
+        found = find_regions(AnnData(values), method, **options).obs[KEY].to_numpy(str)
     return agreement(found, names)
 
 
@@ -181,6 +200,21 @@ def draw_regions(adata: AnnData, folder: str | Path, labels: ArrayLike | None = 
     return figures.save(figure, Path(folder) / f"{name_of(adata)}_regions.png")
 
 
+def _labels_of_paper(labels: ArrayLike | None, n_spots: int, n_regions: int | None) -> NDArray[Any]:
+    if labels is None or n_regions is not None:
+        raise ValueError(
+            f"method={PAPER!r} finds as many regions as there are labels: give labels and no n_regions, or take "
+            "method='kmeans'."
+        )
+    names = np.asarray(labels, dtype=object)
+    if names.shape != (n_spots,) or n_labels(names) < 2:
+        raise ValueError(
+            f"method={PAPER!r} needs a label for each of {n_spots} spots and two different ones, got "
+            f"{list(names.shape)} with {n_labels(names)}."
+        )
+    return names
+
+
 def _leiden(adata: AnnData, *, resolution: float, n_neighbors: int, seed: int, **_: Any) -> list[str]:
     import scanpy as sc
 
@@ -199,5 +233,5 @@ def _kmeans(adata: AnnData, *, n_regions: int, seed: int, **_: Any) -> list[str]
     return list(KMeans(n_regions, n_init=10, random_state=seed).fit_predict(adata.obsm["X_pca"]).astype(str))
 
 
-METHODS: dict[str, Callable[..., list[str]]] = {"kmeans": _kmeans, "leiden": _leiden}
+METHODS: dict[str, Callable[..., list[str]]] = {"kmeans": _kmeans, "leiden": _leiden, PAPER: _kmeans}
 """The ways to find regions."""

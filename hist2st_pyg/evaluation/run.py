@@ -58,7 +58,11 @@ def evaluate(
         - ``ssim_mean``, ``moran_true`` and ``moran_predicted``, means over the scored genes
           (:mod:`hist2st_pyg.evaluation.spatial`), the last over those whose prediction varies; noise lowers that of the
           counts, so that a perfect prediction, too, is above ``moran_true``;
-        - ``ari`` and ``nmi`` of the prediction's regions, where the section has labels
+        - ``gsc`` and ``ssc``, whether the same genes go together and follow the tissue as in the counts, and
+          ``gsc_halves`` and ``ssc_halves``, what two halves of the counts reach against each other
+          (:mod:`hist2st_pyg.evaluation.structure`);
+        - ``ari`` and ``nmi`` of the prediction's regions by Leiden, ``ari_paper`` and ``nmi_paper`` of those by the
+          published procedure, where the section has labels
           (:func:`~hist2st_pyg.evaluation.regions.region_agreement`);
         - ``coverage_50`` and ``coverage_90``, where the model has a likelihood
           (:func:`~hist2st_pyg.evaluation.calibration.coverage`);

@@ -16,8 +16,9 @@ from torch import Tensor
 from hist2st_pyg.data.convert import Recipe, SectionData
 from hist2st_pyg.evaluation.calibration import PARAMETERS, coverage
 from hist2st_pyg.evaluation.ceiling import noise_ceiling
-from hist2st_pyg.evaluation.regions import region_agreement
+from hist2st_pyg.evaluation.regions import PAPER, region_agreement
 from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i, ssim_on_grid
+from hist2st_pyg.evaluation.structure import gene_structure, spatial_structure, structure_of_halves
 from hist2st_pyg.inference import predict_spots, require_recipe
 from hist2st_pyg.metrics import summarise
 from hist2st_pyg.models.base import ExpressionModel
@@ -68,13 +69,13 @@ def measure_section(
     for name, genes in (gene_sets or {}).items():
         metrics[f"pcc_mean_{name}"] = mean_of(per_gene[gene] for gene in genes)
     varies = np.array([per_gene[gene] is not None for gene in recipe.genes])
-    ceiling = noise_ceiling(counts, _totals(section, recipe), seed=seed, mask=mask)
+    totals = _totals(section, recipe)
+    ceiling = noise_ceiling(counts, totals, seed=seed, mask=mask)
     metrics["ceiling_pcc_mean"] = mean_of(ceiling[varies])
     metrics["share_of_ceiling"] = _share(metrics["pcc_mean"], metrics["ceiling_pcc_mean"])
-    edges = adjacent_edges(section.pos)
     metrics["ssim_mean"] = mean_of(ssim_on_grid(target[:, varies], predicted[:, varies], section.grid))
-    metrics["moran_true"] = mean_of(morans_i(target[:, varies], edges))
-    metrics["moran_predicted"] = mean_of(morans_i(predicted[:, varies], edges))
+    totals = counts.sum(1) if totals is None else totals
+    metrics |= _structure(section, target[:, varies], predicted[:, varies], counts[:, varies], totals, seed)
     metrics |= _regions(predicted, section, seed)
     covered = {}
     if getattr(model, "likelihood", None) is not None:
@@ -108,14 +109,31 @@ def _share(pcc: float | None, ceiling: float | None) -> float | None:
     return pcc / ceiling if pcc is not None and ceiling else None
 
 
+def _structure(
+    section: Section, target: Floats, predicted: Floats, counts: Floats, totals: NDArray[Any], seed: int
+) -> dict[str, float | None]:
+    edges = adjacent_edges(section.pos)
+    moran_true, moran_predicted = morans_i(target, edges), morans_i(predicted, edges)
+    gsc_halves, ssc_halves = structure_of_halves(counts, totals, edges, seed)
+    return {
+        "moran_true": mean_of(moran_true),
+        "moran_predicted": mean_of(moran_predicted),
+        "gsc": _number(gene_structure(target, predicted)),
+        "gsc_halves": _number(gsc_halves),
+        "ssc": _number(spatial_structure(moran_true, moran_predicted)),
+        "ssc_halves": _number(ssc_halves),
+    }
+
+
 def _regions(predicted: Floats, section: Section, seed: int) -> dict[str, float | None]:
-    agreement = None
+    found: dict[str, dict[str, float] | None] = {"": None, "_paper": None}
     if section.label is not None:
+        found["_paper"] = region_agreement(predicted, section.label, seed, method=PAPER)
         if importlib.util.find_spec("igraph") is None:
             logger.warning("%s: ari and nmi need Leiden: pip install 'hist2st_pyg[cluster]'", section.name)
         else:
-            agreement = region_agreement(predicted, section.label, seed)
-    return {name: agreement[name] if agreement else None for name in ("ari", "nmi")}
+            found[""] = region_agreement(predicted, section.label, seed)
+    return {f"{name}{end}": None if of is None else of[name] for end, of in found.items() for name in ("ari", "nmi")}
 
 
 def _map(

@@ -36,7 +36,7 @@ def test_a_cell_is_written_and_tracked(grid_file: Path, tmp_path: Path) -> None:
     assert result["panel_sha256"] == hashlib.sha256("\n".join(genes).encode()).hexdigest()
     assert {
         "pcc_mean", "pcc_median", "pcc_pooled", "ceiling_pcc_mean", "share_of_ceiling", "rmse", "n_genes", "n_constant",
-        "pcc_mean_variable_50", "coverage_50", "moran_true", "ssim_mean", "spearman_mean",
+        "pcc_mean_variable_50", "coverage_50", "moran_true", "gsc", "ssc_halves", "ssim_mean", "spearman_mean",
     } <= set(result["metrics"])  # fmt: skip
     assert result["metrics"]["n_genes"] == 6
     assert len(result["curves"]) == result["epochs"]

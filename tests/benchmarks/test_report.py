@@ -161,6 +161,21 @@ def test_more_metrics_leave_out_what_no_model_has(group: Any) -> None:
     assert row_of(table, "gat")["chosen_epoch"].text == "57"
 
 
+def test_results_from_before_a_metric_are_shown_beside_those_that_have_it(results: Results) -> None:
+    folder = results()
+    for path in folder.glob("*/*/*/sage/*.json"):
+        cell = json.loads(path.read_text())
+        cell["metrics"] |= {"gsc": 0.25, "gsc_halves": 0.5, "ssc": -0.125, "ssc_halves": 0.75}
+        path.write_text(json.dumps(cell))
+    (group,) = grouped(read_cells(folder))
+    table = more_table(group)
+    shown = {column.key: column for column in table.columns}
+    for key, text in (("gsc", "0.250"), ("gsc_halves", "0.500"), ("ssc", "−0.125"), ("ssc_halves", "0.750")):
+        assert row_of(table, "sage")[key].text == text
+        assert row_of(table, "gat")[key].text == "–"
+        assert shown[key].better == (0 if "halves" in key else 1)
+
+
 def test_one_fold_is_averaged_over_seeds(results: Results) -> None:
     (group,) = grouped(cell for cell in read_cells(results()) if cell["fold"] == "A")
     table = main_table(group)

@@ -23,6 +23,7 @@ from hist2st_pyg.evaluation.regions import region_agreement
 from hist2st_pyg.evaluation.run import scalars
 from hist2st_pyg.evaluation.section import measure_section
 from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i, ssim_on_grid
+from hist2st_pyg.evaluation.structure import gene_structure, spatial_structure, structure_of_halves
 from hist2st_pyg.inference import predict_spots, run_model
 from hist2st_pyg.models.base import ExpressionModel, Task
 from hist2st_pyg.section import SectionRecord
@@ -70,6 +71,10 @@ def test_every_number_of_a_section_is_that_of_the_arrays(cohort: list[Section]) 
     ceiling = noise_ceiling(data.counts.numpy(), seed=4, mask=mask)
     edges = adjacent_edges(section.pos)
     agreement = region_agreement(predicted, section.label, seed=4)
+    published = region_agreement(predicted, section.label, seed=4, method="paper")
+    assert published is not None
+    counts = data.counts.numpy()
+    gsc_halves, ssc_halves = structure_of_halves(counts[:, :4], counts.sum(1), edges, seed=4)
     out = {key: value.numpy() for key, value in run_model(model, data).items()}
     covered = coverage(out, data.counts.numpy(), data.size_factor.numpy(), mask=mask)
     assert agreement is not None
@@ -82,7 +87,13 @@ def test_every_number_of_a_section_is_that_of_the_arrays(cohort: list[Section]) 
         "ssim_mean": pytest.approx(np.nanmean(ssim_on_grid(target, predicted, section.grid))),
         "moran_true": pytest.approx(np.nanmean(morans_i(target, edges))),
         "moran_predicted": pytest.approx(np.mean(morans_i(predicted, edges)[:4])),
+        "gsc": pytest.approx(gene_structure(target, predicted)),
+        "gsc_halves": pytest.approx(gsc_halves),
+        "ssc": pytest.approx(spatial_structure(morans_i(target, edges), morans_i(predicted, edges))),
+        "ssc_halves": pytest.approx(ssc_halves),
         **agreement,
+        "ari_paper": published["ari"],
+        "nmi_paper": published["nmi"],
         "coverage_50": pytest.approx(covered[0.5]),
         "coverage_90": pytest.approx(covered[0.9]),
     }
@@ -188,11 +199,13 @@ def test_what_cannot_be_computed_is_none(cohort: list[Section]) -> None:
     assert {name for name, value in metrics.items() if value is None} == {
         "moran_predicted", "coverage_50", "coverage_90",
     }  # fmt: skip
-    assert metrics["pcc_mean"] == metrics["share_of_ceiling"] == metrics["pcc_pooled"] == metrics["ari"] == 0
+    for name in ("pcc_mean", "share_of_ceiling", "pcc_pooled", "gsc", "ssc", "ari", "ari_paper"):
+        assert metrics[name] == 0, name
     assert metrics["n_constant_predictions"] == 4
     unlabelled = cohort[0].adata.copy()
     del unlabelled.obs["label"]
-    assert evaluate(build(), [Section("A1", "A", unlabelled, cohort[0].image)])["ari"] is None
+    without = evaluate(build(), [Section("A1", "A", unlabelled, cohort[0].image)])
+    assert without["ari"] is without["ari_paper"] is None
 
 
 def test_without_leiden_regions_are_left_out_with_a_warning(
@@ -203,6 +216,7 @@ def test_without_leiden_regions_are_left_out_with_a_warning(
     with caplog.at_level(logging.WARNING, logger="hist2st_pyg"):
         metrics = evaluate(build(), cohort[:1])
     assert metrics["ari"] is metrics["nmi"] is None
+    assert metrics["ari_paper"] is not None
     assert "A1: ari and nmi need Leiden: pip install 'hist2st_pyg[cluster]'" in caplog.text
 
 

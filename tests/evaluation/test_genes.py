@@ -28,8 +28,15 @@ from hist2st_pyg.evaluation.genes import (
 
 
 @pytest.fixture
-def adata() -> AnnData:
+def prediction() -> AnnData:
     return made_prediction()[0]
+
+
+@pytest.fixture
+def adata(prediction: AnnData) -> AnnData:
+    """The same expression as if it had been measured: nothing says that a model predicted it."""
+    del prediction.uns["hist2st"]
+    return prediction
 
 
 @pytest.fixture
@@ -131,6 +138,48 @@ def test_a_negative_mean_has_no_fold_change(adata: AnnData, recwarn: pytest.Warn
     assert of_fat["logfoldchanges"].isna().all()
     assert of_fat["scores"].item() > 0
     assert not [warning for warning in recwarn if "log2" in str(warning.message)]
+
+
+@pytest.mark.parametrize("layer", [None, "mean"])
+def test_genes_of_a_prediction_are_ranked_and_not_tested(noisy: AnnData, layer: str | None) -> None:
+    measured = spatial_genes(noisy, layer)
+    noisy.uns["hist2st"] = {"total": "panel"}
+    noisy.uns[MORAN] = measured.uns[MORAN]  # of an earlier version's file
+    found = spatial_genes(noisy, layer)
+    pd.testing.assert_frame_equal(found.uns[MORAN], measured.uns[MORAN][["I"]])
+    best = top_spatial(found, n=24, fdr=0)
+    assert best == [gene for gene in measured.uns[MORAN].index if measured.uns[MORAN]["I"][gene] > -1 / 63]
+    assert top_spatial(measured, n=24, fdr=0) == []
+
+
+def test_markers_of_a_prediction_are_ranked_and_not_tested(prediction: AnnData, tmp_path: Path) -> None:
+    ranked = rank_markers(prediction, "tissue")
+    table = marker_table(ranked)
+    measured = ranked.copy()
+    del measured.uns["hist2st"]
+    tested = marker_table(measured)
+    assert list(table.columns) == ["group", "names", "scores", "logfoldchanges"]
+    pd.testing.assert_frame_equal(table, tested[table.columns])
+    assert top_markers(table, 24, fdr=0)["fat"] == list(tested.query("group == 'fat' and scores > 0")["names"])
+    prediction.obs["one"] = "a"
+    prediction.obs.loc[prediction.obs_names[:2], "one"] = "b"
+    prediction.X[:] = 1
+    with pytest.raises(ValueError, match=r"No gene is a marker of a region of obs\['one'\]\.$"):
+        draw_markers(rank_markers(prediction, "one"), tmp_path, "one")
+
+
+def test_pictures_of_a_prediction_say_so(
+    prediction: AnnData, tmp_path: Path, drawn: Callable[[str], dict[str, Any]]
+) -> None:
+    seen, heat = drawn("expression_maps"), drawn("heat_map")
+    for adata, title, note in ((prediction, "  (predicted, I = ", ", ranked in the prediction"), (None, "  (I = ", "")):
+        if adata is None:
+            adata = prediction
+            del adata.uns["hist2st"]
+        draw_genes(spatial_genes(adata), tmp_path)
+        assert all(title in name for name in seen["values"])
+        draw_markers(rank_markers(adata, "tissue"), tmp_path, "tissue")
+        assert heat["title"] == f"made: markers{note}"
 
 
 def test_no_such_regions(adata: AnnData) -> None:

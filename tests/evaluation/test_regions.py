@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_prediction import made_prediction
+from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from hist2st_pyg.datasets._tables import UNLABELLED
@@ -36,8 +38,8 @@ def test_separate_regions_are_found(mixture: anndata.AnnData, method: str, optio
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_the_seed_decides(mixture: anndata.AnnData, method: str) -> None:
-    n_regions = 5 if method == "kmeans" else None
-    first, second = (find_regions(mixture, method, n_regions=n_regions, seed=3).obs["region"] for _ in range(2))
+    options = {"kmeans": {"n_regions": 5}, "paper": {"labels": mixture.obs["truth"]}}.get(method, {})
+    first, second = (find_regions(mixture, method, seed=3, **options).obs["region"] for _ in range(2))
     assert (first == second).all()
 
 
@@ -63,7 +65,7 @@ def test_colours_of_earlier_regions_are_dropped(mixture: anndata.AnnData) -> Non
         ("kmeans", 1, "from 2 to the 120 spots, got 1"),
         ("kmeans", 121, "from 2 to the 120 spots, got 121"),
         ("leiden", 3, "Leiden finds the number of regions by itself, got n_regions=3; set resolution"),
-        ("louvain", None, "Unknown method='louvain'. Choose one of: kmeans, leiden"),
+        ("louvain", None, "Unknown method='louvain'. Choose one of: kmeans, leiden, paper"),
     ],
 )
 def test_arguments_that_do_not_fit(mixture: anndata.AnnData, method: str, n_regions: int | None, message: str) -> None:
@@ -112,6 +114,62 @@ def test_spots_without_a_region_are_not_compared(mixture: anndata.AnnData) -> No
     assert result is not None
     assert result["ari"] == pytest.approx(adjusted_rand_score(labels[:80], found[:80]))
     assert n_labels(labels) == 2
+
+
+@pytest.fixture
+def published() -> tuple[anndata.AnnData, NDArray[Any]]:
+    """60 genes, so that more components are published than k-means of its own takes; a quarter is undetermined."""
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 4, 160)
+    values = rng.normal(size=(160, 60)) + 0.35 * rng.normal(size=(4, 60))[truth]
+    return anndata.AnnData(values), np.array(["a", "b", "c", UNLABELLED], dtype=object)[truth]
+
+
+def test_the_published_procedure_step_by_step(published: tuple[anndata.AnnData, NDArray[Any]]) -> None:
+    """As ``cluster`` of Hist2ST's ``predict.py``; scikit-learn chose 10 starts then, by its components here."""
+    adata, labels = published
+    known = labels != UNLABELLED
+    components = PCA(50, svd_solver="full").fit_transform(adata.X[known])
+    expected = KMeans(3, init="k-means++", n_init=10, random_state=0).fit(components).labels_
+    found = find_regions(adata, "paper", labels=labels)
+    assert adjusted_rand_score(expected, found.obs["region"][known]) == 1
+    assert list(found.obs["region"].cat.categories) == ["0", "1", "2", UNLABELLED]
+    assert (found.obs["region"][~known] == UNLABELLED).all()
+    assert found.uns["region"]["params"] == {"method": "paper", "n_regions": 3, "n_components": 50, "seed": 0}
+    score = region_agreement(adata.X, labels, method="paper")
+    assert score is not None
+    assert score["ari"] == pytest.approx(adjusted_rand_score(labels[known], expected))
+    assert score == agreement(found.obs["region"], labels)
+    assert region_agreement(adata.X, labels, method="kmeans") != score
+    # What an undetermined spot expresses changes nothing.
+    adata.X[~known] = 100
+    assert region_agreement(adata.X, labels, method="paper") == score
+
+
+def test_the_published_procedure_where_every_spot_has_a_label(mixture: anndata.AnnData) -> None:
+    found = find_regions(mixture, "paper", labels=mixture.obs["truth"])
+    assert adjusted_rand_score(mixture.obs["truth"], found.obs["region"]) == 1
+    assert list(found.obs["region"].cat.categories) == ["0", "1", "2"]
+    half = np.where(mixture.obs["truth"] == 2, UNLABELLED, mixture.obs["truth"].astype(str).astype(object))
+    mixture.X[half != UNLABELLED] = 1
+    assert region_agreement(mixture.X, half, method="paper") == {"ari": 0, "nmi": 0}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "as many regions as there are labels: give labels and no n_regions"),
+        ({"labels": ["a", "b"] * 60, "n_regions": 2}, "give labels and no n_regions, or take method='kmeans'"),
+        ({"labels": ["a", "b"]}, r"a label for each of 120 spots and two different ones, got \[2\] with 2"),
+        ({"labels": ["a", UNLABELLED] * 60}, r"two different ones, got \[120\] with 1"),
+        ({"labels": ["a", "b"] + [UNLABELLED] * 118}, "at least 3 spots, got 2"),
+    ],
+)
+def test_labels_that_the_published_procedure_cannot_use(
+    mixture: anndata.AnnData, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_regions(mixture, "paper", **options)
 
 
 def test_agreement_of_noise_is_near_0_and_of_a_constant_0(mixture: anndata.AnnData) -> None:

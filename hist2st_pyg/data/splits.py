@@ -168,9 +168,9 @@ def check_disjoint(
     if split != "section" and len(used) > 1:
         instead = "split='section' asks only for other sections."
         why = f"split={split!r} cannot keep patients of {' and of '.join(used)} apart"
-        owners = {part: require_patients(sections, why, instead) for part, sections in parts.items()}
+        require_patients([section for sections in parts.values() for section in sections], why, instead)
         hint = " Ask for split='section' if this is meant; results then leak."
-        _refuse_common("patient", owners, hint)
+        _refuse_common("patient", {part: [str(s.patient) for s in sections] for part, sections in parts.items()}, hint)
     refuse_copies(parts)
 
 

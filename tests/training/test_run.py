@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,15 +242,6 @@ def test_patients_of_stripes_are_given_by_whole_sections() -> None:
     assert [part.patient for part in read_sections(data)] == ["mouse", "mouse", "B", "B"]
 
 
-def test_stripes_handed_over_are_of_the_patients_of_whole_sections() -> None:
-    data = DataConfig(options=SYNTHETIC, stripes="tv", patients={"A1": "mouse"})
-    handed_over = read_sections(replace(data, patients={}), ["A1_t", "A1_v"])
-    module = make_datamodule(
-        tiny({**asdict(data), "train": ["A1_t"], "val": ["A1_v"], "test": [], "split": "section"}), handed_over
-    )
-    assert [module.sections[part][0].patient for part in ("train", "val")] == ["mouse", "mouse"]
-
-
 # Patients: of the data set, given, declared, unknown.
 
 
@@ -276,7 +267,8 @@ def test_parts_of_unknown_patients_are_refused(cohort: list[Section], data: dict
     with pytest.raises(ValueError, match=f"split='{split}' cannot keep patients of {parts} apart") as refused:
         make_datamodule(tiny(data), unnamed(cohort))
     text = str(refused.value)
-    assert text.startswith("The patient of 'A1'")
+    assert text.startswith("The patient of 'A1', ")
+    assert "'B1'" in text
     for way in ("(data.patients: {A1: PATIENT, ...})", "(data.patients: each_section)", "split='section'"):
         assert way in text
 
@@ -348,6 +340,12 @@ def test_the_run_says_how_patients_are_known(cohort: list[Section]) -> None:
 def stripes(training: dict[str, Any] | None = None, **data: Any) -> TrainConfig:
     values = {"options": SYNTHETIC, "stripes": "ttvht", "split": "section", "panel": "variance", "n_genes": 5}
     return tiny({**values, "train": ["A1_t"], "val": ["A1_v"], "test": ["A1_h"], **data}, None, training)
+
+
+def test_stripes_handed_over_are_of_the_patients_of_whole_sections() -> None:
+    config = stripes(patients={"A1": "mouse", "B1": "rat"})
+    module = make_datamodule(config, read_sections(replace(config.data, patients={}), ["A1_t", "A1_v", "A1_h", "B1_t"]))
+    assert [module.sections[part][0].patient for part in ("train", "val", "test")] == ["mouse"] * 3
 
 
 def test_a_data_module_of_stripes() -> None:

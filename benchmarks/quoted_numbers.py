@@ -1,0 +1,120 @@
+"""Numbers in the pages' prose, kept equal to the result files they come from.
+
+    python -m benchmarks.quoted_numbers            # writes the numbers of README.md and benchmarks/*.md again
+    python -m benchmarks.quoted_numbers --check    # changes nothing; exit status 1 where a number is not the results'
+
+A number is followed by a comment that says where it comes from, which a reader of the page does not see:
+
+    0.163<!-- search/her2st_rates/*/*/hist2st_lr_0.001/*.json val_pcc -->
+
+It names files below ``benchmarks/results`` and a key in them, and stands for the mean over each folder's files, then
+over the folders. ``min`` or ``max`` before it take the folders' smallest or largest mean instead, `` - `` between two
+such sources their difference, and `` / 1000`` at the end divides. Before a ``%`` it is a percentage. A page's log of
+single tries, which no result file holds, stands between ``<!-- log -->`` and ``<!-- end of log -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hist2st_pyg.files import write_text
+
+HERE = Path(__file__).parent
+PAGES = (HERE.parent / "README.md", *sorted(HERE.glob("*.md")))
+OVER_FOLDERS = {"mean": np.mean, "min": np.min, "max": np.max}
+_PRINTED = re.compile(r"(?P<number>[+−]?\d[\d,]*(?:\.\d+)?)(?P<percent> ?%)?<!-- (?P<source>[^<>]*?\.json [^<>]*?) -->")
+_APART = re.compile(
+    r"<!-- log -->.*?<!-- end of log -->|<!-- table:.*?<!-- end of table -->|```.*?```|`[^`]*`|\]\([^)]*\)", re.DOTALL
+)
+
+
+def value(source: str, results: Path) -> float:
+    """The number that a source stands for.
+
+    Args:
+        source: Such as ``max her2st/*/B/hist2st_*/*.json metrics.pcc_mean``; see the module.
+        results: The folder of the results.
+
+    Raises:
+        ValueError: If the source is not of that form, or no file holds it.
+    """
+    source, _, divisor = source.partition(" / ")
+    numbers = [_mean(part.split(), results, source) for part in source.split(" - ")]
+    return (numbers[0] - sum(numbers[1:])) / float(divisor or 1)
+
+
+def _mean(words: list[str], results: Path, source: str) -> float:
+    how = words.pop(0) if words and words[0] in OVER_FOLDERS else "mean"
+    if len(words) != 2:
+        raise ValueError(f"{source!r} is not of the form '[mean|min|max] FILES KEY'.")
+    folders: dict[Path, list[float]] = defaultdict(list)
+    for path in sorted(results.glob(words[0])):
+        folders[path.parent].append(_at(path, words[1]))
+    if not folders:
+        raise ValueError(f"No result file in {results} matches {words[0]!r}.")
+    return float(OVER_FOLDERS[how]([np.mean(numbers) for numbers in folders.values()]))
+
+
+def _at(path: Path, key: str) -> float:
+    found: Any = json.loads(path.read_text(encoding="utf-8"))
+    for part in key.split("."):
+        found = found[int(part)] if isinstance(found, list) else found.get(part) if isinstance(found, dict) else None
+    if not isinstance(found, (int, float)):
+        raise ValueError(f"{path} holds no number as {key!r}.")
+    return float(found)
+
+
+def with_numbers(text: str, results: Path = HERE / "results") -> str:
+    """A page with each number that has a source written anew, with as many decimals and in the same form as before."""
+
+    def write(match: re.Match[str]) -> str:
+        number, percent = match["number"], match["percent"] or ""
+        found = value(match["source"], results) * (100 if percent else 1)
+        decimals = len(number.partition(".")[2])
+        sign = "+" if number[0] in "+−" else "-"
+        written = f"{found:{sign},.{decimals}f}" if "," in number else f"{found:{sign}.{decimals}f}"
+        return f"{written.replace('-', '−')}{percent}<!-- {match['source']} -->"
+
+    return _PRINTED.sub(write, text)
+
+
+def without_source(text: str) -> list[str]:
+    """The numbers with two or more decimals in a page's prose and tables that say no source, with what is before them."""
+    prose = _PRINTED.sub("", _APART.sub("", text))
+    return [match[0].strip() for match in re.finditer(r"[^\n]{0,40}(?<![\d.])\d+\.\d\d+(?![\d.])", prose)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pages", nargs="*", type=Path, default=PAGES, help="the pages; README.md and benchmarks/*.md")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the results")
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail where a number differs")
+    arguments = parser.parse_args(argv)
+    differ = False
+    try:
+        for page in arguments.pages:
+            text = page.read_text(encoding="utf-8")
+            written = with_numbers(text, arguments.results)
+            if written != text:
+                differ = True
+                print(f"{page}: {'numbers differ from the results' if arguments.check else 'written anew'}")
+                if not arguments.check:
+                    write_text(page, written)
+    except (ValueError, OSError) as error:
+        print(f"benchmarks.quoted_numbers: {error}", file=sys.stderr)
+        return 2
+    return int(differ and arguments.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -88,9 +88,9 @@ def with_numbers(text: str, results: Path = HERE / "results") -> str:
 
 
 def without_source(text: str) -> list[str]:
-    """The numbers with two or more decimals in a page's prose and tables that say no source, with what is before them."""
+    """The numbers with two or more decimals in a page that say no source, with what stands before them."""
     prose = _PRINTED.sub("", _APART.sub("", text))
-    return [match[0].strip() for match in re.finditer(r"[^\n]{0,40}(?<![\d.])\d+\.\d\d+(?![\d.])", prose)]
+    return [match[0].strip() for match in re.finditer(r"[^\n]{0,40}(?<!Python )(?<![\d.])\d+\.\d\d+(?![\d.])", prose)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

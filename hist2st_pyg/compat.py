@@ -107,7 +107,7 @@ def to_data(patches: Any, coordinates: Any, adjacency: Any = None) -> SectionDat
             (HisToGene has no graph) gives no edges.
 
     Raises:
-        ValueError: If the shapes do not fit each other.
+        ValueError: If the shapes do not fit each other, or the adjacency is weighted.
     """
     x, grid = torch.as_tensor(patches), torch.as_tensor(coordinates)
     x, grid = x[0] if x.dim() == 5 else x, grid[0] if grid.dim() == 3 else grid
@@ -122,6 +122,8 @@ def to_data(patches: Any, coordinates: Any, adjacency: Any = None) -> SectionDat
         matrix = matrix[0] if matrix.dim() == 3 else matrix
         if matrix.shape != (len(x), len(x)):
             raise ValueError(f"Expected an adjacency [N, N] with N={len(x)}, got {list(matrix.shape)}.")
+        if not ((matrix == 0) | (matrix == 1)).all():
+            raise ValueError("Expected an adjacency of 0 and 1, as the original program makes it; got other values.")
         edge_index = matrix.nonzero().T.flip(0).contiguous()
     steps = (grid[edge_index[0]] - grid[edge_index[1]]).float().norm(dim=1, keepdim=True)
     return SectionData(x=x, edge_index=edge_index, edge_attr=steps, pos=grid.float(), grid=grid)

@@ -174,6 +174,8 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         compat.to_data(patches.flatten(1), coordinates, adjacency)
     with pytest.raises(ValueError, match=r"Expected an adjacency \[N, N\] with N=9, got \[8, 8\]"):
         compat.to_data(patches, coordinates, adjacency[:8, :8])
+    with pytest.raises(ValueError, match="Expected an adjacency of 0 and 1"):
+        compat.to_data(patches, coordinates, adjacency / 2)
 
 
 def test_a_converted_model_records_how_the_original_cuts_its_patches() -> None:

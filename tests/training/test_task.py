@@ -162,7 +162,7 @@ def test_sgd_with_momentum_on_the_sum_over_spots(batch: Batch, tmp_path: Any) ->
     before = {name: p.detach().clone() for name, p in module.model.named_parameters()}
     fit(module, batch, 2, tmp_path)
     moved = {n for n, p in module.model.named_parameters() if not torch.equal(p, before[n])}
-    assert {"expression.1.weight", "vision.project.weight"} & moved
+    assert "expression.1.weight" in moved
     for (name, p), q in zip(module.model.named_parameters(), other.model.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-6, msg=name)
 

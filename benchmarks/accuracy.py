@@ -21,6 +21,7 @@ from benchmarks.reporting.cells import Cell, Group, metric, read_cells
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.markdown import with_table
 from benchmarks.reporting.tables import NONE, difference_of, written
+from hist2st_pyg.evaluation.ceiling import COVERS
 from hist2st_pyg.figures import save
 from hist2st_pyg.files import write_text
 
@@ -74,7 +75,7 @@ def models(groups: dict[str, Group]) -> list[str]:
 
 
 def table(groups: dict[str, Group]) -> str:
-    """PCC by model and split, ± deviation over seeds, with the share of the ceiling; the preset against the ridges."""
+    """PCC by model and split, ± deviation over seeds, with the share of the ceiling and what it covers."""
     rows = [["model", *groups]]
     for name in models(groups):
         rows.append([f"`{name}`", *(_score(group, name) for group in groups.values())])
@@ -84,7 +85,7 @@ def table(groups: dict[str, Group]) -> str:
         )
     rows.append(["attainable", *(f"{ceiling(group):.3f}" for group in groups.values())])
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "|---|" + "---:|" * len(groups), *lines[1:]])
+    return "\n".join([lines[0], "|---|" + "---:|" * len(groups), *lines[1:], "", COVERS])
 
 
 def ceiling(group: Group) -> float:

@@ -22,6 +22,7 @@ from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.facts import leaks
 from benchmarks.reporting.markdown import with_table
 from benchmarks.reporting.tables import NONE, difference_of, written
+from hist2st_pyg.evaluation.ceiling import COVERS
 from hist2st_pyg.figures import save
 from hist2st_pyg.files import write_text
 
@@ -75,7 +76,7 @@ def models(groups: dict[str, Group]) -> list[str]:
 
 
 def table(groups: dict[str, Group]) -> str:
-    """PCC by model and split, ± deviation over seeds, with the share of the ceiling; the preset against the ridges."""
+    """PCC by model and split, ± deviation over seeds, with the share of the ceiling and what it covers."""
     rows = [["model", *groups]]
     for name in models(groups):
         rows.append([f"`{name}`", *(_score(group, name) for group in groups.values())])
@@ -89,7 +90,7 @@ def table(groups: dict[str, Group]) -> str:
 
 
 def notes(groups: dict[str, Group]) -> list[str]:
-    """What to know beside the table: which splits test a patient that trains, and which code made the results."""
+    """What to know beside the table: what the ceiling covers, whose patients train, and the code."""
     known = [title.partition(":")[0] for title, group in groups.items() if leaks(group)]
     others = [title.partition(":")[0] for title in groups if title.partition(":")[0] not in known]
     found = []
@@ -98,7 +99,7 @@ def notes(groups: dict[str, Group]) -> list[str]:
     if others:
         found.append(f"{_and(others)}: the test patient was never seen.")
     codes = sorted({str(cell["versions"].get("code", "unknown")) for group in groups.values() for cell in group.cells})
-    return [*found, f"Code: {', '.join(codes)}."]
+    return [COVERS, *found, f"Code: {', '.join(codes)}."]
 
 
 def _and(words: Sequence[str]) -> str:

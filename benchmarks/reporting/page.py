@@ -14,6 +14,7 @@ from benchmarks.reporting.facts import describe, facts, title, verdict, warnings
 from benchmarks.reporting.markdown import NO_COMPARISON
 from benchmarks.reporting.payload import identifier, payload
 from benchmarks.reporting.tables import Entry, Table, fold_table, footnotes, main_table, more_table, statistics_table
+from hist2st_pyg.evaluation.ceiling import COVERS
 
 HERE = Path(__file__).parent
 
@@ -34,6 +35,7 @@ def report_page(groups: Sequence[Group], comparisons: Sequence[Comparison | None
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         tasks=TASKS,
         no_comparison=NO_COMPARISON,
+        covers=COVERS,
         groups=[_context(group, comparison) for group, comparison in zip(groups, comparisons, strict=True)],
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.reporting.cells import TASKS, Group, metric
 from benchmarks.reporting.columns import PERCENT, Column, Number, main_numbers, more_numbers, percent
 from benchmarks.reporting.comparison import Comparison
+from hist2st_pyg.evaluation.ceiling import COVERS
 
 MAX_FOLDS = 5
 """With more folds than this, the folds' scores have a table of their own."""
@@ -93,6 +94,8 @@ def main_table(group: Group) -> Table:
     caption = f"PCC is the mean over genes, then over test sections; ± sd over {over}."
     if folds:
         caption += " Single folds: mean ± sd over seeds."
+    if any(column.key == "share_of_ceiling" for column in columns):
+        caption += f" {COVERS}"
     return Table(caption, columns, tuple(rows))
 
 
@@ -183,7 +186,7 @@ def readme_rows(group: Group, comparison: Comparison | None) -> Table:
             entries.append(difference_of(comparison, model))
         rows.append(Row(model, tuple(entries)))
     over = "folds" if len(group.folds) > 1 and not folds else "seeds"
-    caption = f"PCC is the mean over genes, then over test sections; ± sd over {over}."
+    caption = f"PCC is the mean over genes, then over test sections; ± sd over {over}. {COVERS}"
     return Table(caption, tuple(columns), tuple(rows))
 
 

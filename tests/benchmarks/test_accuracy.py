@@ -12,6 +12,7 @@ from PIL import Image
 
 from benchmarks import accuracy
 from benchmarks.reporting.cells import Cell, read_cells
+from hist2st_pyg.evaluation.ceiling import COVERS
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy"
@@ -37,7 +38,8 @@ def test_every_split_has_the_preset_with_five_seeds_and_what_it_is_compared_with
 
 
 def test_the_notes_say_whose_patients_are_known_and_which_code_made_the_results(cells: list[Cell]) -> None:
-    known, unseen, code = accuracy.notes(accuracy.by_split(cells, accuracy.SPLITS))
+    covers, known, unseen, code = accuracy.notes(accuracy.by_split(cells, accuracy.SPLITS))
+    assert covers == COVERS
     assert known == "a, c2 and d: the test patient also trains, by another section or part of one."
     assert unseen == "b and c3: the test patient was never seen."
     assert code.removeprefix("Code: ").removesuffix(".").split(", ") == sorted(

@@ -80,6 +80,7 @@ def _by_gradient(
         trainer.fit(task, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     if earlier is not None:
         join_earlier(earlier)
+    _check_one_epoch(config, trainer)
     if not datamodule.validates:
         return Fit(model, trainer.current_epoch - 1, None, trainer.current_epoch, trainer.global_step)
     return Fit(
@@ -89,6 +90,16 @@ def _by_gradient(
         trainer.current_epoch,
         trainer.global_step,
     )
+
+
+def _check_one_epoch(config: TrainConfig, trainer: pl.Trainer) -> None:
+    """Refuse what the time limit left untrained; Lightning counts an epoch that it cuts short."""
+    steps, epoch = trainer.global_step, trainer.num_training_batches
+    if config.training.max_minutes is not None and steps < epoch:
+        raise ValueError(
+            f"training.max_minutes={config.training.max_minutes:g} ended training after {steps} of the {epoch:g} steps "
+            "of the first epoch, so no model is saved; give it more time."
+        )
 
 
 def _checkpoints(output: Path, validates: bool) -> ModelCheckpoint:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from offline_runs import read_offline_run
+from pytorch_lightning.callbacks import Timer
 from torch_geometric.nn import SAGEConv
 
 from hist2st_pyg import Section, load_model, train
@@ -129,6 +130,22 @@ def test_epochs_are_at_least_one(cohort: list[Section]) -> None:
     with pytest.raises(ValueError, match=r"training\.epochs is at least 1, got -1"):  # Lightning's "without end"
         train(tiny(training={"epochs": -1}), cohort)
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("val_share", [0.0, 0.3])
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_time_limit_within_the_first_epoch_leaves_no_model(
+    cohort: list[Section], val_share: float, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The time is up before the first step, or when it ends.
+    before = 0.0 if steps else 60.0
+    monkeypatch.setattr(Timer, "time_elapsed", lambda timer, *_: before if timer.start_time() is None else 60.0)
+    config = tiny({"val_share": val_share}, training={"epochs": 2, "batch_size": 1, "max_minutes": 1})
+    message = rf"max_minutes=1 ended training after {steps} of the 2 steps of the first epoch, so no model is saved"
+    with pytest.raises(ValueError, match=message):
+        train(config, cohort)
+    assert not Path(config.output, "model").exists()
+    assert not Path(config.output, "summary.json").exists()
 
 
 def test_patience_ends_training(cohort: list[Section]) -> None:

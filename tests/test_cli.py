@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from pathlib import Path
 
 import anndata
@@ -88,11 +90,27 @@ def test_predict_evaluate_info(run: Path, cohort: list[Section], capsys: pytest.
     assert printed["pcc_mean"] == written["pcc_mean"]
     assert printed["sections"] == {"B1": scalars(written["sections"]["B1"])}
     assert printed["seen_in_training"] == []
+    assert printed["held_out"] is True
     assert len(written["sections"]["B1"]["per_gene"]) == 8
     assert main(["info", str(run)]) == 0
     info = json.loads(capsys.readouterr().out)
     assert info["arguments"]["gnn"] == "gat"
     assert info["recipe"]["genes"].startswith("8 genes: ")
+
+
+def test_a_run_that_kept_no_test_sections_says_so_first(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.yaml").write_text(CONFIG.replace("  test: [B1]\n", ""))
+    assert main(["train", "config.yaml", "--output", "run", "--training.epochs", "1"]) == 0
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stderr)])
+        assert main(["evaluate", "run"]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[0] == "run kept no sections for the test, so all are evaluated."
+    assert "2 of the 2 sections were seen in training (A1, B1)" in err
+    printed = json.loads(out)
+    assert (printed["held_out"], printed["seen_in_training"]) == (False, ["A1", "B1"])
+    assert next(iter(printed)) == "held_out"
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,17 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from hist2st_pyg import Hist2ST, Recipe, Section
+from hist2st_pyg import Hist2ST, Recipe, Section, load_model
 from hist2st_pyg.cli import main
 
 GENES = tuple(f"GENE{i}" for i in range(1, 7))
@@ -110,6 +113,37 @@ def test_one_image_to_one_file(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert main([*command, "-o", "a.zarr", "--overwrite"]) == 0
 
 
+def test_one_image_to_a_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["predict", "model", "slides/a.png", "--um_per_pixel", "3"]
+    assert main([*command, "-o", "a.h5ad"]) == 0
+    assert main([*command, "-o", "a.csv"]) == 0
+    expected = anndata.read_h5ad("a.h5ad")
+    assert f"{expected.n_obs} spots x 6 genes in a.csv." in capsys.readouterr().out
+    table = pd.read_csv("a.csv", index_col="spot", float_precision="round_trip")
+    assert list(table.columns) == ["x", "y", *GENES]
+    assert list(table.index) == list(expected.obs_names)
+    np.testing.assert_array_equal(table[["x", "y"]], expected.obsm["spatial"])
+    np.testing.assert_array_equal(table[list(GENES)].to_numpy(np.float32), expected.X)  # nothing is rounded
+    assert {path.name for path in Path().iterdir()} == {"model", "slides", "a.csv", "a.h5ad"}
+
+
+def test_a_gene_that_is_named_as_a_column_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = load_model("model")
+    assert model.recipe is not None
+    model.recipe = replace(model.recipe, genes=("x", *GENES[1:]))
+    model.save_pretrained("other")
+    assert main(["predict", "other", "slides/a.png", "--um_per_pixel", "3", "-o", "a.csv"]) == 2
+    assert "The gene 'x' is named as a column of the .csv is; write .h5ad instead." in capsys.readouterr().err
+    assert not Path("a.csv").exists()
+
+
+@pytest.mark.parametrize("folder", ["out", "slides.2026/", "there.v2"])
+def test_folders(here: Path, folder: str) -> None:
+    Path("there.v2").mkdir()
+    assert main(["predict", "model", "slides/a.png", "--um_per_pixel", "3", "-o", folder, "--format", "csv"]) == 0
+    assert Path(folder, "a.csv").is_file()
+
+
 def test_one_image_to_a_folder(here: Path) -> None:
     Path("s.csv").write_text("x,y\n200,200\n264,200\n200,264\n264,264\n")
     assert main(["predict", "model", "slides/a.png", "-o", "new/folder", "--spots", "s.csv", "--format", "zarr"]) == 0
@@ -121,6 +155,13 @@ def test_one_image_to_a_folder(here: Path) -> None:
     ("arguments", "message"),
     [
         (["slides/a.png", "slides/b.png", "-o", "x.h5ad"], "2 images are predicted into a folder, and x.h5ad is one's"),
+        (
+            ["slides/a.png", "-o", "x.txt"],
+            "x.txt: .txt is no format of a prediction; a file's name ends in one of .csv,",
+        ),
+        (["slides/a.png", "slides/b.png", "-o", "x.tsv"], "x.tsv: .tsv is no format of a prediction"),
+        (["slides/a.png", "slides/b.png", "-o", "x.csv"], "2 images are predicted into a folder, and x.csv is one's"),
+        (["slides/a.png", "-o", ""], "--output is empty; it is a file or a folder."),
         (["slides/a.png", "-o", "x.zarr", "--jobs", "2"], "--jobs is for a folder of predictions (-o FOLDER), and x.z"),
         (["slides/a.png", "slides/b.png", "-o", "x", "--spots", "s.csv"], "There is no spot file or folder"),
         (["slides/a.png", "slides/a.png", "-o", "x"], "two are 'a'"),
@@ -135,4 +176,4 @@ def test_wrong_input(here: Path, arguments: list[str], message: str, capsys: pyt
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
-    assert not Path("x").exists()
+    assert {path.name for path in Path().iterdir()} == {"model", "slides"}

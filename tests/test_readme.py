@@ -38,11 +38,10 @@ COMMAND_LINES = [
 @pytest.mark.parametrize("words", COMMAND_LINES, ids=lambda words: " ".join(words[:3]))
 def test_command_lines_parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    command, arguments = words[1], words[2:]
+    command = importlib.import_module(f"hist2st_pyg.cli.{words[1]}")
+    arguments = getattr(command, "arrange", list)(words[2:])
     parser = ArgumentParser()
-    importlib.import_module(f"hist2st_pyg.cli.{command}").build(parser, arguments)
-    if command == "train":
-        arguments = ["--config", *arguments]
+    command.build(parser, arguments)
     assert parser.parse_args(arguments)
 
 

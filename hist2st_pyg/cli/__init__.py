@@ -16,9 +16,6 @@ from typing import Any
 
 Run = Callable[[Any], int | None]
 
-YAML = "hist2st_yaml"
-"""The mode of the parsers: jsonargparse's YAML, without keys that are there twice."""
-
 COMMANDS: tuple[str, ...] = tuple(sorted(module.name for module in iter_modules(__path__)))
 
 
@@ -32,13 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The command's exit status, 0 where it has none of its own, 2 where the input was wrong (the message then says
         what), or 130 after Ctrl-C.
     """
-    from jsonargparse import ArgumentParser, set_loader
+    from jsonargparse import ArgumentParser
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    set_loader(YAML, _load, (ValueError,))
     description = "Spatial gene expression from histology."
-    parser = ArgumentParser("hist2st", description=description, allow_abbrev=False, parser_mode=YAML)
+    parser = ArgumentParser("hist2st", description=description, allow_abbrev=False, parser_mode=yaml_mode())
     commands = parser.add_subcommands(required=True, dest="command")
     # Only the chosen command's parser is built: training's needs Lightning.
     chosen = next(iter(arguments), "")
@@ -58,6 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"hist2st {chosen}: {stop or 'interrupted'}", file=sys.stderr)
         return 128 + signal.SIGINT
+
+
+def yaml_mode() -> str:
+    """The mode of the parsers: jsonargparse's YAML, in which a key that is there twice is an error."""
+    from jsonargparse import set_loader
+
+    mode = "hist2st_yaml"
+    set_loader(mode, _load, (ValueError,))
+    return mode
 
 
 def _load(text: str, path: str = "the value") -> Any:

@@ -43,6 +43,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 def run(parsed: Namespace) -> None:
     """Evaluate a model on sections, print the numbers, write the JSON and the pictures."""
     import json
+    import logging
     from dataclasses import replace
 
     from hist2st_pyg.evaluation.run import evaluate, scalars
@@ -54,13 +55,16 @@ def run(parsed: Namespace) -> None:
     given = {name: value for name in DATA if (value := parsed.data[name]) is not None}
     data = replace(DataConfig() if "name" in given else run_data(parsed.model), **given)
     sections = [parsed.data.sections] if isinstance(parsed.data.sections, str) else parsed.data.sections
+    if "name" not in given and not sections and not data.test:
+        logging.getLogger(__name__).warning("%s kept no sections for the test, so all are evaluated.", parsed.model)
     measured = read_sections(data, sections or data.test or None)
     result = evaluate(model, measured, figures=parsed.figures, device=parsed.device)
     if parsed.output is not None:
         write_json(parsed.output, result)
     short = {
-        **scalars(result),
+        "held_out": result["held_out"],
         **{name: result[name] for name in ("seen_in_training", "patient_sources")},
+        **scalars(result),
         "sections": {name: scalars(numbers) for name, numbers in result["sections"].items()},
     }
     print(json.dumps(short, indent=2))

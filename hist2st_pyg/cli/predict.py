@@ -18,7 +18,7 @@ OPTIONS: dict[str, tuple[type, str]] = {
 """What is passed on to ``predict`` where it is given."""
 
 COHORT: dict[str, tuple[type, Any, str]] = {
-    "format": (str, "h5ad", "h5ad, or zarr: SpatialData stores."),
+    "format": (str, "h5ad", "h5ad; zarr: SpatialData stores; or csv: tables without layers and notes."),
     "executor": (str, "local", "local: processes of this machine; ray: a Ray cluster."),
     "jobs": (int, 1, "Slides at a time, which share the machine's cores."),
     "gpus": (float, 0.0, "GPUs of a slide, with ray."),
@@ -35,7 +35,8 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "-o",
         type=str,
         required=True,
-        help="The .h5ad file or .zarr store of one image; or a folder for many, where what is finished is skipped.",
+        help="The .h5ad file, .zarr store or .csv table (expression alone) of one image; or a folder for many, where "
+        "what is finished is skipped.",
     )
     parser.add_argument(
         "--spots",
@@ -56,14 +57,10 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 def run(parsed: Namespace) -> int:
     """Predict one image into a file, or images into a folder; 1 where one of them failed."""
-    from pathlib import Path
-
-    from hist2st_pyg.inference.outputs import OUTPUTS
-
+    suffix = _format_of(parsed.output)
     options = {name: parsed[name] for name in OPTIONS if parsed[name] is not None}
     options["device"] = parsed.device
-    suffix = Path(parsed.output).suffix.removeprefix(".")
-    if suffix not in OUTPUTS:
+    if suffix is None:
         return _predict_cohort(parsed, options)
     if len(parsed.images) > 1:
         raise ValueError(f"{len(parsed.images)} images are predicted into a folder, and {parsed.output} is one's.")
@@ -73,9 +70,32 @@ def run(parsed: Namespace) -> int:
     return 0
 
 
+def _format_of(output: str) -> str | None:
+    """The key of ``OUTPUTS`` that a file's name ends with; None for a folder."""
+    from pathlib import Path
+
+    from hist2st_pyg.inference.outputs import OUTPUTS
+
+    if not output:
+        raise ValueError("--output is empty; it is a file or a folder.")
+    suffix = Path(output).suffix
+    if suffix.removeprefix(".") in OUTPUTS:
+        return suffix.removeprefix(".")
+    if suffix and not Path(output).is_dir() and not output.endswith("/"):
+        formats = ", ".join(f".{format}" for format in OUTPUTS)
+        raise ValueError(
+            f"{output}: {suffix} is no format of a prediction; a file's name ends in one of {formats}, a folder's in "
+            "'/' where it has a dot."
+        )
+    return None
+
+
 def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> None:
     """Predict one image, draw the pictures, write the output."""
+    from pathlib import Path
+
     from hist2st_pyg import inference
+    from hist2st_pyg.inference.outputs import OUTPUTS
     from hist2st_pyg.models import load_model
 
     adata = inference.predict(load_model(parsed.model), parsed.images[0], parsed.spots, **options)
@@ -86,11 +106,9 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
             print(f"Picture: {path}")
     if suffix == "zarr":
         # A store that is there, that of the section for one, gets a table.
-        from hist2st_pyg.inference import write_spatialdata
-
-        write_spatialdata(adata, parsed.output, overwrite=parsed.overwrite)
+        inference.write_spatialdata(adata, parsed.output, overwrite=parsed.overwrite)
     else:
-        inference.write_h5ad(adata, parsed.output)
+        OUTPUTS[suffix].write(adata, Path(parsed.output))
     print(f"{adata.n_obs} spots x {adata.n_vars} genes in {parsed.output}.")
 
 

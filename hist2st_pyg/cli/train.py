@@ -81,12 +81,12 @@ def _given(arguments: list[str]) -> Namespace:
 
     from jsonargparse import ArgumentParser
 
-    from hist2st_pyg.cli import YAML
+    from hist2st_pyg.cli import yaml_mode
     from hist2st_pyg.models import MODELS
     from hist2st_pyg.models.pretrained import parameters_of
 
     parser = ArgumentParser(
-        "hist2st train", usage=USAGE, add_help=False, print_config=None, allow_abbrev=False, parser_mode=YAML
+        "hist2st train", usage=USAGE, add_help=False, print_config=None, allow_abbrev=False, parser_mode=yaml_mode()
     )
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--print_config", nargs="?", const="")

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.data.embeddings import section_embedding
-from hist2st_pyg.data.expression import Total, check_genes, expression_target, panel_counts
+from hist2st_pyg.data.expression import Total, expression_target, panel_counts
 from hist2st_pyg.data.section_data import SectionData, section_graph, spot_pitch
 from hist2st_pyg.data.source import Patches, SpotPatches, rows_of
 from hist2st_pyg.data.stain import STAINS
+from hist2st_pyg.datasets._tables import check_genes
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.section import Section
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.datasets import paper_panel
+from hist2st_pyg.datasets._tables import check_genes, read_genes
 from hist2st_pyg.section import Section
 from hist2st_pyg.threads import same_threads
 
+logger = logging.getLogger(__name__)
+
 DETECTED = 0.1
 """The share of the spots in which a variable gene is seen."""
+NAMED = 10
+"""How many of the genes that are left out a warning names."""
 Total = Literal["panel", "all"]
 """What a spot's counts are divided by: its total over the panel (the paper's rule) or over all genes."""
 
@@ -82,30 +88,6 @@ def most_varying(sections: Sequence[Section], genes: Sequence[str], n: int, tota
     return np.argsort(-spots.var(0), kind="stable")[:n]
 
 
-def read_genes(path: str | Path) -> list[str]:
-    """Read a panel from a text file, one gene a line.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is empty or names a gene twice.
-    """
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    genes = [line.strip() for line in lines if line.strip()]
-    check_genes(genes, str(path))
-    return genes
-
-
-def check_genes(genes: Sequence[str], source: str) -> None:
-    """Refuse an empty panel and one that names a gene twice; ``source`` is named in the error."""
-    if not genes:
-        raise ValueError(f"{source}: the gene panel is empty.")
-    seen: set[str] = set()
-    for gene in genes:
-        if gene in seen:
-            raise ValueError(f"{source}: gene {gene!r} is in the panel twice.")
-        seen.add(gene)
-
-
 def gene_panel(
     panel: str | Sequence[str],
     sections: Sequence[Section],
@@ -115,6 +97,8 @@ def gene_panel(
 ) -> list[str]:
     """Resolve what a user gives as panel.
 
+    A gene that no training section measured is left out, with a warning: no weight of it would be trained.
+
     Args:
         panel: ``"variable"`` (the K most variable genes of the training sections, relative to genes of their level),
             ``"variance"`` (those of the largest variance), ``"paper"`` (the data set's published list), the path of a
@@ -123,6 +107,9 @@ def gene_panel(
         n_genes: K, for ``"variable"`` and ``"variance"``.
         dataset: The data set's key, for ``"paper"``.
         root: The data set's folder, for ``"paper"``.
+
+    Returns:
+        The genes, in the order in which they are given, or most variable first.
 
     Raises:
         ValueError: If no training section has any gene of the panel.
@@ -141,9 +128,16 @@ def gene_panel(
         genes, source = read_genes(panel), panel
     check_genes(genes, source)
     measured = {gene for section in sections for gene in section.adata.var_names}
-    if not measured.intersection(genes):
+    left_out = [gene for gene in genes if gene not in measured]
+    if len(left_out) == len(genes):
         raise ValueError(f"{source}: none of its {len(genes)} genes ({genes[0]!r}, ...) is in the training sections.")
-    return genes
+    if left_out:
+        shown = ", ".join(map(repr, left_out[:NAMED])) + (", ..." if len(left_out) > NAMED else "")
+        logger.warning(
+            "%s: %d of %d genes are in no training section and are left out: %s",
+            source, len(left_out), len(genes), shown,
+        )  # fmt: skip
+    return [gene for gene in genes if gene in measured]
 
 
 def panel_counts(section: Section, genes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

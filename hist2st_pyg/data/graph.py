@@ -30,11 +30,13 @@ def knn_edges(pos: Array, k: int = 4, max_distance: float | None = None) -> tupl
         ``edge_index`` [2, E] (source j, target i) and the distances [E], numpy or torch as ``pos`` is.
 
     Raises:
-        ValueError: If ``pos`` is not a finite [N, 2] or ``k`` is not positive.
+        ValueError: If ``pos`` is not a finite [N, 2], or ``k`` or ``max_distance`` is not positive.
     """
     points = _points(pos)
     if k < 1:
         raise ValueError(f"knn_edges: k is at least 1, got {k}.")
+    if max_distance is not None and not max_distance > 0:
+        raise ValueError(f"knn_edges: max_distance is positive, got {max_distance}.")
     sources, squared = _nearest(points, min(k, len(points) - 1))
     targets = np.repeat(np.arange(len(points)), sources.shape[1])
     edge_index, distance = np.stack([sources.ravel(), targets]), np.sqrt(squared.ravel())

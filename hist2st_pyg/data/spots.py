@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.datasets import grid_from_positions
 from hist2st_pyg.datasets._annotated import set_places
-from hist2st_pyg.files import read_h5ad, read_parquet
+from hist2st_pyg.files import read_h5ad, read_parquet, read_text
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".h5ad")
 """How spot files end."""
@@ -204,11 +204,7 @@ def _read_parquet(path: Path) -> _Table:
 
 def _read_table(path: Path) -> _Table:
     """Read tab- or comma-separated text."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file; spots are read from tab- or comma-separated text.") from error
-    content = text.splitlines()
+    content = read_text(path).splitlines()
     delimiter = "\t" if content and "\t" in content[0] else ","
     numbered = [(n, row) for n, row in enumerate(csv.reader(content, delimiter=delimiter), start=1) if any(row)]
     if not numbered:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hist2st_pyg.files import read_text
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -121,6 +123,29 @@ def read_counts(path: Path) -> pd.DataFrame:
     return counts
 
 
+def read_genes(path: str | Path) -> list[str]:
+    """Read a gene panel from a text file, one gene a line; empty lines, and spaces around a name, do not count.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no text in UTF-8, is empty, or names a gene twice.
+    """
+    genes = [line.strip() for line in read_text(path).split("\n") if line.strip()]
+    check_genes(genes, str(path))
+    return genes
+
+
+def check_genes(genes: Sequence[str], source: str) -> None:
+    """Refuse an empty panel and one that names a gene twice; ``source`` is named in the error."""
+    if not genes:
+        raise ValueError(f"{source}: the gene panel is empty.")
+    seen: set[str] = set()
+    for gene in genes:
+        if gene in seen:
+            raise ValueError(f"{source}: gene {gene!r} is in the panel twice.")
+        seen.add(gene)
+
+
 def read_panel(root: str | Path, name: str) -> list[str]:
     """Read a published gene panel from its file in a folder, or in the folder around it.
 
@@ -130,16 +155,12 @@ def read_panel(root: str | Path, name: str) -> list[str]:
 
     Raises:
         FileNotFoundError: If the file is not there.
-        ValueError: If the file is empty or names a gene twice.
+        ValueError: As :func:`read_genes`.
     """
     for folder in (Path(root), Path(root).resolve().parent):
         path = folder / name
         if path.is_file():
-            genes = path.read_text(encoding="utf-8").split()
-            twice = sorted({gene for gene in genes if genes.count(gene) > 1})
-            if twice or not genes:
-                raise ValueError(f"{path} {f'names {twice[0]!r} more than once' if twice else 'is empty'}.")
-            return genes
+            return read_genes(path)
     raise FileNotFoundError(
         f"There is no {name} in {root}. It is a text file with one gene per line, in the order in which the published "
         "checkpoints predict them. Without it use panel 'variable', or name a file of your own."

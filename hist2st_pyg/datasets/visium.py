@@ -125,7 +125,7 @@ def _read_positions(folder: Path) -> tuple[pd.DataFrame, Path]:
     if path is None:
         raise FileNotFoundError(f"{folder} has no positions: there is neither {' nor '.join(POSITION_FILES)}.")
     with _naming(path):
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             has_header = file.readline().split(",")[0].strip() == POSITIONS[0]
         table = pd.read_csv(path, header=0 if has_header else None, dtype={0: str, POSITIONS[0]: str})
     if not has_header and table.shape[1] == len(POSITIONS):

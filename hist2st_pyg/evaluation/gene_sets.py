@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from hist2st_pyg.files import read_text
+
 logger = logging.getLogger(__name__)
 
 GeneSets = dict[str, list[str]]
@@ -86,7 +88,7 @@ def panel_sets(gene_sets: Mapping[str, Sequence[str]], genes: Sequence[str], min
 
 def _read_gmt(path: Path) -> GeneSets:
     sets: GeneSets = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         name, *fields = (field.strip() for field in line.split("\t"))

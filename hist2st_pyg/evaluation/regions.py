@@ -58,8 +58,8 @@ def find_regions(
 
     Raises:
         ImportError: If Leiden is asked for and the ``cluster`` extra is not installed.
-        ValueError: If there are fewer than three spots or all are the same, or the method does not fit ``n_regions`` or
-            ``labels``.
+        ValueError: If there are fewer than three spots or all are the same, the method does not fit ``n_regions`` or
+            ``labels``, or a number cannot be meant.
     """
     import pandas as pd
     import scanpy as sc
@@ -77,6 +77,11 @@ def find_regions(
         raise ValueError(
             f"Leiden finds the number of regions by itself, got n_regions={n_regions}; set resolution, or take "
             "method='kmeans'."
+        )
+    if not resolution > 0 or n_neighbors < 2 or n_components < 1:
+        raise ValueError(
+            f"resolution is above 0, n_neighbors at least 2 and n_components at least 1, got {resolution}, "
+            f"{n_neighbors} and {n_components}."
         )
     values = expression_of(adata)[kept]
     if not (values != values[0]).any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from hist2st_pyg.metrics import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.patients import patient_sources
 from hist2st_pyg.section import Section
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -40,6 +43,7 @@ def evaluate(
         cache: Folder of the patch cache, or None.
 
     Returns:
+        - ``held_out``: whether no section was seen in training; where one was, a warning says so before any work.
         - each metric of the sections, averaged over them, and ``pcc_pooled``, the PCC over the spots of all sections
           together, averaged over genes. It also rewards telling sections apart, and is not to be compared with
           ``pcc_mean``.
@@ -85,6 +89,13 @@ def evaluate(
             raise ValueError(
                 f"gene_sets[{name!r}] holds genes of the model's panel of {len(panel)}, got {outside[0]!r}."
             )
+    seen = _seen_in_training(model, names)
+    if seen:
+        logger.warning(
+            "%d of the %d sections were seen in training (%s): the scores say how well the model fits them, not how "
+            "well it predicts sections that it has not seen.",
+            len(seen), len(names), ", ".join(seen),
+        )  # fmt: skip
     results: dict[str, SectionResult] = {}
     for section in tqdm(sections, desc="sections", leave=False, disable=None):
         result = measure_section(model, section, device=device, gene_sets=gene_sets, seed=seed, cache=cache)
@@ -92,14 +103,13 @@ def evaluate(
         if figures is not None:
             _draw(section, result, panel, Path(figures))
     parts = [result.numbers for result in results.values()]
-    trained = {section.name for part in model.training_sections.values() for section in part}
-    seen = trained | {name[:-2] for name in trained if name[-2:-1] == "_"}
     return {
+        "held_out": not seen,
         **_average(parts, "metrics"),
         "pcc_pooled": pcc_pooled(list(results.values())),
         "per_gene": _average(parts, "per_gene"),
         "ceiling": _average(parts, "ceiling"),
-        "seen_in_training": sorted(seen & set(results)),
+        "seen_in_training": seen,
         "patient_sources": patient_sources(section.record for section in sections),
         "sections": {
             name: {**result.numbers["metrics"], **{key: result.numbers[key] for key in ("per_gene", "ceiling", "map")}}
@@ -109,8 +119,8 @@ def evaluate(
 
 
 def scalars(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics of a result of :func:`evaluate`, or of one of its sections, without genes and maps."""
-    return {name: value for name, value in result.items() if not isinstance(value, dict | list)}
+    """The metrics of a result of :func:`evaluate`, or of one of its sections, without genes, maps and ``held_out``."""
+    return {name: value for name, value in result.items() if not isinstance(value, dict | list | bool)}
 
 
 def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
@@ -126,6 +136,12 @@ def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
             )
             scores[genes] = pearson_per_gene(target, predicted)
     return mean_of(scores)
+
+
+def _seen_in_training(model: ExpressionModel, names: Sequence[str]) -> list[str]:
+    """The sections that the model was trained or selected on, or on a stripe of which."""
+    trained = {section.name for part in model.training_sections.values() for section in part}
+    return sorted((trained | {name[:-2] for name in trained if name[-2:-1] == "_"}) & set(names))
 
 
 def _average(parts: Sequence[dict[str, Any]], of: str) -> dict[str, float | int | None]:

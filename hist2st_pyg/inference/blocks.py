@@ -93,7 +93,7 @@ def predict_blocks(
         keep: What is kept of the model and its output, by default :func:`with_moments`.
 
     Raises:
-        ValueError: If the block is empty or the section is too large for the model.
+        ValueError: If the block is empty, the section is too large for the model, or a value is not finite.
     """
     device = find_device(device)
     n = len(graph.pos)
@@ -109,6 +109,7 @@ def predict_blocks(
         for spots, (piece, own) in zip(blocks, pieces, strict=True):
             colours.add(piece.x[own])
             for key, value in keep(model, run_model(model, piece, device)).items():
+                _check_finite(value[own], key, model, name)
                 if key not in values:
                     values[key] = np.empty((n, value.shape[1]), dtype=np.float32)
                 values[key][spots] = value[own].numpy()
@@ -219,6 +220,15 @@ def _ahead(make: Callable[[Item], Made], items: Sequence[Item]) -> Generator[Mad
             coming = reader.submit(make, item)
             yield made
         yield coming.result()
+
+
+def _check_finite(values: Tensor, key: str, model: ExpressionModel, name: str) -> None:
+    wrong = int((~torch.isfinite(values)).sum())
+    if wrong:
+        raise ValueError(
+            f"{name}: the model {type(model).__name__} gives {wrong} of {values.numel()} values of {key!r} that are "
+            "not finite, so nothing is predicted. Its weights or statistics are damaged, or its training diverged."
+        )
 
 
 def _log(notes: list[str], name: str) -> None:

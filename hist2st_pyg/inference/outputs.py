@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
-from hist2st_pyg.files import read_h5ad, write_h5ad
+from hist2st_pyg.files import atomic_path, read_h5ad, write_h5ad
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,11 +18,11 @@ class Output(NamedTuple):
 
     Args:
         write: Writes a prediction; what is there of the same name is replaced when the new one is whole.
-        read: Reads it again.
+        read: Reads it again; None where the file does not hold all of a prediction.
     """
 
     write: Callable[[AnnData, Path], None]
-    read: Callable[[Path], AnnData]
+    read: Callable[[Path], AnnData] | None
 
 
 def _write_store(adata: AnnData, path: Path) -> None:
@@ -43,5 +43,23 @@ def _read_store(path: Path) -> AnnData:
     return anndata.read_zarr(path / "tables" / TABLE)
 
 
-OUTPUTS: dict[str, Output] = {"h5ad": Output(write_h5ad, read_h5ad), "zarr": Output(_write_store, _read_store)}
-"""The outputs, by the end of their files' names: AnnData's file and a SpatialData store."""
+def _write_csv(adata: AnnData, path: Path) -> None:
+    """A row for each spot: its name, ``x, y`` in pixels, and the expression of each gene; layers and notes are lost."""
+    import pandas as pd
+
+    if taken := [gene for gene in adata.var_names if gene in CSV_COLUMNS]:
+        raise ValueError(f"The gene {taken[0]!r} is named as a column of the .csv is; write .h5ad instead.")
+    where = pd.DataFrame(adata.obsm["spatial"], index=adata.obs_names, columns=list(CSV_COLUMNS[1:]))
+    with atomic_path(path) as temporary:
+        where.join(adata.to_df()).to_csv(temporary, index_label=CSV_COLUMNS[0])
+
+
+CSV_COLUMNS = ("spot", "x", "y")
+"""The columns of a .csv before those of the genes."""
+
+OUTPUTS: dict[str, Output] = {
+    "csv": Output(_write_csv, None),
+    "h5ad": Output(write_h5ad, read_h5ad),
+    "zarr": Output(_write_store, _read_store),
+}
+"""The outputs, by the end of their files' names: a table, AnnData's file and a SpatialData store."""

@@ -105,16 +105,16 @@ def make(job: Job, slide: Slide) -> State:
     """
     log_to(slide.folder / "logs" / f"{slide.name}.txt")
     torch.set_num_threads(job.threads)
-    state, output = finished(job, slide, overwrite=True), slide.output(job.format)
-    if state is not None:
-        adata = OUTPUTS[job.format].read(output)
+    state, output, (write, read) = finished(job, slide, overwrite=True), slide.output(job.format), OUTPUTS[job.format]
+    if state is not None and read is not None:
+        adata = read(output)
     else:
         # Until there is a result in it, the state says that whatever is there may be replaced.
         state = _made_of(job, slide)
         write_json(slide.state, state)
         started = time.perf_counter()
         adata = predict(_loaded(job.model, job.fingerprint), slide.image, slide.spots, **job.options)
-        OUTPUTS[job.format].write(adata, output)
+        write(adata, output)
         state["result"] = {
             "spots": adata.n_obs,
             "genes": adata.n_vars,

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from hist2st_pyg.choices import choose
-from hist2st_pyg.data.expression import read_genes
+from hist2st_pyg.datasets._tables import read_genes
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.published.arguments import ORIGINALS, original_arguments
 from hist2st_pyg.section import SectionRecord

@@ -19,7 +19,7 @@ def test_training_configurations_parse(path: Path) -> None:
     from hist2st_pyg.cli import train
 
     parser = ArgumentParser()
-    train.build(parser, [str(path)])
+    train.build(parser, ["--config", str(path)])
     assert parser.parse_args(["--config", str(path)]).data.test
 
 

@@ -12,7 +12,8 @@ from scipy import sparse
 
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.data import expression_target, gene_panel, variable_genes
-from hist2st_pyg.data.expression import check_genes, genes_of_variance, panel_counts, read_genes
+from hist2st_pyg.data.expression import genes_of_variance, panel_counts
+from hist2st_pyg.datasets._tables import check_genes, read_genes
 
 COUNTS = np.array([[1, 3, 0, 6], [0, 0, 0, 8], [2, 0, 2, 0]], dtype=np.float32)
 GENES = ["G0", "G1", "G2", "G3"]
@@ -221,6 +222,11 @@ def test_read_genes(tmp_path: Path) -> None:
     file = tmp_path / "genes.txt"
     file.write_bytes("FASN\r\n  GNAS \n\nµ-gene\n".encode())
     assert read_genes(file) == ["FASN", "GNAS", "µ-gene"]
+    file.write_text("FASN\nGNAS\n", encoding="utf-8-sig")  # as a spreadsheet writes it
+    assert read_genes(file) == ["FASN", "GNAS"]
+    file.write_text("FASN\n", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"genes\.txt is not a text file in UTF-8"):
+        read_genes(file)
     with pytest.raises(FileNotFoundError):
         read_genes(tmp_path / "nowhere.txt")
     file.write_text("\n \n")
@@ -242,7 +248,6 @@ def test_check_genes() -> None:
 def test_a_panel_may_be_given(tmp_path: Path) -> None:
     (tmp_path / "genes.txt").write_text("G2\nG0\n")
     assert gene_panel(str(tmp_path / "genes.txt"), [section()], 9) == ["G2", "G0"]
-    assert gene_panel(("G3", "other"), [section()], 9) == ["G3", "other"]
     with pytest.raises(ValueError, match=r"panel: none of its 2 genes \('A', ...\) is in the training sections"):
         gene_panel(["A", "B"], [section()], 9)
     with pytest.raises(FileNotFoundError):
@@ -251,6 +256,27 @@ def test_a_panel_may_be_given(tmp_path: Path) -> None:
         gene_panel("paper", [section()], 9, "her2st")
     with pytest.raises(ValueError, match="'synthetic' has no published gene panel"):
         gene_panel("paper", [section()], 9, "synthetic", tmp_path)
+
+
+@pytest.mark.parametrize("n_unknown", [1, 10, 11])
+def test_genes_that_no_training_section_measured_are_named_and_left_out(
+    n_unknown: int, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    unknown = [f"other{i}" for i in range(n_unknown)]
+    panel = ["G2", *unknown, "G0"]
+    less = section(COUNTS[:, :1], ["G0"], "S2")
+    # One section that measured a gene is enough.
+    assert gene_panel(panel, [less, section()], 9) == ["G2", "G0"]
+    (warning,) = (record.getMessage() for record in caplog.records)
+    shown = ", ".join(map(repr, unknown[:10])) + (", ..." if n_unknown > 10 else "")
+    assert warning == f"panel: {n_unknown} of {len(panel)} genes are in no training section and are left out: {shown}"
+    (tmp_path / "genes.txt").write_text("\n".join(panel), encoding="utf-8-sig")
+    caplog.clear()
+    assert gene_panel(str(tmp_path / "genes.txt"), [section()], 9) == ["G2", "G0"]
+    assert "genes.txt: " in caplog.text
+    caplog.clear()
+    assert gene_panel(["G2", "G0"], [section()], 9) == ["G2", "G0"]
+    assert not caplog.text
 
 
 def test_the_published_panel(real_data: Path) -> None:

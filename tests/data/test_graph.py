@@ -262,6 +262,9 @@ def test_positions_that_cannot_be_are_refused() -> None:
 
 def test_arguments_that_cannot_be_are_refused() -> None:
     pos = np.array([[0, 0], [1, 0]])
+    for wrong in (-1.0, 0.0, float("nan")):
+        with pytest.raises(ValueError, match=f"max_distance is positive, got {wrong}"):
+            knn_edges(np.zeros((3, 2)), 1, max_distance=wrong)
     with pytest.raises(ValueError, match="k is at least 1, got 0"):
         knn_edges(pos, 0)
     for radius in (0, -1.0, float("nan")):

@@ -180,7 +180,7 @@ def test_paper_panel(root: Path, real_data: Path) -> None:
     panel.write_text("KRT2\nKRT1\n")
     assert paper_panel("cscc", root) == ["KRT2", "KRT1"]
     panel.write_text("KRT2\nKRT1\nKRT2\n")
-    with pytest.raises(ValueError, match=r"panel_cscc\.txt names 'KRT2' more than once"):
+    with pytest.raises(ValueError, match=r"panel_cscc\.txt: gene 'KRT2' is in the panel twice"):
         paper_panel("cscc", root)
     genes = paper_panel("cscc", real_data / "her2st")
     assert len(genes) == len(set(genes)) == 171

@@ -218,10 +218,10 @@ def test_paper_panel(root: Path) -> None:
     panel.write_text("GENE2\nGENE1\n")
     assert paper_panel("her2st", root) == paper_panel("her2st", root / "data") == ["GENE2", "GENE1"]
     panel.write_text("GENE2\nGENE1\nGENE2\n")
-    with pytest.raises(ValueError, match=r"panel_her2st\.txt names 'GENE2' more than once"):
+    with pytest.raises(ValueError, match=r"panel_her2st\.txt: gene 'GENE2' is in the panel twice"):
         paper_panel("her2st", root)
     panel.write_text("\n")
-    with pytest.raises(ValueError, match=r"panel_her2st\.txt is empty"):
+    with pytest.raises(ValueError, match=r"panel_her2st\.txt: the gene panel is empty"):
         paper_panel("her2st", root)
 
 

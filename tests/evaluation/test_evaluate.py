@@ -16,7 +16,7 @@ from scipy.stats import pearsonr
 from torch_geometric.data import Data
 
 from hist2st_pyg import Hist2ST, Recipe, Section, evaluate, predict_section
-from hist2st_pyg.evaluation import noise_ceiling, summarise
+from hist2st_pyg.evaluation import noise_ceiling, run, summarise
 from hist2st_pyg.evaluation import section as evaluation_section
 from hist2st_pyg.evaluation.calibration import coverage
 from hist2st_pyg.evaluation.regions import region_agreement
@@ -125,6 +125,22 @@ def test_the_map_is_of_the_genes_of_the_highest_ceiling(cohort: list[Section]) -
             assert all(value == round(value, 3) for value in values[name])
 
 
+def test_sections_of_training_are_told_before_any_work(
+    cohort: list[Section], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*_: Any, **__: Any) -> None:
+        raise RuntimeError("work has begun")
+
+    monkeypatch.setattr(run, "measure_section", measure)
+    with pytest.raises(RuntimeError, match="work has begun"):
+        evaluate(build(), cohort[:2])
+    assert "1 of the 2 sections were seen in training (A1): the scores say how well the model fits them" in caplog.text
+    caplog.clear()
+    with pytest.raises(RuntimeError, match="work has begun"):
+        evaluate(build(), cohort[1:2])
+    assert not caplog.text
+
+
 def test_sections_are_averaged_and_pooled(cohort: list[Section], tmp_path: Path) -> None:
     model = build()
     result = evaluate(model, cohort[:2], figures=tmp_path / "figures")
@@ -141,7 +157,10 @@ def test_sections_are_averaged_and_pooled(cohort: list[Section], tmp_path: Path)
     pooled = [pearsonr(target[:, g], predicted[:, g]).statistic for g in range(4)]
     assert result["pcc_pooled"] == pytest.approx(np.mean(pooled), abs=1e-6)
     assert result["seen_in_training"] == ["A1"]
+    assert result["held_out"] is False
+    assert "held_out" not in scalars(result)  # it is no metric
     assert result["patient_sources"] == {"dataset": ["A1", "A2"]}
+    assert evaluate(model, [replace(cohort[0], name="other")])["held_out"] is True
     model.training_sections = {"train": [SectionRecord("A1_t")], "val": [SectionRecord("A2_v")]}  # stripes of them
     assert evaluate(model, cohort[:2])["seen_in_training"] == ["A1", "A2"]
     model.training_sections["val"] = []

@@ -73,6 +73,12 @@ def test_arguments_that_do_not_fit(mixture: anndata.AnnData, method: str, n_regi
         find_regions(mixture, method, n_regions=n_regions)
 
 
+@pytest.mark.parametrize("wrong", [{"resolution": -1}, {"resolution": 0}, {"n_neighbors": 1}, {"n_components": 0}])
+def test_numbers_that_cannot_be_meant(mixture: anndata.AnnData, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"resolution is above 0, .* got .*{next(iter(wrong.values()))}"):
+        find_regions(mixture, **wrong)
+
+
 def test_too_few_spots_and_spots_that_are_all_the_same(mixture: anndata.AnnData) -> None:
     with pytest.raises(ValueError, match="at least 3 spots, got 2"):
         find_regions(mixture[:2])

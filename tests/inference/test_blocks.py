@@ -216,6 +216,18 @@ def test_models_that_read_counts_read_the_whole_section(cohort: list[Section], n
     assert predict_section(built, cohort[0], block=10).shape == (48, len(GENES))
 
 
+@pytest.mark.parametrize("block", [100, 20])
+def test_values_that_are_not_finite_are_refused(cohort: list[Section], block: int) -> None:
+    built = model()
+    built.target_std[1] = torch.nan
+    n = len(cohort[0]) if block == 100 else 12  # of 48 spots, the first block of at most 20
+    message = (
+        rf"^A1: the model Hist2ST gives {n} of {n * len(GENES)} values of 'expression' that are not finite, so not"
+    )
+    with pytest.raises(ValueError, match=message):
+        predicted(built, cohort[0], block=block, name="A1")
+
+
 def test_an_empty_block_is_refused(cohort: list[Section]) -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
         predicted(model("ridge"), cohort[0], block=0)

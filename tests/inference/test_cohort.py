@@ -159,6 +159,27 @@ def test_pictures_are_drawn_once_and_others_from_the_output(run: Callable[..., C
     assert outcomes(run("A1")) == {"A1": "skipped"}
 
 
+def test_tables(run: Callable[..., CohortResult]) -> None:
+    """A table holds no image: where other pictures are asked for, the slide is predicted again."""
+    assert outcomes(run("A1", format="csv", draw=draw_prediction, genes=["GENE2"])) == {"A1": "done"}
+    assert outcomes(run("A1", format="csv", draw=draw_prediction, genes=["GENE2"])) == {"A1": "skipped"}
+    first, picture = Path("out/A1.csv").read_bytes(), Path("out/figures/A1_predicted.png").read_bytes()
+    assert outcomes(run("A1", format="csv", draw=draw_prediction, genes=["GENE3"])) == {"A1": "done"}
+    assert Path("out/A1.csv").read_bytes() == first
+    assert Path("out/figures/A1_predicted.png").read_bytes() != picture
+    assert names() == {"A1.csv", "A1.json", "logs", "figures"}
+
+
+def test_a_model_whose_values_are_not_finite_writes_nothing(files: Path, run: Callable[..., CohortResult]) -> None:
+    model = tiny()
+    model.pixel_std.zero_()  # finite, as every weight that is saved
+    model.save_pretrained("damaged")
+    result = predict_cohort("damaged", [files / "A1.png", files / "A2.png"], "out", um_per_pixel=3.0)
+    assert outcomes(result) == {"A1": "failed", "A2": "failed"}
+    assert "A1: the model Hist2ST gives" in result.slides[0].message
+    assert names() == {"A1.failed.txt", "A2.failed.txt", "logs"}
+
+
 def test_stores(run: Callable[..., CohortResult]) -> None:
     import spatialdata
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from offline_runs import read_offline_run
+from pytorch_lightning.callbacks import Timer
 from torch_geometric.nn import SAGEConv
 
 from hist2st_pyg import Section, load_model, train
@@ -136,6 +137,22 @@ def test_epochs_are_at_least_one(cohort: list[Section]) -> None:
     with pytest.raises(ValueError, match=r"training\.epochs is at least 1, got -1"):  # Lightning's "without end"
         train(tiny(training={"epochs": -1}), cohort)
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("val_share", [0.0, 0.3])
+def test_a_time_limit_ends_training_where_an_epoch_ends_and_never_before_the_first(
+    cohort: list[Section], val_share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = 0.0  # then the time is up in the first step
+    monkeypatch.setattr(Timer, "time_elapsed", lambda timer, *_: before if timer.start_time() is None else 60.0)
+    config = tiny({"val_share": val_share}, training={"epochs": 3, "batch_size": 1, "max_minutes": 1})
+    summary = json.loads((train(config, cohort) / "summary.json").read_text())
+    assert (summary["epochs"], summary["steps"]) == (1, 2)
+    before = 60.0
+    with pytest.raises(ValueError, match=r"max_minutes=1 is over before the first epoch"):
+        train(replace(config, output="late"), cohort)
+    assert not Path("late", "model").exists()
+    assert not Path("late", "summary.json").exists()
 
 
 def test_patience_ends_training(cohort: list[Section]) -> None:

@@ -32,7 +32,7 @@ from hist2st_pyg.training.fit import fit
 from hist2st_pyg.training.lock import run_lock
 from hist2st_pyg.training.loggers import log_training, open_loggers
 from hist2st_pyg.training.pictures import draw_training
-from hist2st_pyg.training.resume import CONFIG, SUMMARY, is_finished, prepare_folder
+from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, mend_folder
 
 
 def train(
@@ -73,11 +73,14 @@ def train(
     datamodule.setup("fit")
     model = make_model(config, datamodule)
     with ExitStack() as stack:
-        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        writes = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+        if writes:
             stack.enter_context(run_lock(output))
-        if is_finished(config):  # by a process that held it until now
+        if is_finished(config):  # by a process that held the folder until now
             return output
-        prepare_folder(config, model)
+        if writes:
+            mend_folder(config)
+        check_resumable(config, model)
         opened = list(loggers) if loggers is not None else stack.enter_context(open_loggers(config, output))
         plain = config_dict(config)
         write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))

@@ -121,9 +121,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint; it is on the disk when it takes its place."""
+        """Write a checkpoint; it is on the disk when it takes its place.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # what torch makes of a full disk says only at which byte
+                if not isinstance(error.__context__, OSError):
+                    raise
+                raise OSError(f"{path} cannot be written ({error.__context__}); the former one stays.") from error
             file.flush()
             os.fsync(file.fileno())
 

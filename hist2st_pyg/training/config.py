@@ -145,7 +145,7 @@ class TrainingConfig:
             :func:`~hist2st_pyg.data.targets.denoise_targets`, models that are fitted in one go too; validation and test
             are of the targets as they are.
         patience: Epochs without a better validation PCC after which training stops; None never stops.
-        max_minutes: Training stops after this time; None never.
+        max_minutes: Training stops with the epoch in which this time is over, resumed runs included; None never.
     """
 
     epochs: int = 350
@@ -211,7 +211,7 @@ class TrainConfig:
         preset: The preset these values started from.
         seed: Seed of everything random.
         output: The run folder.
-        resume: Go on from the run folder's last checkpoint.
+        resume: Go on from the end of the run folder's last epoch; a run that has ended is left as it is.
         wandb: ``"online"``, ``"offline"``, ``"disabled"`` (or ``"off"``), or ``"auto"``: what ``WANDB_MODE`` says, else
             online where a key is set, else offline.
         project: The wandb project.

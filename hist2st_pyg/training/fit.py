@@ -83,6 +83,8 @@ def _by_gradient(
             weights_only=True,
         )
     epochs, steps = checkpoints.epochs, trainer.global_step
+    if epochs == 0:
+        raise ValueError(f"training.max_minutes={config.training.max_minutes} is over before the first epoch.")
     if not datamodule.validates:
         return Fit(model, epochs - 1, None, epochs, steps)
     best = load_model(output / BEST, **_custom(config.model))

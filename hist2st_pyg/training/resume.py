@@ -12,7 +12,7 @@ import yaml
 
 from hist2st_pyg.files import remove_unfinished
 from hist2st_pyg.models import ExpressionModel
-from hist2st_pyg.models.pretrained import describe
+from hist2st_pyg.models.pretrained import describe, read_checkpoint
 from hist2st_pyg.tensors import read_tensors
 from hist2st_pyg.training.checkpoints import BEST, LAST, RANDOM, RunCheckpoint, link_best
 from hist2st_pyg.training.config import TrainConfig, config_dict
@@ -61,13 +61,8 @@ def last_checkpoint(config: TrainConfig) -> Path | None:
     return last if config.resume and last.exists() else None
 
 
-def prepare_folder(config: TrainConfig, model: ExpressionModel) -> None:
-    """Put a run folder in order: no leftovers of a killed process, and a ``best.ckpt`` that fits ``last.ckpt``.
-
-    Raises:
-        ValueError: If the run cannot be gone on with, because its model, panel or sections are others, or its
-            checkpoints are of another version or of two runs.
-    """
+def mend_folder(config: TrainConfig) -> None:
+    """Remove what a killed process left in a run folder, and make the ``best.ckpt`` that it did not come to make."""
     output = Path(config.output)
     for folder in (output, output / "figures", output / "model"):
         remove_unfinished(folder)
@@ -77,17 +72,23 @@ def prepare_folder(config: TrainConfig, model: ExpressionModel) -> None:
     # an epoch is the run as it would have been.
     for left in output.glob("hpc_ckpt_*.ckpt"):
         left.unlink()
+    if (last := last_checkpoint(config)) is not None:
+        state = _state(last)
+        if state["best_epoch"] is not None and state["best_epoch"] == state["epochs"] - 1:
+            link_best(output)
+
+
+def check_resumable(config: TrainConfig, model: ExpressionModel) -> None:
+    """Check that a run can be gone on with, where that is asked for.
+
+    Raises:
+        ValueError: If it cannot, because its model, panel or sections are others, or its checkpoints are of another
+            version or of two runs.
+    """
     if (last := last_checkpoint(config)) is None:
         return
-    checkpoint = read_tensors(last)
-    state = checkpoint.get("callbacks", {}).get(RunCheckpoint.__qualname__)
-    if state is None or RANDOM not in checkpoint:
-        raise ValueError(
-            f"{last} does not hold the state of the random generators, so what goes on from it would be another run: "
-            "it is of another version, or of another program. Choose another output."
-        )
-    now = json.loads(json.dumps(describe(model)))
-    before = json.loads(json.dumps(checkpoint["description"]))
+    state, best = _state(last), Path(config.output) / BEST
+    now, before = (json.loads(json.dumps(value)) for value in (describe(model), read_checkpoint(last)[0]))
     if different := [name for name in now if now[name] != before.get(name)]:
         raise ValueError(
             f"{last} cannot be gone on with: its {different[0]} differs from this configuration's. Give the same "
@@ -95,15 +96,23 @@ def prepare_folder(config: TrainConfig, model: ExpressionModel) -> None:
         )
     if config.training.epochs < state["epochs"]:
         raise ValueError(f"{last} has {state['epochs']} epochs already; training.epochs={config.training.epochs}.")
-    if state["best_epoch"] is None:
-        return
-    if state["best_epoch"] == state["epochs"] - 1:
-        link_best(output)
-    elif not (output / BEST).is_file() or read_tensors(output / BEST)["epoch"] != state["best_epoch"]:
+    chosen = state["best_epoch"]
+    if chosen is not None and (not best.is_file() or read_tensors(best)["epoch"] != chosen):
         raise ValueError(
-            f"{output / BEST} is not of epoch {state['best_epoch']}, the best so far by {LAST}: the two are of "
-            "different runs or moments. Copy the whole folder of the run, or choose another output."
+            f"{best} is not of epoch {chosen}, the best so far by {LAST}: the two are of different runs or moments. "
+            "Copy the whole folder of the run, or choose another output."
         )
+
+
+def _state(last: Path) -> dict[str, Any]:
+    """What a checkpoint says of the epochs so far."""
+    checkpoint = read_tensors(last)
+    if not isinstance(checkpoint, dict) or RANDOM not in checkpoint:
+        raise ValueError(
+            f"{last} does not hold the state of the random generators, so what goes on from it would be another run: "
+            "it is of another version, or of another program. Choose another output."
+        )
+    return checkpoint["callbacks"][RunCheckpoint.__qualname__]  # type: ignore[no-any-return]
 
 
 def _check_same(before: dict[str, Any], config: TrainConfig, where: str) -> None:

@@ -33,7 +33,7 @@ from hist2st_pyg.training.lock import run_lock
 from hist2st_pyg.training.loggers import log_training, open_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.processes import is_first, rank
-from hist2st_pyg.training.resume import CONFIG, SUMMARY, is_finished, prepare_folder
+from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, mend_folder
 
 
 def train(
@@ -73,18 +73,21 @@ def train(
     datamodule.setup("fit")
     model = make_model(config, datamodule)
     with ExitStack() as stack:
-        if is_first():
+        writes = is_first()
+        if writes:
             stack.enter_context(run_lock(output))
-        if is_finished(config):  # by a process that held it until now
+        if is_finished(config):  # by a process that held the folder until now
             return output
-        prepare_folder(config, model)
+        if writes:
+            mend_folder(config)
+        check_resumable(config, model)
         opened = list(loggers) if loggers is not None else stack.enter_context(open_loggers(config, output))
         plain = config_dict(config)
-        if is_first():
+        if writes:
             write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))
         fit_started = time.perf_counter()
         result = fit(config, model, datamodule, opened)
-        if not is_first():
+        if not writes:
             return output
         fit_ended = time.perf_counter()
         pictures = draw_training(output, result.model, datamodule)

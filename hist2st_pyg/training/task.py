@@ -64,7 +64,7 @@ class ExpressionTask(pl.LightningModule):
         parts = {name: weight * value for name, value in self.losses(batch).items()}
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
-            values = ", ".join(f"{name} {float(value):g}" for name, value in parts.items())
+            values = ", ".join(f"{name} {value.item():g}" for name, value in parts.items())
             raise ValueError(
                 f"The loss is not finite in epoch {self.current_epoch}, step {self.global_step}, counted from 0: "
                 f"{values} (sections {', '.join(sorted(set(batch.section)))}). Training stops and no model is saved. "

@@ -172,3 +172,27 @@ def test_unknown_choices(field: str, value: str) -> None:
     options = dataclasses.replace(TrainingConfig(views=0), **{field: value})
     with pytest.raises(ValueError, match=f"Unknown {field}='{value}'"):
         ExpressionTask(Hist2ST(3, **SMALL), options)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("squared_error", "nan", r"expression nan, likelihood [\d.e-]+, distillation [\d.e-]+"),
+        ("negative_log_likelihood", "inf", r"expression [\d.e-]+, likelihood inf, distillation [\d.e-]+"),
+        ("distillation_error", "nan", r"expression [\d.e-]+, likelihood [\d.e-]+, distillation nan"),
+    ],
+)
+def test_a_loss_that_is_not_finite_ends_training_at_its_step(
+    part: str, value: str, message: str, batch: Batch, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, steps = getattr(losses, part), iter(range(9))
+
+    def diverging(*args: Any) -> torch.Tensor:
+        return whole(*args) * (float(value) if next(steps) == 2 else 1.0)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(losses, part, diverging)
+    with pytest.raises(
+        ValueError, match=rf"not finite in epoch 2, step 2, .*: {message} \(sections A1, A2\).*training\.lr"
+    ):
+        fit(task(views=2), batch, 9, tmp_path)
+    assert next(steps) == 3

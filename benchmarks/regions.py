@@ -40,8 +40,8 @@ FOLDERS = ("her2st", "her2st_a1")
 """Folders of the data set; what the others hold of a section that the first has without an image is read there."""
 MODELS: dict[str, dict[str, Any]] = {
     "small": {},
-    # As in configs/accuracy/paper.yaml: the minutes that the small preset takes, so no self-distillation. The image of
-    # A1 is a small copy, so patches are as wide on the tissue as the recipe's 112 pixels are on the others: 77 µm.
+    # As in configs/accuracy/paper.yaml: the minutes that the small preset takes, so no self-distillation. A1's image is
+    # a small copy, so patches are as wide on the tissue as the recipe's 112 pixels are on the others: 77 µm.
     "paper_recipe": {
         "preset": "paper",
         "data": {"patch_um": 77.0},

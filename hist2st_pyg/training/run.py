@@ -30,6 +30,7 @@ from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
 from hist2st_pyg.training.fit import LAST, check_resumable, fit
 from hist2st_pyg.training.loggers import log_training, open_loggers
 from hist2st_pyg.training.pictures import draw_training
+from hist2st_pyg.training.trust import gene_trust
 
 SUMMARY = "summary.json"
 CONFIG = "config.yaml"
@@ -87,6 +88,7 @@ def train(
             "config": plain,
             "sections": model.training_sections,
         }
+        result.model.gene_trust = gene_trust(result.model, datamodule)
         result.model.save_pretrained(output / "model", model_card_kwargs=summary_facts(summary))
         write_json(output / SUMMARY, summary)
         log_training(opened, output, summary, pictures)

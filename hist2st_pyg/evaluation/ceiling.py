@@ -13,7 +13,8 @@ Integers = NDArray[np.int64]
 
 COVERS = (
     "Attainable is what a model reaches that knows every spot's true shares, and of its depth what the shares tell. "
-    "It covers the noise of counting alone, not what an image cannot show, nor how sections and patients differ."
+    "It covers the noise of counting alone, not what an image cannot show, nor how sections and patients differ. "
+    "Where counts are few and depth varies widely, a model that reads more of the depth from the image can pass it."
 )
 """What a table says beside the ceiling."""
 DISPERSIONS = np.geomspace(1e-4, 10, 30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from pandas import DataFrame
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ def predict(
 
     Returns:
         ``X`` predicted log10 expression [N, G], ``var_names`` the panel, ``obs_names`` the spots,
+        ``var`` what training recorded of each gene (``val_pcc``, ``val_ceiling``, ``detected``, see
+        :func:`~hist2st_pyg.training.trust.gene_trust`; no columns where the model has none),
         ``obsm["spatial"]`` x, y in pixels, layers ``mean``, ``sd`` and ``zero_probability`` of the counts at size
         factor 1 where the model has a likelihood, and what scanpy and squidpy need to draw it (``uns["spatial"]``).
         ``uns["hist2st"]`` says how it was made, with a ``note`` where the input does not fit the model's training and
@@ -128,6 +132,16 @@ def model_data(model: ExpressionModel, section: Section, cache: str | Path | Non
     return recipe.to_data(section, cache) if model.uses_counts else recipe.input_data(section, cache)
 
 
+def _var(model: ExpressionModel, genes: Sequence[str]) -> DataFrame:
+    """What training recorded of each gene: numbers, nan where there is none, and True or False."""
+    import pandas as pd
+
+    columns = {
+        name: np.array(values, dtype=bool if name == "detected" else float) for name, values in model.gene_trust.items()
+    }
+    return pd.DataFrame(columns, index=list(genes))
+
+
 def _anndata(
     model: ExpressionModel,
     predicted: Prediction,
@@ -146,7 +160,7 @@ def _anndata(
     result = anndata.AnnData(
         X=values.pop("expression"),
         obs=pd.DataFrame({"array_col": spots.grid[:, 0], "array_row": spots.grid[:, 1]}, index=spots.names),
-        var=pd.DataFrame(index=list(recipe.genes)),
+        var=_var(model, recipe.genes),
         obsm={"spatial": spots.pos, "hist2st": values.pop("embedding")},
         layers=values,
     )

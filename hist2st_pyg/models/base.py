@@ -16,6 +16,8 @@ from hist2st_pyg.nn.vision import MultiScale
 from hist2st_pyg.section import SectionRecord
 
 Task = Literal["prediction", "interpolation", "diagnostic"]
+GeneTrust = dict[str, list[float | bool | None]]
+"""By column (``val_pcc``, ``val_ceiling``, ``detected``) a value of each gene; empty where training recorded none."""
 
 
 class ExpressionModel(nn.Module):
@@ -43,6 +45,7 @@ class ExpressionModel(nn.Module):
         self.config: dict[str, Any] = {}
         self.recipe: Recipe | None = None
         self.training_sections: dict[str, list[SectionRecord]] = {}
+        self.gene_trust: GeneTrust = {}
         # The paper's own setting is the identity: patches enter as 0 to 255, targets are not standardised.
         self.register_buffer("pixel_mean", torch.zeros(3 * n_scales))
         self.register_buffer("pixel_std", torch.ones(3 * n_scales))

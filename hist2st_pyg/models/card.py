@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hist2st_pyg.data.convert import Recipe
-from hist2st_pyg.models.base import ExpressionModel, first_encoder
+from hist2st_pyg.models.base import ExpressionModel, GeneTrust, first_encoder
 from hist2st_pyg.models.training_sections import describe_sections, describe_split, read_training_sections
 
 CARD = "README.md"
@@ -71,7 +73,7 @@ def model_card(
         "Training data": "\n\n".join(filter(None, [data, describe_sections(sections)])),
         "Split": split or describe_split(sections),
         "Results": _results(metrics),
-        "Genes": _genes(recipe),
+        "Genes": "\n\n".join(filter(None, [_genes(recipe), _trust(recipe, model.gene_trust)])),
         "Input and output": _recipe(recipe, model.graph_hops != 0),
         "Model": _model(model, description),
         "Intended use and limits": LIMITS,
@@ -165,6 +167,25 @@ def _genes(recipe: Recipe | None) -> str:
     return (
         f"{_count(len(recipe.genes), 'gene')}, in this order: {_names(recipe.genes[:10])}{more} (all in "
         f"`config.json`). SHA-256 of the names, one a line: `{digest}`."
+    )
+
+
+def _trust(recipe: Recipe | None, trust: GeneTrust) -> str:
+    """How the genes did in validation: quartiles, and the best."""
+    if recipe is None or not trust:
+        return ""
+    text = f"{sum(map(bool, trust['detected']))} of them are counted in a tenth of the training spots."
+    known = sorted(
+        ((v, gene) for v, gene in zip(trust["val_pcc"], recipe.genes, strict=True) if v is not None),
+        key=lambda pair: (-pair[0], pair[1]),
+    )
+    if not known:
+        return f"{text} Nothing validated, so no gene has a validation PCC."
+    low, middle, high = np.quantile([v for v, _ in known], [0.25, 0.5, 0.75])
+    best = ", ".join(f"`{gene}` {v:.2f}" for v, gene in known[:10])
+    return (
+        f"{text} Validation PCC: quartiles {low:.2f}, {middle:.2f}, {high:.2f}; best: {best}. A prediction's `var` has "
+        "it for each gene (`val_pcc`), with the noise ceiling of the same spots (`val_ceiling`)."
     )
 
 

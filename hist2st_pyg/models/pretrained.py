@@ -17,7 +17,7 @@ from torch import Tensor
 from hist2st_pyg.choices import choose
 from hist2st_pyg.data.convert import Recipe
 from hist2st_pyg.files import atomic_path, write_json, write_text
-from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.base import ExpressionModel, GeneTrust
 from hist2st_pyg.models.card import CARD, edited, model_card
 from hist2st_pyg.models.graph_only import GraphOnly
 from hist2st_pyg.models.hist2st import Hist2ST
@@ -76,6 +76,8 @@ def describe(model: ExpressionModel) -> dict[str, Any]:
         "arguments": {name: _argument(name, value) for name, value in model.config.items()},
         "recipe": model.recipe.to_dict() if model.recipe is not None else None,
         "training_sections": plain_sections(model.training_sections),
+        # Models of before it, and checkpoints, have none.
+        **({"gene_trust": model.gene_trust} if model.gene_trust else {}),
     }
 
 
@@ -227,7 +229,14 @@ def rebuild(
         raise ValueError(f"{source}: the weights do not fit the model: {error}") from error
     model.recipe = recipe
     model.training_sections = read_training_sections(description["training_sections"], source)
+    model.gene_trust = _gene_trust(description.get("gene_trust", {}), arguments["n_genes"], source)
     return model.eval()
+
+
+def _gene_trust(saved: Any, n_genes: int, source: str) -> GeneTrust:
+    if not isinstance(saved, dict) or any(not isinstance(v, list) or len(v) != n_genes for v in saved.values()):
+        raise ValueError(f"{source}: the saved model is damaged: its gene_trust has not one value for each gene.")
+    return saved
 
 
 def _read_folder(folder: Path, source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

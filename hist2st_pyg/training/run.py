@@ -34,6 +34,7 @@ from hist2st_pyg.training.loggers import log_training, open_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.processes import is_first, rank
 from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, mend_folder
+from hist2st_pyg.training.trust import gene_trust
 
 
 def train(
@@ -103,6 +104,7 @@ def train(
             "config": plain,
             "sections": plain_sections(model.training_sections),
         }
+        result.model.gene_trust = gene_trust(result.model, datamodule)
         result.model.save_pretrained(output / "model", model_card_kwargs=summary_facts(summary))
         write_json(output / SUMMARY, summary)
         log_training(opened, output, summary, pictures)

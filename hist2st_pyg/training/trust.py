@@ -1,0 +1,69 @@
+"""How far each gene of a trained model can be trusted, as its own training sections show it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hist2st_pyg.data.datamodule import SectionDataModule
+from hist2st_pyg.data.expression import DETECTED
+from hist2st_pyg.data.masks import training_spots, validation_spots
+from hist2st_pyg.evaluation.ceiling import noise_ceiling
+from hist2st_pyg.metrics import pearson_per_gene
+from hist2st_pyg.models.base import ExpressionModel, GeneTrust
+
+Floats = NDArray[np.float64]
+
+
+def gene_trust(model: ExpressionModel, datamodule: SectionDataModule) -> GeneTrust:
+    """Each gene's validation PCC and ceiling, and whether it is detected in training.
+
+    Args:
+        model: The trained model.
+        datamodule: The sections that it was trained and chosen on.
+
+    Returns:
+        By column, a value of each gene: ``val_pcc``, the PCC over a section's validation spots, and ``val_ceiling``,
+        what :func:`~hist2st_pyg.evaluation.ceiling.noise_ceiling` says of the same spots, both means over the sections
+        that measured the gene, None where none did or nothing validates; ``detected``, True where a tenth of the
+        training spots counted the gene.
+    """
+    pcc, ceiling = _validated(model.eval(), datamodule)
+    counted = sum((data.counts[training_spots(data)] > 0).sum(0) for data in datamodule.data("train"))
+    n_spots = sum(int(training_spots(data).sum()) for data in datamodule.data("train"))
+    return {
+        "val_pcc": _plain(pcc),
+        "val_ceiling": _plain(ceiling),
+        "detected": [bool(n >= DETECTED * n_spots) for n in torch.as_tensor(counted).tolist()],
+    }
+
+
+def _validated(model: ExpressionModel, datamodule: SectionDataModule) -> tuple[Floats, Floats]:
+    parts: list[list[Floats]] = [[], []]
+    sections = datamodule.sections["val"] or datamodule.sections["train"]
+    for data, section in zip(datamodule.validation(), sections, strict=False):
+        rows = validation_spots(data)
+        if int(rows.sum()) < 2:
+            continue
+        with torch.no_grad():
+            predicted = model(data)["expression"][rows].float().cpu().numpy()
+        mask = data.gene_mask.reshape(-1).numpy()
+        totals = np.asarray(section.adata.X.sum(1)).ravel() if datamodule.recipe.total == "all" else None
+        parts[0].append(pearson_per_gene(data.y[rows].numpy(), predicted, mask))
+        parts[1].append(
+            noise_ceiling(data.counts[rows].numpy(), None if totals is None else totals[rows.numpy()], mask=mask)
+        )
+    n_genes = len(datamodule.recipe.genes)
+    pcc, ceiling = (_mean(np.array(part).reshape(-1, n_genes)) for part in parts)
+    return pcc, ceiling
+
+
+def _mean(values: Floats) -> Floats:
+    """The mean over sections of those that there are."""
+    known = np.isfinite(values)
+    return np.where(known.any(0), np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
+
+
+def _plain(values: Floats) -> list[float | bool | None]:
+    return [round(float(value), 4) if np.isfinite(value) else None for value in values]

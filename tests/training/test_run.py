@@ -412,7 +412,7 @@ def test_training_on_stripes() -> None:
 def test_the_data_of_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no .*config\.yaml, which says what a run was trained on"):
         run_data(tmp_path)
-    for text, message in (("[]", "list indices"), ("model: {}", "'data'"), ("data: {neighbours: 4}", "neighbours")):
+    for text, message in (("[]", "got list"), ("model: {}", "'data'"), ("data: {neighbours: 4}", "neighbours")):
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(ValueError, match=f"config.yaml is not the configuration of a run: .*{message}"):
             run_data(tmp_path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,18 +46,15 @@ VALIDATION = {
     "stripes_b": "mob1 other stripes",
     "stripes": "colon stripes",
 }
-TABLES = {
-    "<!-- table: benchmarks.accuracy -->": SPLITS,
-    "<!-- table: benchmarks.accuracy, validation -->": VALIDATION,
-}
-"""Each table's first comment line, and its splits."""
+ABLATIONS = "ablations"
+"""The grid whose models are the preset with one thing changed."""
 
 
-def by_split(cells: Sequence[Cell], splits: dict[str, str]) -> dict[str, Group]:
-    """The results of each split, in the order of ``splits``, by its title."""
+def by_split(cells: Sequence[Cell], splits: dict[str, str], ablations: bool = False) -> dict[str, Group]:
+    """The results of each split, in the order of ``splits``, by its title; with or without the ablations."""
     groups = {}
     for split, title in splits.items():
-        chosen = tuple(cell for cell in cells if cell["fold"] == split)
+        chosen = tuple(cell for cell in cells if cell["fold"] == split and (ablations or cell["grid"] != ABLATIONS))
         if chosen:
             groups[title] = Group(chosen[0]["dataset"], chosen[0]["split"], chosen, ())
     return groups
@@ -85,8 +82,45 @@ def table(groups: dict[str, Group]) -> str:
             [f"`{MODEL}` − `{reference}` [95 %]", *(_difference(group, reference) for group in groups.values())]
         )
     rows.append(["attainable", *(f"{ceiling(group):.3f}" for group in groups.values())])
+    return "\n".join([*_lines(rows), "", *notes(groups)])
+
+
+def changes(groups: dict[str, Group]) -> str:
+    """What each change of the preset gives: PCC less the preset's, bold outside the range of the preset's seeds."""
+    names = {cell["model"] for group in groups.values() for cell in group.cells if cell["grid"] == ABLATIONS}
+    rows = [
+        ["changed", *groups],
+        *([f"`{name}`", *(_change(g, name) for g in groups.values())] for name in sorted(names)),
+    ]
+    seeds = {len(group.of(MODEL)) for group in groups.values()}
+    text = (
+        f"PCC less that of `{MODEL}`; bold where it is outside the range of `{MODEL}`'s {_and(map(str, seeds))} seeds."
+    )
+    return "\n".join([*_lines(rows), "", f"{text} One seed each."])
+
+
+def _change(group: Group, name: str) -> str:
+    def pcc(model: str) -> list[float]:
+        return [cell["metrics"]["pcc_mean"] for cell in group.of(model)]
+
+    if not pcc(name) or not pcc(MODEL):
+        return NONE
+    found = float(np.mean(pcc(name)))
+    text = f"{found - np.mean(pcc(MODEL)):+.3f}".replace("-", "−")
+    return text if min(pcc(MODEL)) <= found <= max(pcc(MODEL)) else f"**{text}**"
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "|---|" + "---:|" * len(groups), *lines[1:], "", *notes(groups)])
+    return [lines[0], "|---|" + "---:|" * (len(rows[0]) - 1), *lines[1:]]
+
+
+TABLES: dict[str, Callable[[Sequence[Cell]], str]] = {
+    "<!-- table: benchmarks.accuracy -->": lambda cells: table(by_split(cells, SPLITS)),
+    "<!-- table: benchmarks.accuracy, ablations -->": lambda cells: changes(by_split(cells, SPLITS, ablations=True)),
+    "<!-- table: benchmarks.accuracy, validation -->": lambda cells: table(by_split(cells, VALIDATION)),
+}
+"""Each table's first comment line, and how it is made."""
 
 
 def notes(groups: dict[str, Group]) -> list[str]:
@@ -102,8 +136,9 @@ def notes(groups: dict[str, Group]) -> list[str]:
     return [COVERS, *found, f"Code: {', '.join(codes)}."]
 
 
-def _and(words: Sequence[str]) -> str:
-    return " and ".join([*([", ".join(words[:-1])] if words[:-1] else []), words[-1]])
+def _and(words: Iterable[str]) -> str:
+    *others, last = words
+    return " and ".join([*([", ".join(others)] if others else []), last])
 
 
 def ceiling(group: Group) -> float:
@@ -131,7 +166,6 @@ def share_of_ceiling(groups: dict[str, Group]) -> Figure:
         "paper_recipe": "#b8b8c0",
         REFERENCES[0]: pictures.REFERENCE,
         REFERENCES[1]: "#e2b36f",
-        "without_graph": "#b9a5e2",
         MODEL: pictures.MODEL,
     }
     shown = [name for name in colours if any(group.of(name) for group in groups.values())]
@@ -161,11 +195,11 @@ def with_tables(text: str, cells: Sequence[Cell]) -> str:
     Raises:
         ValueError: If it has none.
     """
-    wanted = {start: splits for start, splits in TABLES.items() if start in text}
+    wanted = {start: make for start, make in TABLES.items() if start in text}
     if not wanted:
         raise ValueError(f"The file needs the line {next(iter(TABLES))!r}, and an end line after the table.")
-    for start, splits in wanted.items():
-        text = with_table(text, table(by_split(cells, splits)), start)
+    for start, make in wanted.items():
+        text = with_table(text, make(cells), start)
     return text
 
 

@@ -57,6 +57,21 @@ def test_a_score_is_the_mean_over_seeds_and_its_share_of_the_ceiling(cells: list
     assert expected in accuracy.table({"a": group})
 
 
+def test_a_change_is_bold_outside_the_range_of_the_presets_seeds(cells: list[Cell]) -> None:
+    groups = accuracy.by_split(cells, accuracy.SPLITS, ablations=True)
+    rows = [line.split(" | ") for line in accuracy.changes(groups).splitlines()[2:] if line.startswith("|")]
+    assert len(rows) >= 5
+    bold = 0
+    for name, *texts in rows:
+        for text, group in zip(texts, groups.values(), strict=True):
+            own = [cell["metrics"]["pcc_mean"] for cell in group.of("small")]
+            (found,) = [cell["metrics"]["pcc_mean"] for cell in group.of(name.strip("|` "))]
+            assert float(text.strip("*| ").replace("−", "-")) == pytest.approx(found - np.mean(own), abs=6e-4)
+            assert ("**" in text) == (not min(own) <= found <= max(own))
+            bold += "**" in text
+    assert 0 < bold < len(rows) * len(groups)
+
+
 def test_the_command_writes_tables_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     start = next(iter(accuracy.TABLES))
     page = tmp_path / "page.md"

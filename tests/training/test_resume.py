@@ -85,7 +85,8 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(
     run(config(), sections, {at: SIGKILL})
     assert not Path("run/summary.json").exists()
     run(config(resume=True), sections)
-    assert difference(content(Path("run")), expected) is None
+    found = difference(content(Path("run")), expected)
+    assert found is None
 
 
 @pytest.mark.slow
@@ -102,7 +103,8 @@ def test_wherever_it_is_killed(seed: int, sections: list[Section], uninterrupted
         run(config(setting, resume=True), sections, {again: SIGKILL})
         print(f"killed again at its moment {again}")
     run(config(setting, resume=True), sections)
-    assert difference(content(Path("run")), expected) is None
+    found = difference(content(Path("run")), expected)
+    assert found is None
 
 
 def break_off(config: TrainConfig, sections: list[Section], epoch: int, stop: Callable[[], None]) -> None:
@@ -152,7 +154,8 @@ def test_a_moved_folder_is_the_same_run(
     shutil.copytree(broken_off, "elsewhere/moved")  # the link becomes a copy
     shutil.rmtree(broken_off)
     run(config(output="elsewhere/moved", resume=True), sections)
-    assert difference(content(Path("elsewhere/moved")), uninterrupted(ALL)[1]) is None
+    found = difference(content(Path("elsewhere/moved")), uninterrupted(ALL)[1])
+    assert found is None
 
 
 def test_a_run_that_has_ended_is_not_touched(
@@ -252,7 +255,8 @@ def test_longer_training_is_the_longer_run(sections: list[Section], monkeypatch:
     longer, expected = content(Path("run")), content(Path("longer"))
     assert [line for line in longer.pop("config.yaml") if "epochs" in line]
     expected.pop("config.yaml")
-    assert difference(longer, expected) is None
+    found = difference(longer, expected)
+    assert found is None
     with pytest.raises(ValueError, match=r"last\.ckpt has 2 epochs already; training\.epochs=1"):
         train(of(1, "run", resume=True), sections)
 
@@ -321,4 +325,5 @@ def test_slurm_queues_the_job_again_and_it_goes_on(
     assert Path("run/hpc_ckpt_1.ckpt").exists()
     assert not Path("run/last.ckpt").exists()
     run(config(resume=True), sections)
-    assert difference(content(Path("run")), expected) is None
+    found = difference(content(Path("run")), expected)
+    assert found is None

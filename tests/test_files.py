@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hist2st_pyg.files import atomic_path, write_json, write_text
+from hist2st_pyg.files import atomic_path, remove_unfinished, write_json, write_text
 
 
 def test_the_file_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
@@ -79,3 +79,15 @@ def test_what_json_cannot_hold_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="not JSON serializable"):
         write_json(tmp_path / "file.json", {"what": object()})
     assert not list(tmp_path.iterdir())
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    others = {"file.txt", ".file.txt", ".file.mine.txt", "unfinished-file.txt"}
+    for name in others:
+        write_text(tmp_path / name, "")
+    with atomic_path(tmp_path / "file.txt") as temporary:
+        left = tmp_path / temporary.name.replace(temporary.stem, f"{temporary.stem}2")
+    left.write_text("half")
+    remove_unfinished(tmp_path)
+    remove_unfinished(tmp_path / "nowhere")
+    assert {path.name for path in tmp_path.iterdir()} == others

@@ -242,6 +242,22 @@ def test_leftovers_of_killed_processes_are_removed(broken_off: Path, sections: l
     assert not Path("run/model/.saving-x").exists()
 
 
+def test_weights_that_are_not_finite_are_not_kept(broken_off: Path, sections: list[Section]) -> None:
+    before = (broken_off / "last.ckpt").read_bytes()
+    end = ExpressionTask.on_validation_epoch_end
+
+    def spoil(task: ExpressionTask) -> None:
+        end(task)
+        next(task.model.parameters()).data.fill_(float("nan"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExpressionTask, "on_validation_epoch_end", spoil)
+        with pytest.raises(ValueError, match=r"The weight model\.vision\..* is not finite at the end of epoch 4"):
+            train(config(resume=True), sections)
+    assert (broken_off / "last.ckpt").read_bytes() == before
+    assert not (broken_off / "summary.json").exists()
+
+
 def test_longer_training_is_the_longer_run(sections: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_run, "draw_training", lambda *_: {})
 

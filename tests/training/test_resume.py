@@ -86,7 +86,8 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(
     run(config(), sections, {at: SIGKILL})
     assert not Path("run/summary.json").exists()
     run(config(resume=True), sections)
-    assert difference(content(Path("run")), expected) is None
+    found = difference(content(Path("run")), expected)
+    assert found is None
 
 
 @pytest.mark.slow
@@ -103,7 +104,8 @@ def test_wherever_it_is_killed(seed: int, sections: list[Section], uninterrupted
         run(config(setting, resume=True), sections, {again: SIGKILL})
         print(f"killed again at its moment {again}")
     run(config(setting, resume=True), sections)
-    assert difference(content(Path("run")), expected) is None
+    found = difference(content(Path("run")), expected)
+    assert found is None
 
 
 def break_off(config: TrainConfig, sections: list[Section], epoch: int, stop: Callable[[], None]) -> None:
@@ -153,7 +155,8 @@ def test_a_moved_folder_is_the_same_run(
     shutil.copytree(broken_off, "elsewhere/moved")  # the link becomes a copy
     shutil.rmtree(broken_off)
     run(config(output="elsewhere/moved", resume=True), sections)
-    assert difference(content(Path("elsewhere/moved")), uninterrupted(ALL)[1]) is None
+    found = difference(content(Path("elsewhere/moved")), uninterrupted(ALL)[1])
+    assert found is None
 
 
 def test_a_run_that_has_ended_is_not_touched(
@@ -240,6 +243,22 @@ def test_leftovers_of_killed_processes_are_removed(broken_off: Path, sections: l
     assert not Path("run/model/.saving-x").exists()
 
 
+def test_weights_that_are_not_finite_are_not_kept(broken_off: Path, sections: list[Section]) -> None:
+    before = (broken_off / "last.ckpt").read_bytes()
+    end = ExpressionTask.on_validation_epoch_end
+
+    def spoil(task: ExpressionTask) -> None:
+        end(task)
+        next(task.model.parameters()).data.fill_(float("nan"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExpressionTask, "on_validation_epoch_end", spoil)
+        with pytest.raises(ValueError, match=r"The weight model\.vision\..* is not finite at the end of epoch 4"):
+            train(config(resume=True), sections)
+    assert (broken_off / "last.ckpt").read_bytes() == before
+    assert not (broken_off / "summary.json").exists()
+
+
 def test_longer_training_is_the_longer_run(sections: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_run, "draw_training", lambda *_: {})
 
@@ -253,7 +272,8 @@ def test_longer_training_is_the_longer_run(sections: list[Section], monkeypatch:
     longer, expected = content(Path("run")), content(Path("longer"))
     assert [line for line in longer.pop("config.yaml") if "epochs" in line]
     expected.pop("config.yaml")
-    assert difference(longer, expected) is None
+    found = difference(longer, expected)
+    assert found is None
     with pytest.raises(ValueError, match=r"last\.ckpt has 2 epochs already; training\.epochs=1"):
         train(of(1, "run", resume=True), sections)
 
@@ -322,4 +342,5 @@ def test_slurm_queues_the_job_again_and_it_goes_on(
     assert Path("run/hpc_ckpt_1.ckpt").exists()
     assert not Path("run/last.ckpt").exists()
     run(config(resume=True), sections)
-    assert difference(content(Path("run")), expected) is None
+    found = difference(content(Path("run")), expected)
+    assert found is None

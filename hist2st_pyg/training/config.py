@@ -88,7 +88,7 @@ class DataConfig:
             scales=above(0),
             k=at_least(1),
             max_distance=above(0),
-            window=at_least(2),
+            window=at_least(1),
             val_share=Bound("at least 0 and below 1", lambda share: 0 <= share < 1),
             val_side=above(0),
         )
@@ -186,6 +186,7 @@ class TrainingConfig:
             weight_decay=at_least(0),
             step_size=at_least(1),
             gamma=above(0),
+            momentum=between(0, 1),
             warmup=between(0, 1),
             clip=above(0),
             likelihood_weight=at_least(0),

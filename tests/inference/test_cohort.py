@@ -287,8 +287,8 @@ def test_wrong_input(run: Callable[..., CohortResult], files: Path, tmp_path: Pa
         run(pitch=90.0, pitch_um=200.0)
     with pytest.raises(ValueError, match=r"Unknown executor='cloud'\. Choose one of: local, ray"):
         run(executor="cloud")
-    with pytest.raises(ValueError, match=r"Unknown format='csv'\. Choose one of: h5ad, zarr"):
-        run(format="csv")
+    with pytest.raises(ValueError, match=r"Unknown format='txt'\. Choose one of: csv, h5ad, zarr"):
+        run(format="txt")
     with pytest.raises(ValueError, match="at least 1, got 0"):
         run(jobs=0)
     with pytest.raises(ValueError, match="GPUs are shared out by Ray"):

@@ -169,7 +169,7 @@ def test_a_run_that_has_ended_is_not_touched(
         assert train(again) == broken_off  # nor are sections read
     assert caplog.text.count("The run in run has ended; nothing is changed.") == 2
     assert snapshot(broken_off) == before
-    with pytest.raises(ValueError, match=r"config\.yaml is of another run: seed is 7 there and 8 now"):
+    with pytest.raises(ValueError, match=r"config\.yaml is of another run: seed is 9 there and 8 now"):
         train(config(resume=True, seed=8))
     assert snapshot(broken_off) == before
 

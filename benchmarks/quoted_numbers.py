@@ -90,7 +90,8 @@ def with_numbers(text: str, results: Path = HERE / "results") -> str:
 def without_source(text: str) -> list[str]:
     """The numbers with two or more decimals in a page that say no source, with what stands before them."""
     prose = _PRINTED.sub("", _APART.sub("", text))
-    return [match[0].strip() for match in re.finditer(r"[^\n]{0,40}(?<!Python )(?<![\d.])\d+\.\d\d+(?![\d.])", prose)]
+    found = re.finditer(r"(?<!Python )(?<![\d.])\d+\.\d\d+(?!\d|\.\d)", prose)
+    return [prose[max(0, match.start() - 30) : match.end()].rpartition("\n")[2].strip() for match in found]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

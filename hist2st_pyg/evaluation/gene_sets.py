@@ -49,7 +49,7 @@ def read_gene_sets(path: str | Path) -> GeneSets:
             raise ValueError(f"{file} is no file of gene sets; they are read from {', '.join(FORMATS)}, by the name.")
         try:
             found = read(file)
-        except (UnicodeDecodeError, csv.Error) as error:
+        except csv.Error as error:
             raise ValueError(f"{file} is not a text file of gene sets: {error}.") from error
         if not found:
             raise ValueError(f"{file} holds no gene set.")

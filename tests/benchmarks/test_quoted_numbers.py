@@ -45,9 +45,9 @@ def test_numbers_are_written_in_the_form_they_had(results: Path) -> None:
 
 
 def test_a_number_without_a_source_is_found() -> None:
-    text = "From `0.111` and 0.222<!-- a/*.json x --> to 0.333 in 3.11.\n```\n0.444\n```\n"
+    text = "From `0.111` and 0.222<!-- a/*.json x --> to 0.333 in Python 3.11.\n0.666.\n```\n0.444\n```\n"
     text += "<!-- log -->0.555<!-- end of log -->"
-    assert without_source(text) == ["From  and  to 0.333", "in 3.11"]
+    assert without_source(text) == ["From  and  to 0.333", "0.666"]
 
 
 @pytest.mark.parametrize(

@@ -520,7 +520,7 @@ def test_real_sample(real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureF
     np.testing.assert_array_equal(section.pos, corrected.obsm["spatial"])
     np.testing.assert_array_equal(section.adata.X, corrected.X.toarray())
     assert section.require_image().size == (1431, 1249)
-    assert (section.patient, section.um_per_pixel, section.spot_diameter) == ("NCBI858", None, None)
+    assert (section.patient, section.um_per_pixel, section.spot_diameter) == (None, None, None)
 
 
 def test_real_sections_are_in_order(real_data: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -72,7 +72,7 @@ def test_no_file_and_no_text() -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no file of gene sets nowhere\.gmt"):
         read_gene_sets("nowhere.gmt")
     Path("sets.gmt").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(ValueError, match="not a text file of gene sets"):
+    with pytest.raises(ValueError, match=r"sets\.gmt is not a text file in UTF-8"):
         read_gene_sets("sets.gmt")
 
 

@@ -46,18 +46,24 @@ VALIDATION = {
     "stripes_b": "mob1 other stripes",
     "stripes": "colon stripes",
 }
-ABLATIONS = "ablations"
-"""The grid whose models are the preset with one thing changed."""
+WHOLE = ("test", "paper")
+"""The grids whose models are compared; other models on the same splits are the preset with one thing changed."""
 
 
-def by_split(cells: Sequence[Cell], splits: dict[str, str], ablations: bool = False) -> dict[str, Group]:
-    """The results of each split, in the order of ``splits``, by its title; with or without the ablations."""
+def by_split(cells: Sequence[Cell], splits: dict[str, str]) -> dict[str, Group]:
+    """The results of each split, in the order of ``splits``, by its title."""
     groups = {}
     for split, title in splits.items():
-        chosen = tuple(cell for cell in cells if cell["fold"] == split and (ablations or cell["grid"] != ABLATIONS))
+        chosen = tuple(cell for cell in cells if cell["fold"] == split)
         if chosen:
             groups[title] = Group(chosen[0]["dataset"], chosen[0]["split"], chosen, ())
     return groups
+
+
+def parted(cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
+    """The results of whole models, and those of the preset with one thing changed."""
+    whole = {cell["model"] for cell in cells if cell["grid"] in WHOLE}
+    return [c for c in cells if c["model"] in whole], [c for c in cells if c["model"] not in whole]
 
 
 def models(groups: dict[str, Group]) -> list[str]:
@@ -85,9 +91,10 @@ def table(groups: dict[str, Group]) -> str:
     return "\n".join([*_lines(rows), "", *notes(groups)])
 
 
-def changes(groups: dict[str, Group]) -> str:
+def changes(cells: Sequence[Cell]) -> str:
     """What each change of the preset gives: PCC less the preset's, bold outside the range of the preset's seeds."""
-    names = {cell["model"] for group in groups.values() for cell in group.cells if cell["grid"] == ABLATIONS}
+    groups = by_split(cells, SPLITS)
+    names = {cell["model"] for cell in parted(cells)[1] if cell["fold"] in SPLITS}
     rows = [
         ["changed", *groups],
         *([f"`{name}`", *(_change(g, name) for g in groups.values())] for name in sorted(names)),
@@ -116,8 +123,8 @@ def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 TABLES: dict[str, Callable[[Sequence[Cell]], str]] = {
-    "<!-- table: benchmarks.accuracy -->": lambda cells: table(by_split(cells, SPLITS)),
-    "<!-- table: benchmarks.accuracy, ablations -->": lambda cells: changes(by_split(cells, SPLITS, ablations=True)),
+    "<!-- table: benchmarks.accuracy -->": lambda cells: table(by_split(parted(cells)[0], SPLITS)),
+    "<!-- table: benchmarks.accuracy, ablations -->": changes,
     "<!-- table: benchmarks.accuracy, validation -->": lambda cells: table(by_split(cells, VALIDATION)),
 }
 """Each table's first comment line, and how it is made."""
@@ -212,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         cells = read_cells(arguments.results)
-        groups = by_split(cells, SPLITS)
+        groups = by_split(parted(cells)[0], SPLITS)
         if not groups:
             raise ValueError(f"{arguments.results} holds no result of the splits {', '.join(SPLITS)}.")
         for path in arguments.into:

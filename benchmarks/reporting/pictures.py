@@ -74,6 +74,8 @@ def _figures(group: Group, comparison: Comparison | None) -> Iterator[tuple[str,
         cells = {name: group.of(name, fold) for name in dict.fromkeys([reference, model]) if name is not None}
         shown = {name: found[0] for name, found in cells.items() if found}
         for section in shown[model]["test"] if model in shown else []:
+            if not mapped_genes(section, shown):
+                continue
             seeds = ", ".join(f"{name} seed {cell['seed']}" for name, cell in shown.items())
             caption = f"section {section} of fold {fold}, measured and predicted ({seeds}; model drawn: {how})."
             yield f"maps_{fold}_{section}", caption, maps(section, shown)
@@ -185,17 +187,23 @@ def cost(group: Group, models: list[str], chosen: set[str], reference: str | Non
 
 
 def maps(section: str, cells: dict[str, Cell]) -> Figure:
-    """Draw a section's genes, one a row: measured, then each model's prediction."""
+    """Draw the genes whose maps all models' results hold, one a row: measured, then each model's prediction."""
     drawn = {name: cell["test"][section] for name, cell in cells.items()}
     first = next(iter(drawn.values()))["map"]
     values = {}
-    for gene in first["genes"]:
+    for gene in mapped_genes(section, cells):
         values[f"{gene}\nmeasured"] = first["genes"][gene]["true"]
         for name, result in drawn.items():
             pcc = result["per_gene"].get(gene)
             score = f" ({pcc:.2f})" if pcc is not None else ""
             values[f"{gene}\n{name}{score}"] = result["map"]["genes"][gene]["predicted"]
     return expression_maps(first["pos"], values, columns=1 + len(drawn))
+
+
+def mapped_genes(section: str, cells: dict[str, Cell]) -> list[str]:
+    """The genes of a section whose maps all results hold."""
+    first, *others = (cell["test"][section]["map"]["genes"] for cell in cells.values())
+    return [gene for gene in first if all(gene in maps for maps in others)]
 
 
 def mean_genes(group: Group, model_of: dict[str, str]) -> dict[str, float | None]:

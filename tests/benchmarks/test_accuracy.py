@@ -38,12 +38,12 @@ def test_every_split_has_the_preset_with_five_seeds_and_what_it_is_compared_with
 
 
 def test_the_notes_say_whose_patients_are_known_and_which_code_made_the_results(cells: list[Cell]) -> None:
-    covers, known, unseen, code = accuracy.notes(accuracy.by_split(cells, accuracy.SPLITS))
+    covers, known, unseen, code = accuracy.notes(accuracy.by_split(accuracy.parted(cells)[0], accuracy.SPLITS))
     assert covers == COVERS
     assert known == "a, c2 and d: the test patient also trains, by another section or part of one."
     assert unseen == "b and c3: the test patient was never seen."
     assert code.removeprefix("Code: ").removesuffix(".").split(", ") == sorted(
-        {c["versions"]["code"] for c in cells if c["fold"] in accuracy.SPLITS}
+        {cell["versions"]["code"] for cell in accuracy.parted(cells)[0] if cell["fold"] in accuracy.SPLITS}
     )
 
 
@@ -58,8 +58,8 @@ def test_a_score_is_the_mean_over_seeds_and_its_share_of_the_ceiling(cells: list
 
 
 def test_a_change_is_bold_outside_the_range_of_the_presets_seeds(cells: list[Cell]) -> None:
-    groups = accuracy.by_split(cells, accuracy.SPLITS, ablations=True)
-    rows = [line.split(" | ") for line in accuracy.changes(groups).splitlines()[2:] if line.startswith("|")]
+    groups = accuracy.by_split(cells, accuracy.SPLITS)
+    rows = [line.split(" | ") for line in accuracy.changes(cells).splitlines()[2:] if line.startswith("|")]
     assert len(rows) >= 5
     bold = 0
     for name, *texts in rows:

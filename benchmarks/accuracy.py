@@ -110,11 +110,12 @@ def _change(group: Group, name: str) -> str:
     def pcc(model: str) -> list[float]:
         return [cell["metrics"]["pcc_mean"] for cell in group.of(model)]
 
-    if not pcc(name) or not pcc(MODEL):
+    changed, preset = pcc(name), pcc(MODEL)
+    if not changed or not preset:
         return NONE
-    found = float(np.mean(pcc(name)))
-    text = f"{found - np.mean(pcc(MODEL)):+.3f}".replace("-", "−")
-    return text if min(pcc(MODEL)) <= found <= max(pcc(MODEL)) else f"**{text}**"
+    found = float(np.mean(changed))
+    text = f"{found - np.mean(preset):+.3f}".replace("-", "−")
+    return text if min(preset) <= found <= max(preset) else f"**{text}**"
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -132,13 +133,14 @@ TABLES: dict[str, Callable[[Sequence[Cell]], str]] = {
 
 def notes(groups: dict[str, Group]) -> list[str]:
     """What to know beside the table: what the ceiling covers, whose patients train, and the code."""
-    known = [title.partition(":")[0] for title, group in groups.items() if leaks(group)]
-    others = [title.partition(":")[0] for title in groups if title.partition(":")[0] not in known]
-    found = []
-    if known:
-        found.append(f"{_and(known)}: the test patient also trains, by another section or part of one.")
-    if others:
-        found.append(f"{_and(others)}: the test patient was never seen.")
+    trains: dict[bool, list[str]] = {True: [], False: []}
+    for title, group in groups.items():
+        trains[bool(leaks(group))].append(title.partition(":")[0])
+    said = {
+        True: "the test patient also trains, by another section or part of one",
+        False: "the test patient was never seen",
+    }
+    found = [f"{_and(splits)}: {said[known]}." for known, splits in trains.items() if splits]
     codes = sorted({str(cell["versions"].get("code", "unknown")) for group in groups.values() for cell in group.cells})
     return [COVERS, *found, f"Code: {', '.join(codes)}."]
 

@@ -168,11 +168,20 @@ def expression_target(section: Section, counts: NDArray[np.float32], total: Tota
     if total == "panel":
         totals = counts.sum(1, keepdims=True)
     elif total == "all":
-        totals = np.asarray(section.adata.X.sum(1), dtype=np.float32).reshape(-1, 1)
+        totals = _all_counts(section).astype(np.float32)[:, None]
     else:
         raise ValueError(f"Unknown total={total!r}. Choose one of: panel, all.")
     target: NDArray[np.float32] = log_expression(counts, totals).astype(np.float32)
     return target
+
+
+def totals_of(section: Section, total: Total) -> NDArray[Any] | None:
+    """What a spot's counts are divided by [N] where that is its total over all genes; None where it is the panel's."""
+    return _all_counts(section) if total == "all" else None
+
+
+def _all_counts(section: Section) -> NDArray[Any]:
+    return np.asarray(section.adata.X.sum(1)).ravel()
 
 
 def log_expression(counts: NDArray[Any], totals: NDArray[Any]) -> NDArray[Any]:

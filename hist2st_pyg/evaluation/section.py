@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hist2st_pyg.data.convert import Recipe, SectionData
+from hist2st_pyg.data.convert import SectionData
+from hist2st_pyg.data.expression import totals_of
 from hist2st_pyg.evaluation.calibration import PARAMETERS, coverage
 from hist2st_pyg.evaluation.ceiling import noise_ceiling
 from hist2st_pyg.evaluation.regions import PAPER, region_agreement
@@ -69,7 +70,7 @@ def measure_section(
     for name, genes in (gene_sets or {}).items():
         metrics[f"pcc_mean_{name}"] = mean_of(per_gene[gene] for gene in genes)
     varies = np.array([per_gene[gene] is not None for gene in recipe.genes])
-    totals = _totals(section, recipe)
+    totals = totals_of(section, recipe.total)
     ceiling = noise_ceiling(counts, totals, seed=seed, mask=mask)
     metrics["ceiling_pcc_mean"] = mean_of(ceiling[varies])
     metrics["share_of_ceiling"] = _share(metrics["pcc_mean"], metrics["ceiling_pcc_mean"])
@@ -99,10 +100,6 @@ def mean_of(values: Iterable[float | None]) -> float | None:
 
 def _with_parameters(_: ExpressionModel, out: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in out.items() if key in ("expression", *PARAMETERS)}
-
-
-def _totals(section: Section, recipe: Recipe) -> NDArray[Any] | None:
-    return np.asarray(section.adata.X.sum(1)).ravel() if recipe.total == "all" else None
 
 
 def _share(pcc: float | None, ceiling: float | None) -> float | None:

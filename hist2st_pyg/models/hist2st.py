@@ -13,7 +13,8 @@ from torch_geometric.data import Data
 
 from hist2st_pyg.choices import choose
 from hist2st_pyg.models.base import ExpressionModel, rebuild_arguments, section_ptr
-from hist2st_pyg.nn.gnn import GNN, ConvFactory, EdgeWeight
+from hist2st_pyg.nn.gnn import GNN, ConvFactory
+from hist2st_pyg.nn.graph_arguments import EdgeWeight
 from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead
 from hist2st_pyg.nn.memory import once_counted
 from hist2st_pyg.nn.transformer import SpotTransformer

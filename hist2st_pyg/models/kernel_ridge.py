@@ -91,9 +91,8 @@ class KernelRidge(FeatureRegression[KernelSolver]):
 
     def predict(self, h: Tensor) -> Tensor:
         """Expression [N, G] of features [N, F]."""
-        parts = torch.split(
-            (h - self.feature_mean) / self.feature_scale, BLOCK
-        )  # the kernel of all spots at once may not fit
+        # In parts: the kernel of all spots at once may not fit.
+        parts = torch.split((h - self.feature_mean) / self.feature_scale, BLOCK)
         return torch.cat([gaussian(part, self.spots, self.width) @ self.weight + self.bias for part in parts])
 
     def solver(self, x: Floats) -> KernelSolver:

@@ -4,7 +4,8 @@ from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.nn.convmixer import ConvMixer
 from hist2st_pyg.nn.densenet import DenseNet121Encoder
 from hist2st_pyg.nn.foundation import FoundationEncoder
-from hist2st_pyg.nn.gnn import CONVS, EDGE_WEIGHTS, GNN, Hist2STConv, conv_resolver
+from hist2st_pyg.nn.gnn import CONVS, GNN, Hist2STConv, conv_resolver
+from hist2st_pyg.nn.graph_arguments import EDGE_WEIGHTS
 from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead, NBHead, ZINBHead
 from hist2st_pyg.nn.linear import LinearEncoder
 from hist2st_pyg.nn.precomputed import PrecomputedEncoder

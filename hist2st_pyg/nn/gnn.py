@@ -16,7 +16,7 @@ from torch_geometric.nn.resolver import activation_resolver
 from torch_scatter import scatter
 
 from hist2st_pyg.choices import choose
-from hist2st_pyg.nn.graph_arguments import edge_arguments, takes
+from hist2st_pyg.nn.graph_arguments import EDGE_WEIGHTS, EdgeWeight, edge_arguments, takes
 from hist2st_pyg.nn.graph_check import check_class, check_layer, features, small_graph
 from hist2st_pyg.nn.readout import NORMS, READOUTS
 
@@ -24,8 +24,6 @@ ConvFactory = Callable[[int, int], nn.Module]
 """``(in_channels, out_channels) -> layer``, called once for each depth."""
 
 AGGREGATIONS = ("mean", "max")
-EdgeWeight = Callable[[Tensor], Tensor]
-"""``(distance [E]) -> weight [E]``."""
 
 
 class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
@@ -172,20 +170,6 @@ def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
             raise TypeError(f"gnn={name} is not built by ({given}): {error}.") from error
 
     return build
-
-
-def inverse_distance(distance: Tensor) -> Tensor:
-    """1 / (1 + d)."""
-    return 1 / (1 + distance)
-
-
-def gaussian(distance: Tensor) -> Tensor:
-    """exp(-d² / 2)."""
-    return torch.exp(-distance.square() / 2)
-
-
-EDGE_WEIGHTS: dict[str, EdgeWeight | None] = {"inverse": inverse_distance, "gaussian": gaussian, "none": None}
-"""How the distance d [E] in spot pitches becomes ``edge_weight``; ``"none"`` gives layers no weights."""
 
 
 class GNN(nn.Module):

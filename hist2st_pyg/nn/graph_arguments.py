@@ -1,4 +1,4 @@
-"""What a graph layer is given beside features and edges, by the signature of its ``forward``."""
+"""What a graph layer is given beside features and edges: by the signature of its ``forward``, and how edges weigh."""
 
 from __future__ import annotations
 
@@ -6,13 +6,31 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch_geometric import nn as gnn
 
 EXTRAS = ("edge_attr", "edge_weight", "batch")
 """What a layer may be given besides ``x`` and ``edge_index``."""
 EDGE_OPTIONS = ("edge_dim", "in_edge_channels", "dim")
 """How PyG's layers are told the width of edge features; they keep it under the same name."""
+
+EdgeWeight = Callable[[Tensor], Tensor]
+"""``(distance [E]) -> weight [E]``."""
+
+
+def inverse_distance(distance: Tensor) -> Tensor:
+    """1 / (1 + d)."""
+    return 1 / (1 + distance)
+
+
+def gaussian(distance: Tensor) -> Tensor:
+    """exp(-d² / 2)."""
+    return torch.exp(-distance.square() / 2)
+
+
+EDGE_WEIGHTS: dict[str, EdgeWeight | None] = {"inverse": inverse_distance, "gaussian": gaussian, "none": None}
+"""How the distance d [E] in spot pitches becomes ``edge_weight``; ``"none"`` gives layers no weights."""
 
 
 def takes(layer: nn.Module, name: str) -> bool:

@@ -14,10 +14,10 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import distributed
 
 from hist2st_pyg.files import atomic_path
 from hist2st_pyg.training.loggers import MetricsLogger
+from hist2st_pyg.training.processes import gather
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 MONITOR = "val/pcc"
@@ -61,12 +61,7 @@ class RunCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add the random states, of each process."""
-        state = random_state(pl_module.device)
-        states: list[Any] = [state]
-        if distributed.is_available() and distributed.is_initialized():
-            states = [None] * trainer.world_size
-            distributed.all_gather_object(states, state)
-        checkpoint[RANDOM] = states
+        checkpoint[RANDOM] = gather(random_state(pl_module.device))
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -83,9 +83,8 @@ class MetricsLogger(Logger):
 
     def finalize(self, status: str) -> None:
         """Write what has been logged since the last epoch's end."""
-        if (
-            self.rows
-        ):  # none where training did not come so far as to log, or to know the rows of the run it goes on with
+        # None where training did not come so far as to log, or to know the rows of the run it goes on with.
+        if self.rows:
             self.write()
 
 

@@ -30,10 +30,10 @@ def trainer_arguments(accelerator: str, devices: int | str) -> dict[str, Any]:
     return {"strategy": "ddp_find_unused_parameters_true", "sync_batchnorm": gpus > 0}
 
 
-def gather(values: dict[str, Value]) -> dict[str, Value]:
-    """What all processes have under their names together, in the order of the names."""
-    parts = [values]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        parts = [{} for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather_object(parts, values)
-    return dict(sorted({name: value for part in parts for name, value in part.items()}.items()))
+def gather(value: Value) -> list[Value]:
+    """What each process has, by rank."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [value]
+    values = [value] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values

@@ -110,8 +110,10 @@ class ExpressionTask(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Average the sections of all processes."""
-        scores, errors, spots = zip(*gather(self._validated).values(), strict=True)
+        validated = {name: found for part in gather(self._validated) for name, found in part.items()}
         self._validated.clear()
+        # By name, so that the order of the sum does not depend on the number of processes.
+        scores, errors, spots = zip(*(validated[name] for name in sorted(validated)), strict=True)
         # Every process has the same numbers; sync_dist says so to Lightning.
         self.log("val/pcc", mean_pcc(scores), prog_bar=True, batch_size=1, sync_dist=True)
         self.log("val/loss", float(np.average(errors, weights=spots)), batch_size=1, sync_dist=True)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from hist2st_pyg.data.datamodule import SectionDataModule
-from hist2st_pyg.data.expression import DETECTED
+from hist2st_pyg.data.expression import DETECTED, totals_of
 from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.evaluation.ceiling import noise_ceiling
 from hist2st_pyg.metrics import pearson_per_gene
@@ -49,7 +49,7 @@ def _validated(model: ExpressionModel, datamodule: SectionDataModule) -> tuple[F
         with torch.no_grad():
             predicted = model(data)["expression"][rows].float().cpu().numpy()
         mask = data.gene_mask.reshape(-1).numpy()
-        totals = np.asarray(section.adata.X.sum(1)).ravel() if datamodule.recipe.total == "all" else None
+        totals = totals_of(section, datamodule.recipe.total)
         parts[0].append(pearson_per_gene(data.y[rows].numpy(), predicted, mask))
         parts[1].append(
             noise_ceiling(data.counts[rows].numpy(), None if totals is None else totals[rows.numpy()], mask=mask)

@@ -17,6 +17,8 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import torch
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -82,7 +84,8 @@ def local(
 ) -> Generator[tuple[Item, Result | Failed], None, None]:
     """Processes of this machine; see :class:`Executor`.
 
-    They are forked from one that has imported the function's module, so that a call starts at once.
+    They are forked from one that has imported the function's module, so that a call starts at once. Where there is a
+    GPU each imports for itself: imports may open CUDA's driver, and no process can use it that was forked afterwards.
     """
     if jobs < 1:
         raise ValueError(f"jobs is how many calls run at a time, at least 1, got {jobs}.")
@@ -91,7 +94,7 @@ def local(
     context = multiprocessing.get_context("forkserver")
     called = function.func if isinstance(function, partial) else function
     # This package is found in any folder, the function's module perhaps not.
-    context.set_forkserver_preload([__name__, called.__module__])
+    context.set_forkserver_preload([] if torch.cuda.is_available() else [__name__, called.__module__])
     waiting, idle, busy = deque(items), list[_Worker](), dict[Connection, tuple[_Worker, Item]]()
     try:
         while waiting or busy:

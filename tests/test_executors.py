@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import closing
 from functools import partial
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,16 @@ def test_a_process_serves_many_items_or_one() -> None:
     results = [result for _, result in local(call, list("abcd"), fresh=True)]
     assert len({result[0] for result in results if not isinstance(result, Failed)}) == 4
     assert [result[1] for result in results if not isinstance(result, Failed)] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_nothing_is_imported_before_the_fork_where_cuda_is(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is imported may open CUDA's driver, which then fails in every process that is forked (seen on an H100)."""
+    preloaded: list[list[str]] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.setattr(ForkServerContext, "set_forkserver_preload", lambda self, names: preloaded.append(names))
+    assert [item for item, _ in local(call, ["a"])] == ["a"]
+    assert preloaded == [[] if gpu else ["hist2st_pyg.executors", call.__module__]]
 
 
 def test_jobs_run_at_a_time() -> None:

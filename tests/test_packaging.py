@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import configparser
 import os
+import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -86,3 +87,11 @@ def test_ci_runs_the_command_that_developers_run() -> None:
     assert "make test" in script.read_text(encoding="utf-8").splitlines()
     assert os.access(script, os.X_OK)
     assert "bash .ci/run" in (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("folder", ["hist2st_pyg", "benchmarks"])
+def test_tensors_are_brought_to_the_cpu_before_numpy_reads_them(folder: str) -> None:
+    """``Tensor.numpy()`` raises on a GPU, which no test here has: the last step of every training did so once."""
+    bare = re.compile(r"(?<!\.cpu\(\))\.numpy\(\)")
+    found = [path for path in (ROOT / folder).rglob("*.py") if bare.search(path.read_text(encoding="utf-8"))]
+    assert not found

@@ -94,7 +94,7 @@ class SectionDataModule(pl.LightningDataModule):
     def _hold_out(self, train: list[SectionData]) -> None:
         rng = np.random.default_rng(self.seed)
         for data in train:
-            held_out = block_mask(data.pos.double().numpy(), self.val_share, self.val_side, rng)
+            held_out = block_mask(data.pos.double().cpu().numpy(), self.val_share, self.val_side, rng)
             if held_out.all() or not held_out.any():
                 raise ValueError(
                     f"Section {data.section!r}: val_share={self.val_share:g} in squares of val_side={self.val_side:g} "

@@ -40,7 +40,7 @@ class SpotWindows(Dataset[SectionData]):
         self.windows: list[tuple[SectionData, int]] = []  # with the spot in the middle
         for data in self.sections:
             # One that trains, so that no window is without.
-            centres = training_spots(data).nonzero()[:, 0].numpy()
+            centres = training_spots(data).nonzero()[:, 0].cpu().numpy()
             drawn = rng.choice(centres, math.ceil(len(data.pos) / self.size))
             self.windows += [(data, int(centre)) for centre in drawn]
 

@@ -61,7 +61,7 @@ def measure_section(
     """Predict a section and compare with its counts; arguments as in :func:`~hist2st_pyg.evaluation.run.evaluate`."""
     recipe = require_recipe(model)
     data = recipe.add_measured(SectionData(), section)
-    counts, target, mask, size_factor = (data[key].numpy() for key in ("counts", "y", "gene_mask", "size_factor"))
+    counts, target, mask, size_factor = (data[key].cpu().numpy() for key in ("counts", "y", "gene_mask", "size_factor"))
     out = predict_spots(model, section, device, cache=cache, keep=_with_parameters).values
     predicted = out["expression"]
 

@@ -110,7 +110,7 @@ def ssim_on_grid(y_true: ArrayLike, y_pred: ArrayLike, grid: ArrayLike) -> Float
             data_range=1.0,
             return_full_image=True,
         )
-        scores[genes] = similarity[0].flatten(1)[:, torch.from_numpy(place)].mean(dim=1).numpy()
+        scores[genes] = similarity[0].flatten(1)[:, torch.from_numpy(place)].mean(dim=1).cpu().numpy()
     return scores
 
 

@@ -97,7 +97,7 @@ def predict_blocks(
     """
     device = find_device(device)
     n = len(graph.pos)
-    blocks, hops, notes = _plan(model, graph.pos.numpy(), block, name)
+    blocks, hops, notes = _plan(model, graph.pos.cpu().numpy(), block, name)
     _log(notes, name)
     colours, values = Colours(model), dict[str, NDArray[np.float32]]()
     several = len(blocks) > 1
@@ -112,7 +112,7 @@ def predict_blocks(
                 _check_finite(value[own], key, model, name)
                 if key not in values:
                     values[key] = np.empty((n, value.shape[1]), dtype=np.float32)
-                values[key][spots] = value[own].numpy()
+                values[key][spots] = value[own].cpu().numpy()
             bar.update(len(spots))
             if several:
                 release()  # without it a slide of 30,000 spots took half as much memory again
@@ -142,17 +142,20 @@ def spatial_blocks(pos: NDArray[np.floating], size: int) -> list[NDArray[np.int6
 
 
 def run_model(model: ExpressionModel, data: SectionData, device: str = "auto") -> dict[str, Tensor]:
-    """The model's output in eval mode, on the CPU.
+    """The model's output in eval mode, on the CPU; the model and the data stay on the device where they are.
 
     Raises:
         ValueError: If there is no such device.
     """
     device = find_device(device)
-    was_training = model.training
-    model = model.to(device).eval()
-    with torch.inference_mode():
-        out = model(data.to(device))
-    model.train(was_training)
+    was_training, home = model.training, model.target_mean.device
+    # PyG's Data.to changes the data itself: a copy shares the tensors that need not move.
+    moved = copy.copy(data).to(device)
+    try:
+        with torch.inference_mode():
+            out = model.to(device).eval()(moved)
+    finally:
+        model.to(home).train(was_training)
     return {key: value.float().cpu() for key, value in out.items()}
 
 
@@ -200,7 +203,7 @@ def _piece(graph: SectionData, patches: Patches, hops: int, spots: NDArray[np.in
         piece, around, own = copy.copy(graph), None, torch.arange(len(spots))
     else:
         near, _, own, _ = k_hop_subgraph(torch.from_numpy(spots), hops, graph.edge_index, num_nodes=len(graph.pos))
-        piece, around = graph.subgraph(near), near.numpy()
+        piece, around = graph.subgraph(near), near.cpu().numpy()
     piece.x = patches(around)
     return piece, own
 

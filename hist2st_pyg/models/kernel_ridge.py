@@ -49,7 +49,7 @@ class KernelSolver(Solver):
     def basis(self, x: Floats) -> Floats:
         """The kernel of features [n, F] with the training spots', [n, N]."""
         standard = torch.from_numpy((x - self.mean) / self.scale)
-        return np.asarray(gaussian(standard, torch.from_numpy(self.spots), self.width).numpy())
+        return np.asarray(gaussian(standard, torch.from_numpy(self.spots), self.width).cpu().numpy())
 
     def solve(self, rows: NDArray[np.bool_], y: Floats, alpha: float) -> tuple[Floats, Floats]:
         """(K + alpha) weight = y - mean, by Cholesky's factors; spots of other rows have weight 0."""

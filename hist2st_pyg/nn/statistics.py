@@ -98,6 +98,6 @@ def _quantiles(values: Tensor) -> list[Tensor]:
     if values.device.type != "cpu" or values.requires_grad:
         ordered = values.sort(dim=2).values
     else:
-        ordered = torch.from_numpy(np.sort(values.numpy(), axis=2))  # numpy sorts 30 times as fast as torch
+        ordered = torch.from_numpy(np.sort(values.cpu().numpy(), axis=2))  # numpy sorts 30 times as fast as torch
     places = [quantile * (ordered.shape[2] - 1) for quantile in QUANTILES]
     return [torch.lerp(ordered[..., int(p)], ordered[..., int(p) + 1], p - int(p)) for p in places]

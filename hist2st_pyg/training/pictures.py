@@ -34,16 +34,16 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
     part = "val" if datamodule.sections["val"] else "train"
     data = datamodule.data(part)[0]
     name = "training" if part == "train" and "val_mask" not in data else "validation"
-    where = validation_spots(data).numpy()
+    where = validation_spots(data).cpu().numpy()
     genes = datamodule.recipe.genes
-    true, predicted = data.y.numpy()[where], run_model(model, data)["expression"].numpy()[where]
+    true, predicted = data.y.cpu().numpy()[where], run_model(model, data)["expression"].cpu().numpy()[where]
     section = datamodule.sections[part][0]
     # With precomputed embeddings a section needs no image.
     image = section.require_image() if section.image is not None else None
     thumbnail = image.thumbnail(THUMBNAIL) if image is not None else None
-    pcc = pearson_per_gene(true, predicted, data.gene_mask.numpy())
+    pcc = pearson_per_gene(true, predicted, data.gene_mask.cpu().numpy())
     maps = figures.true_and_predicted(
-        data.pos.numpy()[where],
+        data.pos.cpu().numpy()[where],
         true,
         predicted,
         genes,

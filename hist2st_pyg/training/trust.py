@@ -10,6 +10,7 @@ from hist2st_pyg.data.datamodule import SectionDataModule
 from hist2st_pyg.data.expression import DETECTED, totals_of
 from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.evaluation.ceiling import noise_ceiling
+from hist2st_pyg.inference import run_model
 from hist2st_pyg.metrics import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel, GeneTrust
 
@@ -29,7 +30,7 @@ def gene_trust(model: ExpressionModel, datamodule: SectionDataModule) -> GeneTru
         that measured the gene, None where none did or nothing validates; ``detected``, True where a tenth of the
         training spots counted the gene.
     """
-    pcc, ceiling = _validated(model.eval(), datamodule)
+    pcc, ceiling = _validated(model, datamodule)
     counted = sum((data.counts[training_spots(data)] > 0).sum(0) for data in datamodule.data("train"))
     n_spots = sum(int(training_spots(data).sum()) for data in datamodule.data("train"))
     return {
@@ -46,13 +47,14 @@ def _validated(model: ExpressionModel, datamodule: SectionDataModule) -> tuple[F
         rows = validation_spots(data)
         if int(rows.sum()) < 2:
             continue
-        with torch.no_grad():
-            predicted = model(data)["expression"][rows].float().cpu().numpy()
-        mask = data.gene_mask.reshape(-1).numpy()
+        predicted = run_model(model, data)["expression"][rows].cpu().numpy()
+        mask = data.gene_mask.reshape(-1).cpu().numpy()
         totals = totals_of(section, datamodule.recipe.total)
-        parts[0].append(pearson_per_gene(data.y[rows].numpy(), predicted, mask))
+        parts[0].append(pearson_per_gene(data.y[rows].cpu().numpy(), predicted, mask))
         parts[1].append(
-            noise_ceiling(data.counts[rows].numpy(), None if totals is None else totals[rows.numpy()], mask=mask)
+            noise_ceiling(
+                data.counts[rows].cpu().numpy(), None if totals is None else totals[rows.cpu().numpy()], mask=mask
+            )
         )
     n_genes = len(datamodule.recipe.genes)
     pcc, ceiling = (_mean(np.array(part).reshape(-1, n_genes)) for part in parts)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch_geometric import nn as gnn
+from torch_geometric.data import Data
 
 from hist2st_pyg import Hist2ST, Recipe, Section
 from hist2st_pyg.data.source import SpotPatches
@@ -120,6 +121,29 @@ def test_it_is_the_model_s_own_output(cohort: list[Section]) -> None:
     values = predicted(built, cohort[0], block=10).values
     np.testing.assert_allclose(values["expression"], out["expression"], atol=1e-5)
     assert values["embedding"].shape == (48, 2 * 128)
+
+
+def test_model_and_data_stay_on_their_device(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What trains and draws goes on with both after a prediction on a GPU; meta tensors stand for the GPU's."""
+    built = model()
+    assert built.recipe is not None
+    data = built.recipe.input_data(cohort[0])
+    moves = []
+
+    def to(device: object) -> ExpressionModel:
+        moves.append(str(device))
+        return built
+
+    def forward(moved: Data) -> dict[str, torch.Tensor]:
+        assert {value.device.type for _, value in moved if isinstance(value, torch.Tensor)} == {"meta"}
+        return {"expression": torch.zeros(2)}
+
+    monkeypatch.setattr(built, "to", to)
+    monkeypatch.setattr(built, "forward", forward)
+    run_model(built.train(), data, "meta")
+    assert moves == ["meta", "cpu"]
+    assert built.training
+    assert {value.device.type for _, value in data if isinstance(value, torch.Tensor)} == {"cpu"}
 
 
 def test_only_a_block_and_its_surroundings_are_cut_at_a_time(

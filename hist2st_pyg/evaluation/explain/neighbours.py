@@ -67,7 +67,9 @@ def integrated(reading: Reading, values: list[Tensor], steps: int, epochs: int, 
     with torch.no_grad(), known(reading, means):
         reference = float(reading(reading.piece.x[:1]))
     edges, added = _edges(reading, shares)
-    return Importance(reading.spots[reading.reach].numpy(), total[reading.reach].numpy(), edges, added, reference)
+    return Importance(
+        reading.spots[reading.reach].cpu().numpy(), total[reading.reach].cpu().numpy(), edges, added, reference
+    )
 
 
 def gradient(reading: Reading, values: list[Tensor], steps: int, epochs: int, seed: int) -> Importance:
@@ -84,10 +86,10 @@ def gradient(reading: Reading, values: list[Tensor], steps: int, epochs: int, se
         seed: Not used.
     """
     squares = [gradient.square().sum(1) for gradient in _gradients(reading, values)]
-    norms = torch.stack(squares).sum(0).sqrt().double().cpu()[reading.reach].numpy()
+    norms = torch.stack(squares).sum(0).sqrt().double().cpu()[reading.reach].cpu().numpy()
     edges, slope = _edges(reading, np.ones(1))
     return Importance(
-        reading.spots[reading.reach].numpy(),
+        reading.spots[reading.reach].cpu().numpy(),
         norms / norms.sum() if norms.any() else norms,
         edges,
         None if slope is None else np.abs(slope),
@@ -124,7 +126,7 @@ def gnnexplainer(reading: Reading, values: list[Tensor], steps: int, epochs: int
         )
     part = read_graph(reading, model)
     if part.edge_index.shape[1] == 0:
-        return Importance(alone, np.ones(1), part.edges.numpy(), np.zeros(0))
+        return Importance(alone, np.ones(1), part.edges.cpu().numpy(), np.zeros(0))
     # Measured by how far the prediction is from where everything is masked, whatever the gene's scale.
     part.stage.scale /= max(abs(float(part()) - part.masked()), 1e-6)
     with torch.random.fork_rng(devices=[]):
@@ -138,8 +140,8 @@ def gnnexplainer(reading: Reading, values: list[Tensor], steps: int, epochs: int
             model_config={"mode": "regression", "task_level": "node"},
         )
         found = explainer(part.x, part.edge_index, edge_attr=part.edge_attr, index=part.own)
-    spots, edges = found.node_mask[:, 0].double().numpy(), found.edge_mask.double().numpy()
-    return Importance(part.spots.numpy(), spots, part.edges.numpy(), edges)
+    spots, edges = found.node_mask[:, 0].double().cpu().numpy(), found.edge_mask.double().cpu().numpy()
+    return Importance(part.spots.cpu().numpy(), spots, part.edges.cpu().numpy(), edges)
 
 
 METHODS: dict[str, Callable[[Reading, list[Tensor], int, int, int], Importance]] = {
@@ -164,10 +166,10 @@ def _edges(reading: Reading, weights: NDArray[np.float64]) -> tuple[NDArray[np.i
         return np.zeros((2, 0), dtype=np.int64), np.zeros(0) if none else None
     part = read_graph(reading, reading.model)
     if not passes_messages(reading.model):
-        return part.edges.numpy(), None
+        return part.edges.cpu().numpy(), None
     total = torch.zeros(part.edge_index.shape[1], dtype=torch.float64)
     for weight in weights:
         mask = torch.full((len(total),), float(weight), requires_grad=True)
         set_masks(part.stage, mask, part.edge_index, apply_sigmoid=False)
         total += torch.autograd.grad(part(), mask)[0].double()
-    return part.edges.numpy(), (total / len(weights)).numpy()
+    return part.edges.cpu().numpy(), (total / len(weights)).cpu().numpy()

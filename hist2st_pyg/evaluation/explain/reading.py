@@ -84,7 +84,7 @@ def read(model: ExpressionModel, data: SectionData, spot: int, gene: int, patche
     if patches is None:
         piece.x = data.x[spots]
     else:
-        piece.x = patches(spots.numpy() if len(spots) < n else None)
+        piece.x = patches(spots.cpu().numpy() if len(spots) < n else None)
     rows = [torch.searchsorted(spots, which) for which in (torch.tensor([spot]), reach, sample)]
     return Reading(model, piece.to(model.target_mean.device), spots, int(rows[0]), gene, rows[1], rows[2])
 

@@ -111,7 +111,7 @@ def explain_spot(
         order = np.lexsort((-np.abs(found.importance), found.spots != spot))
         neighbours = found.spots[order]
         shown = neighbours[: pixels if reading.piece.x.dim() == 4 else 0]
-        rows = [int(row) for row in np.searchsorted(reading.spots.numpy(), shown)]
+        rows = [int(row) for row in np.searchsorted(reading.spots.cpu().numpy(), shown)]
         maps = tuple(pixel_map(reading, values, row, baseline, steps, recipe.swap_axes) for row in rows)
     measured = None
     if data.get("y") is not None and bool(data.gene_mask[column]):

@@ -149,7 +149,7 @@ def is_pending(cell: Cell) -> bool:
             "ridge" in cell.model and cell.model not in ("ridge_neighbours", "kernel_ridge")
         )
     if cell.grid == "her2st_rates":
-        return cell.model.startswith("stnet") or cell.model.endswith(("0.0003", "0.03"))
+        return True
     return not cell.model.startswith(("ridge", "kernel_ridge"))
 
 

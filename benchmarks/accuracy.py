@@ -22,9 +22,9 @@ from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.facts import leaks
 from benchmarks.reporting.markdown import with_table
 from benchmarks.reporting.tables import NONE, difference_of, written
-from hist2st_pyg.evaluation.ceiling import COVERS
 from hist2st_pyg.figures import save
-from hist2st_pyg.files import write_text
+from hist2st_pyg.metrics.ceiling import COVERS
+from hist2st_pyg.utils.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

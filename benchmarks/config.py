@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hist2st_pyg.choices import choose
 from hist2st_pyg.data.splits import SPLITS, Fold
-from hist2st_pyg.files import read_yaml
 from hist2st_pyg.models import MODELS
 from hist2st_pyg.training import PRESETS, TrainConfig, preset_config, read_sections
+from hist2st_pyg.utils.files import read_yaml
+from hist2st_pyg.utils.resolver import resolve
 
 EXPLICIT = {"explicit": "test_patient", "explicit_sections": "section"}
 """Splits whose folds the file names, and what is kept apart in them."""
@@ -98,9 +98,9 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
     if missing := sorted({"datasets", "models"} - set(values)):
         raise ValueError(f"{path}: {missing[0]} is missing.")
     split = values.get("split", "leave_one_patient_out")
-    choose({**SPLITS, **EXPLICIT}, split, f"split in {path}")
+    resolve({**SPLITS, **EXPLICIT}, split, f"split in {path}")
     preset = values.get("preset", "small")
-    choose(PRESETS, preset, f"preset in {path}")
+    resolve(PRESETS, preset, f"preset in {path}")
     for part in ("datasets", "models"):
         if not isinstance(values[part], dict):
             raise ValueError(f"{path}: {part} holds a mapping, got {type(values[part]).__name__}.")
@@ -135,7 +135,7 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
 def _model(label: str, entry: dict[str, Any], path: Path) -> dict[str, Any]:
     _check_keys(entry, MODEL_KEYS, f"{path}: models.{label}")
     model = {"name": label, **entry.get("model", {})}
-    choose(MODELS, model["name"], f"model in {path}: models.{label}")
+    resolve(MODELS, model["name"], f"model in {path}: models.{label}")
     return {**entry, "model": model}
 
 

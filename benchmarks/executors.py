@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.config import Cell
 from benchmarks.run import attempt, failure
-from hist2st_pyg import executors
-from hist2st_pyg.files import write_text
+from hist2st_pyg.utils import executors
+from hist2st_pyg.utils.files import write_text
 
 Executor = Callable[[Sequence[Cell], Path, Path, str, int, float], Iterator[tuple[Cell, bool]]]
 
@@ -17,7 +17,7 @@ Executor = Callable[[Sequence[Cell], Path, Path, str, int, float], Iterator[tupl
 def run_cells(
     key: str, cells: Sequence[Cell], results: Path, work: Path, wandb: str, jobs: int, gpus: float
 ) -> Iterator[tuple[Cell, bool]]:
-    """Run cells by one of :data:`hist2st_pyg.executors.EXECUTORS`; yields each with whether it went well.
+    """Run cells by one of :data:`hist2st_pyg.utils.executors.EXECUTORS`; yields each with whether it went well.
 
     Every machine of a cluster sees the repository and the folders of data, results and work at the same path.
     """

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from hist2st_pyg.files import write_json
+from hist2st_pyg.utils.files import write_json
 
 RESULT = Path(__file__).parent / "results" / "import_time.json"
 MODULES = ("torch_geometric", "hist2st_pyg")

@@ -11,7 +11,7 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
-from hist2st_pyg.files import atomic_path
+from hist2st_pyg.utils.files import atomic_path
 
 TILE = 512
 """Side of a tile in pixels, as scanners write them."""

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from hist2st_pyg.data.convert import Recipe
 from hist2st_pyg.data.expression import most_varying
-from hist2st_pyg.doctor import installed_version
+from hist2st_pyg.data.preprocessing import Recipe
 from hist2st_pyg.inference import model_data, run_model
 from hist2st_pyg.models import MODELS, ExpressionModel
-from hist2st_pyg.models.pretrained import parameters_of
+from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.section import Section
 from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, config_dict
+from hist2st_pyg.utils.optional import installed_version
 
 PACKAGES = (
     "hist2st_pyg", "torch", "torch-geometric", "torch-scatter", "pytorch-lightning", "scanpy", "scikit-learn", "numpy",

@@ -18,8 +18,8 @@ from torch_geometric.data import Batch
 
 from hist2st_pyg import Hist2ST, knn_edges
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.files import write_json
 from hist2st_pyg.training import ExpressionTask, TrainingConfig
+from hist2st_pyg.utils.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "paper_step"
 

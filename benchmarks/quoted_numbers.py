@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from hist2st_pyg.files import write_text
+from hist2st_pyg.utils.files import write_text
 
 HERE = Path(__file__).parent
 PAGES = (HERE.parent / "README.md", *sorted(HERE.glob("*.md")))

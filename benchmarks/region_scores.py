@@ -10,9 +10,9 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg import Section
+from hist2st_pyg.analysis.regions import KEY, METHODS, PAPER, agreement, find_regions, n_labels
 from hist2st_pyg.data.expression import expression_target, panel_counts, variable_genes
-from hist2st_pyg.datasets._tables import UNLABELLED
-from hist2st_pyg.evaluation.regions import KEY, METHODS, PAPER, agreement, find_regions, n_labels
+from hist2st_pyg.io.tables import UNLABELLED
 
 VARIABLE = 1000
 """Genes of the measured expression that no panel limits."""

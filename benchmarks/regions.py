@@ -26,13 +26,13 @@ from tqdm.auto import tqdm
 from benchmarks.measures import versions
 from benchmarks.region_scores import Floats, against_labels, against_measured
 from hist2st_pyg import Section, load_sections
-from hist2st_pyg.choices import choose
+from hist2st_pyg.analysis.regions import METHODS, PAPER, n_labels
 from hist2st_pyg.datasets import paper_panel
-from hist2st_pyg.evaluation.regions import METHODS, PAPER, n_labels
-from hist2st_pyg.files import write_json
 from hist2st_pyg.inference import predict_section
 from hist2st_pyg.models import load_model
 from hist2st_pyg.training import TrainConfig, preset_config, train
+from hist2st_pyg.utils.files import write_json
+from hist2st_pyg.utils.resolver import resolve
 
 HERE = Path(__file__).parent
 DATASET = "her2st"
@@ -83,7 +83,7 @@ def config_of(
         work: Folder of the runs.
         epochs: Epochs of the training; None takes the preset's.
     """
-    change = choose(MODELS, name, "model")
+    change = resolve(MODELS, name, "model")
     return preset_config(
         change.get("preset", "small"),
         data={

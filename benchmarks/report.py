@@ -19,7 +19,7 @@ from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.markdown import REFERENCE, readme_table, report_markdown, with_table
 from benchmarks.reporting.page import report_page
 from benchmarks.reporting.pictures import draw
-from hist2st_pyg.files import write_text
+from hist2st_pyg.utils.files import write_text
 
 HERE = Path(__file__).parent
 

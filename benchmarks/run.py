@@ -27,13 +27,13 @@ from benchmarks.config import Cell, read_grid
 from benchmarks.measures import VARIABLE, comparable, curves, forward_flops, peak_mb, rounded, variable_genes, versions
 from benchmarks.tracking import log_result
 from hist2st_pyg.evaluation.run import evaluate, scalars
-from hist2st_pyg.files import write_json, write_text
 from hist2st_pyg.models import load_model
 from hist2st_pyg.models.training_sections import read_training_sections
 from hist2st_pyg.patients import patient_sources
 from hist2st_pyg.section import Section
 from hist2st_pyg.training import TrainConfig, open_loggers, read_sections, train
 from hist2st_pyg.training.config import WandbMode
+from hist2st_pyg.utils.files import write_json, write_text
 
 HERE = Path(__file__).parent
 RESULTS, WORK = HERE / "results", HERE / "work"

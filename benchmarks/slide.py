@@ -23,10 +23,10 @@ import torch
 from benchmarks.made_slide import make_slide
 from benchmarks.measures import versions
 from hist2st_pyg import Hist2ST, Recipe
-from hist2st_pyg.files import write_json
 from hist2st_pyg.inference import BLOCK, predict, write_h5ad
 from hist2st_pyg.models import load_model
 from hist2st_pyg.training import preset_config
+from hist2st_pyg.utils.files import write_json
 
 HERE = Path(__file__).parent
 UM_PER_PIXEL, TRAINED_UM_PER_PIXEL, PITCH_UM = 0.25, 0.5, 100.0

@@ -12,14 +12,14 @@ from hist2st_pyg.models import MODELS, Hist2ST, HisToGene, load_model
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
-    from hist2st_pyg.data.datamodule import SectionDataModule
     from hist2st_pyg.evaluation.run import evaluate
     from hist2st_pyg.inference import predict, predict_section
     from hist2st_pyg.training import ExpressionTask, train
+    from hist2st_pyg.training.datamodule import SectionDataModule
 
 _LAZY = {
     "ExpressionTask": "hist2st_pyg.training",
-    "SectionDataModule": "hist2st_pyg.data.datamodule",
+    "SectionDataModule": "hist2st_pyg.training.datamodule",
     "evaluate": "hist2st_pyg.evaluation.run",
     "predict": "hist2st_pyg.inference",
     "predict_section": "hist2st_pyg.inference",

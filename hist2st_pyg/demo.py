@@ -19,12 +19,12 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
         seed: Seed of everything random.
         wandb: As in :class:`~hist2st_pyg.training.TrainConfig`.
     """
-    from hist2st_pyg.evaluation.maps import draw_prediction
+    from hist2st_pyg.analysis.maps import draw_prediction
     from hist2st_pyg.evaluation.run import evaluate
-    from hist2st_pyg.files import write_json
     from hist2st_pyg.inference import predict, write_h5ad
     from hist2st_pyg.models import load_model
     from hist2st_pyg.training import preset_config, train
+    from hist2st_pyg.utils.files import write_json
 
     folder = Path(output)
     if (folder / "summary.json").exists():

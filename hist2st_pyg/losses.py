@@ -14,10 +14,14 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_scatter import scatter
 
-from hist2st_pyg.data.targets import training_target
-
 Reduction = Literal["mean", "sum"]
 """Over the spots: their mean in each section and then over the sections, or their sum."""
+
+
+def training_target(data: Data) -> Tensor:
+    """What every model is fitted to, [N, G]: ``y_denoised`` where a ``Data`` or ``Batch`` has it, else ``y``."""
+    target: Tensor = data.y_denoised if "y_denoised" in data else data.y
+    return target
 
 
 def squared_error(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hist2st_pyg import Section, load_sections
+from hist2st_pyg import Section, figures, load_sections
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,3 +36,21 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Watch a function of ``figures``, which still draws: the arguments of its last call, by name."""
+
+    def watch(name: str) -> dict[str, Any]:
+        draw, seen = getattr(figures, name), dict[str, Any]()
+
+        def note(*given: Any, **options: Any) -> Any:
+            seen.clear()
+            seen.update(inspect.signature(draw).bind(*given, **options).arguments)
+            return draw(*given, **options)
+
+        monkeypatch.setattr(figures, name, note)
+        return seen
+
+    return watch

@@ -8,9 +8,9 @@ from typing import Any
 from benchmarks.reporting.cells import TASKS, Cell, Group, metric, patient_sources
 from benchmarks.reporting.comparison import CHOSEN, Comparison, mean_of_chosen
 from benchmarks.reporting.tables import difference_of, p_value
-from hist2st_pyg.choices import choose
 from hist2st_pyg.patients import source_sentences
 from hist2st_pyg.section import PatientSource
+from hist2st_pyg.utils.resolver import resolve
 
 SPLITS = {
     "leave_one_patient_out": (
@@ -44,7 +44,7 @@ def title(group: Group) -> str:
 
 def describe(group: Group) -> str:
     """What the split is."""
-    said = choose(SPLITS, group.split, "split")
+    said = resolve(SPLITS, group.split, "split")
     sources = sources_of(group)
     if group.split.endswith(("_section_out", "_sections")) or not {"each_section", "unrecorded"} & set(sources):
         return said

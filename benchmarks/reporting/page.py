@@ -14,7 +14,7 @@ from benchmarks.reporting.facts import describe, facts, title, verdict, warnings
 from benchmarks.reporting.markdown import NO_COMPARISON
 from benchmarks.reporting.payload import identifier, payload
 from benchmarks.reporting.tables import Entry, Table, fold_table, footnotes, main_table, more_table, statistics_table
-from hist2st_pyg.evaluation.ceiling import COVERS
+from hist2st_pyg.metrics.ceiling import COVERS
 
 HERE = Path(__file__).parent
 

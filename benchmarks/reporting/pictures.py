@@ -15,7 +15,7 @@ from benchmarks.reporting.columns import seconds as seconds_of
 from benchmarks.reporting.comparison import Comparison, gene_scores, mean_over, pictured
 from benchmarks.reporting.facts import title
 from hist2st_pyg.figures import expression_maps, save
-from hist2st_pyg.files import atomic_path
+from hist2st_pyg.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.reporting.cells import TASKS, Group, metric
 from benchmarks.reporting.columns import PERCENT, Column, Number, main_numbers, more_numbers, percent
 from benchmarks.reporting.comparison import Comparison
-from hist2st_pyg.evaluation.ceiling import COVERS
+from hist2st_pyg.metrics.ceiling import COVERS
 
 MAX_FOLDS = 5
 """With more folds than this, the folds' scores have a table of their own."""

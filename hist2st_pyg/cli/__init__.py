@@ -69,7 +69,7 @@ def _load(text: str, path: str = "the value") -> Any:
     """Values as jsonargparse reads them."""
     from jsonargparse import get_loader
 
-    from hist2st_pyg.files import parse_yaml
+    from hist2st_pyg.utils.files import parse_yaml
 
     parse_yaml(text, str(path))
     return get_loader("yaml")(text)

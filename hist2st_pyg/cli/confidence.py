@@ -28,9 +28,9 @@ def run(parsed: Namespace) -> None:
     """Compute each spot's confidence, check it against counts, write the table, draw the maps."""
     import json
 
-    from hist2st_pyg.evaluation.confidence import check_confidence, draw_confidence, spot_confidence
-    from hist2st_pyg.evaluation.predictions import read_measured, read_prediction
-    from hist2st_pyg.files import write_text
+    from hist2st_pyg.analysis.confidence import check_confidence, draw_confidence, spot_confidence
+    from hist2st_pyg.analysis.predictions import read_measured, read_prediction
+    from hist2st_pyg.utils.files import write_text
 
     adata = read_prediction(parsed.prediction)
     table = spot_confidence(adata)

@@ -42,7 +42,7 @@ def run(parsed: Namespace) -> None:
     """Convert the checkpoint, save the model, and say what was taken as published."""
     from pathlib import Path
 
-    from hist2st_pyg.published import convert, read_config
+    from hist2st_pyg.compat import convert, read_config
 
     config: dict[str, Any] = {} if parsed.config is None else read_config(parsed.config)
     config.update({name: parsed[name] for name in FLAGS if parsed[name] is not None})

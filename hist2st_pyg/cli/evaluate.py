@@ -47,9 +47,9 @@ def run(parsed: Namespace) -> None:
     from dataclasses import replace
 
     from hist2st_pyg.evaluation.run import evaluate, scalars
-    from hist2st_pyg.files import write_json
     from hist2st_pyg.models import load_model
     from hist2st_pyg.training import DataConfig, read_sections, run_data
+    from hist2st_pyg.utils.files import write_json
 
     model = load_model(parsed.model)
     given = {name: value for name in DATA if (value := parsed.data[name]) is not None}

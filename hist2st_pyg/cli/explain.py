@@ -45,9 +45,9 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 def run(parsed: Namespace) -> None:
     """Explain spots of one image, draw the pictures, write the numbers."""
-    from hist2st_pyg.evaluation.explain import explain_image
-    from hist2st_pyg.files import write_json
+    from hist2st_pyg.explain import explain_image
     from hist2st_pyg.models import load_model
+    from hist2st_pyg.utils.files import write_json
 
     options: dict[str, Any] = {name: parsed[name] for name in OPTIONS if parsed[name] is not None}
     explained = explain_image(

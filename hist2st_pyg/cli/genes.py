@@ -34,9 +34,9 @@ def run(parsed: Namespace) -> None:
     """Rank genes by Moran's I and, where there are regions, their markers; print the best, write tables, draw maps."""
     from pathlib import Path
 
-    from hist2st_pyg.evaluation import genes as of_genes
-    from hist2st_pyg.evaluation.predictions import is_prediction, read_prediction
-    from hist2st_pyg.files import write_text
+    from hist2st_pyg.analysis import genes as of_genes
+    from hist2st_pyg.analysis.predictions import is_prediction, read_prediction
+    from hist2st_pyg.utils.files import write_text
 
     adata = read_prediction(parsed.prediction)
     if parsed.regions is not None:

@@ -51,11 +51,11 @@ def run(parsed: Namespace) -> None:
     """Score the spots, compare with measured scores, test gene lists; print, write tables, draw maps."""
     from pathlib import Path
 
-    from hist2st_pyg.evaluation.gene_sets import panel_sets, read_gene_sets
-    from hist2st_pyg.evaluation.pathways import draw_enrichment, draw_scores, enrich, score_agreement, score_gene_sets
-    from hist2st_pyg.evaluation.predictions import read_measured, read_prediction
-    from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i
-    from hist2st_pyg.files import write_text
+    from hist2st_pyg.analysis.gene_sets import panel_sets, read_gene_sets
+    from hist2st_pyg.analysis.pathways import draw_enrichment, draw_scores, enrich, score_agreement, score_gene_sets
+    from hist2st_pyg.analysis.predictions import read_measured, read_prediction
+    from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i
+    from hist2st_pyg.utils.files import write_text
 
     adata = read_prediction(parsed.prediction)
     read = read_gene_sets(parsed.gene_sets)
@@ -94,7 +94,7 @@ def run(parsed: Namespace) -> None:
 
 def _lists(adata: AnnData, of: str) -> dict[str, list[str]]:
     """The gene lists that are tested: of the highest Moran's I, or the markers of each region."""
-    from hist2st_pyg.evaluation.genes import marker_table, rank_markers, spatial_genes, top_markers, top_spatial
+    from hist2st_pyg.analysis.genes import marker_table, rank_markers, spatial_genes, top_markers, top_spatial
 
     if of == MORAN:
         return {f"{TOP} genes of the highest I": top_spatial(spatial_genes(adata), TOP)}

@@ -100,7 +100,7 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
 
     adata = inference.predict(load_model(parsed.model), parsed.images[0], parsed.spots, **options)
     if parsed.figures is not None:
-        from hist2st_pyg.evaluation.maps import draw_prediction
+        from hist2st_pyg.analysis.maps import draw_prediction
 
         for path in draw_prediction(adata, parsed.figures, parsed.genes):
             print(f"Picture: {path}")
@@ -114,7 +114,7 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
 
 def _predict_cohort(parsed: Namespace, options: dict[str, Any]) -> int:
     """Predict images into a folder, and print what became of each."""
-    from hist2st_pyg.evaluation.maps import draw_prediction
+    from hist2st_pyg.analysis.maps import draw_prediction
     from hist2st_pyg.inference import predict_cohort
 
     result = predict_cohort(

@@ -37,11 +37,11 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 def run(parsed: Namespace) -> None:
     """Find regions, print their sizes and the agreement with labels, write the ``.h5ad``, draw the picture."""
-    from hist2st_pyg.datasets._tables import UNLABELLED
-    from hist2st_pyg.evaluation.labels import labels_of
-    from hist2st_pyg.evaluation.predictions import read_prediction
-    from hist2st_pyg.evaluation.regions import KEY, agreement, draw_regions, find_regions, n_labels
+    from hist2st_pyg.analysis.labels import labels_of
+    from hist2st_pyg.analysis.predictions import read_prediction
+    from hist2st_pyg.analysis.regions import KEY, agreement, draw_regions, find_regions, n_labels
     from hist2st_pyg.inference import write_h5ad
+    from hist2st_pyg.io.tables import UNLABELLED
 
     adata = read_prediction(parsed.prediction)
     labels = labels_of(adata, parsed.labels)

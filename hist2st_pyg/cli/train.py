@@ -21,7 +21,7 @@ def arrange(arguments: list[str]) -> list[str]:
     """
     import argparse
 
-    from hist2st_pyg.files import read_yaml
+    from hist2st_pyg.utils.files import read_yaml
 
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--config", *arguments]
@@ -37,14 +37,14 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     """``train CONFIG.yaml --key value``: the preset's values < the file's < the command line's."""
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-    from hist2st_pyg.choices import choose
     from hist2st_pyg.models import MODELS
-    from hist2st_pyg.models.pretrained import parameters_of
+    from hist2st_pyg.models.registry import parameters_of
     from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, preset_values, train
     from hist2st_pyg.training.processes import is_first
+    from hist2st_pyg.utils.resolver import resolve
 
     given = _given(arguments)
-    build_model = choose(MODELS, given.model.name, "model.name")
+    build_model = resolve(MODELS, given.model.name, "model.name")
     values = preset_values(
         given.preset,
         given.model.name,
@@ -83,7 +83,7 @@ def _given(arguments: list[str]) -> Namespace:
 
     from hist2st_pyg.cli import yaml_mode
     from hist2st_pyg.models import MODELS
-    from hist2st_pyg.models.pretrained import parameters_of
+    from hist2st_pyg.models.registry import parameters_of
 
     parser = ArgumentParser(
         "hist2st train", usage=USAGE, add_help=False, print_config=None, allow_abbrev=False, parser_mode=yaml_mode()

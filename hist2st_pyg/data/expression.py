@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.datasets import paper_panel
-from hist2st_pyg.datasets._tables import check_genes, read_genes
+from hist2st_pyg.io.tables import check_genes, read_genes
 from hist2st_pyg.section import Section
-from hist2st_pyg.threads import same_threads
+from hist2st_pyg.utils.runtime import preserve_num_threads
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ Total = Literal["panel", "all"]
 """What a spot's counts are divided by: its total over the panel (the paper's rule) or over all genes."""
 
 
-@same_threads()
+@preserve_num_threads()
 def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
     """The most variable genes of the training sections, by scanpy (Seurat's normalised dispersion, within sections).
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
 
-from hist2st_pyg.files import atomic_path
 from hist2st_pyg.image import HistologyImage, Region
+from hist2st_pyg.utils.files import atomic_path
 
 logger = logging.getLogger(__name__)
 LAYOUT = 1

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hist2st_pyg.data.patches import check_on_image, cut_patches
-from hist2st_pyg.data.stain import StainMap, apply_stain, fit_stain, normalise_stain, stain_spots
 from hist2st_pyg.image import HistologyImage, Region
+from hist2st_pyg.image.stain import StainMap, apply_stain, fit_stain, normalise_stain, stain_spots
 
 Patches = Callable[[NDArray[np.int64] | None], Tensor]
 """What some spots of a section show (None: all of them): patches uint8 [n, 3·S, P, P] or embeddings float [n, D]."""
@@ -35,7 +35,7 @@ class SpotPatches:
         patch_size: Side of a patch in pixels, P.
         field: Side of the field of view in image pixels; None means ``patch_size``.
         scales: Factors of the field of view; each gives three channels.
-        stain: A key of :data:`~hist2st_pyg.data.stain.STAINS`.
+        stain: A key of :data:`~hist2st_pyg.image.stain.STAINS`.
         swap_axes: Patches are [3, W, H] instead of [3, H, W].
         cache: Folder of the patch cache of whole sections, or None.
         name: The section's name, for errors.

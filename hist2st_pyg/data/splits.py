@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.convert import spot_pitch
 from hist2st_pyg.data.copies import refuse_copies
+from hist2st_pyg.data.preprocessing import spot_pitch
 from hist2st_pyg.patients import require_patients
 from hist2st_pyg.section import Section
 

@@ -12,12 +12,6 @@ from hist2st_pyg.data.denoise import denoise
 from hist2st_pyg.data.masks import training_spots
 
 
-def training_target(data: Data) -> Tensor:
-    """What every model is fitted to, [N, G]: ``y_denoised`` where a ``Data`` or ``Batch`` has it, else ``y``."""
-    target: Tensor = data.y_denoised if "y_denoised" in data else data.y
-    return target
-
-
 def target_statistics(train: Sequence[Data]) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each gene's ``y`` over the training spots that measured it, [G] each.
 

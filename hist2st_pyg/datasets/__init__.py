@@ -16,10 +16,10 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
-from hist2st_pyg.choices import choose
-from hist2st_pyg.datasets._grid import grid_from_positions
-from hist2st_pyg.datasets._names import UnknownSectionError
+from hist2st_pyg.io.array_places import grid_from_positions
+from hist2st_pyg.io.names import UnknownSectionError
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.resolver import resolve
 
 __all__ = [
     "DATASETS",
@@ -71,7 +71,7 @@ def load_sections(
         TypeError: If the reader has no such option.
         ValueError: If the data set or a section is unknown, the root is missing, or a file is malformed.
     """
-    loader = choose(DATASETS, dataset, "dataset")
+    loader = resolve(DATASETS, dataset, "dataset")
     parameters = inspect.signature(_module(dataset).load).parameters
     known = [name for name in parameters if name not in ("root", "names")]
     for option in options:
@@ -166,7 +166,7 @@ def paper_panel(dataset: str, root: str | Path) -> list[str]:
         FileNotFoundError: If the folder lacks the panel's file.
         ValueError: If the data set is unknown or has no published panel.
     """
-    choose(DATASETS, dataset, "dataset")
+    resolve(DATASETS, dataset, "dataset")
     read = getattr(_module(dataset), "paper_panel", None)
     if read is None:
         raise ValueError(
@@ -186,7 +186,7 @@ def downloader(dataset: str) -> Callable[..., None]:
     Raises:
         ValueError: If the data set is unknown or cannot be downloaded.
     """
-    choose(DATASETS, dataset, "dataset")
+    resolve(DATASETS, dataset, "dataset")
     fetch: Callable[..., None] | None = getattr(_module(dataset), "download", None)
     if fetch is None:
         able = [name for name in DATASETS if hasattr(_module(name), "download")]

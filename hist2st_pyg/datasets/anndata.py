@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hist2st_pyg.datasets._annotated import (
+from hist2st_pyg.image import FORMATS
+from hist2st_pyg.io.anndata import (
     LABEL,
     PATIENT,
     first,
@@ -20,9 +21,8 @@ from hist2st_pyg.datasets._annotated import (
     set_places,
     visium_diameter,
 )
-from hist2st_pyg.datasets._given import check_patients
-from hist2st_pyg.datasets._names import select_names
-from hist2st_pyg.image import FORMATS
+from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.sidecars import check_patients
 from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
 

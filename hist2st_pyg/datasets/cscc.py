@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hist2st_pyg.datasets._array_section import read_array_section
-from hist2st_pyg.datasets._download import read_manifest
-from hist2st_pyg.datasets._download_gzip import PACKED, fetch_packed
-from hist2st_pyg.datasets._names import select_names
-from hist2st_pyg.datasets._tables import read_panel
 from hist2st_pyg.image import FORMATS
+from hist2st_pyg.io.download import read_manifest
+from hist2st_pyg.io.download_gzip import PACKED, fetch_packed
+from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.st_array import read_array_section
+from hist2st_pyg.io.tables import read_panel
 from hist2st_pyg.section import Section
 
 PANEL = "paper_gene_panel_cscc.txt"

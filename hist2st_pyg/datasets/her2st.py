@@ -10,11 +10,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hist2st_pyg.datasets._array_section import read_array_section
-from hist2st_pyg.datasets._download import fetch_all, read_manifest
-from hist2st_pyg.datasets._names import select_names
-from hist2st_pyg.datasets._tables import read_panel
 from hist2st_pyg.image import FORMATS
+from hist2st_pyg.io.download import fetch_all, read_manifest
+from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.st_array import read_array_section
+from hist2st_pyg.io.tables import read_panel
 from hist2st_pyg.section import Section
 
 PANEL = "paper_gene_panel_her2st.txt"

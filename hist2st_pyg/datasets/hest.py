@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.datasets._alignment import Floats, in_order, on_image
-from hist2st_pyg.datasets._annotated import LABEL, first, read_adata, set_labels, set_places, visium_diameter
-from hist2st_pyg.datasets._given import check_patients
-from hist2st_pyg.datasets._hest_sample import Sample, find_samples
-from hist2st_pyg.datasets._names import select_names
-from hist2st_pyg.datasets._patch_mosaic import PatchMosaic
 from hist2st_pyg.image import HistologyImage
+from hist2st_pyg.image.mosaic import PatchMosaic
+from hist2st_pyg.io.alignment import Floats, in_order, on_image
+from hist2st_pyg.io.anndata import LABEL, first, read_adata, set_labels, set_places, visium_diameter
+from hist2st_pyg.io.hest_sample import Sample, find_samples
+from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.sidecars import check_patients
 from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hist2st_pyg.datasets._annotated import LABEL, PATIENT, patient_of, set_counts, set_labels, set_places
-from hist2st_pyg.datasets._given import check_patients
-from hist2st_pyg.datasets._names import select_names
-from hist2st_pyg.datasets._store import annotated_spots, centres, in_pixels, is_store, only, open_store, table_rows
-from hist2st_pyg.datasets._store_image import StoreImage
+from hist2st_pyg.image.spatialdata import StoreImage
+from hist2st_pyg.io.anndata import LABEL, PATIENT, patient_of, set_counts, set_labels, set_places
+from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.sidecars import check_patients
+from hist2st_pyg.io.spatialdata import annotated_spots, centres, in_pixels, is_store, only, open_store, table_rows
 from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
 

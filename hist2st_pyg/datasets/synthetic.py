@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from hist2st_pyg.datasets._names import select_names
+from hist2st_pyg.io.names import select_names
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hist2st_pyg.datasets._given import Files, check_patients
-from hist2st_pyg.datasets._names import select_names
-from hist2st_pyg.datasets._spaceranger import (
+from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.sidecars import Files, check_patients
+from hist2st_pyg.io.spaceranger import (
     HIRES,
     POSITIONS,
     Output,
@@ -20,8 +20,8 @@ from hist2st_pyg.datasets._spaceranger import (
     read_sections,
     section_folders,
 )
-from hist2st_pyg.datasets._tables import _naming, numbers
-from hist2st_pyg.datasets._tenx_matrix import MATRIX, matrix_of, read_counts
+from hist2st_pyg.io.tables import _naming, numbers
+from hist2st_pyg.io.tenx_matrix import MATRIX, matrix_of, read_counts
 from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
 
@@ -49,7 +49,7 @@ def load(
 
     Space Ranger does not write that image: it is the file that was given to it (``--image``). Spots that are not in the
     tissue are dropped. Genes that share a symbol are numbered, see
-    :func:`~hist2st_pyg.datasets._spaceranger.read_counts`.
+    :func:`~hist2st_pyg.io.spaceranger.read_counts`.
 
     Args:
         root: The folder with ``filtered_feature_bc_matrix.h5`` (or a folder of that name) and ``spatial``, one that

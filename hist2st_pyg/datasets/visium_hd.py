@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hist2st_pyg.datasets._given import Files, check_patients
-from hist2st_pyg.datasets._names import select_names
-from hist2st_pyg.datasets._spaceranger import (
+from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.sidecars import Files, check_patients
+from hist2st_pyg.io.spaceranger import (
     HIRES,
     POSITIONS,
     Output,
@@ -18,10 +18,10 @@ from hist2st_pyg.datasets._spaceranger import (
     read_sections,
     section_folders,
 )
-from hist2st_pyg.datasets._tenx_matrix import read_counts
-from hist2st_pyg.files import read_parquet
+from hist2st_pyg.io.tenx_matrix import read_counts
 from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.files import read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd

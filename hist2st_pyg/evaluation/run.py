@@ -11,9 +11,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from hist2st_pyg import figures
-from hist2st_pyg.evaluation.section import SectionResult, mean_of, measure_section
+from hist2st_pyg.evaluation.section_scores import SectionResult, mean_of, measure_section
 from hist2st_pyg.inference import THUMBNAIL, require_recipe
-from hist2st_pyg.metrics import pearson_per_gene
+from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.patients import patient_sources
 from hist2st_pyg.section import Section
@@ -55,21 +55,21 @@ def evaluate(
         - ``sections``: for each its metrics, ``per_gene``, ``ceiling``, and a ``map`` of the three genes of the highest
           ceiling: ``pos`` [N, 2] in pixels, ``genes`` with the ``true`` and ``predicted`` expression [N].
 
-        The metrics of a section are those of :func:`~hist2st_pyg.metrics.summarise`, and
+        The metrics of a section are those of :func:`~hist2st_pyg.metrics.expression.summarise`, and
 
         - ``ceiling_pcc_mean``, the mean noise ceiling over the scored genes, and ``share_of_ceiling``, ``pcc_mean``
-          divided by it (:func:`~hist2st_pyg.evaluation.ceiling.noise_ceiling`);
+          divided by it (:func:`~hist2st_pyg.metrics.ceiling.noise_ceiling`);
         - ``ssim_mean``, ``moran_true`` and ``moran_predicted``, means over the scored genes
-          (:mod:`hist2st_pyg.evaluation.spatial`), the last over those whose prediction varies; noise lowers that of the
+          (:mod:`hist2st_pyg.metrics.spatial`), the last over those whose prediction varies; noise lowers that of the
           counts, so that a perfect prediction, too, is above ``moran_true``;
         - ``gsc`` and ``ssc``, whether the same genes go together and follow the tissue as in the counts, and
           ``gsc_halves`` and ``ssc_halves``, what two halves of the counts reach against each other
-          (:mod:`hist2st_pyg.evaluation.structure`);
+          (:mod:`hist2st_pyg.metrics.structure`);
         - ``ari`` and ``nmi`` of the prediction's regions by Leiden, ``ari_paper`` and ``nmi_paper`` of those by the
           published procedure, where the section has labels
-          (:func:`~hist2st_pyg.evaluation.regions.region_agreement`);
+          (:func:`~hist2st_pyg.analysis.regions.region_agreement`);
         - ``coverage_50`` and ``coverage_90``, where the model has a likelihood
-          (:func:`~hist2st_pyg.evaluation.calibration.coverage`);
+          (:func:`~hist2st_pyg.metrics.calibration.coverage`);
         - ``pcc_mean_<name>`` of each gene set, over those of its genes that are scored.
 
         What cannot be computed is None.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hist2st_pyg.data.convert import spot_pitch
-from hist2st_pyg.files import atomic_path
+from hist2st_pyg.data.preprocessing import spot_pitch
+from hist2st_pyg.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

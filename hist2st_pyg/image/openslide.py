@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from typing_extensions import override
 
-from hist2st_pyg.extras import needs
 from hist2st_pyg.image.base import TILE, Pixels, Region, has_level, three_channels
 from hist2st_pyg.image.pyramid import Layout, PyramidImage
 from hist2st_pyg.image.resolution import square_pixels
+from hist2st_pyg.utils.optional import require_extra
 
 CELL = 1024
 """Side of what is read at once, in pixels: OpenSlide's buffers take several times the memory of the result."""
@@ -36,7 +36,7 @@ class OpenSlideImage(PyramidImage):
 
     @contextmanager
     def _slide(self) -> Iterator[Any]:
-        with needs(self.path.name, "OpenSlide", "slides"):
+        with require_extra(self.path.name, "OpenSlide", "slides"):
             import openslide
         try:
             with openslide.OpenSlide(self.path) as slide:

@@ -1,13 +1,13 @@
 """Prediction: a model and an image in, an AnnData out, whatever the size of the image."""
 
-from hist2st_pyg.files import write_h5ad
 from hist2st_pyg.inference.blocks import BLOCK, WHOLE, predict_blocks, run_model, spatial_blocks
 from hist2st_pyg.inference.cohort import predict_cohort
-from hist2st_pyg.inference.grid import GRID, THUMBNAIL, grid_pitch, lay_grid
+from hist2st_pyg.inference.layout import GRID, THUMBNAIL, grid_pitch, lay_grid
 from hist2st_pyg.inference.lazyslide import FeaturePredictor
 from hist2st_pyg.inference.prediction import model_data, predict, predict_section, predict_spots
-from hist2st_pyg.inference.recipe import require_recipe
 from hist2st_pyg.inference.store import write_spatialdata
+from hist2st_pyg.models.base import require_recipe
+from hist2st_pyg.utils.files import write_h5ad
 
 __all__ = [
     "BLOCK",

@@ -19,11 +19,11 @@ from torch import Tensor
 from torch_geometric.utils import k_hop_subgraph
 from tqdm.auto import tqdm
 
-from hist2st_pyg.data.convert import SectionData
+from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import Patches, kept_open
-from hist2st_pyg.heap import release
-from hist2st_pyg.inference.fit import Colours
+from hist2st_pyg.inference.domain_shift import Colours
 from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.utils.runtime import trim_memory
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -44,7 +44,7 @@ class Prediction:
 
     Args:
         values: What was kept of the model's output, each [N, ...].
-        colour_distance: See :attr:`~hist2st_pyg.inference.fit.Colours.distance`.
+        colour_distance: See :attr:`~hist2st_pyg.inference.domain_shift.Colours.distance`.
         notes: What the reader of the prediction has to know.
     """
 
@@ -115,7 +115,7 @@ def predict_blocks(
                 values[key][spots] = value[own].cpu().numpy()
             bar.update(len(spots))
             if several:
-                release()  # without it a slide of 30,000 spots took half as much memory again
+                trim_memory()  # without it a slide of 30,000 spots took half as much memory again
     _log(colours.notes, name)
     return Prediction(values, colours.distance, [*notes, *colours.notes])
 

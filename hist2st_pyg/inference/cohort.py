@@ -16,18 +16,17 @@ import torch
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from hist2st_pyg.choices import choose
-from hist2st_pyg.data.spots import SUFFIXES
-from hist2st_pyg.executors import EXECUTORS, Failed
-from hist2st_pyg.files import write_text
 from hist2st_pyg.image import open_image
 from hist2st_pyg.inference.image_input import check_layout
 from hist2st_pyg.inference.outputs import OUTPUTS
 from hist2st_pyg.inference.prediction import predict
-from hist2st_pyg.inference.recipe import require_recipe
 from hist2st_pyg.inference.slide import Draw, Job, Slide, State, drawn, fingerprint, finished, make
+from hist2st_pyg.io.spots import SUFFIXES
 from hist2st_pyg.models import load_model
-from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.base import ExpressionModel, require_recipe
+from hist2st_pyg.utils.executors import EXECUTORS, Failed
+from hist2st_pyg.utils.files import write_text
+from hist2st_pyg.utils.resolver import resolve
 
 logger = logging.getLogger(__name__)
 
@@ -111,11 +110,11 @@ def predict_cohort(
         spots: A folder that holds a spot file of each slide (``<slide>.csv``, ``.tsv``, ``.parquet`` or ``.h5ad``), or
             the spot file of a single one; None lays grids over the tissue.
         format: One of :data:`~hist2st_pyg.inference.outputs.OUTPUTS`.
-        draw: What draws a slide: :func:`hist2st_pyg.evaluation.maps.draw_prediction`; None draws nothing.
+        draw: What draws a slide: :func:`hist2st_pyg.analysis.maps.draw_prediction`; None draws nothing.
         figures: Folder of the pictures; None takes ``figures`` in the output's folder.
         genes: The genes to draw; None leaves them to ``draw``.
         overwrite: Replace outputs of another model, image or other options, instead of refusing.
-        executor: One of :data:`~hist2st_pyg.executors.EXECUTORS`.
+        executor: One of :data:`~hist2st_pyg.utils.executors.EXECUTORS`.
         jobs: Slides at a time; each gets its share of this machine's cores. With Ray on a cluster, its resources decide
             how many shares there are.
         gpus: GPUs of a slide, with Ray.
@@ -128,8 +127,8 @@ def predict_cohort(
         ValueError: If two slides have one name, pitch or resolution cannot be, an output is of another configuration or
             unknown, a gene is not in the panel, or the model does not predict from images. Nothing has been done then.
     """
-    choose(OUTPUTS, format, "format")
-    run = choose(EXECUTORS, executor, "executor")
+    resolve(OUTPUTS, format, "format")
+    run = resolve(EXECUTORS, executor, "executor")
     if jobs < 1:
         raise ValueError(f"jobs is how many slides are predicted at a time, at least 1, got {jobs}.")
     model, output = Path(model).absolute(), Path(output).absolute()

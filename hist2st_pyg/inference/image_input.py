@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.convert import SectionData
+from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import SpotPatches
-from hist2st_pyg.data.spots import Spots
 from hist2st_pyg.image import HistologyImage, open_image
-from hist2st_pyg.inference.fit import check_positions, resolution_notes
-from hist2st_pyg.inference.grid import Layout, given_layout, grid_layout
-from hist2st_pyg.inference.recipe import require_recipe
-from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.inference.domain_shift import check_positions, resolution_notes
+from hist2st_pyg.inference.layout import Layout, given_layout, grid_layout
+from hist2st_pyg.io.spots import Spots
+from hist2st_pyg.models.base import ExpressionModel, require_recipe
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from hist2st_pyg.data.source import rows_of
 from hist2st_pyg.datasets import grid_from_positions
 from hist2st_pyg.inference.blocks import predict_blocks
-from hist2st_pyg.inference.fit import check_positions
-from hist2st_pyg.inference.recipe import require_recipe
-from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.inference.domain_shift import check_positions
+from hist2st_pyg.models.base import ExpressionModel, require_recipe
 from hist2st_pyg.nn import PrecomputedEncoder
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
-from hist2st_pyg.files import atomic_path, read_h5ad, write_h5ad
+from hist2st_pyg.utils.files import atomic_path, read_h5ad, write_h5ad
 
 if TYPE_CHECKING:
     from anndata import AnnData

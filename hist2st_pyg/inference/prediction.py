@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.convert import SectionData, spot_pitch
-from hist2st_pyg.data.spots import Spots
+from hist2st_pyg.data.preprocessing import SectionData, spot_pitch
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.inference.blocks import BLOCK, Keep, Prediction, predict_blocks, with_moments
-from hist2st_pyg.inference.fit import check_positions, pitch_notes, resolution_notes
-from hist2st_pyg.inference.grid import GIVEN, THUMBNAIL
+from hist2st_pyg.inference.domain_shift import check_positions, pitch_notes, resolution_notes
 from hist2st_pyg.inference.image_input import read_image
-from hist2st_pyg.inference.recipe import require_recipe
-from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.inference.layout import GIVEN, THUMBNAIL
+from hist2st_pyg.io.spots import Spots
+from hist2st_pyg.models.base import ExpressionModel, require_recipe
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -47,7 +46,8 @@ def predict(
         image: The H&E image: an array or a file.
         spots: Where to predict: spots or a spot file; None lays a hexagonal grid over the tissue.
         pitch: Distance of the grid's spots in pixels; None takes that of the training sections (in µm where both
-            resolutions are known). A finer one gives a dense map, see :func:`~hist2st_pyg.inference.grid.grid_layout`.
+            resolutions are known). A finer one gives a dense map, see
+            :func:`~hist2st_pyg.inference.layout.grid_layout`.
         pitch_um: The same in µm, where the resolution is known.
         um_per_pixel: Resolution of the image in µm per pixel; None takes what the file says.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
@@ -62,7 +62,7 @@ def predict(
         factor 1 where the model has a likelihood, and what scanpy and squidpy need to draw it (``uns["spatial"]``).
         ``uns["hist2st"]`` says how it was made, with a ``note`` where the input does not fit the model's training and
         ``colour_distance``, how far the colours are from those of training (see
-        :attr:`~hist2st_pyg.inference.fit.Colours.distance`).
+        :attr:`~hist2st_pyg.inference.domain_shift.Colours.distance`).
 
     Raises:
         ValueError: If the model has no recipe or reads counts, there is no tissue, or the input does not fit the model.

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hist2st_pyg.executors import log_to
-from hist2st_pyg.files import write_json
 from hist2st_pyg.inference.outputs import OUTPUTS
 from hist2st_pyg.inference.prediction import predict
 from hist2st_pyg.models.base import ExpressionModel
-from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS, load_model
+from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS
+from hist2st_pyg.models.registry import load_model
+from hist2st_pyg.utils.executors import log_to
+from hist2st_pyg.utils.files import write_json
 
 if TYPE_CHECKING:
     from anndata import AnnData

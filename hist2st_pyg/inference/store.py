@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.data.section_data import spot_pitch
-from hist2st_pyg.datasets._store import (
+from hist2st_pyg.datasets.spatialdata import PREDICTION
+from hist2st_pyg.io.spatialdata import (
     ATTRIBUTES,
     annotated_spots,
     centres,
@@ -21,7 +22,6 @@ from hist2st_pyg.datasets._store import (
     require_spatialdata,
     table_rows,
 )
-from hist2st_pyg.datasets.spatialdata import PREDICTION
 
 if TYPE_CHECKING:
     from anndata import AnnData

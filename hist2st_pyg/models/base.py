@@ -5,25 +5,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from hist2st_pyg.data.convert import Recipe
-from hist2st_pyg.nn.vision import MultiScale
+from hist2st_pyg.data.preprocessing import Recipe
+from hist2st_pyg.models import hub, pretrained
+from hist2st_pyg.models.saved import GeneTrust, Task
 from hist2st_pyg.section import SectionRecord
-
-Task = Literal["prediction", "interpolation", "diagnostic"]
-GeneTrust = dict[str, list[float | bool | None]]
-"""By column (``val_pcc``, ``val_ceiling``, ``detected``) a value of each gene; empty where training recorded none."""
 
 
 class ExpressionModel(nn.Module):
     """A model from a section's ``Data`` to expression.
 
-    A subclass sets ``config`` to its own arguments, so that it can be built again, and writes ``forward``. ``task``
+    A subclass sets ``config`` to its own arguments, so that it can be built again, and writes ``forward``. With a
+    ``key`` of its own it is one of ``MODELS`` and is loaded by that; else by its own ``from_pretrained``. ``task``
     says what it does: ``"prediction"`` reads images, ``"interpolation"`` also the expression of the section's other
     spots, ``"diagnostic"`` something of the spot's own counts. The last two are other tasks, and results say so.
 
@@ -36,7 +34,15 @@ class ExpressionModel(nn.Module):
     pixel_std: Tensor
     target_mean: Tensor
     target_std: Tensor
+    key: ClassVar[str]
     task: ClassVar[Task] = "prediction"
+    keyed: ClassVar[dict[str, type[ExpressionModel]]] = {}
+    """The classes that have a key, by it."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "key" in vars(cls):
+            ExpressionModel.keyed[cls.key] = cls
 
     def __init__(self, n_genes: int, n_scales: int = 1) -> None:
         super().__init__()
@@ -135,9 +141,7 @@ class ExpressionModel(nn.Module):
             TypeError: If an argument of the model is neither plain nor a class or factory.
             ValueError: If a weight is not finite.
         """
-        from hist2st_pyg.models.pretrained import save_pretrained
-
-        return save_pretrained(self, save_directory, model_card_kwargs, overwrite_card)
+        return pretrained.save_pretrained(self, save_directory, model_card_kwargs, overwrite_card)
 
     @classmethod
     def from_pretrained(
@@ -174,8 +178,6 @@ class ExpressionModel(nn.Module):
             ValueError: If the model is damaged or of another class, or a weight is missing, left over or of another
                 shape.
         """
-        from hist2st_pyg.models.hub import from_pretrained
-
         fetch = {
             "revision": revision,
             "cache_dir": cache_dir,
@@ -183,7 +185,7 @@ class ExpressionModel(nn.Module):
             "force_download": force_download,
             "local_files_only": local_files_only,
         }
-        return from_pretrained(cls, pretrained_model_name_or_path, fetch, custom)
+        return hub.from_pretrained(cls, cls.keyed, pretrained_model_name_or_path, fetch, custom)
 
     def push_to_hub(
         self,
@@ -215,21 +217,8 @@ class ExpressionModel(nn.Module):
         Raises:
             ImportError: If the ``hub`` extra is not installed.
         """
-        from hist2st_pyg.models.hub import push_to_hub
-
         commit = {"commit_message": commit_message, "revision": branch, "create_pr": create_pr}
-        return push_to_hub(self, repo_id, commit, private, token, model_card_kwargs, overwrite_card)
-
-
-def rebuild_arguments(encoder: nn.Module, given: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The arguments that build an encoder again without fetching weights, which a saved model brings itself."""
-    arguments: dict[str, Any] | None = getattr(first_encoder(encoder), "arguments", given)
-    return arguments
-
-
-def first_encoder(encoder: nn.Module) -> nn.Module:
-    """The encoder, or that of the first field of view."""
-    return encoder.encoders[0] if isinstance(encoder, MultiScale) else encoder
+        return hub.push_to_hub(self, repo_id, commit, private, token, model_card_kwargs, overwrite_card)
 
 
 class FittedModel(ExpressionModel, ABC):
@@ -254,3 +243,13 @@ def section_ptr(data: Data) -> list[int]:
     if data.get("batch") is not None and data.batch is not None:
         return [0, *torch.bincount(data.batch).cumsum(0).tolist()]
     return [0, int(data.num_nodes or 0)]
+
+
+def require_recipe(model: ExpressionModel) -> Recipe:
+    """The model's recipe, or an error that says how a model comes by one."""
+    if model.recipe is None:
+        raise ValueError(
+            "The model has no recipe (gene panel, patch size, graph), so it cannot be given an image; models trained "
+            "by `hist2st train` have one, others get one by `model.recipe = Recipe(genes=...)`."
+        )
+    return model.recipe

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from hist2st_pyg.data.convert import Recipe
-from hist2st_pyg.models.base import ExpressionModel, GeneTrust, first_encoder
+from hist2st_pyg.data.preprocessing import Recipe
+from hist2st_pyg.models.saved import GeneTrust, SavedModel
 from hist2st_pyg.models.training_sections import describe_sections, describe_split, read_training_sections
+from hist2st_pyg.nn.vision import first_encoder
 
 CARD = "README.md"
 TAGS = ("spatial-transcriptomics", "gene-expression", "histology", "digital-pathology", "pytorch")
@@ -36,7 +37,7 @@ LIMITS = """\
 
 
 def model_card(
-    model: ExpressionModel,
+    model: SavedModel,
     description: Mapping[str, Any],
     source: str,
     *,
@@ -131,7 +132,7 @@ def _front(key: str, license: str | None, metadata: Mapping[str, Any] | None) ->
     return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---\n\n"
 
 
-def _use(model: ExpressionModel, description: Mapping[str, Any], source: str, hub: bool) -> str:
+def _use(model: SavedModel, description: Mapping[str, Any], source: str, hub: bool) -> str:
     recipe, own = model.recipe, type(model).__name__
     missing = {
         name: value["custom"]
@@ -219,10 +220,11 @@ def _recipe(recipe: Recipe | None, has_graph: bool) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
-def _model(model: ExpressionModel, description: Mapping[str, Any]) -> str:
+def _model(model: SavedModel, description: Mapping[str, Any]) -> str:
     """Its class and arguments; those too long for a line are in the configuration."""
     rows = [f"`{description['model']}`, {sum(p.numel() for p in model.parameters()):,} parameters."]
-    origin = getattr(first_encoder(getattr(model, "vision", model)), "origin", None)
+    vision = getattr(model, "vision", None)
+    origin = getattr(first_encoder(vision), "origin", None) if vision is not None else None
     if origin not in (None, "random"):
         rows[0] += f" The vision stage began with weights of others ({origin}), whose licence holds too."
     for name, value in description["arguments"].items():

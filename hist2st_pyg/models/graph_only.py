@@ -20,6 +20,8 @@ class GraphOnly(Hist2ST):
         arguments: Further arguments of :class:`Hist2ST`.
     """
 
+    key = "graph_only"
+
     def __init__(
         self,
         n_genes: int,

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.data import Data
 
-from hist2st_pyg.choices import choose
-from hist2st_pyg.models.base import ExpressionModel, rebuild_arguments, section_ptr
+from hist2st_pyg.models.base import ExpressionModel, section_ptr
+from hist2st_pyg.nn.checkpointing import once_counted
 from hist2st_pyg.nn.gnn import GNN, ConvFactory
 from hist2st_pyg.nn.graph_arguments import EdgeWeight
 from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead
-from hist2st_pyg.nn.memory import once_counted
 from hist2st_pyg.nn.transformer import SpotTransformer
-from hist2st_pyg.nn.vision import EncoderFactory, vision_resolver
+from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
+from hist2st_pyg.utils.resolver import resolve
 
 
 class Hist2ST(ExpressionModel):
@@ -67,6 +67,8 @@ class Hist2ST(ExpressionModel):
         ValueError: If a key is unknown (the message lists the choices), a graph layer does not give finite features
             [N, C], or there are statistics of no patches.
     """
+
+    key = "hist2st"
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class Hist2ST(ExpressionModel):
         self.expression = ExpressionHead(channels, n_genes)
         self.stream = self._statistics_stream(config, channels // n_scales) if statistics else None
         width = channels + (int(self.stream.vision.out_channels) if self.stream is not None else 0)  # type: ignore[arg-type]
-        self.likelihood = choose(LIKELIHOODS, likelihood, "likelihood")(width, n_genes) if likelihood else None
+        self.likelihood = resolve(LIKELIHOODS, likelihood, "likelihood")(width, n_genes) if likelihood else None
         self.detach_likelihood = detach_likelihood
         self.distillation = Distillation(width) if views else None
 

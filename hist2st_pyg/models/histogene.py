@@ -31,6 +31,8 @@ class HisToGene(ExpressionModel):
         ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, C].
     """
 
+    key = "histogene"
+
     def __init__(
         self,
         n_genes: int,

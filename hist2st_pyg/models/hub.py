@@ -9,23 +9,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from hist2st_pyg.extras import needs
-from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.card import CARD, edited
 from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS, is_hub_id, load_local, save_pretrained
+from hist2st_pyg.models.saved import SavedModel
+from hist2st_pyg.utils.optional import require_extra
 
 logger = logging.getLogger(__name__)
 
-Expected = TypeVar("Expected", bound=ExpressionModel)
+Expected = TypeVar("Expected", bound=SavedModel)
 
 
 def from_pretrained(
-    expected: type[Expected], name: str | Path, fetch: Mapping[str, Any], custom: Mapping[str, Any]
+    expected: type[Expected],
+    classes: Mapping[str, type[SavedModel]],
+    name: str | Path,
+    fetch: Mapping[str, Any],
+    custom: Mapping[str, Any],
 ) -> Expected:
     """Load a model by path or id; see :meth:`ExpressionModel.from_pretrained`.
 
     Args:
         expected: The class of the model.
+        classes: The classes of models by key.
         name: A path on this machine, or where there is none an id on the hub.
         fetch: The hub's options; they have no part in a path.
         custom: Classes and factories that a file cannot hold.
@@ -33,14 +38,14 @@ def from_pretrained(
     if Path(name).exists():
         if fetch["revision"] is not None:
             raise ValueError(f"{name} is on this machine and has no revision {fetch['revision']!r}.")
-        return load_local(expected, name, str(name), custom)
+        return load_local(expected, classes, name, str(name), custom)
     if not is_hub_id(name):
         raise FileNotFoundError(f"There is no model at {name}, and it is no id owner/name on the hub.")
-    return load_local(expected, _fetch(str(name), fetch), f"{name} (Hugging Face hub)", custom)
+    return load_local(expected, classes, _fetch(str(name), fetch), f"{name} (Hugging Face hub)", custom)
 
 
 def push_to_hub(
-    model: ExpressionModel,
+    model: SavedModel,
     repo_id: str,
     commit: Mapping[str, Any],
     private: bool | None = None,
@@ -86,7 +91,7 @@ def _fetch(repo_id: str, options: Mapping[str, Any]) -> Path:
 
 
 def _hub() -> ModuleType:
-    with needs("The Hugging Face hub", "huggingface_hub", "hub"):
+    with require_extra("The Hugging Face hub", "huggingface_hub", "hub"):
         import huggingface_hub
         import huggingface_hub.errors
     return huggingface_hub

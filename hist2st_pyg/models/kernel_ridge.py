@@ -71,6 +71,8 @@ class KernelRidge(FeatureRegression[KernelSolver]):
         arguments: Those of :class:`~hist2st_pyg.models.regression.FeatureRegression`.
     """
 
+    key = "kernel_ridge"
+
     alphas = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     feature_mean: Tensor
     feature_scale: Tensor

@@ -2,74 +2,41 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from hist2st_pyg.choices import choose
-from hist2st_pyg.data.convert import Recipe
-from hist2st_pyg.files import atomic_path, write_json, write_text
-from hist2st_pyg.models.base import ExpressionModel, GeneTrust
+from hist2st_pyg.data.preprocessing import Recipe
 from hist2st_pyg.models.card import CARD, edited, model_card
-from hist2st_pyg.models.graph_only import GraphOnly
-from hist2st_pyg.models.hist2st import Hist2ST
-from hist2st_pyg.models.histogene import HisToGene
-from hist2st_pyg.models.kernel_ridge import KernelRidge
-from hist2st_pyg.models.ridge import EmbeddingRidge, Ridge, RidgeNeighbours
-from hist2st_pyg.models.simple import DepthOracle, Mean, PositionKNN
-from hist2st_pyg.models.stnet import STNet
+from hist2st_pyg.models.saved import GeneTrust, SavedModel
 from hist2st_pyg.models.training_sections import plain_sections, read_training_sections
-from hist2st_pyg.tensors import read_tensors
+from hist2st_pyg.utils.files import atomic_path, write_json, write_text
+from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.safe_load import read_tensors
 
 logger = logging.getLogger(__name__)
 
-Expected = TypeVar("Expected", bound=ExpressionModel)
+Expected = TypeVar("Expected", bound=SavedModel)
+Built = TypeVar("Built", bound=SavedModel)
 FORMAT = 2
 READ = (1, 2)
 """Formats that are read; in 1 a training section is ``"patient/section"``."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
-MODELS: dict[str, Callable[..., ExpressionModel]] = {
-    "depth_oracle": DepthOracle,
-    "embedding_ridge": EmbeddingRidge,
-    "graph_only": GraphOnly,
-    "hist2st": Hist2ST,
-    "histogene": HisToGene,
-    "kernel_ridge": KernelRidge,
-    "mean": Mean,
-    "position_knn": PositionKNN,
-    "ridge": Ridge,
-    "ridge_neighbours": RidgeNeighbours,
-    "stnet": STNet,
-}
-"""The models that can be chosen by key."""
 
-
-def parameters_of(build: Callable[..., ExpressionModel]) -> dict[str, Any]:
-    """The names of a model's arguments with their defaults, those that it passes on to the class above included."""
-    defaults: dict[str, Any] = {}
-    for cls in getattr(build, "__mro__", (build,)):
-        parameters = inspect.signature(cls).parameters
-        defaults = {**{name: parameter.default for name, parameter in parameters.items()}, **defaults}
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            break
-    return defaults
-
-
-def describe(model: ExpressionModel) -> dict[str, Any]:
+def describe(model: SavedModel) -> dict[str, Any]:
     """Everything but the weights: what ``config.json`` and a checkpoint hold.
 
     A layer or encoder given as a class or factory is noted by name; loading asks for it again.
     """
-    key = next((key for key, build in MODELS.items() if build is type(model)), type(model).__name__)
+    key = vars(type(model)).get("key", type(model).__name__)
     return {
         "format": FORMAT,
         "model": key,
@@ -94,7 +61,7 @@ def _argument(name: str, value: Any) -> Any:
 
 
 def save_pretrained(
-    model: ExpressionModel,
+    model: SavedModel,
     folder: str | Path,
     card: Mapping[str, Any] | None = None,
     overwrite_card: bool = False,
@@ -137,32 +104,21 @@ def save_pretrained(
     return folder
 
 
-def load_model(path: str | Path, **custom: Any) -> ExpressionModel:
-    """Load a saved folder, a run folder, or a Lightning checkpoint; nothing is unpickled, and nothing fetched.
-
-    Args:
-        path: A folder of :meth:`ExpressionModel.save_pretrained`, a run folder of ``hist2st train``, or its ``.ckpt``.
-            A model on the hub is loaded by :meth:`ExpressionModel.from_pretrained`.
-        custom: The class or factory of a model that was built with one, by argument: ``gnn=MyConv``.
-
-    Returns:
-        The model in eval mode, with its ``recipe``.
-
-    Raises:
-        FileNotFoundError: If there is no model at ``path``.
-        ValueError: If the file is damaged, of another format, or its weights do not fit.
-    """
-    return load_local(ExpressionModel, path, str(path), custom)
-
-
-def load_local(expected: type[Expected], path: str | Path, source: str, custom: Mapping[str, Any]) -> Expected:
-    """Load a model of a class from this machine; see :func:`load_model`.
+def load_local(
+    expected: type[Expected],
+    classes: Mapping[str, type[SavedModel]],
+    path: str | Path,
+    source: str,
+    custom: Mapping[str, Any],
+) -> Expected:
+    """Load a model of a class from this machine; see :func:`~hist2st_pyg.models.load_model`.
 
     Args:
         expected: The class; a model of another is refused.
+        classes: The classes of models by key.
         path: The folder or checkpoint.
         source: Its name in errors.
-        custom: As in :func:`load_model`.
+        custom: As in :func:`~hist2st_pyg.models.load_model`.
     """
     path = Path(path)
     if path.is_dir():
@@ -175,7 +131,8 @@ def load_local(expected: type[Expected], path: str | Path, source: str, custom: 
     else:
         hub = " A model on the hub is loaded by ExpressionModel.from_pretrained." if is_hub_id(path) else ""
         raise FileNotFoundError(f"There is no model at {path}.{hub}")
-    model = rebuild(description, state, source, expected, **custom)
+    build = expected if description_key(description, source) == expected.__name__ else None
+    model = rebuild(description, state, source, build or resolve(classes, description["model"], "model"), custom)
     if not isinstance(model, expected):
         raise ValueError(
             f"{source} holds a {type(model).__name__}, not a {expected.__name__}; load it by "
@@ -189,14 +146,12 @@ def is_hub_id(name: str | Path) -> bool:
     return re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)) is not None
 
 
-def rebuild(
-    description: dict[str, Any],
-    state: dict[str, Tensor],
-    source: str,
-    expected: type[ExpressionModel] = ExpressionModel,
-    **custom: Any,
-) -> ExpressionModel:
-    """Build a model from what :func:`describe` gave, and load its weights; ``expected`` may be a class of a user's."""
+def description_key(description: Any, source: str) -> str:
+    """The key or name of the model's class in what :func:`describe` gave, which is checked.
+
+    Raises:
+        ValueError: If it is no description, or of another format.
+    """
     if not isinstance(description, dict):
         raise ValueError(f"{source}: the saved model is damaged: its description is no mapping.")
     if description.get("format") not in READ:
@@ -204,6 +159,17 @@ def rebuild(
         raise ValueError(f"{source}: model format {description.get('format')!r} is none of {formats}, those read here.")
     if missing := sorted({"model", "arguments", "recipe", "training_sections"} - set(description)):
         raise ValueError(f"{source}: the saved model is damaged: its description lacks {', '.join(missing)}.")
+    return str(description["model"])
+
+
+def rebuild(
+    description: Mapping[str, Any],
+    state: dict[str, Tensor],
+    source: str,
+    build: type[Built],
+    custom: Mapping[str, Any],
+) -> Built:
+    """Build a model of a class from what :func:`describe` gave, and load its weights."""
     arguments = dict(description["arguments"])
     for name, value in arguments.items():
         if isinstance(value, dict) and set(value) == {"custom"} and name not in custom:
@@ -213,8 +179,6 @@ def rebuild(
             )
     if unknown := sorted(set(custom) - set(arguments)):
         raise TypeError(f"{source}: the model has no argument {unknown[0]!r} to pass again.")
-    key = description["model"]
-    build = expected if key == expected.__name__ and key not in MODELS else choose(MODELS, key, "model")
     try:
         model = build(**{**arguments, **custom})
         recipe = None if description["recipe"] is None else Recipe(**description["recipe"])

@@ -16,11 +16,11 @@ from torch_geometric.data import Data
 from torch_scatter import scatter
 
 from hist2st_pyg.data.masks import training_spots, validation_spots
-from hist2st_pyg.data.targets import training_target
-from hist2st_pyg.models.base import FittedModel, rebuild_arguments, section_ptr
-from hist2st_pyg.models.validation import folds, mean_pcc, section_pcc
+from hist2st_pyg.losses import training_target
+from hist2st_pyg.models.base import FittedModel, section_ptr
+from hist2st_pyg.models.selection import folds, mean_pcc, section_pcc
 from hist2st_pyg.nn.statistics import PatchStatistics
-from hist2st_pyg.nn.vision import vision_resolver
+from hist2st_pyg.nn.vision import rebuild_arguments, vision_resolver
 
 Floats = NDArray[np.float64]
 Groups = list[tuple[NDArray[np.bool_], NDArray[np.intp]]]
@@ -67,7 +67,7 @@ class FeatureRegression(FittedModel, Generic[SolverType]):
         per_section: Standardise each feature within its own section (uses all of the section's patches, no counts).
         alpha: The penalty; None chooses one of ``alphas`` by the PCC with the targets as measured (never denoised), on
             what validates or, where nothing does, on training spots held out in turn, see
-            :func:`~hist2st_pyg.models.validation.folds`.
+            :func:`~hist2st_pyg.models.selection.folds`.
 
     Shapes:
         ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, F], the features.

@@ -41,6 +41,8 @@ class Ridge(FeatureRegression[LinearSolver]):
         arguments: Those of :class:`~hist2st_pyg.models.regression.FeatureRegression`.
     """
 
+    key = "ridge"
+
     alphas = tuple(10.0**power for power in range(-1, 7))
 
     def __init__(self, n_genes: int, *, components: int | None = None, **arguments: Any) -> None:
@@ -67,12 +69,16 @@ class Ridge(FeatureRegression[LinearSolver]):
 class RidgeNeighbours(Ridge):
     """:class:`Ridge` on each patch's statistics and the mean of its graph neighbours': the smallest graph model."""
 
+    key = "ridge_neighbours"
+
     def __init__(self, n_genes: int, *, neighbours: bool = True, **arguments: Any) -> None:
         super().__init__(n_genes, neighbours=neighbours, **arguments)
 
 
 class EmbeddingRidge(Ridge):
     """:class:`Ridge` on the principal components of an encoder's embeddings (HEST's protocol, Jaume et al. 2024)."""
+
+    key = "embedding_ridge"
 
     def __init__(
         self, n_genes: int, *, vision: str = "densenet121", components: int | None = 256, **arguments: Any

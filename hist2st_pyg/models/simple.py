@@ -12,9 +12,9 @@ from torch_scatter import scatter
 
 from hist2st_pyg.data.graph import knn_edges
 from hist2st_pyg.data.masks import training_spots, validation_spots
-from hist2st_pyg.data.targets import training_target
+from hist2st_pyg.losses import training_target
 from hist2st_pyg.models.base import FittedModel, section_ptr
-from hist2st_pyg.models.validation import mean_pcc, section_pcc
+from hist2st_pyg.models.selection import mean_pcc, section_pcc
 
 NEIGHBOURS = (4, 8, 16, 32)
 
@@ -25,6 +25,8 @@ class Mean(FittedModel):
     Args:
         n_genes: Number of genes, G.
     """
+
+    key = "mean"
 
     def __init__(self, n_genes: int) -> None:
         super().__init__(n_genes)
@@ -56,6 +58,7 @@ class PositionKNN(FittedModel):
         k: Number of spots; None chooses one of 4, 8, 16, 32 by the validation PCC.
     """
 
+    key = "position_knn"
     task = "interpolation"
 
     def __init__(self, n_genes: int, *, k: int | None = None) -> None:
@@ -95,6 +98,7 @@ class DepthOracle(FittedModel):
         n_genes: Number of genes, G.
     """
 
+    key = "depth_oracle"
     task = "diagnostic"
     slope: Tensor
     depth_mean: Tensor

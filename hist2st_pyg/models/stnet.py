@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from hist2st_pyg.models.base import ExpressionModel, rebuild_arguments
+from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.nn.augment import symmetries
-from hist2st_pyg.nn.vision import EncoderFactory, vision_resolver
+from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
 
 
 class STNet(ExpressionModel):
@@ -28,6 +28,8 @@ class STNet(ExpressionModel):
     Shapes:
         ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, C].
     """
+
+    key = "stnet"
 
     def __init__(
         self,

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hist2st_pyg.choices import choose
-from hist2st_pyg.extras import needs
-from hist2st_pyg.nn.memory import in_chunks
+from hist2st_pyg.nn.checkpointing import in_chunks
 from hist2st_pyg.nn.pixels import AS_SCALED, IMAGENET, Pixels
-from hist2st_pyg.tensors import read_tensors
+from hist2st_pyg.utils.optional import require_extra
+from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.safe_load import read_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ class DenseNet121Encoder(nn.Module):
         scaling: str = "imagenet",
     ) -> None:
         super().__init__()
-        self.takes = choose(SCALINGS, scaling, "scaling")
-        with needs("DenseNet-121", "MONAI", "bench"):
+        self.takes = resolve(SCALINGS, scaling, "scaling")
+        with require_extra("DenseNet-121", "MONAI", "bench"):
             from monai.networks.nets.densenet import DenseNet121
         if (size or patch_size) < SMALLEST:
             raise ValueError(

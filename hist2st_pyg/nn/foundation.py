@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hist2st_pyg.extras import needs
-from hist2st_pyg.nn.memory import in_chunks
+from hist2st_pyg.nn.checkpointing import in_chunks
 from hist2st_pyg.nn.pixels import IMAGENET, Pixels, Statistics
+from hist2st_pyg.utils.optional import require_extra
 
 UNUSED = ("pooler.", "embeddings.mask_token")
 """Weights that embeddings do not depend on; they are dropped."""
@@ -71,7 +71,7 @@ class FoundationEncoder(nn.Module):
         origin: str | None = None,
     ) -> None:
         super().__init__()
-        with needs(hub, "transformers", "bench"):
+        with require_extra(hub, "transformers", "bench"):
             import transformers  # noqa: F401
         if config is not None:
             model, found = _build(config), "random"

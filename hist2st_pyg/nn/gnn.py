@@ -15,10 +15,10 @@ from torch_geometric import nn as gnn
 from torch_geometric.nn.resolver import activation_resolver
 from torch_scatter import scatter
 
-from hist2st_pyg.choices import choose
 from hist2st_pyg.nn.graph_arguments import EDGE_WEIGHTS, EdgeWeight, edge_arguments, takes
 from hist2st_pyg.nn.graph_check import check_class, check_layer, features, small_graph
 from hist2st_pyg.nn.readout import NORMS, READOUTS
+from hist2st_pyg.utils.resolver import resolve
 
 ConvFactory = Callable[[int, int], nn.Module]
 """``(in_channels, out_channels) -> layer``, called once for each depth."""
@@ -155,7 +155,7 @@ def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
             f"gnn={type(conv).__name__}(...) is an instance, but each depth needs its own weights; give the class, a "
             "key, or a factory (in_channels, out_channels) -> layer."
         )
-    factory = conv if callable(conv) else choose(CONVS, conv, "gnn")
+    factory = conv if callable(conv) else resolve(CONVS, conv, "gnn")
     if isinstance(factory, type) and issubclass(factory, nn.Module):
         check_class(factory, kwargs)
     if factory is None:
@@ -222,9 +222,9 @@ class GNN(nn.Module):
     ) -> None:
         super().__init__()
         factory = conv_resolver(conv, **(conv_kwargs or {}))
-        build_norm = choose(NORMS, norm, "norm")
-        build_readout = choose(READOUTS, readout, "readout")
-        self.edge_weight = edge_weight if callable(edge_weight) else choose(EDGE_WEIGHTS, edge_weight, "edge_weight")
+        build_norm = resolve(NORMS, norm, "norm")
+        build_readout = resolve(READOUTS, readout, "readout")
+        self.edge_weight = edge_weight if callable(edge_weight) else resolve(EDGE_WEIGHTS, edge_weight, "edge_weight")
         depth = 0 if factory is None else num_layers
         layers = [factory(channels, channels) for _ in range(depth) if factory is not None]
         graph = small_graph(channels)

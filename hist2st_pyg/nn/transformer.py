@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hist2st_pyg.choices import choose
+from hist2st_pyg.utils.resolver import resolve
 
 
 class TablePosition(nn.Module):
@@ -148,7 +148,7 @@ class SpotTransformer(nn.Module):
         embedding_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.position = choose(POSITIONS, position, "position")(channels, n_pos)
+        self.position = resolve(POSITIONS, position, "position")(channels, n_pos)
         self.embedding_dropout = nn.Dropout(embedding_dropout)
         self.blocks = nn.ModuleList(
             _Block(channels, heads, dim_head, mlp_channels or channels, dropout) for _ in range(num_layers)

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hist2st_pyg.choices import choose
 from hist2st_pyg.nn.convmixer import ConvMixer
 from hist2st_pyg.nn.densenet import DenseNet121Encoder
 from hist2st_pyg.nn.foundation import FoundationEncoder
@@ -26,6 +25,7 @@ from hist2st_pyg.nn.linear import LinearEncoder
 from hist2st_pyg.nn.precomputed import PrecomputedEncoder
 from hist2st_pyg.nn.statistics import StatisticsEncoder
 from hist2st_pyg.nn.texture import TextureCNN
+from hist2st_pyg.utils.resolver import resolve
 
 EncoderFactory = Callable[[int, int], nn.Module]
 """``(in_channels, patch_size) -> module`` with an ``out_channels`` attribute."""
@@ -93,7 +93,7 @@ def vision_resolver(vision: str | EncoderFactory, patch_size: int, n_scales: int
             f"vision={type(vision).__name__}(...) is an instance; give its class, a key or a factory "
             "(in_channels, patch_size) -> module, so that each model has weights of its own."
         )
-    factory = vision if callable(vision) else choose(ENCODERS, vision, "vision")
+    factory = vision if callable(vision) else resolve(ENCODERS, vision, "vision")
     encoders = [factory(3, patch_size, **kwargs) for _ in range(n_scales)]
     for encoder in encoders:
         if not isinstance(getattr(encoder, "out_channels", None), int):
@@ -101,3 +101,14 @@ def vision_resolver(vision: str | EncoderFactory, patch_size: int, n_scales: int
                 f"The encoder {type(encoder).__name__} needs an integer attribute out_channels, its width C."
             )
     return encoders[0] if n_scales == 1 else MultiScale(encoders)
+
+
+def first_encoder(encoder: nn.Module) -> nn.Module:
+    """The encoder, or that of the first field of view."""
+    return encoder.encoders[0] if isinstance(encoder, MultiScale) else encoder
+
+
+def rebuild_arguments(encoder: nn.Module, given: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The arguments that build an encoder again without fetching weights, which a saved model brings itself."""
+    arguments: dict[str, Any] | None = getattr(first_encoder(encoder), "arguments", given)
+    return arguments

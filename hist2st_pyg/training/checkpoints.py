@@ -15,9 +15,9 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from hist2st_pyg.files import atomic_path
 from hist2st_pyg.training.loggers import MetricsLogger
 from hist2st_pyg.training.processes import gather
+from hist2st_pyg.utils.files import atomic_path
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 MONITOR = "val/pcc"

@@ -45,7 +45,7 @@ class DataConfig:
         val_share: Share of the training spots held out where ``val`` is empty.
         val_side: Side of the held-out squares in spot pitches.
         embedding: Precomputed embeddings instead of patches: a key of the sections' ``obsm``, or a folder of
-            ``<section>.npz`` or ``.h5`` (see :func:`~hist2st_pyg.data.embeddings.read_embeddings`).
+            ``<section>.npz`` or ``.h5`` (see :func:`~hist2st_pyg.io.embeddings.read_embeddings`).
         cache: Folder of the patch cache; None keeps patches in memory.
     """
 

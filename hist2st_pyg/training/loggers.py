@@ -13,10 +13,10 @@ from typing import Any, Literal, get_args
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from hist2st_pyg.choices import choose
-from hist2st_pyg.files import atomic_path
 from hist2st_pyg.training.config import TrainConfig, WandbMode, config_dict
 from hist2st_pyg.training.processes import is_first
+from hist2st_pyg.utils.files import atomic_path
+from hist2st_pyg.utils.resolver import resolve
 
 logger = logging.getLogger(__name__)
 CONNECT = 30
@@ -96,7 +96,7 @@ def open_loggers(config: TrainConfig, output: Path) -> Iterator[list[Logger]]:
     not write into it. Of several processes the first alone has one.
     """
     loggers: list[Logger] = [MetricsLogger(output)]
-    mode = choose({mode: mode for mode in get_args(WandbMode)}, config.wandb, "wandb")
+    mode = resolve({mode: mode for mode in get_args(WandbMode)}, config.wandb, "wandb")
     if mode == "auto" and (wished := os.environ.get("WANDB_MODE")) in ("offline", "disabled"):
         mode = wished
     if mode in ("disabled", "off") or not is_first():

@@ -6,11 +6,11 @@ import csv
 from pathlib import Path
 
 from hist2st_pyg import figures
-from hist2st_pyg.data.datamodule import SectionDataModule
 from hist2st_pyg.data.masks import validation_spots
 from hist2st_pyg.inference import THUMBNAIL, run_model
-from hist2st_pyg.metrics import pearson_per_gene
+from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.training.datamodule import SectionDataModule
 
 
 def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataModule) -> dict[str, Path]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hist2st_pyg.choices import choose
 from hist2st_pyg.models import MODELS
-from hist2st_pyg.models.pretrained import parameters_of
+from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.training.config import AugmentConfig, DataConfig, TrainConfig, TrainingConfig
+from hist2st_pyg.utils.resolver import resolve
 
 _GRAPH = {
     "gnn": "sage",
@@ -134,8 +134,8 @@ def preset_values(
     Raises:
         ValueError: If the preset or the model is unknown.
     """
-    values = choose(PRESETS, preset, "preset")
-    known = parameters_of(choose(MODELS, model, "model.name"))
+    values = resolve(PRESETS, preset, "preset")
+    known = parameters_of(resolve(MODELS, model, "model.name"))
     chosen = values["models"].get(model, {})
     data, own = {**values["data"], **chosen.get("data", {})}, dict(chosen.get("model", {}))
     training = {**values["training"], **chosen.get("training", {})}

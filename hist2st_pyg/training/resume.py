@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from hist2st_pyg.files import remove_unfinished
 from hist2st_pyg.models import ExpressionModel
 from hist2st_pyg.models.pretrained import describe, read_checkpoint
-from hist2st_pyg.tensors import read_tensors
 from hist2st_pyg.training.checkpoints import BEST, LAST, RANDOM, RunCheckpoint, link_best
 from hist2st_pyg.training.config import TrainConfig, config_dict
+from hist2st_pyg.utils.files import remove_unfinished
+from hist2st_pyg.utils.safe_load import read_tensors
 
 logger = logging.getLogger(__name__)
 CONFIG, SUMMARY = "config.yaml", "summary.json"

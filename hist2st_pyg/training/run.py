@@ -12,29 +12,29 @@ import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.loggers import Logger
 
-from hist2st_pyg.choices import choose
-from hist2st_pyg.data.convert import Recipe, spot_pitch
-from hist2st_pyg.data.datamodule import SectionDataModule
-from hist2st_pyg.data.embeddings import read_embeddings
 from hist2st_pyg.data.expression import gene_panel
+from hist2st_pyg.data.preprocessing import Recipe, spot_pitch
 from hist2st_pyg.data.splits import cut_stripes
 from hist2st_pyg.datasets import load_sections, section_names
-from hist2st_pyg.files import read_yaml, write_json, write_text
+from hist2st_pyg.io.embeddings import read_embeddings
 from hist2st_pyg.models import MODELS, ExpressionModel, FittedModel
-from hist2st_pyg.models.base import first_encoder
 from hist2st_pyg.models.card import summary_facts
-from hist2st_pyg.models.pretrained import parameters_of
+from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.models.training_sections import plain_sections
+from hist2st_pyg.nn.vision import first_encoder
 from hist2st_pyg.patients import given_patients, refuse_unknown_patients, with_patients
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
-from hist2st_pyg.training.fit import fit
+from hist2st_pyg.training.datamodule import SectionDataModule
+from hist2st_pyg.training.fitting import fit
 from hist2st_pyg.training.lock import run_lock
 from hist2st_pyg.training.loggers import log_training, open_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.processes import is_first, rank
 from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, mend_folder
 from hist2st_pyg.training.trust import gene_trust
+from hist2st_pyg.utils.files import read_yaml, write_json, write_text
+from hist2st_pyg.utils.resolver import resolve
 
 
 def train(
@@ -248,7 +248,7 @@ def make_model(config: TrainConfig, datamodule: SectionDataModule) -> Expression
     recipe, options = datamodule.recipe, config.training
     arguments = dict(config.model)
     name = arguments.pop("name", "hist2st")
-    build = choose(MODELS, name, "model.name")
+    build = resolve(MODELS, name, "model.name")
     known = parameters_of(build)
     shapes: dict[str, Any] = {"patch_size": recipe.patch_size, "n_scales": len(recipe.scales), "views": options.views}
     for shape, plain, what in (("n_scales", 1, "several scales"), ("views", 0, "self-distillation")):

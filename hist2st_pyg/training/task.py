@@ -13,15 +13,15 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from hist2st_pyg import losses
-from hist2st_pyg.choices import choose
 from hist2st_pyg.data.masks import validation_spots
-from hist2st_pyg.data.sampler import ShardedSampler
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.pretrained import describe
-from hist2st_pyg.models.validation import mean_pcc, section_pcc
+from hist2st_pyg.models.selection import mean_pcc, section_pcc
 from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.training.config import AugmentConfig, TrainingConfig
 from hist2st_pyg.training.processes import gather
+from hist2st_pyg.training.sampler import ShardedSampler
+from hist2st_pyg.utils.resolver import resolve
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -47,9 +47,9 @@ class ExpressionTask(pl.LightningModule):
         super().__init__()
         self.model = model
         self.options = training or TrainingConfig()
-        choose(OPTIMIZERS, self.options.optimizer, "optimizer")
-        choose(SCHEDULES, self.options.schedule, "schedule")
-        choose(REDUCTIONS, self.options.reduction, "reduction")
+        resolve(OPTIMIZERS, self.options.optimizer, "optimizer")
+        resolve(SCHEDULES, self.options.schedule, "schedule")
+        resolve(REDUCTIONS, self.options.reduction, "reduction")
         self.view = _augmentation(self.options.view)
         self.augment = _augmentation(self.options.augment) if self.options.augment is not None else None
         self._validated: dict[str, tuple[float, float, int]] = {}

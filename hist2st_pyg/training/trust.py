@@ -6,13 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.datamodule import SectionDataModule
 from hist2st_pyg.data.expression import DETECTED, totals_of
 from hist2st_pyg.data.masks import training_spots, validation_spots
-from hist2st_pyg.evaluation.ceiling import noise_ceiling
 from hist2st_pyg.inference import run_model
-from hist2st_pyg.metrics import pearson_per_gene
-from hist2st_pyg.models.base import ExpressionModel, GeneTrust
+from hist2st_pyg.metrics.ceiling import noise_ceiling
+from hist2st_pyg.metrics.expression import pearson_per_gene
+from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.saved import GeneTrust
+from hist2st_pyg.training.datamodule import SectionDataModule
 
 Floats = NDArray[np.float64]
 
@@ -26,7 +27,7 @@ def gene_trust(model: ExpressionModel, datamodule: SectionDataModule) -> GeneTru
 
     Returns:
         By column, a value of each gene: ``val_pcc``, the PCC over a section's validation spots, and ``val_ceiling``,
-        what :func:`~hist2st_pyg.evaluation.ceiling.noise_ceiling` says of the same spots, both means over the sections
+        what :func:`~hist2st_pyg.metrics.ceiling.noise_ceiling` says of the same spots, both means over the sections
         that measured the gene, None where none did or nothing validates; ``detected``, True where a tenth of the
         training spots counted the gene.
     """

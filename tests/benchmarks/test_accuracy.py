@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks import accuracy
 from benchmarks.reporting.cells import Cell, read_cells
-from hist2st_pyg.evaluation.ceiling import COVERS
+from hist2st_pyg.metrics.ceiling import COVERS
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy"

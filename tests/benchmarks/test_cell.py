@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from offline_runs import read_offline_run
+from _helpers.offline_runs import read_offline_run
 
 from benchmarks import run
 from benchmarks.config import read_grid

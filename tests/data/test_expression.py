@@ -13,7 +13,7 @@ from scipy import sparse
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.data import expression_target, gene_panel, variable_genes
 from hist2st_pyg.data.expression import genes_of_variance, panel_counts
-from hist2st_pyg.datasets._tables import check_genes, read_genes
+from hist2st_pyg.io.tables import check_genes, read_genes
 
 COUNTS = np.array([[1, 3, 0, 6], [0, 0, 0, 8], [2, 0, 2, 0]], dtype=np.float32)
 GENES = ["G0", "G1", "G2", "G3"]

@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from image_files import pyramid, tissue, write_slide
+from _helpers.image_files import pyramid, tissue, write_slide
 from numpy.typing import NDArray
 
 from hist2st_pyg.data import cut_patches

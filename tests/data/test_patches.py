@@ -18,7 +18,7 @@ from PIL import Image
 
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.data import cut_patches
-from hist2st_pyg.data.convert import Recipe
+from hist2st_pyg.data.preprocessing import Recipe
 from hist2st_pyg.image import ArrayImage, HistologyImage, Region, open_image
 
 WIDTH, HEIGHT = 90, 50

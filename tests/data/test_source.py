@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from hist2st_pyg import Recipe, Section
-from hist2st_pyg.data import source, stain
+from hist2st_pyg.data import source
 from hist2st_pyg.data.patches import cut_patches
 from hist2st_pyg.data.source import SpotPatches, kept_open, rows_of
-from hist2st_pyg.data.stain import normalise_stain
-from hist2st_pyg.image import ArrayImage, HistologyImage, open_image
+from hist2st_pyg.image import ArrayImage, HistologyImage, open_image, stain
+from hist2st_pyg.image.stain import normalise_stain
 
 PARTS = [np.array([3]), np.array([0, 1, 2]), np.array([40, 7, 21, 7])]
 

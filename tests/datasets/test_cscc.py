@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from local_server import Quiet, serving
+from _helpers.local_server import Quiet, serving
 from PIL import Image
 
 from hist2st_pyg.cli import main
-from hist2st_pyg.datasets import _download, cscc, load_sections, paper_panel
+from hist2st_pyg.datasets import cscc, load_sections, paper_panel
 from hist2st_pyg.image import FileImage
+from hist2st_pyg.io import download
 
 COUNTS = "\tKRT1\tKRT2\tKRT5\n9x12\t1\t0\t0\n10x13\t0\t3\t1\n11x13\t2\t0\t0\n10x14\t5\t1\t0\n30x30\t0\t0\t1\n"
 SPOTS = """x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y
@@ -235,7 +236,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def do_HEAD(self) -> None:
             self.do_GET()
 
-    monkeypatch.setattr(_download, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
     with serving(Handler, monkeypatch) as url:
         state.url = f"{url}/geo/samples/"
         for name, gsm in cscc.SAMPLES.items():

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _helpers.spaceranger import GENES, write_bins, write_visium
 from anndata import AnnData
-from spaceranger import GENES, write_bins, write_visium
 
 from hist2st_pyg.datasets import DATASETS, guess_dataset, load_sections, recognised
 

@@ -10,19 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from _helpers.image_files import tissue as stained
 from anndata import AnnData, read_h5ad
-from image_files import tissue as stained
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import csc_matrix
 
-from hist2st_pyg.data.convert import to_data
 from hist2st_pyg.data.patches import cut_patches
+from hist2st_pyg.data.preprocessing import to_data
 from hist2st_pyg.datasets import load_sections
-from hist2st_pyg.datasets._alignment import in_order, placement, tissue
-from hist2st_pyg.datasets._patch_mosaic import PatchMosaic
 from hist2st_pyg.datasets.hest import recognises
 from hist2st_pyg.image import FileImage
+from hist2st_pyg.image.mosaic import PatchMosaic
+from hist2st_pyg.io.alignment import in_order, placement, tissue
 from hist2st_pyg.section import Section, SectionRecord
 
 WIDTH, HEIGHT = 400, 300

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import scanpy
 import squidpy
+from _helpers.spaceranger import HIRES, IDS, SIZE, Made, colours, write_h5, write_image, write_visium
 from anndata import AnnData
-from spaceranger import HIRES, IDS, SIZE, Made, colours, write_h5, write_image, write_visium
 
 from hist2st_pyg import Section, load_sections, to_data
 from hist2st_pyg.image import FileImage

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy
+from _helpers.spaceranger import GENES, HIRES, write_bins, write_visium
 from scipy.sparse import csr_matrix
-from spaceranger import GENES, HIRES, write_bins, write_visium
 
 from hist2st_pyg import Section, load_sections, to_data
 

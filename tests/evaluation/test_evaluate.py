@@ -16,16 +16,16 @@ from scipy.stats import pearsonr
 from torch_geometric.data import Data
 
 from hist2st_pyg import Hist2ST, Recipe, Section, evaluate, predict_section
-from hist2st_pyg.evaluation import noise_ceiling, run, summarise
-from hist2st_pyg.evaluation import section as evaluation_section
-from hist2st_pyg.evaluation.calibration import coverage
-from hist2st_pyg.evaluation.regions import region_agreement
+from hist2st_pyg.analysis.regions import region_agreement
+from hist2st_pyg.evaluation import noise_ceiling, run, section_scores, summarise
 from hist2st_pyg.evaluation.run import scalars
-from hist2st_pyg.evaluation.section import measure_section
-from hist2st_pyg.evaluation.spatial import adjacent_edges, morans_i, ssim_on_grid
-from hist2st_pyg.evaluation.structure import gene_structure, spatial_structure, structure_of_halves
+from hist2st_pyg.evaluation.section_scores import measure_section
 from hist2st_pyg.inference import predict_spots, run_model
-from hist2st_pyg.models.base import ExpressionModel, Task
+from hist2st_pyg.metrics.calibration import coverage
+from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i, ssim_on_grid
+from hist2st_pyg.metrics.structure import gene_structure, spatial_structure, structure_of_halves
+from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.saved import Task
 from hist2st_pyg.section import SectionRecord
 
 GENES = ("GENE1", "GENE2", "GENE3", "GENE4", "ABSENT")
@@ -105,7 +105,7 @@ def test_every_number_of_a_section_is_that_of_the_arrays(cohort: list[Section]) 
 def test_a_section_in_blocks_measures_as_a_whole(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
     model = build("nb")
     whole = evaluate(model, cohort[:1])
-    monkeypatch.setattr(evaluation_section, "predict_spots", partial(predict_spots, block=10))
+    monkeypatch.setattr(section_scores, "predict_spots", partial(predict_spots, block=10))
     parts = evaluate(model, cohort[:1])
     for name, value in scalars(whole).items():
         assert parts[name] == (value if value is None else pytest.approx(value, rel=1e-4)), name

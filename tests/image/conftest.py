@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from image_files import WRITERS, picture
+from _helpers.image_files import WRITERS, picture
 
 from hist2st_pyg.image import HistologyImage, open_image
 

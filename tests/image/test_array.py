@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from image_files import HEIGHT, WIDTH, picture
+from _helpers.image_files import HEIGHT, WIDTH, picture
 from PIL import Image
 
 from hist2st_pyg.image import ArrayImage

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from image_files import WRITERS, picture
+from _helpers.image_files import WRITERS, picture
 from numpy.typing import NDArray
 from PIL import Image
 

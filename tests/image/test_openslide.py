@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_files import pyramid, read, tissue, write_slide
+from _helpers.image_files import pyramid, read, tissue, write_slide
 from numpy.typing import NDArray
 from PIL import Image
 

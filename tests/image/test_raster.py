@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import HEIGHT, WIDTH, WRITERS, picture, read
+from _helpers.image_files import HEIGHT, WIDTH, WRITERS, picture, read
 from PIL import Image
 
 from hist2st_pyg.image import open_image

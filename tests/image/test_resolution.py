@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from image_files import write_slide
+from _helpers.image_files import write_slide
 
 from hist2st_pyg.image import open_image
 

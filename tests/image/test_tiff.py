@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from image_files import HEIGHT, WIDTH, WRITERS, picture, pyramid, read, tissue
+from _helpers.image_files import HEIGHT, WIDTH, WRITERS, picture, pyramid, read, tissue
 from PIL import Image
 
 from hist2st_pyg.image import open_image

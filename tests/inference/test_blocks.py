@@ -18,7 +18,7 @@ from hist2st_pyg.data.source import SpotPatches
 from hist2st_pyg.inference import blocks, predict_blocks, predict_section, run_model, spatial_blocks
 from hist2st_pyg.inference.blocks import Prediction
 from hist2st_pyg.models import MODELS, ExpressionModel, FittedModel
-from hist2st_pyg.models.pretrained import parameters_of
+from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.nn import CONVS
 from hist2st_pyg.training.presets import preset_values
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from hist2st_pyg import Hist2ST, Recipe, Section, load_model, predict
-from hist2st_pyg.evaluation.maps import draw_prediction
+from hist2st_pyg.analysis.maps import draw_prediction
 from hist2st_pyg.inference.cohort import CohortResult, SlideResult, predict_cohort
 from hist2st_pyg.models import MODELS
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from hist2st_pyg import Hist2ST, Recipe, Section, load_model, predict, predict_section
 from hist2st_pyg.data import source
-from hist2st_pyg.data.spots import Spots
 from hist2st_pyg.inference import GRID, grid_pitch, run_model, write_h5ad
+from hist2st_pyg.io.spots import Spots
 
 GENES = tuple(f"GENE{i}" for i in range(1, 7))
 

@@ -14,7 +14,7 @@ from hist2st_pyg import MODELS, Section, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.models import ExpressionModel, FittedModel
 from hist2st_pyg.models.base import section_ptr
-from hist2st_pyg.models.pretrained import parameters_of
+from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.nn import CONVS, ENCODERS, POSITIONS, READOUTS
 
 P = 14

@@ -16,7 +16,8 @@ from torch_geometric.nn import GATv2Conv, SAGEConv
 from hist2st_pyg import MODELS, Hist2ST, Recipe, Section, load_model, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.models import ExpressionModel, FittedModel
-from hist2st_pyg.models.pretrained import describe, parameters_of, rebuild
+from hist2st_pyg.models.pretrained import describe
+from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.section import SectionRecord
 
 P = 14
@@ -149,13 +150,6 @@ def test_a_lightning_checkpoint_is_read_without_unpickling(data: SectionData, tm
     loaded = load_model(tmp_path / "last.ckpt")
     assert same(model, loaded, data)
     assert loaded.recipe == model.recipe
-
-
-def test_a_description_and_the_weights_are_the_model(data: SectionData) -> None:
-    model = build(data)
-    rebuilt = rebuild(json.loads(json.dumps(describe(model))), model.state_dict(), "here")
-    assert same(model, rebuilt, data)
-    assert rebuilt.recipe == model.recipe
 
 
 # Files that are damaged, altered or hostile.

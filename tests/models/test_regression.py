@@ -16,16 +16,16 @@ from torch_geometric.data import Data
 
 from hist2st_pyg import MODELS, Recipe, Section, losses
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.data.datamodule import SectionDataModule
 from hist2st_pyg.data.denoise import denoise
 from hist2st_pyg.data.masks import training_spots
-from hist2st_pyg.data.targets import training_target
-from hist2st_pyg.metrics import pearson_per_gene
+from hist2st_pyg.losses import training_target
+from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.regression import FeatureRegression
+from hist2st_pyg.models.selection import folds
 from hist2st_pyg.models.simple import Mean
-from hist2st_pyg.models.validation import folds
 from hist2st_pyg.training import preset_config
-from hist2st_pyg.training.fit import fit
+from hist2st_pyg.training.datamodule import SectionDataModule
+from hist2st_pyg.training.fitting import fit
 from hist2st_pyg.training.run import make_datamodule, make_model
 
 P = 28

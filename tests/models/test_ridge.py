@@ -14,7 +14,7 @@ from torch_geometric.data import Batch
 
 from hist2st_pyg import MODELS, Section, load_model, to_data
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.metrics import pearson_per_gene
+from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.ridge import Ridge
 from hist2st_pyg.nn.statistics import PatchStatistics
 

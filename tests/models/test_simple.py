@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.metrics import pearson_per_gene
+from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.simple import NEIGHBOURS, DepthOracle, Mean, PositionKNN
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from offline_runs import read_offline_run
+from _helpers.offline_runs import read_offline_run
 
 from hist2st_pyg.training import preset_config
 from hist2st_pyg.training.loggers import open_loggers, wandb_runs

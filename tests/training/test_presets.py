@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from hist2st_pyg import MODELS, Hist2ST, HisToGene
-from hist2st_pyg.models.pretrained import parameters_of
+from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.training import (
     PRESETS,
     AugmentConfig,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from killed_runs import content, difference, run
+from _helpers.killed_runs import content, difference, run
 
 import hist2st_pyg.training
 from hist2st_pyg import Section, load_model, load_sections, train

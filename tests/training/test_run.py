@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from offline_runs import read_offline_run
+from _helpers.offline_runs import read_offline_run
 from pytorch_lightning.callbacks import Timer
 from torch_geometric.nn import SAGEConv
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hist2st_pyg import Section, load_model, train
-from hist2st_pyg.data.convert import SectionData
+from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.evaluation import noise_ceiling, pearson_per_gene
 from hist2st_pyg.inference import predict_section
 from hist2st_pyg.training import preset_config

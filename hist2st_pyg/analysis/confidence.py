@@ -1,0 +1,181 @@
+"""How sure a model is of its prediction, by the likelihood that the prediction holds, and whether it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg import figures
+from hist2st_pyg.analysis.predictions import expression_of, image_of, measured_counts, name_of
+from hist2st_pyg.metrics.calibration import coverage
+from hist2st_pyg.section import Section
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from pandas import DataFrame
+
+Floats = NDArray[np.float64]
+
+LAYERS = ("mean", "sd")
+ZERO = "zero_probability"
+SMALLEST = 1e-12
+"""Mean of counts that are all but certainly 0, which single precision may round to 0."""
+POISSON = 1e8
+"""Dispersion of counts that vary no more than Poisson's."""
+
+
+def spot_confidence(adata: AnnData) -> DataFrame:
+    """How sure the model is of each spot, relative to the section's other spots.
+
+    A gene's coefficient of variation, sd / mean, is the relative width of its predicted counts. It is large wherever a
+    gene is rare, by the noise of counting alone, so that genes cannot be averaged as they are; instead the spots are
+    ranked within each gene, and the ranks averaged. This is what the model says of itself: it knows neither tissue that
+    it has not seen nor errors of its mean, and it is low where few counts are expected. :func:`check_confidence` says
+    whether it agrees with the errors.
+
+    Args:
+        adata: A prediction with the layers ``mean`` and ``sd``.
+
+    Returns:
+        By spot: ``confidence``, from 0 to 1, one minus the mean rank of the coefficient of variation over the genes
+        (0.5 everywhere where genes do not agree); ``cv``, the median coefficient of variation over the genes;
+        ``excess_cv``, the median of what is left of it without the noise of counting (Poisson);
+        ``zero_probability``, the mean over the genes, where the prediction has that layer.
+
+    Raises:
+        ValueError: If the prediction has no likelihood, there are fewer than two spots, or a layer is out of range.
+    """
+    import pandas as pd
+    from scipy.stats import rankdata
+
+    mean, sd = _moments(adata)
+    if adata.n_obs < 2:
+        raise ValueError("Spots are ranked among each other, and there is one.")
+    variation = sd / mean
+    ranks = (rankdata(variation, axis=0) - 1) / (adata.n_obs - 1)
+    excess = np.sqrt(np.maximum(sd**2 - mean, 0)) / mean
+    table = pd.DataFrame(
+        {
+            "confidence": 1 - ranks.mean(axis=1),
+            "cv": np.median(variation, axis=1),
+            "excess_cv": np.median(excess, axis=1),
+        },
+        index=adata.obs_names,
+    )
+    if ZERO in adata.layers:
+        table[ZERO] = expression_of(adata, ZERO).mean(axis=1)
+    return table
+
+
+def check_confidence(
+    adata: AnnData, measured: AnnData | Section, levels: Sequence[float] = (0.5, 0.9)
+) -> dict[str, float]:
+    """Whether the predicted distribution is as wide as it should be, also where the model says that it is less sure.
+
+    Args:
+        adata: A prediction with the layers ``mean`` and ``sd``, and ``zero_probability`` where it has it.
+        measured: The same section's raw counts; spots and genes are joined by their names.
+        levels: Levels of the intervals.
+
+    Returns:
+        ``coverage_50``, ...: the share of the counts in the central intervals, see
+        :func:`~hist2st_pyg.metrics.calibration.coverage`, of all spots; ``coverage_50_more_sure`` and
+        ``coverage_50_less_sure``, ...: of the spots above the median ``confidence`` and of the others. Where both are
+        near the level, confidence means what it says; where it is lower for spots of less confidence, the model
+        underestimates how unsure it is there. A spot's size factor is its measured total over the median spot's.
+
+    Raises:
+        ValueError: If the prediction has no likelihood, or it and the measurement share too little.
+    """
+    predicted, shared = measured_counts(adata, measured)
+    counts = np.asarray(shared.X)
+    totals = counts.sum(axis=1)
+    if not np.median(totals) > 0:
+        raise ValueError("The median spot has no counts of the predicted genes; is this the panel's section?")
+    likelihood = likelihood_of(predicted)
+    sure = spot_confidence(adata).loc[predicted.obs_names, "confidence"].to_numpy()
+    more = sure > np.median(sure)
+    result: dict[str, float] = {}
+    for end, spots in (("", np.ones(len(sure), dtype=bool)), ("_more_sure", more), ("_less_sure", ~more)):
+        if spots.any():
+            out = {name: values[spots] for name, values in likelihood.items()}
+            covered = coverage(out, counts[spots], (totals / np.median(totals))[spots], levels)
+            result |= {f"coverage_{100 * level:g}{end}": share for level, share in covered.items()}
+    return result
+
+
+def draw_confidence(adata: AnnData, folder: str | Path, table: DataFrame | None = None) -> Path:
+    """Draw the maps of :func:`spot_confidence`, ``<name>_confidence.png``.
+
+    Args:
+        adata: A prediction with the layers ``mean`` and ``sd``.
+        folder: Folder of the picture.
+        table: What :func:`spot_confidence` gave; None computes it.
+    """
+    table = spot_confidence(adata) if table is None else table
+    titles = {
+        "confidence": "confidence",
+        "cv": "sd / mean of the counts",
+        "excess_cv": "the same beyond counting",
+        ZERO: "probability of no count",
+    }
+    values = {title: table[name].to_numpy() for name, title in titles.items() if name in table}
+    figure = figures.expression_maps(adata.obsm["spatial"], values, **image_of(adata), unit="")
+    return figures.save(figure, Path(folder) / f"{name_of(adata)}_confidence.png")
+
+
+def _moments(adata: AnnData) -> tuple[Floats, Floats]:
+    if missing := [layer for layer in LAYERS if layer not in adata.layers]:
+        raise ValueError(
+            f"The prediction has no layer {missing[0]!r}; models with a likelihood (likelihood='zinb' or 'nb') have it."
+        )
+    mean, sd = (expression_of(adata, layer) for layer in LAYERS)
+    if not (np.isfinite(mean).all() and np.isfinite(sd).all() and (mean >= 0).all() and (sd >= 0).all()):
+        raise ValueError(
+            "The layers mean and sd hold numbers from 0, which they do not here; did the training diverge?"
+        )
+    mean = np.maximum(mean, SMALLEST)
+    return mean, np.maximum(sd, np.sqrt(mean))  # counts vary as Poisson's at least
+
+
+def likelihood_of(adata: AnnData) -> dict[str, Floats]:
+    """The zero-inflated negative binomial of a prediction: ``mean``, ``dispersion``, ``dropout``, each [N, G].
+
+    Its three parameters follow from the layers' three: at each dropout, mean and variance give the negative binomial's
+    two, and the more dropout, the more zeros; the dropout is found by halving. Without the layer ``zero_probability``
+    there is no dropout.
+
+    Args:
+        adata: A prediction with the layers ``mean`` and ``sd``.
+
+    Raises:
+        ValueError: If the prediction has no likelihood, or a layer is out of range.
+    """
+    mean, sd = _moments(adata)
+    excess = np.maximum(sd**2 / mean - 1, 0)
+    # At the largest dropout all excess variance is dropout's and the rest is Poisson.
+    low, high = np.zeros_like(mean), excess / (excess + mean)
+    if ZERO not in adata.layers:
+        return _parameters(mean, excess, low)
+    zero = expression_of(adata, ZERO)
+    for _ in range(40):
+        middle = (low + high) / 2
+        more = _zeros(_parameters(mean, excess, middle)) < zero
+        low, high = np.where(more, middle, low), np.where(more, high, middle)
+    return _parameters(mean, excess, (low + high) / 2)
+
+
+def _parameters(mean: Floats, excess: Floats, dropout: Floats) -> dict[str, Floats]:
+    kept = mean / (1 - dropout)
+    left = np.maximum(excess - dropout * kept, 0)  # mean over dispersion
+    dispersion = np.minimum(kept / np.maximum(left, kept / POISSON), POISSON)
+    return {"mean": kept, "dispersion": dispersion, "dropout": dropout}
+
+
+def _zeros(parameters: dict[str, Floats]) -> Floats:
+    dispersion, dropout = parameters["dispersion"], parameters["dropout"]
+    return np.asarray(dropout + (1 - dropout) * np.exp(-dispersion * np.log1p(parameters["mean"] / dispersion)))

@@ -1,0 +1,246 @@
+"""Genes of a prediction: which follow the tissue (Moran's I), and which mark its regions.
+
+Genes of a prediction are ranked and not tested. A prediction has no noise of counting and is smooth where the image is,
+so that nearly every gene is far from random, whether it follows the tissue or not. p-values are those of measured
+expression.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg import figures
+from hist2st_pyg.analysis.predictions import expression_of, image_of, is_prediction, name_of
+from hist2st_pyg.analysis.regions import KEY
+from hist2st_pyg.io.tables import UNLABELLED
+from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i
+from hist2st_pyg.utils.runtime import preserve_num_threads
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from pandas import DataFrame
+    from scipy.sparse import csr_matrix
+
+logger = logging.getLogger(__name__)
+
+MORAN = "moranI"
+FDR = "pval_norm_fdr_bh"
+P_ADJUSTED = "pvals_adj"
+BASE = 10.0
+"""Base of the expression's logarithm."""
+ALIKE = 0.9
+"""Correlation from which two genes' maps look the same."""
+
+
+def spatial_genes(adata: AnnData, layer: str | None = None) -> AnnData:
+    """Moran's I of each gene between adjacent spots, as squidpy's ``spatial_autocorr`` gives it.
+
+    Measured expression has p-values too, which ask whether a map is random: of a normal distribution (Cliff and Ord
+    1981), of the tail on which I lies, corrected for the number of genes (Benjamini and Hochberg 1995).
+
+    Args:
+        adata: A prediction, or measured log expression.
+        layer: Another layer than ``X``.
+
+    Returns:
+        A copy with ``uns["moranI"]``, a table of the genes sorted by ``I``, nan where a gene is constant; of measured
+        expression with ``pval_norm``, ``var_norm``, ``pval_norm_fdr_bh``. ``obsp["spatial_connectivities"]`` holds the
+        graph, which squidpy reads too.
+
+    Raises:
+        ValueError: If there are fewer than three spots, or most share a position.
+    """
+    import pandas as pd
+
+    if adata.n_obs < 3:
+        raise ValueError(f"Moran's I needs at least 3 spots, got {adata.n_obs}.")
+    edges = adjacent_edges(np.asarray(adata.obsm["spatial"], dtype=np.float64))
+    graph = _graph(edges, adata.n_obs)
+    scores = morans_i(expression_of(adata, layer), edges)
+    columns = {"I": scores, **({} if is_prediction(adata) else _p_values(scores, graph))}
+    result = adata.copy()
+    result.uns[MORAN] = pd.DataFrame(columns, index=adata.var_names).sort_values("I", ascending=False, kind="stable")
+    result.obsp["spatial_connectivities"] = graph
+    return result
+
+
+@preserve_num_threads()
+def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
+    """Marker genes of each region: Wilcoxon's rank-sum test against all other spots, through scanpy.
+
+    Where the regions were found in the same expression, p-values do not show that a region is real, and neighbouring
+    spots are not independent (Zhang, Kamath and Tse 2019).
+
+    Args:
+        adata: A prediction or measured expression, log10(1 + x).
+        key: The column of ``obs`` with the regions; regions of one spot and "undetermined" spots have no markers.
+
+    Returns:
+        A copy with ``uns["rank_genes_groups"]`` for :func:`marker_table` and scanpy's pictures, which read p-values
+        there; those of a prediction say nothing. A fold change is nan where a mean is negative, as a prediction's can
+        be where a gene is all but absent.
+
+    Raises:
+        ValueError: If there is no such column, or fewer than two regions of two spots.
+    """
+    import scanpy as sc
+
+    check_regions(adata, key)
+    result = adata.copy()
+    result.obs[key] = result.obs[key].astype("category").cat.remove_unused_categories()
+    sizes = result.obs[key].value_counts(sort=False).drop(UNLABELLED, errors="ignore")
+    groups = [str(region) for region in sizes.index[sizes > 1]]
+    if len(groups) < 2:
+        raise ValueError(f"Markers need two regions of at least 2 spots; obs[{key!r}] has {dict(sizes)}.")
+    if alone := [str(region) for region in sizes.index[sizes == 1]]:
+        logger.warning("%s %s: one spot alone has no markers", key, ", ".join(alone))
+    result.obs[key] = result.obs[key].cat.rename_categories(str)
+    result.uns["log1p"] = {"base": BASE}  # from which scanpy computes the fold change
+    with np.errstate(invalid="ignore"):
+        sc.tl.rank_genes_groups(result, key, groups=groups, method="wilcoxon", tie_correct=True, use_raw=False)
+    return result
+
+
+def check_regions(adata: AnnData, key: str) -> None:
+    """Refuse a prediction without the column of regions."""
+    if key not in adata.obs:
+        columns = ", ".join(map(str, adata.obs.columns)) or "none"
+        raise ValueError(
+            f"The prediction has no column obs[{key!r}]; it has {columns}. "
+            "`hist2st regions PREDICTION.h5ad -o OUT.h5ad` finds regions."
+        )
+
+
+def marker_table(adata: AnnData) -> DataFrame:
+    """The table of :func:`rank_markers`, best first: ``group, names, scores, logfoldchanges``, ``pvals, pvals_adj``.
+
+    The last two are those of measured expression and are left out for a prediction.
+    """
+    import scanpy as sc
+
+    table: DataFrame = sc.get.rank_genes_groups_df(adata, group=None)
+    if "group" not in table:  # scanpy leaves it out where there is one
+        table.insert(0, "group", adata.uns["rank_genes_groups"]["names"].dtype.names[0])
+    return table.drop(columns=["pvals", P_ADJUSTED]) if is_prediction(adata) else table
+
+
+def top_spatial(adata: AnnData, n: int = 50, fdr: float = 0.05) -> list[str]:
+    """The genes of the highest Moran's I, at most ``n``, above that of a random map.
+
+    Of measured expression they are also below the false discovery rate ``fdr``.
+    """
+    table: DataFrame = adata.uns[MORAN]
+    kept = table["I"] > -1 / (adata.n_obs - 1)
+    if FDR in table:
+        kept &= table[FDR] < fdr
+    return [str(gene) for gene in table.index[kept][:n]]
+
+
+def top_markers(table: DataFrame, n: int = 50, fdr: float = 0.05) -> dict[str, list[str]]:
+    """Each region's genes of the highest scores, at most ``n``, among those that are higher there.
+
+    Args:
+        table: As :func:`marker_table` gives it.
+        n: Most genes of a region.
+        fdr: Largest adjusted p-value, where the table has them.
+    """
+    higher = table[table["scores"] > 0]
+    if P_ADJUSTED in table:
+        higher = higher[higher[P_ADJUSTED] < fdr]
+    regions = {
+        str(region): [str(gene) for gene in part["names"][:n]]
+        for region, part in higher.groupby("group", observed=True)
+    }
+    return {str(region): regions.get(str(region), []) for region in table["group"].unique()}
+
+
+def draw_genes(adata: AnnData, folder: str | Path, n: int = 7) -> Path:
+    """Draw the maps of genes of the highest Moran's I, ``<name>_spatial_genes.png``.
+
+    Many of the highest look the same; a gene that goes with one drawn before (or against it) is left out.
+
+    Args:
+        adata: A prediction with ``uns["moranI"]``, as :func:`spatial_genes` gives it.
+        folder: Folder of the picture.
+        n: How many genes, at most.
+
+    Raises:
+        ValueError: If every gene is constant.
+    """
+    table = adata.uns[MORAN].dropna()
+    maps: dict[str, NDArray[np.float64]] = {}
+    for gene, values in zip(table.index, expression_of(adata[:, list(table.index)]).T, strict=True):
+        if all(abs(np.corrcoef(values, drawn)[0, 1]) < ALIKE for drawn in maps.values()):
+            maps[gene] = values
+        if len(maps) == n:
+            break
+    predicted = "predicted, " if is_prediction(adata) else ""
+    titled = {f"{gene}  ({predicted}I = {table['I'][gene]:.2f})": drawn for gene, drawn in maps.items()}
+    figure = figures.expression_maps(
+        adata.obsm["spatial"], titled, **image_of(adata), columns=4 if len(titled) > 4 else 5
+    )
+    return figures.save(figure, Path(folder) / f"{name_of(adata)}_spatial_genes.png")
+
+
+def draw_markers(adata: AnnData, folder: str | Path, key: str = KEY, n: int = 6) -> Path:
+    """Draw the mean expression of each region's best markers in all regions, ``<name>_markers.png``.
+
+    Args:
+        adata: A prediction with markers, as :func:`rank_markers` gives it.
+        folder: Folder of the picture.
+        key: The column of ``obs`` with the regions.
+        n: Markers of a region.
+
+    Raises:
+        ValueError: If no region has a marker.
+    """
+    genes = list(dict.fromkeys(gene for best in top_markers(marker_table(adata), n).values() for gene in best))
+    if not genes:
+        rate = "" if is_prediction(adata) else " at a false discovery rate of 5 %"
+        raise ValueError(f"No gene is a marker of a region of obs[{key!r}]{rate}.")
+    values = adata.to_df()[genes]
+    standard = (values - values.mean()) / values.std(ddof=0)
+    means = standard.groupby(adata.obs[key].to_numpy(str)).mean().T
+    # Regions in their own order, which is that of the genes.
+    order = [str(region) for region in adata.obs[key].cat.categories if region != UNLABELLED]
+    title = f"{name_of(adata)}: markers" + (", ranked in the prediction" if is_prediction(adata) else "")
+    figure = figures.heat_map(means[order], title=title, unit="mean standardised expression", column_unit=key)
+    return figures.save(figure, Path(folder) / f"{name_of(adata)}_markers.png")
+
+
+def _graph(edges: NDArray[np.int64], n: int) -> csr_matrix:
+    """Adjacency [N, N]: 1 where the column's spot is a neighbour of the row's."""
+    from scipy.sparse import csr_matrix
+
+    source, target = edges
+    return csr_matrix((np.ones(len(source)), (target, source)), shape=(n, n))
+
+
+def _p_values(scores: NDArray[np.float64], graph: csr_matrix) -> dict[str, NDArray[np.float64]]:
+    """Squidpy's columns beside ``I``."""
+    from scipy.stats import norm
+    from statsmodels.stats.multitest import multipletests
+
+    variance = _normal_variance(graph)
+    p = norm.sf(np.abs((scores + 1 / (graph.shape[0] - 1)) / np.sqrt(variance)))
+    corrected = np.full(len(p), np.nan)
+    known = np.isfinite(p)
+    if known.any():
+        corrected[known] = multipletests(p[known], method="fdr_bh")[1]
+    return {"pval_norm": p, "var_norm": np.full(len(p), variance), FDR: corrected}
+
+
+def _normal_variance(graph: csr_matrix) -> float:
+    """Variance of Moran's I of normal values on the row-normalised graph (Cliff and Ord 1981)."""
+    from sklearn.preprocessing import normalize
+
+    weights, n = normalize(graph, norm="l1"), graph.shape[0]
+    s0 = weights.sum()
+    s1 = weights.multiply(weights).sum() + weights.multiply(weights.T).sum()
+    s2 = np.square(np.asarray(weights.sum(1)).ravel() + np.asarray(weights.sum(0)).ravel()).sum()
+    return float((n**2 * s1 - n * s2 + 3 * s0**2) / ((n**2 - 1) * s0**2) - 1 / (n - 1) ** 2)

@@ -1,0 +1,51 @@
+"""Pictures of a prediction: maps of its genes, and where its spots are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hist2st_pyg import figures
+from hist2st_pyg.analysis.predictions import image_of, name_of
+from hist2st_pyg.image.tissue import tissue_mask
+from hist2st_pyg.inference import GRID
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def draw_prediction(
+    adata: AnnData, folder: str | Path, genes: Sequence[str] | None = None, n_genes: int = 4
+) -> list[Path]:
+    """Draw a prediction on its image.
+
+    Args:
+        adata: A prediction, as :func:`~hist2st_pyg.predict` gives it.
+        folder: Folder of the pictures.
+        genes: The genes to draw; None draws those that vary most over the tissue.
+        n_genes: How many, where ``genes`` is None.
+
+    Returns:
+        The pictures: ``<name>_predicted.png``, and ``<name>_tissue.png`` where the spots are a grid on the tissue.
+
+    Raises:
+        ValueError: If a gene is not in the panel.
+    """
+    expression = np.asarray(adata.X)
+    if genes is None:
+        genes = [str(gene) for gene in adata.var_names[np.argsort(-expression.var(0))[:n_genes]]]
+    if unknown := [gene for gene in genes if gene not in adata.var_names]:
+        raise ValueError(f"The gene {unknown[0]!r} is not in the model's panel of {adata.n_vars} genes.")
+    name, picture = name_of(adata), image_of(adata)
+    pos = np.asarray(adata.obsm["spatial"])
+    values = {gene: expression[:, adata.var_names.get_loc(gene)] for gene in genes}
+    maps = figures.expression_maps(pos, values, **picture)
+    pictures = [figures.save(maps, Path(folder) / f"{name}_predicted.png")]
+    if adata.uns["hist2st"]["positions"] == GRID:
+        image = picture["image"]
+        overview = figures.tissue_overview(image, tissue_mask(image), pos * picture["image_scale"])
+        pictures.append(figures.save(overview, Path(folder) / f"{name}_tissue.png"))
+    return pictures

@@ -1,0 +1,148 @@
+"""A prediction as it comes back from its file, and measured expression in its order and unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg.data.expression import log_expression
+from hist2st_pyg.datasets import load_sections
+from hist2st_pyg.section import Section
+from hist2st_pyg.utils.files import read_h5ad
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Floats = NDArray[np.float64]
+
+
+def read_prediction(path: str | Path) -> AnnData:
+    """Read the ``.h5ad`` of a prediction; any other of log expression will do if it has ``obsm["spatial"]``.
+
+    Args:
+        path: The file, as ``hist2st predict`` writes it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no AnnData file, has no positions, or holds raw counts.
+    """
+    adata = read_h5ad(path)
+    check_prediction(adata, str(path))
+    return adata
+
+
+def read_measured(
+    measured: str | Path,
+    name: str | None = None,
+    root: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> AnnData | Section:
+    """Read the measured section that belongs to a prediction.
+
+    Args:
+        measured: An ``.h5ad`` of raw counts or, where ``name`` is given, the section's name in that data set.
+        name: The data set, a key of :data:`~hist2st_pyg.datasets.DATASETS`.
+        root: Its folder.
+        options: Further options of its reader.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If the file is no AnnData file, or the data set or section is unknown.
+    """
+    if name is None:
+        return read_h5ad(measured)
+    return load_sections(name, root, [str(measured)], **(options or {}))[0]
+
+
+def check_prediction(adata: AnnData, source: str = "The prediction") -> None:
+    """Refuse what has no expression, no positions, or raw counts; ``source`` is named in the error."""
+    if adata.X is None:
+        raise ValueError(f"{source} has no expression: X is empty.")
+    if "spatial" not in adata.obsm or np.shape(adata.obsm["spatial"]) != (adata.n_obs, 2):
+        raise ValueError(f"{source} has no positions: obsm['spatial'] holds each spot's x, y in image pixels.")
+    values = expression_of(adata)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{source}: X holds expression, got a value that is not finite.")
+    if values.max() > 1 and (values == np.floor(values)).all():
+        raise ValueError(f"{source}: X holds whole numbers, which look like raw counts; log expression is needed.")
+
+
+def expression_of(adata: AnnData, layer: str | None = None) -> Floats:
+    """The expression as a dense array, float [N spots, G genes]; ``layer`` names another than ``X``."""
+    if layer is not None and layer not in adata.layers:
+        known = ", ".join(adata.layers) or "none"
+        raise ValueError(f"The prediction has no layer {layer!r}; it has: {known}.")
+    values: Any = adata.X if layer is None else adata.layers[layer]
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
+
+
+def is_prediction(adata: AnnData) -> bool:
+    """Whether a model predicted the expression: :func:`~hist2st_pyg.predict` leaves ``uns["hist2st"]``."""
+    return "hist2st" in adata.uns
+
+
+def name_of(adata: AnnData) -> str:
+    """The section's name, as ``uns["spatial"]`` has it; else ``section``."""
+    return next(iter(adata.uns.get("spatial", {})), "section")
+
+
+def image_of(adata: AnnData) -> dict[str, Any]:
+    """``image`` and ``image_scale`` for :mod:`hist2st_pyg.figures`; empty where the prediction holds no image."""
+    spatial = adata.uns.get("spatial", {}).get(name_of(adata), {})
+    if "hires" not in spatial.get("images", {}):
+        return {}
+    image = np.asarray(spatial["images"]["hires"])
+    if image.dtype != np.uint8:  # scanpy's own images are floats from 0 to 1
+        image = np.clip(np.rint(255 * image), 0, 255).astype(np.uint8)
+    return {"image": image[..., :3], "image_scale": float(spatial["scalefactors"]["tissue_hires_scalef"])}
+
+
+def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnData, AnnData]:
+    """The spots and genes that a prediction shares with a measured section, in the prediction's order.
+
+    Args:
+        adata: The prediction.
+        measured: Raw counts; spots and genes are joined by their names.
+
+    Returns:
+        The prediction, and raw counts, dense, with ``obs["total"]``, each spot's total over what the prediction's unit
+        counts (its panel, or all genes).
+
+    Raises:
+        ValueError: If they share fewer than three spots or no gene, or ``measured`` does not hold raw counts.
+    """
+    from anndata import AnnData
+
+    counts = measured.adata if isinstance(measured, Section) else measured
+    what = f"section {measured.name!r}" if isinstance(measured, Section) else "the measured data"
+    for axis, names in (("spots", counts.obs_names), ("genes", counts.var_names)):
+        if not names.is_unique:
+            raise ValueError(f"The names of the {axis} of {what} are not unique: {names[names.duplicated()][0]!r}.")
+    spots = [name for name in adata.obs_names if name in counts.obs_names]
+    genes = [name for name in adata.var_names if name in counts.var_names]
+    if len(spots) < 3 or not genes:
+        raise ValueError(
+            f"The prediction and {what} share {len(spots)} of {adata.n_obs} spots and {len(genes)} of {adata.n_vars} "
+            f"genes; spots are named {adata.obs_names[0]!r} there and {counts.obs_names[0]!r} here. At least 3 spots "
+            "and a gene are needed: is this the section, and was it predicted at its own spots?"
+        )
+    values = expression_of(counts[spots, genes])
+    if not np.isfinite(values).all() or (values < 0).any() or (values != np.floor(values)).any():
+        raise ValueError(f"X of {what} holds raw counts (whole numbers from 0), which it does not here.")
+    total = adata.uns.get("hist2st", {}).get("total", "panel")
+    totals = values.sum(1) if total == "panel" else np.asarray(counts[spots].X.sum(1)).ravel()
+    shared = AnnData(values, obsm={"spatial": np.asarray(adata[spots].obsm["spatial"])})
+    shared.obs_names, shared.var_names = spots, genes
+    shared.obs["total"] = totals
+    return adata[spots, genes].copy(), shared
+
+
+def measured_expression(adata: AnnData, measured: AnnData | Section) -> tuple[AnnData, AnnData]:
+    """As :func:`measured_counts`, the counts as log10 expression in the prediction's unit."""
+    predicted, counts = measured_counts(adata, measured)
+    counts.X = log_expression(np.asarray(counts.X), counts.obs["total"].to_numpy(dtype=np.float64)[:, None])
+    return predicted, counts

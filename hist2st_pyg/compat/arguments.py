@@ -1,0 +1,160 @@
+"""The arguments of the original programs, as far as the shapes of their weights tell them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from hist2st_pyg.compat import original as compat
+from hist2st_pyg.models.base import ExpressionModel
+
+DIM_HEAD = 64
+"""Width of an attention head in both programs."""
+DATA = {"neighbors": 4, "prune": "Grid"}
+"""The arguments of the programs' data, as published for HER2+."""
+CSCC_GENES = 171
+"""The genes of the checkpoints for cSCC, which the published notebooks run without pruning."""
+
+FREE = ("patch_size", "n_layers", "n_genes", "dim", "learning_rate", "dropout", "n_pos")
+FIXED = ("heads", "dim_head", "mlp_dim")
+"""HisToGene's arguments, and those that its program fixes."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A published program.
+
+    Args:
+        mark: How a weight's name begins that only this program has, as a regular expression.
+        told: From its weights and what is given, the arguments that the weights tell.
+        published: The arguments that they do not tell, as published.
+        known: The names of all arguments.
+        load: Builds our model from weights, arguments and genes.
+    """
+
+    mark: str
+    told: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]]
+    published: Mapping[str, Any]
+    known: frozenset[str]
+    load: Callable[[Mapping[str, Any], Mapping[str, Any], Sequence[str] | None], ExpressionModel]
+
+
+def original_arguments(original: Original, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a program: what its weights tell, what is given, and the rest as published.
+
+    Args:
+        original: The program.
+        state: Its weights.
+        given: Arguments that are not as published, or that the weights leave open.
+
+    Raises:
+        ValueError: If an argument is unknown or does not fit the weights, or a weight is missing or of another shape.
+    """
+    if unknown := sorted(set(given) - original.known):
+        raise ValueError(f"There is no argument {unknown[0]!r}; there are {', '.join(sorted(original.known))}.")
+    told = original.told(state, given)
+    for name, value in told.items():
+        if name in given and given[name] != value:
+            raise ValueError(f"{name}={given[name]!r} does not fit the weights, which say {value!r}.")
+    return {**_published(original, told), **given, **told}
+
+
+def _published(original: Original, told: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that weights do not tell, as published for the data set that the number of genes shows."""
+    return {**original.published, **({"prune": "NA"} if told["n_genes"] == CSCC_GENES else {})}
+
+
+def _hist2st(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
+    channel, _, _, stride = _shape(state, "patch_embedding.weight", 4)
+    told = {"channel": channel, "patch_size": stride, **_common(state)}
+    dim = _shape(state, "x_embed.weight", 2)[1]
+    down = _shape(state, "vit.transformer.down.0.weight", 4)[0]
+    side = math.isqrt(dim // down)
+    if side**2 * down != dim:
+        raise ValueError(f"The weight x_embed.weight has {dim} channels, which are no square of positions of {down}.")
+    told["fig_size"] = side * stride
+    for depth, layer in (("depth1", "layer1"), ("depth2", "layer2"), ("depth3", "layer3")):
+        told[depth] = _count(state, rf"vit\.transformer\.{layer}\.(\d+)\.")
+    if told["depth1"]:
+        told["kernel_size"] = _shape(state, "vit.transformer.layer1.0.dw.0.weight", 4)[-1]
+    if told["depth2"]:
+        told["heads"] = _heads(state, "vit.transformer.layer2.0.attn.fn.to_qkv.weight", DIM_HEAD)
+    likelihood = {"hr.weight", "mean.0.weight"} & set(state)
+    if likelihood:
+        told["nb"] = "hr.weight" in likelihood
+    # How the likelihood was weighed has no part in a prediction; whether there is one has.
+    weight = given.get("zinb", 0.25)
+    told["zinb"] = weight if (weight > 0) == bool(likelihood) else 0.25 * bool(likelihood)
+    return told
+
+
+def _histogene(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
+    dim, pixels = _shape(state, "patch_embedding.weight", 2)
+    side = math.isqrt(pixels // 3)
+    if 3 * side**2 != pixels:
+        raise ValueError(f"The weight patch_embedding.weight is {[dim, pixels]}: {pixels} is not 3 times a square.")
+    layers = _count(state, r"vit\.transformer\.layers\.(\d+)\.")
+    qkv = "vit.transformer.layers.0.0.fn.to_qkv.weight"
+    dim_head = int(given.get("dim_head", DIM_HEAD))
+    if "heads" in given and "dim_head" not in given:
+        dim_head = _heads(state, qkv, int(given["heads"]))
+    return {
+        "patch_size": side,
+        "dim": dim,
+        "n_layers": layers,
+        "mlp_dim": _shape(state, "vit.transformer.layers.0.1.fn.net.0.weight", 2)[0],
+        "heads": _heads(state, qkv, dim_head),
+        "dim_head": dim_head,
+        **_common(state),
+    }
+
+
+def _common(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {"n_pos": _shape(state, "x_embed.weight", 2)[0], "n_genes": _shape(state, "gene_head.1.weight", 2)[0]}
+
+
+def _heads(state: Mapping[str, Tensor], qkv: str, width: int) -> int:
+    """The number of heads of a width, or the width of so many: the weights hold their product alone."""
+    channels = _shape(state, qkv, 2)[0] // 3
+    if width < 1 or channels % width:
+        raise ValueError(f"The weight {qkv} has 3 times {channels} channels, which are no multiple of {width}.")
+    return channels // width
+
+
+def _shape(state: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
+    if name not in state:
+        raise ValueError(f"The weight {name} is missing.")
+    shape = tuple(state[name].shape)
+    if len(shape) != dimensions:
+        raise ValueError(f"The weight {name} should have {dimensions} dimensions, it is {list(shape)}.")
+    return shape
+
+
+def _count(state: Mapping[str, Tensor], layer: str) -> int:
+    """How many layers there are; they are numbered from 0."""
+    return 1 + max((int(match[1]) for name in state if (match := re.match(layer, name))), default=-1)
+
+
+ORIGINALS: dict[str, Original] = {
+    "hist2st": Original(
+        mark=r"vit\.transformer\.down\.",
+        told=_hist2st,
+        published={"policy": "mean", "dropout": 0.2, **DATA},
+        known=frozenset({*inspect.signature(compat.Hist2ST).parameters, *DATA}),
+        load=compat.load_hist2st,
+    ),
+    "histogene": Original(
+        mark=r"vit\.transformer\.layers\.",
+        told=_histogene,
+        published={"dropout": 0.1, **DATA},
+        known=frozenset({*FREE, *FIXED, *DATA}),
+        load=compat.load_histogene,
+    ),
+}
+"""The programs whose checkpoints are read."""

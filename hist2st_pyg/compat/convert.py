@@ -1,0 +1,140 @@
+"""A checkpoint of an original program, read without executing code and turned into our model.
+
+Hist2ST's are bare state dicts, HisToGene's are Lightning's; neither holds the arguments of the model, nor its genes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hist2st_pyg.compat.arguments import ORIGINALS, original_arguments
+from hist2st_pyg.io.tables import read_genes
+from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.section import SectionRecord
+from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.safe_load import read_lightning
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted checkpoint.
+
+    Args:
+        model: Our model in eval mode, with a recipe that cuts patches as the program does.
+        name: The program, a key of :data:`ORIGINALS`.
+        arguments: The program's arguments.
+        assumed: Those of them that neither the file nor the caller said, taken as published.
+    """
+
+    model: ExpressionModel
+    name: str
+    arguments: dict[str, Any]
+    assumed: dict[str, Any]
+
+
+def convert(
+    path: str | Path,
+    *,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    genes: str | Path | Sequence[str] | None = None,
+    training_sections: Sequence[str] = (),
+) -> Converted:
+    """Read a checkpoint of the original Hist2ST or HisToGene as one of our models; nothing in it is executed.
+
+    Args:
+        path: The ``.ckpt`` or ``.pth``: a state dict, or a checkpoint of Lightning with one.
+        name: The program, a key of :data:`ORIGINALS`; None tells it by the weights.
+        config: Arguments of the program that the weights do not tell and that are not as published, by the names of
+            :class:`hist2st_pyg.compat.original.Hist2ST`; of its data ``neighbors`` and ``prune``.
+        genes: The gene panel in the order of the weights, or its file, one gene a line. None numbers the genes.
+        training_sections: What the model was trained on, ``"patient/section"``, so that an evaluation on it is noticed.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file holds something else, or an argument does not fit the weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint {path}.")
+    records = []
+    for text in training_sections:
+        patient, _, section = text.rpartition("/")
+        if not patient or not section:
+            raise ValueError(f"A training section is written patient/section, got {text!r}.")
+        records.append(SectionRecord(section, patient, "given"))
+    state, saved = _read(path)
+    name = _recognise(state, path) if name is None else name
+    original = resolve(ORIGINALS, name, "name")
+    # Lightning may have saved arguments that are no part of the model.
+    given = {key: value for key, value in saved.items() if key in original.known} | dict(config or {})
+    try:
+        arguments = original_arguments(original, state, given)
+        model = original.load(state, arguments, None if genes is None else _panel(genes, arguments["n_genes"]))
+    except ValueError as error:
+        raise ValueError(f"{path}, as a checkpoint of {name}: {error}") from error
+    if records:
+        model.training_sections = {"train": records}
+    assumed = {key: arguments[key] for key in original.published if key not in given}
+    return Converted(model, name, arguments, assumed)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read arguments from a JSON file.
+
+    Raises:
+        ValueError: If it is no JSON, or no mapping.
+    """
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f'{path} holds no arguments by name, such as {{"policy": "mean"}}.')
+    return config
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights, and the arguments that Lightning saved."""
+    content = read_lightning(path)
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds no weights by name, but {type(content).__name__}.")
+    if {"description", "state_dict"} <= set(content):
+        raise ValueError(f"{path} is a checkpoint of hist2st_pyg; load_model reads it as it is.")
+    state, saved = content, {}
+    if isinstance(content.get("state_dict"), Mapping):
+        state, saved = content["state_dict"], content.get("hyper_parameters", {})
+    if wrong := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{path} holds {wrong[0]!r}, which is {type(state[wrong[0]]).__name__} and no weight.")
+    return dict(state), dict(saved)
+
+
+def _recognise(state: Mapping[str, Tensor], path: Path) -> str:
+    for name, original in ORIGINALS.items():
+        if any(re.match(original.mark, weight) for weight in state):
+            return name
+    first = ", ".join(list(state)[:3]) or "none"
+    raise ValueError(f"{path} holds the weights of none of {', '.join(ORIGINALS)}; its first are {first}.")
+
+
+def _panel(genes: str | Path | Sequence[str], n_genes: int) -> list[str]:
+    """The genes, as many as the weights are of."""
+    if not isinstance(genes, str | Path):
+        source, panel = "genes", list(genes)
+    elif Path(genes).suffix == ".npy":
+        raise ValueError(
+            f"{genes} is numpy's; those of the original programs are pickles, which are not read. Where you trust it, "
+            "write it as text: numpy.savetxt('genes.txt', numpy.load(FILE, allow_pickle=True), fmt='%s')."
+        )
+    else:
+        source, panel = str(genes), read_genes(genes)
+    if len(panel) != n_genes:
+        raise ValueError(f"{source}: the panel has {len(panel)} genes, the weights are of {n_genes}.")
+    return panel

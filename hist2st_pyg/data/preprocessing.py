@@ -1,0 +1,237 @@
+"""From a section to PyG's ``Data``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hist2st_pyg.data.expression import Total, expression_target, panel_counts
+from hist2st_pyg.data.section_data import SectionData, section_graph, spot_pitch
+from hist2st_pyg.data.source import Patches, SpotPatches, rows_of
+from hist2st_pyg.image import HistologyImage
+from hist2st_pyg.image.stain import STAINS
+from hist2st_pyg.io.embeddings import section_embedding
+from hist2st_pyg.io.tables import check_genes
+from hist2st_pyg.section import Section
+from hist2st_pyg.utils.resolver import resolve
+
+__all__ = ["Recipe", "SectionData", "spot_pitch", "to_data"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a section becomes a ``Data``: fitted on the training sections, it travels with the model.
+
+    Args:
+        genes: The gene panel, in order.
+        patch_size: Side of a patch in pixels, P.
+        patch_um: Side of the field of view in µm, resampled to ``patch_size``.
+        patch_pitch: Side of the field of view in spot pitches instead, where no resolution is needed: the training
+            spots' pitch in µm where that and the image's resolution are known, else the section's own pitch in pixels.
+            With neither a patch is ``patch_size`` image pixels.
+        scales: Factors of the field of view; each gives three channels.
+        k: Neighbours of each spot.
+        max_distance: Neighbours farther than this many spot pitches are dropped.
+        graph_on: Neighbours by ``"pixel"`` position, or by ``"array"`` position as in the paper.
+        stain: How stains are made comparable, a key of :data:`~hist2st_pyg.image.stain.STAINS`.
+        total: The target's scaling, see :func:`~hist2st_pyg.data.expression.expression_target`.
+        swap_axes: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
+        embedding: Instead of patches, ``x`` is the section's ``obsm[embedding]``, float [N, D].
+        um_per_pixel: Resolution of the training images in µm per pixel, where known.
+        pitch: Median distance of neighbouring training spots in pixels.
+    """
+
+    genes: tuple[str, ...]
+    patch_size: int = 112
+    patch_um: float | None = None
+    patch_pitch: float | None = None
+    scales: tuple[float, ...] = (1.0,)
+    k: int = 4
+    max_distance: float | None = None
+    graph_on: Literal["pixel", "array"] = "pixel"
+    stain: str = "none"
+    total: Total = "panel"
+    swap_axes: bool = False
+    embedding: str | None = None
+    um_per_pixel: float | None = None
+    pitch: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "genes", tuple(self.genes))
+        object.__setattr__(self, "scales", tuple(self.scales))
+        check_genes(self.genes, "Recipe")
+        if self.graph_on not in ("pixel", "array"):
+            raise ValueError(f"Unknown graph_on={self.graph_on!r}. Choose one of: pixel, array.")
+        resolve(STAINS, self.stain, "stain")
+        if self.patch_um is not None and self.patch_pitch is not None:
+            raise ValueError(
+                f"The field of view is patch_um or patch_pitch, got both: {self.patch_um} and {self.patch_pitch}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return asdict(self)
+
+    def image_data(
+        self, image: HistologyImage, pos: NDArray[np.float64], grid: NDArray[np.int64], **known: Any
+    ) -> SectionData:
+        """Patches and graph of spots on an image: all that a prediction needs.
+
+        Args:
+            image: The H&E image.
+            pos: Spot centres [N, 2] (x, y) in pixels.
+            grid: Array column and row [N, 2].
+            known: What else is known, see :meth:`patches`.
+
+        Raises:
+            ValueError: As :meth:`patches`.
+        """
+        x = self.patches(image, pos, **known)()
+        data = self.graph(pos, grid)
+        data.x = x
+        return data
+
+    def patches(
+        self,
+        image: HistologyImage,
+        pos: NDArray[np.float64],
+        *,
+        um_per_pixel: float | None = None,
+        pitch: float | None = None,
+        cache: str | Path | None = None,
+        name: str = "",
+    ) -> SpotPatches:
+        """The patches of spots on an image, which are cut when they are asked for.
+
+        Args:
+            image: The H&E image.
+            pos: Spot centres [N, 2] (x, y) in pixels.
+            um_per_pixel: Resolution of the image in µm per pixel; needed with ``patch_um``.
+            pitch: Distance of the array's spots in image pixels; None measures it.
+            cache: Folder of the patch cache, or None.
+            name: The section's name, for errors.
+
+        Raises:
+            ValueError: If ``patch_um`` is asked for on an image of unknown resolution, or the recipe has no patches.
+        """
+        if self.embedding is not None:
+            raise ValueError(
+                f"The model reads precomputed embeddings (obsm[{self.embedding!r}]), not an image; predict a section "
+                "that has them."
+            )
+        return SpotPatches(
+            image,
+            pos,
+            self.patch_size,
+            self._field(pos, um_per_pixel, pitch, name),
+            self.scales,
+            self.stain,
+            self.swap_axes,
+            cache,
+            name,
+        )
+
+    def _field(
+        self, pos: NDArray[np.float64], um_per_pixel: float | None, pitch: float | None, name: str
+    ) -> float | None:
+        """Side of the field of view in image pixels; None means ``patch_size`` of them."""
+        if self.patch_um is not None:
+            if um_per_pixel is None:
+                raise ValueError(
+                    f"Section {name!r}: patch_um={self.patch_um} needs the image's um_per_pixel, which is unknown."
+                )
+            return self.patch_um / um_per_pixel
+        if self.patch_pitch is None:
+            return None
+        return self.patch_pitch * (self.pitch_in(um_per_pixel) or pitch or spot_pitch(pos))
+
+    def pitch_in(self, um_per_pixel: float | None) -> float | None:
+        """Distance of the training spots in pixels of an image; None where a resolution is unknown."""
+        if self.pitch is None or self.um_per_pixel is None or um_per_pixel is None:
+            return None
+        return self.pitch * self.um_per_pixel / um_per_pixel
+
+    def input_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
+        """A section's patches (or embeddings) and graph: all that a model reads of it, no counts."""
+        data = self.graph(section.pos, section.grid)
+        data.x = self.section_patches(section, cache)(None)
+        return data
+
+    def section_patches(self, section: Section, cache: str | Path | None = None) -> Patches:
+        """A section's patches (or embeddings), of the spots that are asked for."""
+        if self.embedding is not None:
+            return rows_of(torch.from_numpy(section_embedding(section, self.embedding)))
+        return self.patches(
+            section.require_image(), section.pos, um_per_pixel=section.um_per_pixel, cache=cache, name=section.name
+        )
+
+    def graph(
+        self, pos: NDArray[np.float64], grid: NDArray[np.int64], arrays: Sequence[NDArray[np.int64]] | None = None
+    ) -> SectionData:
+        """The graph of spots, without what they show; see :func:`~hist2st_pyg.data.section_data.section_graph`."""
+        return section_graph(pos, grid, self.k, self.max_distance, self.graph_on, arrays)
+
+    def to_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
+        """The whole ``Data`` of a measured section, as :func:`to_data` describes it."""
+        return self.add_measured(self.input_data(section, cache), section)
+
+    def add_measured(self, data: SectionData, section: Section) -> SectionData:
+        """Add what was measured of a section to its graph, and return it: counts, target and names.
+
+        Raises:
+            ValueError: If the section has none of the panel's counts.
+        """
+        counts, gene_mask = panel_counts(section, self.genes)
+        totals = counts.sum(1)
+        median = float(np.median(totals))
+        if not gene_mask.any() or median == 0:
+            raise ValueError(
+                f"Section {section.name!r}: {int(gene_mask.sum())} of the panel's {len(self.genes)} genes are measured "
+                f"and the median spot has {median:g} counts of them; is this the panel for it?"
+            )
+        data.counts = torch.from_numpy(counts)
+        data.y = torch.from_numpy(expression_target(section, counts, self.total))
+        data.size_factor = torch.from_numpy((totals / median).astype(np.float32))
+        data.gene_mask = torch.from_numpy(gene_mask)
+        if section.label is not None:
+            data.label = [str(label) for label in section.label]
+        data.section, data.patient = section.name, section.patient or ""  # PyG keeps no None
+        return data
+
+
+def to_data(
+    section: Section,
+    genes: Sequence[str],
+    patch_size: int = 112,
+    k: int = 4,
+    *,
+    cache: str | Path | None = None,
+    **recipe: Any,
+) -> SectionData:
+    """Turn a section into PyG's ``Data``.
+
+    Args:
+        section: A section with an image.
+        genes: The gene panel.
+        patch_size: Side of a patch in pixels, P.
+        k: Neighbours of each spot.
+        cache: Folder of the patch cache, or None.
+        recipe: Further fields of :class:`Recipe`.
+
+    Returns:
+        ``Data`` with ``x`` uint8 [N, 3·S, P, P], ``pos`` [N, 2] pixels (x, y), ``grid`` [N, 2] array column and row,
+        ``edge_index`` [2, E] (source, target), ``edge_attr`` [E, 1] distance in spot pitches (array steps where the
+        graph is on the array), ``counts`` and ``y`` [N, G], ``size_factor`` [N] (panel counts / section median),
+        ``gene_mask`` [G] (False: not measured), ``label`` where known, and the names ``section`` and ``patient``
+        (empty where it is not known).
+
+    Raises:
+        ValueError: If the section has no image, or none of the panel's counts.
+    """
+    return Recipe(genes=tuple(genes), patch_size=patch_size, k=k, **recipe).to_data(section, cache)

@@ -1,0 +1,210 @@
+"""The picture of an explanation: where the neighbours are that it comes from, and which pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg.data.preprocessing import spot_pitch
+from hist2st_pyg.explain.pixels import PixelMap
+from hist2st_pyg.explain.spot import Explanation
+from hist2st_pyg.image import HistologyImage
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIDE = 2.9
+"""Side of a patch in inches."""
+SIGNED, UNSIGNED = "RdBu_r", "YlOrRd"
+VIEW = 900
+"""Side of the tissue around a spot, in pixels of the picture's source."""
+SMOOTH = 1 / 56
+"""Standard deviation of the heat's smoothing as a share of the patch: single pixels are noise."""
+BRIGHT = 0.99
+"""Share of the pixels below which the heat's colours are not at their end."""
+CROWDED = 0.12
+"""Share of the map's side; where spots are nearer to each other, numbers stand above them."""
+WHOLE = 0.8
+"""Share of the image; a map of more needs no picture of where it is."""
+LABELLED = 0.1
+"""Spots get a number where they matter at least this share of the most important one."""
+LABELS = {
+    "gnnexplainer": "mask of the spot (GNNExplainer): 1 is kept",
+    "gradient": "share of the spot in the gradient",
+    "integrated": "what the spot adds, log10 expression",
+}
+
+
+def explanation_figure(
+    explanation: Explanation,
+    pos: NDArray[np.floating],
+    image: HistologyImage | None = None,
+    thumbnail: NDArray[np.uint8] | None = None,
+) -> Figure:
+    """Draw one explanation: the spots that it comes from on the tissue, and each patch beside its heat map.
+
+    Args:
+        explanation: The explanation.
+        pos: Centres of the section's spots [N, 2] (x, y) in pixels.
+        image: The section's image; the part around the spot is shown.
+        thumbnail: All of it, small; it shows where the part is.
+
+    Raises:
+        ValueError: If there are fewer positions than spots.
+    """
+    from matplotlib.figure import Figure
+
+    points = np.asarray(pos, dtype=np.float64)
+    if len(points) <= explanation.neighbours.max():
+        raise ValueError(f"The section has a spot {explanation.neighbours.max()}, got {len(points)} positions.")
+    maps = explanation.pixels
+    fields = len(maps[0].patch) if maps else 1
+    high = max(2 * SIDE, fields * SIDE)
+    wide = min(high / fields, 1.2 * SIDE)
+    figure = Figure(figsize=(high + 2 * len(maps) * wide, high + 0.5), layout="constrained")
+    grid = figure.add_gridspec(fields, 1 + 2 * len(maps), width_ratios=[high] + 2 * len(maps) * [wide])
+    _neighbours(figure, figure.add_subplot(grid[:, 0]), explanation, points, image, thumbnail)
+    for place, pixels in enumerate(maps):
+        limit = float(np.quantile(_smooth(pixels.importance), BRIGHT)) or 1.0
+        for field in range(fields):
+            left, right = (figure.add_subplot(grid[field, 1 + 2 * place + column]) for column in (0, 1))
+            _patch(left, right, explanation, pixels, field, limit)
+    measured = "" if explanation.measured is None else f", measured {explanation.measured:.2f}"
+    figure.suptitle(
+        f"{explanation.gene} at spot {explanation.name}: predicted {explanation.predicted:.2f}{measured} "
+        "(log10 expression)"
+    )
+    return figure
+
+
+def _neighbours(
+    figure: Figure,
+    axis: Axes,
+    explanation: Explanation,
+    points: NDArray[np.float64],
+    image: HistologyImage | None,
+    thumbnail: NDArray[np.uint8] | None,
+) -> None:
+    """The spots in the colour of their importance, edges as wide as theirs."""
+    from matplotlib.collections import EllipseCollection, LineCollection
+
+    spots, importance = explanation.neighbours, explanation.importance
+    pitch = spot_pitch(points)
+    side = max(np.ptp(points[spots], axis=0).max(), 4 * pitch) + 1.6 * pitch
+    corner = (points[spots].min(0) + points[spots].max(0) - side) / 2
+    if image is not None:
+        picture, extent = _view(image, corner, side)
+        axis.imshow(picture, extent=extent, alpha=0.75)
+    others = np.setdiff1d(np.arange(len(points)), spots)
+    axis.plot(*points[others].T, "o", markersize=3, color="0.35", markeredgewidth=0, zorder=2)
+
+    weight = explanation.edge_importance
+    if weight is not None and np.abs(weight).max(initial=0) > 0:
+        share = np.abs(weight) / np.abs(weight).max()
+        seen = np.flatnonzero(share > 0.01)
+        ends = list(points[explanation.edges[:, seen].T])
+        axis.add_collection(LineCollection(ends, linewidths=0.5 + 5 * share[seen], colors="0.1", alpha=0.75, zorder=3))
+    signed = explanation.method == "integrated"
+    top = np.abs(importance).max() or 1.0
+    matters = np.abs(importance) >= LABELLED * top
+    matters[0] = True
+    diameter = np.where(matters, 0.5, 0.16) * pitch  # what says little does not cover the tissue
+    circles = EllipseCollection(
+        diameter,
+        diameter,
+        np.zeros(len(spots)),
+        units="xy",
+        offsets=points[spots],
+        offset_transform=axis.transData,
+        array=importance,
+        cmap=SIGNED if signed else UNSIGNED,
+        edgecolors=["black"] + ["0.25"] * (len(spots) - 1),
+        linewidths=[2.5] + [0.8] * (len(spots) - 1),
+        zorder=4,
+    )
+    circles.set_clim(-top if signed else 0, top)
+    axis.add_collection(circles)
+    small = pitch < CROWDED * side
+    for (x, y), value in zip(points[spots[matters]], importance[matters], strict=True):
+        text = _signed(value) if signed else f"{value:.2f}"
+        if small:  # above the circle, which is too small for it
+            axis.text(x, y - 0.35 * pitch, text, ha="center", va="bottom", fontsize=8, fontweight="bold", zorder=5)
+            continue
+        colour = "black" if abs(value) < 0.6 * top else "white"
+        axis.text(x, y, text, ha="center", va="center", fontsize=8, color=colour, zorder=5)
+    x, y = corner
+    axis.set(xlim=(x, x + side), ylim=(y + side, y), xticks=[], yticks=[], aspect="equal")
+    axis.set_title(_summary(explanation), fontsize=10)
+    axis.spines[:].set_visible(False)
+    bar = figure.colorbar(circles, ax=axis, orientation="horizontal", shrink=0.6, pad=0.02)
+    bar.set_label(f"{LABELS[explanation.method]}; lines are as wide as their edge matters", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    if thumbnail is not None and image is not None and side < WHOLE * max(image.size):
+        overview = axis.inset_axes((0.0, 0.0, 0.26, 0.26), zorder=6)
+        overview.imshow(thumbnail, extent=(0, image.size[0], image.size[1], 0))
+        box = np.array([[0, 1, 1, 0, 0], [0, 0, 1, 1, 0]]) * side + corner[:, None]
+        overview.plot(*box, color="black", linewidth=1)
+        overview.set(xticks=[], yticks=[], xlim=(0, image.size[0]), ylim=(image.size[1], 0))
+
+
+def _summary(explanation: Explanation) -> str:
+    """What the spots say together, in words."""
+    own, others = explanation.importance[0], explanation.importance[1:]
+    if explanation.reference is not None:
+        return (
+            f"an average spot {explanation.reference:.2f}, this spot {_signed(own)}, "
+            f"{len(others)} spots around {_signed(others.sum())}"
+        )
+    return f"this spot {own:.2f}, {len(others)} spots around: {others.max(initial=0):.2f} at most"
+
+
+def _patch(left: Axes, right: Axes, explanation: Explanation, pixels: PixelMap, field: int, limit: float) -> None:
+    """A field of view, and beside it in grey with what its pixels add."""
+    patch, heat = pixels.patch[field], _smooth(pixels.attribution[field])
+    of = "the spot" if pixels.spot == explanation.spot else "a neighbour"
+    left.imshow(patch)
+    left.set_title(f"{of}, field of view {field + 1}" if len(pixels.patch) > 1 else of, fontsize=9)
+    grey = patch.mean(2)
+    right.imshow(0.35 * grey + 165, cmap="gray", vmin=0, vmax=255)
+    strength = np.clip(np.abs(heat) / limit, 0, 1)
+    right.imshow(heat, cmap=SIGNED, vmin=-limit, vmax=limit, alpha=strength**0.7)
+    right.set_title(f"its pixels add {_signed(pixels.attribution[field].sum())}", fontsize=9)
+    if field == len(pixels.patch) - 1:
+        compared = {"blurred": "the patch out of focus", "mean": "its mean colour"}[pixels.baseline]
+        right.set_xlabel(f"red raises the prediction, blue lowers it,\nbeside {compared}", fontsize=8)
+    for axis in (left, right):
+        axis.set(xticks=[], yticks=[])
+
+
+def _signed(value: float) -> str:
+    """Two decimals with a sign, 0 without a minus."""
+    return f"{round(float(value), 2) + 0.0:+.2f}".replace("-", "−")
+
+
+def _smooth(heat: NDArray[np.float32]) -> NDArray[np.float32]:
+    from scipy.ndimage import gaussian_filter
+
+    sigma = SMOOTH * heat.shape[-1]
+    result: NDArray[np.float32] = gaussian_filter(heat, (0,) * (heat.ndim - 2) + (sigma, sigma))
+    return result
+
+
+def _view(
+    image: HistologyImage, corner: NDArray[np.float64], side: float
+) -> tuple[NDArray[np.uint8], tuple[float, float, float, float]]:
+    """A square of the image, shrunk, and where it lies (left, right, bottom, top)."""
+    from PIL import Image
+
+    level = image.level_for(side / VIEW)
+    down = image.level_downsamples[level]
+    size = image.level_sizes[level]
+    x0, y0 = np.clip(np.floor(corner / down), 0, size).astype(int)
+    x1, y1 = np.clip(np.ceil((corner + side) / down), 0, size).astype(int)
+    with image.open(level) if level else image.open() as region:
+        pixels = region(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
+    small = np.asarray(Image.fromarray(pixels).reduce(max(1, round(max(pixels.shape) / VIEW))))
+    return small, (x0 * down, x1 * down, y1 * down, y0 * down)

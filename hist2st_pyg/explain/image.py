@@ -1,0 +1,184 @@
+"""Explaining what is predicted from an image: some spots and genes, their pictures and their numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from hist2st_pyg import figures
+from hist2st_pyg.data.preprocessing import SectionData
+from hist2st_pyg.data.source import SpotPatches, kept_open
+from hist2st_pyg.explain.figure import explanation_figure
+from hist2st_pyg.explain.reading import vision_stages
+from hist2st_pyg.explain.spot import Explanation, closest, explain_spot, gene_column
+from hist2st_pyg.image import HistologyImage
+from hist2st_pyg.inference import predict_blocks, require_recipe
+from hist2st_pyg.inference.blocks import find_device
+from hist2st_pyg.inference.image_input import read_image
+from hist2st_pyg.io.spots import Spots
+from hist2st_pyg.models.base import ExpressionModel
+
+OVERVIEW = 300
+"""Longer side of the picture of the whole section, in pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageExplanations:
+    """Explanations of one image.
+
+    Args:
+        name: The image's name.
+        image: The image.
+        spots: Its spots.
+        explanations: The explanations.
+    """
+
+    name: str
+    image: HistologyImage
+    spots: Spots
+    explanations: list[Explanation]
+
+    def draw(self, folder: str | Path) -> list[Path]:
+        """Write a picture of each, ``<image>_<gene>_<spot>.png``; other characters than letters and digits become _."""
+        thumbnail = self.image.thumbnail(OVERVIEW)
+        paths = []
+        for explanation in tqdm(self.explanations, desc="pictures", leave=False, disable=None):
+            name = re.sub(r"[^\w.-]", "_", f"{self.name}_{explanation.gene}_{explanation.name}.png")
+            picture = explanation_figure(explanation, self.spots.pos, self.image, thumbnail)
+            paths.append(figures.save(picture, Path(folder) / name))
+        return paths
+
+    def numbers(self) -> list[dict[str, Any]]:
+        """Everything but the pixels, as plain values with the spots' names."""
+        return [numbers(explanation, self.spots) for explanation in self.explanations]
+
+
+def explain_image(
+    model: ExpressionModel,
+    image: HistologyImage | NDArray[np.uint8] | str | Path,
+    genes: Sequence[str],
+    spots: Spots | str | Path | None = None,
+    names: Sequence[str] | None = None,
+    *,
+    top: int = 3,
+    pitch: float | None = None,
+    um_per_pixel: float | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> ImageExplanations:
+    """Explain what is predicted from an image.
+
+    Args:
+        model: A trained model with its recipe.
+        image: The H&E image: an array or a file.
+        genes: Genes of the panel.
+        spots: Spots or a spot file; None lays a hexagonal grid over the tissue, as
+            :func:`~hist2st_pyg.predict` does.
+        names: The spots to explain; None takes those where the gene's prediction is highest.
+        top: How many, where ``names`` is None.
+        pitch: Distance of the grid's spots in pixels.
+        um_per_pixel: Resolution of the image in µm per pixel; None takes what the file says.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...; the model is moved there.
+        options: Further arguments of :func:`explain_spot`: ``method``, ``pixels``, ``baseline``, ``steps``, ...
+
+    Raises:
+        TypeError: If the model cannot be explained.
+        ValueError: If a gene or spot is unknown, or the input does not fit the model.
+    """
+    vision_stages(model)
+    recipe = require_recipe(model)
+    columns = {gene: gene_column(recipe.genes, gene) for gene in genes}
+    if top < 1:
+        raise ValueError(f"top is the number of spots for each gene, at least 1, got {top}.")
+    given = read_image(model, image, spots, pitch=pitch, um_per_pixel=um_per_pixel)
+    graph, patches, where = given.graph, given.patches, given.layout.spots
+    model.to(find_device(device))
+    if names is None:
+        highest = _highest(model, graph, patches, columns, top, device, given.name)
+    else:
+        highest = dict.fromkeys(columns, find_spots(where.names, names))
+    chosen = [(gene, place) for gene, places in highest.items() for place in places]
+    with kept_open(patches) as cut:
+        explanations = [
+            explain_spot(model, graph, place, gene, patches=cut, name=where.names[place], **options)
+            for gene, place in tqdm(chosen, desc="explanations", leave=False, disable=None)
+        ]
+    return ImageExplanations(given.name, given.image, where, explanations)
+
+
+def find_spots(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """The places of spots by name.
+
+    Args:
+        names: The section's spots.
+        wanted: Those looked for.
+
+    Raises:
+        ValueError: If there is none of that name; the message says what looks like it.
+    """
+    places = {name: place for place, name in enumerate(names)}
+    for name in wanted:
+        if name not in places:
+            raise ValueError(f"There is no spot {name!r} among {len(names)}.{closest(name, list(names))}")
+    return [places[name] for name in dict.fromkeys(wanted)]
+
+
+def numbers(explanation: Explanation, spots: Spots) -> dict[str, Any]:
+    """An explanation as plain values, without its pixels.
+
+    Args:
+        explanation: The explanation.
+        spots: The section's spots.
+    """
+    weight = explanation.edge_importance
+    return {
+        "gene": explanation.gene,
+        "spot": explanation.name,
+        "predicted": explanation.predicted,
+        "measured": explanation.measured,
+        "method": explanation.method,
+        "reference": explanation.reference,
+        "neighbours": [
+            {"spot": spots.names[place], "x": spots.pos[place, 0], "y": spots.pos[place, 1], "importance": value}
+            for place, value in zip(explanation.neighbours, explanation.importance, strict=True)
+        ],
+        "edges": [
+            {"source": spots.names[source], "target": spots.names[target], "importance": value}
+            for (source, target), value in zip(
+                explanation.edges.T, [None] * explanation.edges.shape[1] if weight is None else weight, strict=True
+            )
+        ],
+        "pixels": [
+            {
+                "spot": spots.names[pixels.spot],
+                "baseline": pixels.baseline,
+                "reference": pixels.reference,
+                "fields_of_view": [
+                    {"adds": field.sum(), "raises": field.clip(min=0).sum(), "lowers": field.clip(max=0).sum()}
+                    for field in pixels.attribution.astype(np.float64)
+                ],
+            }
+            for pixels in explanation.pixels
+        ],
+    }
+
+
+def _highest(
+    model: ExpressionModel,
+    graph: SectionData,
+    patches: SpotPatches,
+    columns: dict[str, int],
+    top: int,
+    device: str,
+    name: str,
+) -> dict[str, list[int]]:
+    """Where each gene's prediction is highest."""
+    expression = predict_blocks(model, graph, patches, device=device, name=name).values["expression"]
+    return {gene: np.argsort(-expression[:, column], kind="stable")[:top].tolist() for gene, column in columns.items()}

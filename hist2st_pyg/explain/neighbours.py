@@ -1,0 +1,175 @@
+"""Which neighbours and which edges of the graph a prediction comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.explain import Explainer, GNNExplainer
+from torch_geometric.explain.algorithm.utils import set_masks
+
+from hist2st_pyg.explain.graph import has_graph, passes_messages, read_graph
+from hist2st_pyg.explain.reading import Reading, known
+from hist2st_pyg.models import Hist2ST
+
+Floats = NDArray[np.float64]
+
+COEFFICIENTS = {"edge_size": 0.001, "edge_ent": 0.0, "node_feat_size": 0.02, "node_feat_ent": 0.0}
+"""What the masks' size and entropy cost, beside a loss that is 1 where everything is masked. PyG's own values are made
+for the logarithm of a class probability; with them masks hung on the seed."""
+RATE = 0.05
+"""Learning rate of the masks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Importance:
+    """How much the spots and edges in reach matter.
+
+    Args:
+        spots: Spots in reach, places in the section [K].
+        importance: Of each of them [K].
+        edges: Edges (source, target) between them, places in the section [2, M].
+        edge_importance: Of each edge [M]; None where the layers do not pass messages as PyG's do.
+        reference: The prediction of average spots, where the importances add up to the difference from it.
+    """
+
+    spots: NDArray[np.int64]
+    importance: Floats
+    edges: NDArray[np.int64]
+    edge_importance: Floats | None
+    reference: float | None = None
+
+
+def integrated(reading: Reading, values: list[Tensor], steps: int, epochs: int, seed: int) -> Importance:
+    """What each spot adds to the prediction: gradients integrated from an average spot's features to the spots' own.
+
+    Importances are log10 expression with a sign; they add up to the prediction less the reference. Features are the
+    vision stage's, so that what attention brings counts too. Edges: what their messages add, beside no messages.
+
+    Args:
+        reading: The prediction.
+        values: Its features, as :func:`~hist2st_pyg.explain.reading.features` gives them.
+        steps: Points of the path (midpoint rule).
+        epochs: Not used.
+        seed: Not used.
+    """
+    means = [reading.mean(value).expand_as(value) for value in values]
+    shares = (np.arange(steps) + 0.5) / steps
+    total = torch.zeros(len(reading.spots), dtype=torch.float64)
+    for share in shares:
+        gradients = _gradients(reading, [torch.lerp(*ends, float(share)) for ends in zip(means, values, strict=True)])
+        for gradient, value, mean in zip(gradients, values, means, strict=True):
+            total += (gradient * (value - mean)).sum(1).double().cpu() / steps
+    with torch.no_grad(), known(reading, means):
+        reference = float(reading(reading.piece.x[:1]))
+    edges, added = _edges(reading, shares)
+    return Importance(
+        reading.spots[reading.reach].cpu().numpy(), total[reading.reach].cpu().numpy(), edges, added, reference
+    )
+
+
+def gradient(reading: Reading, values: list[Tensor], steps: int, epochs: int, seed: int) -> Importance:
+    """How sensitive the prediction is to each spot: the norm of its gradient by the spot's features.
+
+    Importances are shares, they add up to 1. Edges: size of the gradient by the weight of their messages, which is 1,
+    log10 expression. Where a layer takes the neighbours' mean all have about the same.
+
+    Args:
+        reading: The prediction.
+        values: Its features.
+        steps: Not used.
+        epochs: Not used.
+        seed: Not used.
+    """
+    squares = [gradient.square().sum(1) for gradient in _gradients(reading, values)]
+    norms = torch.stack(squares).sum(0).sqrt().double().cpu()[reading.reach].cpu().numpy()
+    edges, slope = _edges(reading, np.ones(1))
+    return Importance(
+        reading.spots[reading.reach].cpu().numpy(),
+        norms / norms.sum() if norms.any() else norms,
+        edges,
+        None if slope is None else np.abs(slope),
+    )
+
+
+def gnnexplainer(reading: Reading, values: list[Tensor], steps: int, epochs: int, seed: int) -> Importance:
+    """Masks of spots and edges, 0 to 1, that keep the prediction and little else: GNNExplainer (Ying et al. 2019).
+
+    They are of what enters the graph layers. A masked spot becomes an average spot.
+
+    Args:
+        reading: The prediction.
+        values: Not used.
+        steps: Not used.
+        epochs: Steps in which the masks are learned.
+        seed: Seed of where they begin.
+
+    Raises:
+        TypeError: If the model has no graph stage, or a layer that is not PyG's.
+    """
+    model = reading.model
+    if not isinstance(model, Hist2ST):
+        raise TypeError(
+            f"GNNExplainer masks a graph stage, which {type(model).__name__} has not; method='integrated' explains it."
+        )
+    alone = np.array([int(reading.spots[reading.own])])
+    if not has_graph(model):
+        return Importance(alone, np.ones(1), np.zeros((2, 0), dtype=np.int64), np.zeros(0))
+    if not passes_messages(model):
+        raise TypeError(
+            f"GNNExplainer masks messages as PyG's layers pass them, and {type(model.gnn.convs[0]).__name__} does not; "
+            "method='integrated' takes any layer."
+        )
+    part = read_graph(reading, model)
+    if part.edge_index.shape[1] == 0:
+        return Importance(alone, np.ones(1), part.edges.cpu().numpy(), np.zeros(0))
+    # Measured by how far the prediction is from where everything is masked, whatever the gene's scale.
+    part.stage.scale /= max(abs(float(part()) - part.masked()), 1e-6)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        explainer = Explainer(
+            part.stage,
+            GNNExplainer(epochs=epochs, lr=RATE, **COEFFICIENTS),
+            explanation_type="model",
+            node_mask_type="object",
+            edge_mask_type="object",
+            model_config={"mode": "regression", "task_level": "node"},
+        )
+        found = explainer(part.x, part.edge_index, edge_attr=part.edge_attr, index=part.own)
+    spots, edges = found.node_mask[:, 0].double().cpu().numpy(), found.edge_mask.double().cpu().numpy()
+    return Importance(part.spots.cpu().numpy(), spots, part.edges.cpu().numpy(), edges)
+
+
+METHODS: dict[str, Callable[[Reading, list[Tensor], int, int, int], Importance]] = {
+    "gnnexplainer": gnnexplainer,
+    "gradient": gradient,
+    "integrated": integrated,
+}
+"""How neighbours and edges can be weighed: ``(reading, features, steps, epochs, seed)``."""
+
+
+def _gradients(reading: Reading, values: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The prediction's gradients by the features."""
+    leaves = [value.detach().requires_grad_() for value in values]
+    with known(reading, leaves):
+        return torch.autograd.grad(reading(reading.piece.x[:1]), leaves)
+
+
+def _edges(reading: Reading, weights: NDArray[np.float64]) -> tuple[NDArray[np.int64], Floats | None]:
+    """The edges in reach, and the prediction's gradient by the weight of each one's messages, mean over weights."""
+    if not has_graph(reading.model):
+        none = isinstance(reading.model, Hist2ST) or reading.model.graph_hops == 0
+        return np.zeros((2, 0), dtype=np.int64), np.zeros(0) if none else None
+    part = read_graph(reading, reading.model)
+    if not passes_messages(reading.model):
+        return part.edges.cpu().numpy(), None
+    total = torch.zeros(part.edge_index.shape[1], dtype=torch.float64)
+    for weight in weights:
+        mask = torch.full((len(total),), float(weight), requires_grad=True)
+        set_masks(part.stage, mask, part.edge_index, apply_sigmoid=False)
+        total += torch.autograd.grad(part(), mask)[0].double()
+    return part.edges.cpu().numpy(), (total / len(weights)).cpu().numpy()

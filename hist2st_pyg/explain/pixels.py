@@ -1,0 +1,96 @@
+"""Which pixels of a patch a prediction comes from: integrated gradients (Sundararajan et al., ICML 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hist2st_pyg.explain.reading import Reading, known, vision_stages
+from hist2st_pyg.utils.resolver import resolve
+
+BLUR = 0.125
+"""Standard deviation of the blurred baseline as a share of the patch."""
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMap:
+    """What the pixels of one spot's patch add to a prediction.
+
+    Args:
+        spot: The spot's place in the section: the spot explained, or a neighbour.
+        patch: What the model was shown, uint8 [S fields of view, P, P, 3].
+        attribution: What each pixel adds to the prediction, its three colours together, log10 expression [S, P, P];
+            its sum is the difference between the prediction and ``reference``.
+        baseline: What the patch is compared with, a key of ``BASELINES``.
+        reference: The prediction of that in the patch's place, log10 expression.
+    """
+
+    spot: int
+    patch: NDArray[np.uint8]
+    attribution: NDArray[np.float32]
+    baseline: str
+    reference: float
+
+    @property
+    def importance(self) -> NDArray[np.float32]:
+        """How much each pixel matters, whichever way, [S, P, P]."""
+        return np.abs(self.attribution)
+
+
+def mean_colour(patch: Tensor) -> Tensor:
+    """Each field of view's mean colour all over, [3·S, P, P]: what a flat patch of the same colour would say."""
+    return patch.mean((1, 2), keepdim=True).expand_as(patch)
+
+
+def blurred(patch: Tensor) -> Tensor:
+    """The patch out of focus, [3·S, P, P]: its colours stay where they are, its structure is gone."""
+    from scipy.ndimage import gaussian_filter1d
+
+    image, sigma = patch.cpu().numpy(), BLUR * patch.shape[-1]
+    for axis in (1, 2):
+        image = gaussian_filter1d(image, sigma, axis=axis, mode="reflect")
+    return torch.from_numpy(image).to(patch)
+
+
+BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"blurred": blurred, "mean": mean_colour}
+"""What a patch is compared with. ``"mean"`` is followed exactly in few steps, but there the order of the pixels is the
+same all the way, so that a quantile (as of the statistics encoder) rests on one pixel; ``"blurred"`` spreads it."""
+
+
+def pixel_map(reading: Reading, values: list[Tensor], row: int, baseline: str, steps: int, swap_axes: bool) -> PixelMap:
+    """Integrate a prediction's gradient along the straight path from the baseline to the patch.
+
+    Args:
+        reading: The prediction.
+        values: The features of its spots, as :func:`~hist2st_pyg.explain.reading.features` gives them.
+        row: The spot whose patch is looked at, in the reading's piece.
+        baseline: A key of :data:`BASELINES`.
+        steps: Points of the path (midpoint rule).
+        swap_axes: The recipe's patches are [3, W, H]; the result is [P rows, P columns] whichever.
+
+    Raises:
+        ValueError: If the vision stage passes no gradient.
+    """
+    patch = reading.piece.x[row].float()
+    start = resolve(BASELINES, baseline, "baseline")(patch)
+    total = torch.zeros_like(patch)
+    for step in range(steps):
+        x = torch.lerp(start, patch, (step + 0.5) / steps)[None].requires_grad_()
+        with known(reading, values, row):
+            slopes: Sequence[Tensor | None] = torch.autograd.grad(reading(x), x, allow_unused=True)
+        if slopes[0] is None:
+            vision = type(vision_stages(reading.model)[0]).__name__
+            raise ValueError(f"{vision} passes no gradient to the pixels; pixels=0 explains the neighbours alone.")
+        total += slopes[0][0]
+    with torch.no_grad(), known(reading, values, row):
+        value = float(reading(start[None]))
+    attribution = ((patch - start) * total / steps).unflatten(0, (-1, 3)).sum(1).cpu().numpy()
+    shown = reading.piece.x[row].unflatten(0, (-1, 3)).permute(0, 2, 3, 1).cpu().numpy()
+    if swap_axes:
+        attribution, shown = attribution.swapaxes(1, 2), shown.swapaxes(1, 2)
+    return PixelMap(int(reading.spots[row]), shown, attribution, baseline, value)

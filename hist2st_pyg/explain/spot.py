@@ -1,0 +1,149 @@
+"""Explaining one prediction: the neighbours and the pixels that it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg.data.preprocessing import SectionData
+from hist2st_pyg.data.source import Patches
+from hist2st_pyg.explain.neighbours import METHODS
+from hist2st_pyg.explain.pixels import BASELINES, PixelMap, pixel_map
+from hist2st_pyg.explain.reading import at_rest, features, read, vision_stages
+from hist2st_pyg.inference import require_recipe
+from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.utils.resolver import resolve
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why one gene is predicted as it is at one spot.
+
+    Args:
+        gene: The gene.
+        spot: The spot's place in the section.
+        name: The spot's name.
+        predicted: Predicted log10 expression.
+        measured: Measured log10 expression, where it is known.
+        method: How the neighbours were weighed, a key of ``METHODS``.
+        neighbours: The spots that the prediction reads, places in the section [K]: the spot itself, then the others,
+            the most important first.
+        importance: Of each of them [K]: what it adds, log10 expression with a sign (``"integrated"``); shares of the
+            gradient, which sum to 1 (``"gradient"``); or masks 0 to 1 (``"gnnexplainer"``).
+        edges: Edges (source, target) between them, places in the section [2, M].
+        edge_importance: Of each edge [M]: what its messages add, the size of the gradient by their weight, or masks;
+            None where there is no knowing, as the graph layers do not pass messages as PyG's do.
+        reference: With ``"integrated"`` the prediction of average spots: the importances add up to the difference.
+        pixels: What the pixels add: of the spot's own patch first, then of its most important neighbours'.
+    """
+
+    gene: str
+    spot: int
+    name: str
+    predicted: float
+    measured: float | None
+    method: str
+    neighbours: NDArray[np.int64]
+    importance: NDArray[np.float64]
+    edges: NDArray[np.int64]
+    edge_importance: NDArray[np.float64] | None
+    reference: float | None
+    pixels: tuple[PixelMap, ...]
+
+
+def explain_spot(
+    model: ExpressionModel,
+    data: SectionData,
+    spot: int,
+    gene: str,
+    *,
+    method: str = "integrated",
+    pixels: int = 1,
+    baseline: str = "blurred",
+    steps: int = 32,
+    epochs: int = 100,
+    seed: int = 0,
+    patches: Patches | None = None,
+    name: str | None = None,
+) -> Explanation:
+    """Explain the prediction of one gene at one spot. The model is left as it was.
+
+    Args:
+        model: A model with its recipe and a vision stage that learns by gradient.
+        data: The section, as the model's recipe makes it.
+        spot: The spot's place in the section.
+        gene: A gene of the panel.
+        method: How the neighbours are weighed, a key of
+            :data:`~hist2st_pyg.explain.neighbours.METHODS`. ``"integrated"`` says what each adds, and
+            ``"gradient"`` how sensitive the prediction is to each; both count what attention brings.
+            ``"gnnexplainer"`` learns masks of the spots and edges that enter the graph layers.
+        pixels: Patches whose pixels are explained: 1 is the spot's own, 2 adds its most important neighbour's, ...; 0
+            is none, as where the model reads embeddings.
+        baseline: What a patch is compared with, a key of :data:`~hist2st_pyg.explain.pixels.BASELINES`.
+        steps: Steps of the way from there to the patch, and from an average spot to the spots.
+        epochs: Steps of GNNExplainer.
+        seed: Seed of GNNExplainer.
+        patches: What the spots show, where ``data`` has no ``x``: only spots in reach are asked for, and a sample.
+        name: The spot's name; None takes its place.
+
+    Raises:
+        TypeError: If the model cannot be explained, or not by this method.
+        ValueError: If the spot, gene, method or baseline is unknown, or ``steps``, ``epochs`` or ``pixels`` too small.
+    """
+    vision_stages(model)
+    recipe = require_recipe(model)
+    weigh = resolve(METHODS, method, "method")
+    resolve(BASELINES, baseline, "baseline")
+    for what, number, least in (("pixels", pixels, 0), ("steps", steps, 1), ("epochs", epochs, 1)):
+        if number < least:
+            raise ValueError(f"{what} is at least {least}, got {number}.")
+    n = len(data.pos)
+    if not 0 <= spot < n:
+        raise ValueError(f"The section has the spots 0 to {n - 1}, got {spot}.")
+    column = gene_column(recipe.genes, gene)
+    with at_rest(model):
+        reading = read(model, data, spot, column, patches)
+        predicted, values = features(reading)
+        found = weigh(reading, values, steps, epochs, seed)
+        order = np.lexsort((-np.abs(found.importance), found.spots != spot))
+        neighbours = found.spots[order]
+        shown = neighbours[: pixels if reading.piece.x.dim() == 4 else 0]
+        rows = [int(row) for row in np.searchsorted(reading.spots.cpu().numpy(), shown)]
+        maps = tuple(pixel_map(reading, values, row, baseline, steps, recipe.swap_axes) for row in rows)
+    measured = None
+    if data.get("y") is not None and bool(data.gene_mask[column]):
+        measured = float(data.y[spot, column])
+    return Explanation(
+        gene=gene,
+        spot=spot,
+        name=str(spot) if name is None else name,
+        predicted=predicted,
+        measured=measured,
+        method=method,
+        neighbours=neighbours,
+        importance=found.importance[order],
+        edges=found.edges,
+        edge_importance=found.edge_importance,
+        reference=found.reference,
+        pixels=maps,
+    )
+
+
+def gene_column(genes: tuple[str, ...], gene: str) -> int:
+    """The column of a gene.
+
+    Raises:
+        ValueError: If it is not in the panel.
+    """
+    if gene not in genes:
+        raise ValueError(f"The gene {gene!r} is not in the model's panel of {len(genes)} genes.{closest(gene, genes)}")
+    return genes.index(gene)
+
+
+def closest(name: str, names: tuple[str, ...] | list[str]) -> str:
+    """A sentence of the names that look like it, or nothing."""
+    near = get_close_matches(name, names)
+    return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -1,0 +1,153 @@
+"""Making the stains of a section comparable with those of others.
+
+A section's optical density is mapped linearly, the same for all of its patches, so that the strength of its stains
+becomes a reference's. To add a way, write ``(optical density [M, 3]) -> (matrix [3, 3], offset [3])`` and add one line
+to :data:`STAINS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg.utils.resolver import resolve
+
+Floats = NDArray[np.float64]
+WHITE = 256.0
+SAMPLE = 500_000
+"""Pixels that a map is fitted to."""
+SPOTS = 4096
+"""Most spots that they are taken from, so that fitting costs the same on a slide of any size."""
+PART = 64
+"""Patches mapped at a time."""
+BACKGROUND = 0.15
+"""Optical density below which a channel shows glass."""
+HE = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
+HE_STRENGTH = np.array([1.9705, 1.0308])
+"""Macenko's reference: optical density of haematoxylin and eosin, and the 99 % quantile of their concentrations."""
+MEAN, DEVIATION = np.array([0.5, 0.6, 0.35]), np.array([0.45, 0.45, 0.25])
+"""Optical density that ``"standardise"`` maps to: about what breast sections have."""
+
+
+@dataclass(frozen=True, eq=False)
+class StainMap:
+    """A linear map of optical density, ``matrix @ density + offset``: [3, 3] and [3]."""
+
+    matrix: Floats
+    offset: Floats
+
+
+def normalise_stain(patches: NDArray[np.uint8], stain: str, name: str = "") -> NDArray[np.uint8]:
+    """Map a section's patches to the reference stain: :func:`fit_stain` to some of its spots, then :func:`apply_stain`.
+
+    Args:
+        patches: uint8 [N, 3·S, P, P], RGB for each field of view, all of the section's spots.
+        stain: A key of :data:`STAINS`; ``"none"`` leaves the patches as they are.
+        name: The section's name, for errors.
+
+    Returns:
+        uint8 [N, 3·S, P, P].
+
+    Raises:
+        ValueError: If the key is unknown, or there are too few stained pixels.
+    """
+    spots = stain_spots(len(patches))
+    pixels = len(spots) * patches.shape[2] * patches.shape[3]
+    parts = (patches[spots[start : start + PART]] for start in range(0, len(spots), PART))
+    return apply_stain(patches, fit_stain(parts, pixels, stain, name))
+
+
+def stain_spots(n: int) -> NDArray[np.int64]:
+    """The spots of n that a section's map is fitted to: all, or :data:`SPOTS` of them evenly along their order."""
+    return np.arange(n) if n <= SPOTS else np.linspace(0, n - 1, SPOTS).round().astype(np.int64)
+
+
+def fit_stain(parts: Iterable[NDArray[np.uint8]], pixels: int, stain: str, name: str = "") -> StainMap | None:
+    """Fit a section's map to the patches of :func:`stain_spots`; it reads images, no counts.
+
+    Args:
+        parts: The patches in pieces [n, 3 or more, P, P], in the spots' order; their first field of view is read.
+        pixels: Pixels in all parts together, of which at most :data:`SAMPLE` are taken.
+        stain: A key of :data:`STAINS`; ``"none"`` reads nothing and gives None.
+        name: The section's name, for errors.
+
+    Raises:
+        ValueError: If the key is unknown, or there are too few stained pixels.
+    """
+    fit = resolve(STAINS, stain, "stain")
+    if fit is None:
+        return None
+    step, seen, sample = pixels // SAMPLE + 1, 0, []
+    for part in parts:
+        colours = part[:, :3].transpose(0, 2, 3, 1).reshape(-1, 3)
+        sample.append(colours[-seen % step :: step].copy())
+        seen += len(colours)
+    try:
+        return StainMap(*fit(_density(np.concatenate(sample))))
+    except ValueError as error:
+        raise ValueError(f"Section {name!r}: {error}") from error
+
+
+def apply_stain(patches: NDArray[np.uint8], stain_map: StainMap | None) -> NDArray[np.uint8]:
+    """Map patches, uint8 [n, 3·S, P, P], to the reference stain; without a map they stay as they are."""
+    if stain_map is None:
+        return patches
+    matrix, offset = stain_map.matrix.astype(np.float32), stain_map.offset.astype(np.float32)
+    result = np.empty(patches.shape, np.uint8)
+    for start in range(0, len(patches), PART):  # bounds the memory of floats
+        part = patches[start : start + PART]
+        density = np.moveaxis(_density(part).reshape(len(part), -1, 3, *part.shape[2:]), 2, -1)
+        mapped = WHITE * np.exp(-(density @ matrix.T + offset)) - 1
+        result[start : start + PART] = np.moveaxis(np.rint(np.clip(mapped, 0, 255)), -1, 2).reshape(part.shape)
+    return result
+
+
+def macenko(density: Floats) -> tuple[Floats, Floats]:
+    """Separate haematoxylin and eosin and scale each to the reference (Macenko et al., ISBI 2009).
+
+    The stains' directions are the extreme angles in the plane of the first two principal components; strength is the
+    99 % quantile of a stain's concentration, which says more of the stain than of how much of which tissue there is.
+
+    Raises:
+        ValueError: If fewer than 100 pixels are stained.
+    """
+    stained = density[(density > BACKGROUND).all(1)]
+    if len(stained) < 100:
+        raise ValueError(
+            f"{len(stained)} of {len(density)} sampled pixels are stained, too few to find the stains; "
+            "take data.stain: none."
+        )
+    plane = np.linalg.eigh(np.cov(stained.T))[1][:, [2, 1]]
+    plane *= np.where(plane[0] < 0, -1, 1)
+    along = stained @ plane
+    angles = np.percentile(np.arctan2(along[:, 1], along[:, 0]), [1, 99])
+    stains = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane.T
+    stains = stains[np.argsort(-stains[:, 0])]  # haematoxylin absorbs more red
+    concentration = np.linalg.lstsq(stains.T, stained.T, rcond=None)[0]
+    strength = np.percentile(concentration, 99, axis=1)
+    if not (strength > 0).all():
+        raise ValueError("the stains cannot be told apart; take data.stain: none.")
+    return (HE.T * (HE_STRENGTH / strength)) @ np.linalg.pinv(stains.T), np.zeros(3)
+
+
+def standardise(density: Floats) -> tuple[Floats, Floats]:
+    """Give each channel's optical density the reference's mean and deviation, as Reinhard's method does with colours.
+
+    Where sections differ in their mix of tissues, that difference goes too.
+    """
+    scale = DEVIATION / np.maximum(density.std(0), 1e-6)
+    return np.diag(scale), MEAN - density.mean(0) * scale
+
+
+StainFit = Callable[[Floats], tuple[Floats, Floats]]
+STAINS: dict[str, StainFit | None] = {"none": None, "macenko": macenko, "standardise": standardise}
+"""What can be chosen by key."""
+
+
+def _density(pixels: NDArray[np.uint8]) -> Floats:
+    """Optical density, natural logarithm; a table, because there are 256 values."""
+    table: Floats = -np.log((np.arange(256, dtype=np.float32) + 1) / WHITE)
+    return table[pixels]

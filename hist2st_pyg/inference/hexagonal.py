@@ -1,0 +1,96 @@
+"""Hexagonal grids of spots, laid where nothing was measured."""
+
+from __future__ import annotations
+
+from itertools import compress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg.io.spots import Spots
+
+ROW = np.sqrt(3) / 2
+"""Distance of a hexagonal grid's rows, in pitches."""
+
+
+def hexagonal_grid(size: tuple[int, int], pitch: float) -> Spots:
+    """Lay spots on a hexagonal grid, each with six neighbours at the distance of one pitch.
+
+    Rows are pitch · √3/2 apart and odd rows are shifted right by half a pitch. Centres keep half a pitch from the
+    image's border.
+
+    Args:
+        size: Width and height of the image in pixels.
+        pitch: Distance between the centres of neighbouring spots in pixels.
+
+    Returns:
+        Spots named ``hex_<row>_<column>``, row by row.
+
+    Raises:
+        ValueError: If the pitch is below one pixel or no spot fits on the image.
+    """
+    width, height = size
+    if not (np.isfinite(pitch) and pitch >= 1):
+        raise ValueError(f"pitch is the distance of neighbouring spots in pixels, at least 1, got {pitch!r}.")
+    if min(width, height) < pitch:
+        raise ValueError(f"No spot fits: the pitch is {pitch:g} px and the image is {width} x {height} px.")
+    step = pitch * ROW
+    column, row = np.meshgrid(np.arange(int(width / pitch)), np.arange(int((height - pitch) / step) + 1))
+    x, y = pitch / 2 * (1 + 2 * column + row % 2), pitch / 2 + step * row
+    fits = x <= width - pitch / 2
+    grid = np.stack([column[fits], row[fits]], axis=1)
+    return Spots([f"hex_{r}_{c}" for c, r in grid], np.stack([x[fits], y[fits]], axis=1), grid)
+
+
+def inside(spots: Spots, mask: NDArray[np.bool_], scale: float) -> Spots:
+    """Keep the spots whose centre lies on a mask.
+
+    Args:
+        spots: The spots; they keep their names, and their array columns and rows are counted from 0 again.
+        mask: bool [h, w], as :func:`~hist2st_pyg.image.tissue.tissue_mask` gives it.
+        scale: Mask pixels per full-resolution pixel, at most 1 for a thumbnail.
+
+    Raises:
+        TypeError: If the mask is not boolean.
+        ValueError: If the mask is not [h, w], the scale is not positive, or no spot lies on the mask.
+    """
+    if mask.dtype != bool:
+        raise TypeError(f"A mask is bool, got {mask.dtype}.")
+    if mask.ndim != 2:
+        raise ValueError(f"A mask is [h, w], got shape {list(mask.shape)}.")
+    if not (np.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale is mask pixels per full-resolution pixel, positive, got {scale!r}.")
+    x, y = np.floor(spots.pos * scale).astype(np.int64).T
+    keep = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
+    keep[keep] = mask[y[keep], x[keep]]
+    if not keep.any():
+        raise ValueError(
+            f"None of the {len(spots)} spots lies on the tissue; give a smaller pitch, or check that the positions are "
+            "in full-resolution pixels of this image."
+        )
+    grid = spots.grid[keep]
+    return Spots(list(compress(spots.names, keep)), spots.pos[keep], grid - grid.min(axis=0))
+
+
+def interleaved(
+    pos: NDArray[np.float64], pitch: float, factor: int
+) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+    """Part a hexagonal grid into the ``factor``² grids of ``factor`` times its pitch that it is made of.
+
+    Args:
+        pos: Spots of one hexagonal grid [N, 2], some of its places or all.
+        pitch: Its pitch, in the unit of ``pos``.
+        factor: The coarser grids' pitch divided by that.
+
+    Returns:
+        The spots of each grid that has any, and every spot's column and row on its own grid, int [N, 2] from 0.
+    """
+    x, y = ((pos - pos[0]) / pitch).T
+    row = np.rint(y / ROW).astype(np.int64)
+    # Along the axes at 60 degrees every step is one spot, so the coarser grids are what is left of a division.
+    column = np.rint(x - row / 2).astype(np.int64)
+    grid = np.stack([column // factor + row // factor // 2, row // factor], axis=1)
+    # An even number of rows is taken off: odd rows stay those that are shifted to the right.
+    grid -= [grid[:, 0].min(), grid[:, 1].min() // 2 * 2]
+    own = column % factor * factor + row % factor
+    return [np.flatnonzero(own == key) for key in np.unique(own)], grid

@@ -1,0 +1,140 @@
+"""Where to predict: spots that are given, or a hexagonal grid on the tissue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hist2st_pyg.data.preprocessing import Recipe, spot_pitch
+from hist2st_pyg.image import HistologyImage
+from hist2st_pyg.image.tissue import tissue_mask
+from hist2st_pyg.inference.domain_shift import pitch_notes
+from hist2st_pyg.inference.hexagonal import hexagonal_grid, inside, interleaved
+from hist2st_pyg.io.spots import Spots, read_spots
+
+GRID = "hexagonal grid on the tissue"
+GIVEN = "spots given"
+THUMBNAIL = 1024
+"""Longer side of the image kept in ``uns["spatial"]``, in pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Spots, and how the model is to see them.
+
+    Args:
+        spots: The spots.
+        positions: Where they come from, in words.
+        places: Array column and row that the model is given [N, 2].
+        arrays: Where the spots are several arrays in one, the spots of each.
+        array_pitch: Distance of an array's spots in pixels where it is known; else it is measured.
+        notes: What the reader of the prediction has to know.
+        thumbnail: The picture on which the tissue was found, where it was.
+    """
+
+    spots: Spots
+    positions: str
+    places: NDArray[np.int64]
+    arrays: list[NDArray[np.int64]] | None
+    array_pitch: float | None
+    notes: list[str]
+    thumbnail: NDArray[np.uint8] | None = None
+
+
+def given_layout(spots: Spots | str | Path, recipe: Recipe, um_per_pixel: float | None) -> Layout:
+    """Spots, or those of a spot file.
+
+    Args:
+        spots: The spots or the file.
+        recipe: The model's recipe.
+        um_per_pixel: Resolution of the image, where known.
+    """
+    spots = spots if isinstance(spots, Spots) else read_spots(spots)
+    notes = pitch_notes(spot_pitch(spots.pos), recipe.pitch_in(um_per_pixel)) if len(spots) > 1 else []
+    return Layout(spots, GIVEN, spots.grid, None, None, notes)
+
+
+def grid_layout(
+    image: HistologyImage,
+    recipe: Recipe,
+    um_per_pixel: float | None,
+    pitch: float | None = None,
+    pitch_um: float | None = None,
+) -> Layout:
+    """A hexagonal grid over the tissue, at the training spots' distance or another.
+
+    A grid of a finer pitch is several grids of about the training pitch, laid between each other: a spot's neighbours
+    in the graph are those of its own grid, as far away as the model has learned from, so that a finer pitch adds spots
+    and does not change the values between which it adds them.
+
+    Args:
+        image: The H&E image.
+        recipe: The model's recipe.
+        um_per_pixel: Resolution of the image, where known.
+        pitch: Distance of the grid's spots in pixels.
+        pitch_um: The same in µm; with neither, that of the training spots.
+
+    Raises:
+        ValueError: If the pitch is given in µm for an image of unknown resolution, or not known at all, or no tissue is
+            found.
+    """
+    if pitch_um is not None:
+        if um_per_pixel is None:
+            raise ValueError(
+                f"pitch_um={pitch_um:g} needs the image's um_per_pixel, which the file does not say; give it, or the "
+                "pitch in pixels."
+            )
+        pitch = pitch_um / um_per_pixel
+    notes = []
+    trained = None
+    if recipe.pitch is not None or pitch is None:
+        trained = grid_pitch(recipe, um_per_pixel)
+        if recipe.pitch_in(um_per_pixel) is None:
+            notes.append(_unknown_resolution(trained))
+    if pitch is None:
+        pitch = trained
+    assert pitch is not None
+    thumbnail = image.thumbnail(THUMBNAIL)
+    spots = lay_grid(image, pitch, thumbnail)
+    factor = round(trained / pitch) if trained is not None else 1
+    places, arrays = spots.grid, None
+    if factor > 1:
+        arrays, places = interleaved(spots.pos, pitch, factor)
+    return Layout(spots, GRID, places, arrays, trained, notes + pitch_notes(pitch, trained), thumbnail)
+
+
+def grid_pitch(recipe: Recipe, um_per_pixel: float | None) -> float:
+    """Distance of the training spots in this image's pixels.
+
+    Raises:
+        ValueError: If the recipe does not know it.
+    """
+    if recipe.pitch is None:
+        raise ValueError("The model does not know its training sections' spot distance; give the pitch in pixels.")
+    return recipe.pitch_in(um_per_pixel) or recipe.pitch
+
+
+def lay_grid(image: HistologyImage, pitch: float, thumbnail: NDArray[np.uint8] | None = None) -> Spots:
+    """A hexagonal grid over the tissue.
+
+    Args:
+        image: The H&E image.
+        pitch: Distance of neighbouring spots in pixels.
+        thumbnail: A picture of it; None makes one.
+
+    Raises:
+        ValueError: If no tissue is found.
+    """
+    grid = hexagonal_grid(image.size, pitch)
+    picture = image.thumbnail(THUMBNAIL) if thumbnail is None else thumbnail
+    return inside(grid, tissue_mask(picture), picture.shape[1] / image.size[0])
+
+
+def _unknown_resolution(pitch: float) -> str:
+    return (
+        "The resolution of this image or of the training images is unknown; they are taken to be the same, so that the "
+        f"training spots' distance is {pitch:.1f} px."
+    )

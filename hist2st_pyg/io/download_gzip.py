@@ -1,0 +1,150 @@
+"""Downloads of gzip files from servers that say nothing of their content but its length.
+
+A file is checked by what there is: its git blob id where a manifest names it, else the checksum and the length that
+gzip itself keeps, and the length that the server says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import shutil
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from tqdm.auto import tqdm
+
+from hist2st_pyg.io.download import CHUNK, DROPPED, TIMEOUT, _refused, fetch_checked, git_blob_id
+from hist2st_pyg.utils.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+PACKED = ".gz"
+
+
+def fetch_packed(
+    root: Path,
+    base_url: str,
+    paths: Iterable[str],
+    unpacked: Iterable[str] = (),
+    blob_ids: Mapping[str, str] | None = None,
+    *,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> None:
+    """Download gzip files into one folder; those that are there and right are left alone.
+
+    A file that is there unpacked counts as there. It is checked by its git blob id where that is known; without one it
+    cannot be.
+
+    Args:
+        root: The folder.
+        base_url: What the paths are appended to.
+        paths: Paths on the server, ending in ``.gz``; a file keeps its name, and its folders are left out.
+        unpacked: Those of ``paths`` that are stored unpacked.
+        blob_ids: File name (packed or unpacked) -> git blob id, where known.
+        overwrite: Replace files that differ.
+        progress: Show a progress bar.
+
+    Raises:
+        FileNotFoundError: If the server does not have a file.
+        ValueError: If a file is there that differs and ``overwrite`` is not set, or if the server's file is damaged.
+        ConnectionError: If the connection fails repeatedly; the next call goes on from there.
+    """
+    unpack, known = set(unpacked), blob_ids or {}
+    for path in tqdm(list(paths), desc="download", unit="file", disable=None if progress else True):
+        packed = root / PurePosixPath(path).name
+        plain = packed.with_suffix("")
+        url = f"{base_url.rstrip('/')}/{quote(path)}"
+        if _is_there(plain, known.get(plain.name), None, overwrite):
+            continue
+        here = _is_there(packed, known.get(packed.name), url, overwrite)
+        if not here:
+            fetch_gzip(url, packed, known.get(packed.name))
+        if path in unpack:
+            _unpack(packed, plain, known.get(plain.name))
+            if not here:
+                packed.unlink()
+        else:
+            plain.unlink(missing_ok=True)  # what was to be overwritten
+
+
+def fetch_gzip(url: str, path: str | Path, blob_id: str | None = None) -> None:
+    """Download one gzip file and check it; until then it is ``<name>.part``, from which a later call goes on.
+
+    Args:
+        url: Where the file is.
+        path: Where it goes.
+        blob_id: Its git blob id, where known.
+
+    Raises:
+        FileNotFoundError: If the server does not have it.
+        ValueError: If what the server has is no whole gzip file, or another one.
+        ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
+    """
+
+    def wrong(part: Path) -> str | None:
+        problem = _difference(part, blob_id) or _damage(part)
+        return f"the file that was expected: {problem}" if problem else None
+
+    fetch_checked(url, Path(path), wrong)
+
+
+def _is_there(path: Path, blob_id: str | None, url: str | None, overwrite: bool) -> bool:
+    """Whether a file is there and right; one that is not is an error, unless it may be replaced."""
+    if not path.exists():
+        return False
+    wrong = _difference(path, blob_id)
+    if wrong is None and blob_id is None and url is not None:
+        size, expected = path.stat().st_size, _length(url)
+        wrong = f"{size} bytes, the server's {expected}" if expected not in (None, size) else _damage(path)
+    if wrong is None:
+        return True
+    if not overwrite:
+        raise ValueError(f"{path} differs from the server's file or the manifest ({wrong}); move it, or overwrite.")
+    return False
+
+
+def _unpack(packed: Path, plain: Path, blob_id: str | None) -> None:
+    with atomic_path(plain) as temporary:
+        with gzip.open(packed) as source, temporary.open("wb") as target:
+            shutil.copyfileobj(source, target, CHUNK)
+        if wrong := _difference(temporary, blob_id):
+            raise ValueError(f"{packed} holds another file than the manifest's {plain.name}: {wrong}; move it.")
+
+
+def _difference(path: Path, blob_id: str | None) -> str | None:
+    """How a file differs from the manifest; None where it does not, or is not in it."""
+    if blob_id is None or (got := git_blob_id(path)) == blob_id:
+        return None
+    return f"expected git blob {blob_id}, got {got}"
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a gzip file, by its own checksum and length; None where nothing is."""
+    if path.stat().st_size == 0:
+        return "it is no whole gzip file (it is empty)"
+    try:
+        with gzip.open(path) as file:
+            while file.read(CHUNK):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        return f"it is no whole gzip file ({error})"
+    return None
+
+
+def _length(url: str) -> int | None:
+    """How long the server says that a file is; None where it does not say."""
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"}, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            length = response.headers.get("Content-Length")
+    except urllib.error.HTTPError as error:
+        raise _refused(url, error) from error
+    except DROPPED as error:
+        raise ConnectionError(f"{url} cannot be reached: {error}. Try again later.") from error
+    return None if length is None else int(length)

@@ -1,0 +1,108 @@
+"""What a user gives beside a data set's own files: an image, labels and a patient for each section."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hist2st_pyg.io.tables import UNLABELLED, _naming
+from hist2st_pyg.patients import Patients, given_patients, refuse_unknown_patients
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+
+Files = str | Path | Mapping[str, str | Path]
+"""One path for a single section, section name -> path, or a folder of ``<section>.<ending>``."""
+
+
+def given_files(given: Files, names: Sequence[str], what: str, endings: Iterable[str]) -> dict[str, Path]:
+    """The file that is given for each section.
+
+    Args:
+        given: The user's option.
+        names: The sections.
+        what: The option, for errors.
+        endings: What files in a folder end in, such as ``.jpg``.
+
+    Raises:
+        FileNotFoundError: If the folder has no file for a section.
+        ValueError: If it has several, or a section's is not said.
+    """
+    endings = tuple(endings)
+    if isinstance(given, Mapping):
+        if without := [name for name in names if name not in given]:
+            raise ValueError(f"{what} has no entry for section {', '.join(map(repr, without))}.")
+        return {name: Path(given[name]) for name in names}
+    path = Path(given)
+    if path.is_dir():
+        return {name: _in_folder(path, name, what, endings) for name in names}
+    if len(names) != 1:
+        raise ValueError(
+            f"{what}={str(path)!r} is for a single section, and these are {len(names)}: {', '.join(names)}. Give a "
+            f"mapping section -> file, or a folder of <section>{endings[0]}."
+        )
+    return {names[0]: path}
+
+
+def _in_folder(folder: Path, name: str, what: str, endings: tuple[str, ...]) -> Path:
+    stems = (name, f"{name}.ome")
+    found = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in endings and path.stem in stems)
+    if not found:
+        raise FileNotFoundError(f"{what}: {folder} has no file for section {name!r}: {name} with {', '.join(endings)}.")
+    if len(found) > 1:
+        listed = ", ".join(path.name for path in found)
+        raise ValueError(f"{what}: {folder} has {len(found)} files for section {name!r} ({listed}); keep one.")
+    return found[0]
+
+
+def check_patients(given: Patients | None, names: Sequence[str], available: Iterable[str]) -> None:
+    """Refuse patients, where they are given by name, without one for a section, or for one that is not there.
+
+    Args:
+        given: The user's option.
+        names: The sections that are read.
+        available: All sections there are.
+
+    Raises:
+        ValueError: If a section has no entry, or an entry no section.
+    """
+    named, known = given_patients(given), sorted(available)
+    if named and (without := [name for name in names if name not in named]):
+        raise ValueError(f"patients has no entry for section {', '.join(map(repr, without))}.")
+    refuse_unknown_patients(named, known)
+
+
+def set_labels(adata: AnnData, path: Path, key: str | None) -> None:
+    """Set ``obs["label"]`` from a CSV whose first column is the barcode, as Loupe Browser exports it.
+
+    Args:
+        adata: The section; spots that the file does not name are not labelled.
+        path: The file.
+        key: The column of the labels; None takes the only one there is.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, the column is not clear, or no barcode is the section's.
+    """
+    import pandas as pd
+
+    with _naming(path):
+        table = pd.read_csv(path, index_col=0, dtype=str)
+    columns = ", ".join(map(repr, table.columns)) or "none"
+    if key is None and table.shape[1] != 1:
+        raise ValueError(f"{path} has {table.shape[1]} columns beside the barcode ({columns}); say which by label_key.")
+    if key is not None and key not in table:
+        raise ValueError(f"{path} has no column {key!r} for the labels; its columns: {columns}.")
+    label = table[table.columns[0] if key is None else key]
+    if label.index.has_duplicates:
+        raise ValueError(f"{path}: the barcode {label.index[label.index.duplicated()][0]!r} is there more than once.")
+    if not label.index.isin(adata.obs_names).any():
+        raise ValueError(f"{path} names no barcode of the section; the first is {str(adata.obs_names[0])!r}.")
+    label = label.reindex(adata.obs_names)
+    if missing := int(label.isna().sum()):
+        logger.info("%d of %d spots are not labelled in %s", missing, len(label), path)
+    adata.obs["label"] = label.fillna(UNLABELLED).to_numpy(dtype=object)

@@ -1,0 +1,194 @@
+"""What the outputs of 10x Genomics' Space Ranger have in common: their folders, scale factors, and how all is joined.
+
+What is read is what ``scanpy.read_visium`` and ``squidpy.read.visium`` read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hist2st_pyg.image import FORMATS
+from hist2st_pyg.io.sidecars import Files, given_files, set_labels
+from hist2st_pyg.section import Section
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+
+SCALE_FACTORS = "spatial/scalefactors_json.json"
+HIRES = "hires"
+HIRES_IMAGE = "spatial/tissue_hires_image.png"
+POSITIONS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
+"""Columns of the positions' file, in its order: rows, which count along y, come before columns."""
+OUTS = "outs"
+
+
+def section_folders(root: Path, is_section: Callable[[Path], bool]) -> dict[str, Path]:
+    """Find the outputs in a folder: itself, its ``outs``, or those of the folders in it; each is one section.
+
+    Args:
+        root: The folder.
+        is_section: Whether a folder is an output.
+
+    Returns:
+        Section name -> folder. A section is named by its folder, or by that around it where it is called ``outs``.
+    """
+    if own := [folder for folder in (root, root / OUTS) if is_section(folder)]:
+        return {_name(own[0]): own[0]}
+    children = [path for path in sorted(root.glob("[!.]*")) if path.is_dir()]
+    found = [folder for child in children for folder in (child / OUTS, child) if is_section(folder)]
+    return {_name(folder): folder for folder in found}
+
+
+def _name(folder: Path) -> str:
+    folder = folder.absolute()
+    return folder.parent.name if folder.name == OUTS else folder.name
+
+
+def read_scale_factors(folder: Path, *needed: str) -> dict[str, Any]:
+    """Read the scale factors of an output.
+
+    Args:
+        folder: The output.
+        needed: Those that must be there and positive.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no JSON, or lacks one.
+    """
+    path = folder / SCALE_FACTORS
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no scale factors: there is no {SCALE_FACTORS}.")
+    try:
+        scales = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from error
+    for key in needed:
+        value = scales.get(key) if isinstance(scales, dict) else None
+        if not isinstance(value, int | float) or not value > 0:
+            raise ValueError(f"{path}: {key} is a positive number, got {value!r}.")
+    return dict(scales)
+
+
+def join(counts: AnnData, matrix: Path, positions: pd.DataFrame, path: Path, name: str) -> AnnData:
+    """Give counts their places; spots that are not in the tissue are dropped, and the log says how many.
+
+    Args:
+        counts: The counts.
+        matrix: Their file, for errors.
+        positions: The columns of :data:`POSITIONS` but the barcode, which is the index.
+        path: Their file, for errors.
+        name: The section's name, for the log.
+
+    Raises:
+        ValueError: If a barcode has no place or several, or none is in the tissue.
+    """
+    if positions.index.has_duplicates:
+        twice = positions.index[positions.index.duplicated()][0]
+        raise ValueError(f"{path}: the barcode {twice!r} is there more than once.")
+    rows = positions.index.get_indexer(counts.obs_names)
+    if (rows < 0).any():
+        raise ValueError(
+            f"{path} lacks {int((rows < 0).sum())} of the {len(rows)} barcodes of {matrix}, "
+            f"{str(counts.obs_names[rows < 0][0])!r} for one; are they of one section?"
+        )
+    inside = positions["in_tissue"].to_numpy()[rows] == 1
+    if not inside.any():
+        raise ValueError(f"{path}: none of the {len(rows)} spots with counts is in the tissue (in_tissue is 1).")
+    if not inside.all():
+        logger.info("%s: %d of %d spots dropped, which are not in the tissue", name, (~inside).sum(), len(rows))
+        counts = counts[inside].copy()
+    placed = positions.iloc[rows[inside]]
+    if (unknown := placed.isna().any(axis=1)).any():
+        raise ValueError(f"{path}: the barcode {unknown.idxmax()!r} has no place.")
+    for column in POSITIONS[1:4]:
+        counts.obs[column] = placed[column].to_numpy(dtype=np.int64)
+    # x is the column, y the row.
+    counts.obsm["spatial"] = placed[[POSITIONS[5], POSITIONS[4]]].to_numpy(dtype=np.float64)
+    return counts
+
+
+@dataclass(frozen=True)
+class Output:
+    """One section as Space Ranger wrote it.
+
+    Args:
+        folder: Its folder, for the hires image.
+        adata: Counts of its spots, and where they are in full-resolution pixels.
+        scales: Its scale factors.
+        um_per_pixel: Resolution of the full-resolution image in µm per pixel, where known.
+    """
+
+    folder: Path
+    adata: AnnData
+    scales: Mapping[str, Any]
+    um_per_pixel: float | None
+
+    def section(self, name: str, image: Path | None, *, hires: bool) -> Section:
+        """Make the section, in pixels of the full-resolution image or of the hires image.
+
+        Args:
+            name: The section's name.
+            image: The full-resolution image, or None.
+            hires: Take the hires image instead: all that is in pixels becomes smaller.
+
+        Raises:
+            FileNotFoundError: If there is no image.
+        """
+        scales, ratio = dict(self.scales), 1.0
+        if hires:
+            image, ratio = self.folder / HIRES_IMAGE, float(scales[f"tissue_{HIRES}_scalef"])
+            logger.info("%s: positions are pixels of its hires image, %.4g of full resolution", name, ratio)
+            in_pixels = {key: value * ratio for key, value in scales.items() if key.endswith("_fullres")}
+            in_pixels |= {key: value / ratio for key, value in scales.items() if key.endswith(("_scalef", "_pixel"))}
+            scales |= in_pixels
+        self.adata.obsm["spatial"] = self.adata.obsm["spatial"] * ratio
+        # As scanpy and squidpy have it, without the images, which are opened when they are needed.
+        self.adata.uns["spatial"] = {name: {"images": {}, "scalefactors": scales, "metadata": {}}}
+        return Section(
+            name=name,
+            patient=None,
+            adata=self.adata,
+            image=image,
+            spot_diameter=float(scales["spot_diameter_fullres"]),
+            um_per_pixel=None if self.um_per_pixel is None else self.um_per_pixel / ratio,
+        )
+
+
+def read_sections(
+    folders: Mapping[str, Path],
+    read: Callable[[Path, str], Output],
+    *,
+    image: Files | None,
+    labels: Files | None,
+    label_key: str | None,
+) -> list[Section]:
+    """Read outputs as sections, with what the user gives beside them; see :func:`hist2st_pyg.datasets.visium.load`.
+
+    Args:
+        folders: Section name -> folder.
+        read: Reads one folder, given the section's name.
+        image: The images, or ``"hires"``.
+        labels: The labels.
+        label_key: Their column.
+    """
+    names = list(folders)
+    # What is not given in full is said before anything is read.
+    images = {} if image is None or image == HIRES else given_files(image, names, "image", FORMATS)
+    tables = {} if labels is None else given_files(labels, names, "labels", [".csv"])
+    sections = []
+    for name in names:
+        output = read(folders[name], name)
+        if name in tables:
+            set_labels(output.adata, tables[name], label_key)
+        sections.append(output.section(name, images.get(name), hires=image == HIRES))
+    return sections

@@ -1,0 +1,106 @@
+"""Whether a prediction keeps the structure of the expression: which genes go together, which follow the tissue.
+
+Both numbers are those of FLAG (Si et al. 2026, arXiv 2605.18055), which publishes no code of them. They are
+correlations: they see which genes are alike and which are smooth, and not how alike and how smooth. The level is what
+``moran_true`` and ``moran_predicted`` of :func:`~hist2st_pyg.evaluation.run.evaluate` tell.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hist2st_pyg.data.expression import log_expression
+from hist2st_pyg.metrics.expression import pearson_per_gene
+from hist2st_pyg.metrics.spatial import morans_i
+
+Floats = NDArray[np.float64]
+
+DECIMALS = 12
+
+
+def gene_structure(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Gene structural correlation (GSC; Si et al. 2026): whether genes go together as they were measured to.
+
+    The correlation of each pair of genes over the spots (Pearson), measured and predicted; and the correlation of
+    these two lists (Pearson). A gene's correlation with itself is left out: it would be 1 in both.
+
+    Args:
+        y_true: Target expression [N spots, G genes]; pairs with a constant gene are left out.
+        y_pred: Predicted expression [N, G]; a gene of constant prediction has correlation 0 with all others.
+
+    Returns:
+        In [-1, 1]: nan where fewer than three genes vary or all pairs go together alike, 0 where only the predicted
+        pairs do.
+
+    Raises:
+        ValueError: If the shapes differ, there are fewer than two spots, or a value is not finite.
+    """
+    true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    varies = ~np.isnan(pearson_per_gene(true, pred))
+    return _agreement(_pairs(true[:, varies]), _pairs(pred[:, varies]))
+
+
+def spatial_structure(moran_true: ArrayLike, moran_predicted: ArrayLike) -> float:
+    """Spatial structural correlation (SSC; Si et al. 2026): whether the genes that follow the tissue are the same.
+
+    The correlation over genes (Pearson) of the measured and the predicted Moran's I.
+
+    Args:
+        moran_true: Moran's I of the target [G genes], as :func:`~hist2st_pyg.metrics.spatial.morans_i` gives it;
+            genes of nan, whose target is constant, are left out.
+        moran_predicted: Moran's I of the prediction [G]; nan, a constant prediction, counts as 0.
+
+    Returns:
+        In [-1, 1]: nan where fewer than two genes vary or all follow the tissue alike, 0 where only the predicted do.
+
+    Raises:
+        ValueError: If the shapes differ or a value is infinite.
+    """
+    true, pred = np.asarray(moran_true, dtype=np.float64), np.asarray(moran_predicted, dtype=np.float64)
+    if true.ndim != 1 or true.shape != pred.shape:
+        raise ValueError(f"Moran's I is one number a gene, got shapes {list(true.shape)} and {list(pred.shape)}.")
+    known = ~np.isnan(true)
+    return _agreement(true[known], np.where(np.isnan(pred), 0.0, pred)[known])
+
+
+def structure_of_halves(
+    counts: ArrayLike, totals: ArrayLike, edge_index: ArrayLike, seed: int = 0
+) -> tuple[float, float]:
+    """GSC and SSC of two halves of the counts, dealt out by a fair coin: what counts of half the depth agree by.
+
+    Correlations and Moran's I of few counts are noisy, which lowers GSC and SSC of a perfect prediction too. The halves
+    say how far counts agree with themselves; they are for orientation and bound nothing, as a prediction has no noise
+    of counting.
+
+    Args:
+        counts: Raw counts [N spots, G genes].
+        totals: What each spot's counts are divided by [N].
+        edge_index: Edges [2, E] of Moran's I.
+        seed: Seed of the coin.
+    """
+    whole = np.asarray(counts).astype(np.int64)
+    others = np.asarray(totals).astype(np.int64) - whole.sum(axis=1)
+    rng = np.random.default_rng(seed)
+    half, others_half = rng.binomial(whole, 0.5), rng.binomial(others, 0.5)
+    first, second = (
+        log_expression(part, (part.sum(axis=1) + rest)[:, None])
+        for part, rest in ((half, others_half), (whole - half, others - others_half))
+    )
+    return gene_structure(first, second), spatial_structure(morans_i(first, edge_index), morans_i(second, edge_index))
+
+
+def _pairs(values: Floats) -> Floats:
+    """Correlation of each pair of genes [G (G - 1) / 2], 0 with a constant one."""
+    if values.shape[1] < 2:
+        return np.zeros(0)
+    values = values - values[:1]  # exactly 0 where a gene is constant, which its rounded mean would not leave
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlations = np.atleast_2d(np.corrcoef(values, rowvar=False))
+    pairs = correlations[np.triu_indices(len(correlations), 1)]
+    # Rounded, so that pairs that all go together alike do not differ in the last place.
+    return np.asarray(np.nan_to_num(np.round(pairs, DECIMALS)))
+
+
+def _agreement(true: Floats, pred: Floats) -> float:
+    return float(pearson_per_gene(true[:, None], pred[:, None])[0]) if len(true) > 1 else float("nan")

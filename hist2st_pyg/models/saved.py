@@ -1,0 +1,41 @@
+"""What of a model is saved: the part of :class:`~hist2st_pyg.models.base.ExpressionModel` that files hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Protocol, Self
+
+from torch import Tensor, nn
+
+from hist2st_pyg.data.preprocessing import Recipe
+from hist2st_pyg.section import SectionRecord
+
+Task = Literal["prediction", "interpolation", "diagnostic"]
+GeneTrust = dict[str, list[float | bool | None]]
+"""By column (``val_pcc``, ``val_ceiling``, ``detected``) a value of each gene; empty where training recorded none."""
+
+
+class SavedModel(Protocol):
+    """A model as saving, loading, the card and the hub see it."""
+
+    config: dict[str, Any]
+    recipe: Recipe | None
+    training_sections: dict[str, list[SectionRecord]]
+    gene_trust: GeneTrust
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def uses_counts(self) -> bool: ...
+
+    @property
+    def graph_hops(self) -> int | None: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> Any: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def eval(self) -> Self: ...

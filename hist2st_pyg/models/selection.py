@@ -1,0 +1,93 @@
+"""The one number by which epochs and settings are chosen, and what is held out for it where nothing validates."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch_geometric.data import Data
+
+from hist2st_pyg.data.masks import training_spots, validation_spots
+from hist2st_pyg.data.targets import denoise_targets
+from hist2st_pyg.metrics.expression import pearson_per_gene
+
+FOLDS = 5
+"""Groups of sections that are held out in turn, where there are as many sections."""
+
+
+def section_pcc(predicted: ArrayLike, data: Data) -> float:
+    """Mean PCC over the genes of a section; nan where every gene is constant.
+
+    Args:
+        predicted: Predicted expression of the spots that validate [n, G].
+        data: The section.
+    """
+    true = data.y[validation_spots(data)].float().cpu().numpy()
+    scores = pearson_per_gene(true, predicted, data.gene_mask.reshape(-1).cpu().numpy())
+    scored = scores[np.isfinite(scores)]
+    return float(scored.mean()) if len(scored) else float("nan")
+
+
+def mean_pcc(scores: Sequence[float]) -> float:
+    """Mean over sections."""
+    # A section whose every gene is constant says nothing; with no other, nothing can be judged and the score is 0.
+    judged = [score for score in scores if np.isfinite(score)]
+    return float(np.mean(judged)) if judged else 0.0
+
+
+def folds(train: Sequence[Data]) -> list[tuple[list[Data], list[Data]]]:
+    """Hold out the training spots in turn: whole sections, or each half of a single section.
+
+    What is held out stands for a section that was never seen, and neighbouring spots look alike, so the pieces are as
+    large as can be. Where the sections have denoised targets, those of each fold are made anew: what is held out does
+    not reach them.
+
+    Args:
+        train: The training sections.
+
+    Returns:
+        Training and validation sections of at most five folds, shallow copies with ``train_mask`` and ``val_mask``.
+
+    Raises:
+        ValueError: If there are too few training spots to hold any out.
+    """
+    denoised = any("y_denoised" in data for data in train)
+    found = []
+    for held_out in _held_out(train):
+        parts = [_part(data, held) for data, held in zip(train, held_out, strict=True)]
+        fitted, judged = ([part for part in parts if part[mask].any()] for mask in ("train_mask", "val_mask"))
+        if fitted and judged:
+            if denoised:
+                denoise_targets(fitted)
+            found.append((fitted, judged))
+    if not found:
+        raise ValueError(
+            f"Section {train[0].section!r} has {int(training_spots(train[0]).sum())} training spot; none can be held "
+            "out to choose by. Give validation sections, or the value itself (alpha)."
+        )
+    return found
+
+
+def _held_out(train: Sequence[Data]) -> list[list[Tensor]]:
+    """For each fold, the spots [N] of each section that are held out."""
+    if len(train) > 1:
+        groups = np.array_split(np.arange(len(train)), min(FOLDS, len(train)))
+        return [[torch.full((len(d.y),), i in group) for i, d in enumerate(train)] for group in groups]
+    pos = train[0].pos.double()
+    along = pos[:, int((pos.amax(0) - pos.amin(0)).argmax())]
+    spots = torch.nonzero(training_spots(train[0])).ravel()
+    ordered = spots[along[spots].argsort(stable=True)]
+    return [[torch.isin(torch.arange(len(pos)), half)] for half in ordered.tensor_split(2)]
+
+
+def _part(data: Data, held_out: Tensor) -> Data:
+    part = copy.copy(data)
+    trains = training_spots(data)
+    part.train_mask, part.val_mask = trains & ~held_out, trains & held_out
+    if "y_denoised" in part:
+        del part.y_denoised
+    return part

@@ -1,0 +1,172 @@
+"""Sections to Lightning: a data module whose three parts do not share patients."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.loader import DataLoader
+from tqdm.auto import tqdm
+
+from hist2st_pyg.data.preprocessing import Recipe, SectionData
+from hist2st_pyg.data.splits import block_mask, check_disjoint
+from hist2st_pyg.data.targets import denoise_targets, target_statistics
+from hist2st_pyg.section import Section
+from hist2st_pyg.training.sampler import ShardedSampler
+from hist2st_pyg.training.windows import SingleSpots, SpotWindows
+
+logger = logging.getLogger(__name__)
+
+
+class SectionDataModule(pl.LightningDataModule):
+    """Training, validation and test sections as batches of ``Data``.
+
+    Without validation sections, whole squares of the training sections are held out: their spots stay in the graph
+    (``train_mask``, ``val_mask``, as PyG's node data sets have them), their counts do not enter the loss.
+
+    Args:
+        recipe: How a section becomes a ``Data``.
+        train: Sections of training.
+        val: Sections that choose the epoch.
+        test: Sections to predict.
+        split: What is refused in two parts, see :func:`~hist2st_pyg.data.splits.check_disjoint`.
+        val_share: Share of the training spots held out where there are no validation sections; 0 holds out none.
+        val_side: Side of the held-out squares in spot pitches.
+        batch_size: Sections, or windows of sections, or single spots, of one step.
+        denoise: Also give the training sections ``y_denoised`` [N, G], the target that training then aims at, see
+            :func:`~hist2st_pyg.data.targets.denoise_targets`.
+        window: Spots of a training window, see :class:`~hist2st_pyg.training.windows.SpotWindows`; 1 for spots of all
+            sections in random order, see :class:`~hist2st_pyg.training.windows.SingleSpots`; None for whole sections.
+        cache: Folder of the patch cache, or None.
+        seed: Seed of the held-out squares, and of the order and windows in training.
+
+    Raises:
+        ValueError: If there are no training sections or the parts are not disjoint.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        train: Sequence[Section],
+        val: Sequence[Section] = (),
+        test: Sequence[Section] = (),
+        *,
+        split: str = "patient",
+        val_share: float = 0.2,
+        val_side: float = 4.0,
+        batch_size: int = 1,
+        window: int | None = None,
+        denoise: bool = False,
+        cache: str | Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not train:
+            raise ValueError("There are no training sections.")
+        check_disjoint(train, val, test, split)
+        if not 0 <= val_share < 1:
+            raise ValueError(f"val_share is at least 0 and below 1, got {val_share}.")
+        self.recipe = recipe
+        self.sections = {"train": list(train), "val": list(val), "test": list(test)}
+        self.val_share, self.val_side = val_share, val_side
+        self.batch_size, self.window = batch_size, window
+        self.denoise, self.cache, self.seed = denoise, cache, seed
+        self._data: dict[str, list[SectionData]] = {}
+
+    def data(self, part: str) -> list[SectionData]:
+        """The ``Data`` of ``"train"``, ``"val"`` or ``"test"``, made when first asked for."""
+        if part not in self._data:
+            sections = tqdm(self.sections[part], desc=f"{part} sections", leave=False, disable=None)
+            self._data[part] = [self.recipe.to_data(section, self.cache) for section in sections]
+            if part == "train" and not self.sections["val"] and self.val_share:
+                self._hold_out(self._data["train"])
+            if part == "train" and self.denoise:
+                self._denoise(self._data["train"])
+        return self._data[part]
+
+    def _hold_out(self, train: list[SectionData]) -> None:
+        rng = np.random.default_rng(self.seed)
+        for data in train:
+            held_out = block_mask(data.pos.double().cpu().numpy(), self.val_share, self.val_side, rng)
+            if held_out.all() or not held_out.any():
+                raise ValueError(
+                    f"Section {data.section!r}: val_share={self.val_share:g} in squares of val_side={self.val_side:g} "
+                    f"holds out {held_out.sum()} of its {len(held_out)} spots; take smaller squares, or give "
+                    "validation sections."
+                )
+            data.val_mask = torch.from_numpy(held_out)
+            data.train_mask = ~data.val_mask
+            logger.info("%s: %d of %d spots are held out for validation", data.section, held_out.sum(), len(held_out))
+
+    def _denoise(self, train: list[SectionData]) -> None:
+        if components := denoise_targets(train):
+            logger.info("The targets are denoised to %d components", components)
+        else:
+            logger.warning("The targets show no structure above their noise; training aims at them as they are.")
+
+    @property
+    def validates(self) -> bool:
+        """Whether sections, or squares of the training sections, choose the epoch."""
+        return bool(self.sections["val"]) or self.val_share > 0
+
+    def validation(self) -> list[SectionData]:
+        """The sections that choose the epoch, with ``val_mask`` where they also train; empty where none do."""
+        return self.data("val" if self.sections["val"] else "train") if self.validates else []
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make the parts a stage needs; the test sections are not read before ``"test"`` or ``"predict"``."""
+        for part in ("train", "val") if stage in ("fit", "validate") else ("test",) if stage else self.sections:
+            self.data(part)
+
+    def train_dataloader(self) -> DataLoader:
+        """Training sections, or windows of them, shuffled and dealt to the processes.
+
+        The seed and the epoch decide windows and order, whatever was drawn before, so that an epoch is the same in a
+        resumed run.
+        """
+        train = self.data("train")
+        items: Any = train
+        if self.window is not None:
+            items = SingleSpots(train) if self.window == 1 else SpotWindows(train, self.window, self.seed)
+        trainer = self.trainer
+        rank, n_ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        return _loader(items, self.batch_size, ShardedSampler(items, self.batch_size, self.seed, rank, n_ranks))
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Validation sections one by one, or the training sections where squares of them are held out."""
+        return _loader(self.validation(), 1) if self.validates else []
+
+    def test_dataloader(self) -> DataLoader:
+        """Test sections one by one."""
+        return _loader(self.data("test"), 1)
+
+    def predict_dataloader(self) -> DataLoader:
+        """The same as :meth:`test_dataloader`."""
+        return self.test_dataloader()
+
+    def pixel_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each colour channel over the training patches, [3·S] each."""
+        pieces = (piece.double() for data in self.data("train") for piece in data.x.split(64))
+        sums = [(p.sum((0, 2, 3)), (p**2).sum((0, 2, 3)), p[:, 0].numel()) for p in pieces]
+        total = sum(n for _, _, n in sums)
+        mean = torch.stack([s for s, _, _ in sums]).sum(0) / total
+        variance = torch.stack([q for _, q, _ in sums]).sum(0) / total - mean**2
+        return mean.float(), variance.clamp(min=1e-6).sqrt().float()
+
+    def target_statistics(self) -> tuple[Tensor, Tensor]:
+        """Those of :func:`~hist2st_pyg.data.targets.target_statistics` over the training sections."""
+        return target_statistics(self.data("train"))
+
+
+def _loader(
+    data: Sequence[SectionData] | Dataset[SectionData], batch_size: int, sampler: ShardedSampler | None = None
+) -> DataLoader:
+    # With a generator of its own: a loader draws from torch's global one each time it is read, though nothing uses it.
+    return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=torch.Generator())

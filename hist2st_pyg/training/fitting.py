@@ -1,0 +1,173 @@
+"""How a model comes by its weights: by gradient steps under Lightning, or at once."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from hist2st_pyg.models import ExpressionModel, FittedModel, load_model
+from hist2st_pyg.training.checkpoints import BEST, LAST, MONITOR, AtomicCheckpointIO, RunCheckpoint
+from hist2st_pyg.training.config import TrainConfig
+from hist2st_pyg.training.datamodule import SectionDataModule
+from hist2st_pyg.training.processes import trainer_arguments
+from hist2st_pyg.training.resume import last_checkpoint
+from hist2st_pyg.training.task import ExpressionTask, validation_pcc
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit gave.
+
+    Args:
+        model: The chosen model.
+        chosen_epoch: Its epoch; None where the fit has none.
+        val_pcc: Its validation PCC; None where nothing validates.
+        epochs: Number of epochs.
+        steps: Number of steps.
+    """
+
+    model: ExpressionModel
+    chosen_epoch: int | None
+    val_pcc: float | None
+    epochs: int = 0
+    steps: int = 0
+
+
+def fit(config: TrainConfig, model: ExpressionModel, datamodule: SectionDataModule, loggers: list[Logger]) -> Fit:
+    """Fit a model to the data module's training sections.
+
+    Args:
+        config: The configuration; with ``resume`` the run folder's last checkpoint is gone on with.
+        model: The model.
+        datamodule: The data.
+        loggers: Where losses and validation PCC go.
+    """
+    if isinstance(model, FittedModel):
+        return _at_once(model, datamodule)
+    return _by_gradient(config, model, datamodule, loggers)
+
+
+def _at_once(model: FittedModel, datamodule: SectionDataModule) -> Fit:
+    val = datamodule.validation()
+    model.fit(datamodule.data("train"), val)
+    return Fit(model.eval(), None, validation_pcc(model, val) if val else None)
+
+
+def _by_gradient(
+    config: TrainConfig, model: ExpressionModel, datamodule: SectionDataModule, loggers: list[Logger]
+) -> Fit:
+    output = Path(config.output)
+    checkpoints = RunCheckpoint(output, datamodule.validates)
+    callbacks = [checkpoints, *_early_stopping(config, datamodule.validates), *_time_limit(config)]
+    trainer = _trainer(config, callbacks, loggers, datamodule.validates)
+    with _signals(output):
+        trainer.fit(
+            ExpressionTask(model, config.training),
+            datamodule=datamodule,
+            ckpt_path=last_checkpoint(config),
+            weights_only=True,
+        )
+    epochs, steps = checkpoints.epochs, trainer.global_step
+    if epochs == 0:
+        raise ValueError(f"training.max_minutes={config.training.max_minutes} is over before the first epoch.")
+    if not datamodule.validates:
+        return Fit(model, epochs - 1, None, epochs, steps)
+    best = load_model(output / BEST, **_custom(config.model))
+    return Fit(best, checkpoints.best_epoch, checkpoints.best_score, epochs, steps)
+
+
+@contextmanager
+def _signals(output: Path) -> Iterator[None]:
+    """Let a signal end training as it ends other programs; of SIGTERM Lightning makes an exit with status 0.
+
+    Raises:
+        SystemExit: After SIGTERM, with status 143.
+        KeyboardInterrupt: After SIGINT.
+    """
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop, SIGTERMException):
+            logger.warning("Training was stopped by SIGTERM. %s", _how_to_go_on(output))
+            raise SystemExit(128 + signal.SIGTERM) from None
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"Training was interrupted. {_how_to_go_on(output)}") from None
+        raise
+
+
+def _how_to_go_on(output: Path) -> str:
+    if not (output / LAST).exists():
+        return "No epoch had ended, so it starts anew."
+    return f"{output / LAST} holds the last epoch that ended; --resume true (resume=True) goes on from it."
+
+
+def _early_stopping(config: TrainConfig, validates: bool) -> list[Callback]:
+    patience = config.training.patience
+    if patience is None or not validates:
+        return []
+    return [EarlyStopping(MONITOR, patience=patience, mode="max")]
+
+
+def _time_limit(config: TrainConfig) -> list[Callback]:
+    # Where an epoch ends, so that no checkpoint is of the middle of one.
+    minutes = config.training.max_minutes
+    return [Timer(timedelta(minutes=minutes), interval="epoch")] if minutes is not None else []
+
+
+def _trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logger], validates: bool) -> pl.Trainer:
+    bar = shows_progress()
+    return pl.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        **trainer_arguments(config.accelerator, config.devices),
+        precision=config.precision,  # type: ignore[arg-type]
+        max_epochs=config.training.epochs,
+        plugins=[AtomicCheckpointIO()],
+        gradient_clip_val=config.training.clip,
+        # Named, because Lightning takes another bar where rich happens to be installed.
+        callbacks=[*callbacks, TQDMProgressBar() if bar else _Lines()],
+        logger=loggers,
+        log_every_n_steps=1,
+        enable_model_summary=False,
+        enable_progress_bar=bar,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validates else 0,
+        default_root_dir=config.output,
+    )
+
+
+def shows_progress() -> bool:
+    """Whether a progress bar can be drawn: in a terminal or a notebook, not in a log file."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+class _Lines(Callback):
+    """Where no progress bar can be drawn, a line now and then."""
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epochs, epoch = int(trainer.max_epochs or 0), trainer.current_epoch + 1
+        if epoch in (1, epochs) or epoch % max(1, epochs // 10) == 0:
+            values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            shown = [f"{name} {values[name]:.3f}" for name in ("train/loss", "val/pcc") if name in values]
+            print(f"epoch {epoch}/{epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
+
+
+def _custom(model: dict[str, Any]) -> dict[str, Any]:
+    """The classes and factories among a model's arguments, which a file cannot hold."""
+    return {name: value for name, value in model.items() if callable(value)}

@@ -1,0 +1,76 @@
+"""Sections in pieces for training: windows of neighbouring spots, or each spot alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from hist2st_pyg.data.masks import training_spots
+from hist2st_pyg.data.preprocessing import SectionData
+
+
+class SpotWindows(Dataset[SectionData]):
+    """Random windows of sections: a spot and those nearest to it, with the edges among them.
+
+    There are as many as hold about all spots once, so that a step's memory and time do not grow with the section, and
+    large sections give more steps than small ones. Sections of at most ``size`` spots stay whole. The windows of an
+    epoch are drawn together, not when they are read: each is the same whatever was read before.
+
+    Args:
+        sections: Training sections, ``Data`` as :func:`~hist2st_pyg.to_data` makes them.
+        size: Spots of a window.
+        seed: Seed of the windows; those of an epoch depend on the seed and the epoch alone.
+
+    Raises:
+        ValueError: If the size is not positive.
+    """
+
+    def __init__(self, sections: Sequence[SectionData], size: int, seed: int = 0) -> None:
+        if size < 1:
+            raise ValueError(f"A window has at least one spot, got window={size}.")
+        self.sections, self.size, self.seed = sections, size, seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the windows of an epoch."""
+        rng = np.random.default_rng((self.seed, epoch))
+        self.windows: list[tuple[SectionData, int]] = []  # with the spot in the middle
+        for data in self.sections:
+            # One that trains, so that no window is without.
+            centres = training_spots(data).nonzero()[:, 0].cpu().numpy()
+            drawn = rng.choice(centres, math.ceil(len(data.pos) / self.size))
+            self.windows += [(data, int(centre)) for centre in drawn]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> SectionData:
+        data, centre = self.windows[index]
+        if len(data.pos) <= self.size:
+            return data
+        nearest = (data.pos - data.pos[centre]).square().sum(1).topk(self.size, largest=False).indices.sort().values
+        return data.subgraph(nearest)  # type: ignore[no-any-return]
+
+
+class SingleSpots(Dataset[SectionData]):
+    """Each training spot of the sections as a ``Data`` of its own, without edges: batches of them mix sections.
+
+    An epoch shows each spot once, as ST-Net is trained (He et al. 2020).
+
+    Args:
+        sections: Training sections, ``Data`` as :func:`~hist2st_pyg.to_data` makes them.
+    """
+
+    def __init__(self, sections: Sequence[SectionData]) -> None:
+        self.sections = sections
+        self.spots = [(i, spot) for i, data in enumerate(sections) for spot in training_spots(data).nonzero()[:, 0]]
+
+    def __len__(self) -> int:
+        return len(self.spots)
+
+    def __getitem__(self, index: int) -> SectionData:
+        section, spot = self.spots[index]
+        return self.sections[section].subgraph(spot[None])  # type: ignore[no-any-return]

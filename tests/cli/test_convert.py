@@ -1,0 +1,436 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anndata
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from hist2st_pyg import Section, compat, load_model
+from hist2st_pyg.cli import main
+from hist2st_pyg.compat import convert
+from hist2st_pyg.models import HisToGene
+from hist2st_pyg.models.pretrained import describe
+from hist2st_pyg.utils.safe_load import read_lightning, read_tensors
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "hist2st_nb_max.npz"
+OPEN = {"policy": "max", "neighbors": 6, "prune": "NA"}
+"""What the weights of the recorded Hist2ST do not tell."""
+
+
+def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Tensor]]:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    return arrays, {n.removeprefix("state."): torch.from_numpy(v) for n, v in arrays.items() if n.startswith("state.")}
+
+
+@pytest.fixture(scope="module")
+def golden() -> tuple[dict[str, NDArray[Any]], dict[str, Tensor]]:
+    return read(GOLDEN)
+
+
+@pytest.fixture
+def weights(golden: tuple[Any, dict[str, Tensor]]) -> dict[str, Tensor]:
+    return dict(golden[1])
+
+
+@pytest.fixture
+def checkpoint(weights: dict[str, Tensor]) -> Path:
+    """As the original Hist2ST saves its weights."""
+    torch.save(weights, "5-Hist2ST.ckpt")
+    return Path("5-Hist2ST.ckpt")
+
+
+def histogene_weights(**change: Any) -> dict[str, Tensor]:
+    """Weights of a small HisToGene by the original's names."""
+    torch.manual_seed(0)
+    model = HisToGene(5, **{"patch_size": 14, "channels": 16, "transformer_layers": 2, "heads": 2, **change})
+    names = {
+        "vision.": "patch_embedding.", "transformer.position.column.": "x_embed.", "expression.": "gene_head.",
+        "transformer.position.row.": "y_embed.",
+    }  # fmt: skip
+    block = {
+        "attention.norm.": "0.norm.", "attention.qkv.": "0.fn.to_qkv.", "attention.out.": "0.fn.to_out.",
+        "mlp.0.": "1.norm.", "mlp.1.": "1.fn.net.0.", "mlp.4.": "1.fn.net.3.",
+    }  # fmt: skip
+    names |= {
+        f"transformer.blocks.{i}.{ours}": f"vit.transformer.layers.{i}.{theirs}"
+        for i in range(2)
+        for ours, theirs in block.items()
+    }
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith(("pixel_", "target_"))}
+    return {theirs + n.removeprefix(ours): v for n, v in state.items() for ours, theirs in names.items() if ours in n}
+
+
+def check_outputs(folder: str, arrays: dict[str, NDArray[Any]]) -> None:
+    data = compat.to_data(arrays["in.patches"], arrays["in.array_coords"], arrays.get("in.adjacency"))
+    with torch.no_grad():
+        out = load_model(folder)(data)
+    ours = {"expression": "expression", "embedding": "embedding", "nb_r": "log_r", "nb_p": "logit_p",
+            "zinb_mean": "mean", "zinb_dispersion": "dispersion", "zinb_dropout": "dropout"}  # fmt: skip
+    checked = [name for name in ours if f"out.{name}" in arrays]
+    assert "expression" in checked
+    for name in checked:
+        got = out[ours[name]].numpy()
+        expected = arrays[f"out.{name}"].reshape(got.shape)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * np.abs(expected).max(), err_msg=name)
+
+
+# Recorded outputs come back from the saved folder.
+
+
+@pytest.mark.parametrize("how", ["flags", "json"])
+def test_hist2st_s_weights_are_converted(
+    golden: tuple[dict[str, NDArray[Any]], Any], checkpoint: Path, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("config.json").write_text(json.dumps(OPEN))
+    flags = ["--policy", "max", "--neighbors", "6", "--prune", "NA"] if how == "flags" else ["--config", "config.json"]
+    assert main(["convert", str(checkpoint), "-o", "model", *flags]) == 0
+    out = capsys.readouterr().out
+    assert "hist2st of 12 genes in model." in out
+    assert "Taken as published: dropout=0.2." in out
+    assert "--genes names them" in out
+    assert "--training_sections" in out
+    check_outputs("model", golden[0])
+    recipe = load_model("model").recipe
+    assert recipe is not None
+    assert (recipe.patch_size, recipe.k, recipe.max_distance, recipe.graph_on) == (28, 6, None, "array")
+    assert (recipe.swap_axes, recipe.total, recipe.stain, recipe.genes[:2]) == (
+        True,
+        "panel",
+        "none",
+        ("gene_0", "gene_1"),
+    )
+    card = Path("model/README.md").read_text()
+    assert "Converted from 5-Hist2ST.ckpt, a checkpoint of the original hist2st." in card
+
+
+@pytest.mark.parametrize("name", ["hist2st_zinb_mean", "histogene"])
+def test_the_other_recorded_weights(name: str) -> None:
+    arrays, state = read(GOLDEN.with_name(f"{name}.npz"))
+    torch.save(state, "weights.pth")
+    assert main(["convert", "weights.pth", "-o", "model"]) == 0
+    check_outputs("model", arrays)
+    recipe = load_model("model").recipe
+    assert recipe is not None
+    assert (recipe.k, recipe.max_distance) == (4, 2.0)
+
+
+def test_what_the_weights_tell(golden: tuple[dict[str, NDArray[Any]], Any], checkpoint: Path) -> None:
+    recorded = json.loads(str(golden[0]["config"]))
+    done = convert(checkpoint, config=OPEN)
+    assert done.name == "hist2st"
+    assert {key: done.arguments[key] for key in recorded} == recorded
+    # All that is said and agrees changes nothing.
+    again = convert(checkpoint, name="hist2st", config={**recorded, "learning_rate": 1e-5, "bake": 5, "lamb": 0.5})
+    assert again.arguments.items() >= recorded.items()
+    assert again.assumed == {"dropout": 0.2}
+    assert convert(checkpoint).assumed == {"policy": "mean", "dropout": 0.2, "neighbors": 4, "prune": "Grid"}
+
+
+@pytest.mark.parametrize(("genes", "flags", "prune"), [(171, [], "NA"), (785, [], "Grid"), (171, ["Grid"], "Grid")])
+def test_checkpoints_for_cscc_are_run_without_pruning_as_published(
+    weights: dict[str, Tensor], genes: int, flags: list[str], prune: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("gene_head.1", "hr", "hp"):
+        weights[f"{name}.weight"] = torch.zeros(genes, weights[f"{name}.weight"].shape[1])
+        weights[f"{name}.bias"] = torch.zeros(genes)
+    torch.save(weights, "weights.pth")
+    assert main(["convert", "weights.pth", "-o", "model", *(f"--prune={flag}" for flag in flags)]) == 0
+    recipe = load_model("model").recipe
+    assert recipe is not None
+    assert recipe.max_distance == {"NA": None, "Grid": 2.0}[prune]
+    assert (f"prune={prune}" in capsys.readouterr().out) == (not flags)
+
+
+def test_parts_that_are_not_there() -> None:
+    for change, told in (
+        ({"depth1": 0}, {"depth1": 0}),
+        ({"depth2": 0}, {"depth2": 0}),
+        ({"zinb": 0}, {"zinb": 0}),
+        ({"zinb": 0.5, "nb": True}, {"nb": True}),
+        ({"zinb": 0.5, "bake": 5}, {"nb": False}),
+    ):
+        given = {"fig_size": 28, "channel": 16, "depth1": 1, "depth2": 1, "depth3": 1, "n_genes": 4, **change}
+        torch.save(original_names(compat.Hist2ST(**given)), "weights.pth")
+        done = convert("weights.pth")
+        assert done.arguments.items() >= told.items(), change
+        assert done.arguments["fig_size"] == 28
+
+
+def original_names(model: compat.Hist2ST) -> dict[str, Tensor]:
+    """Our weights by the original's names."""
+    old = [
+        (r"transformer.position.column.", "x_embed."), ("transformer.position.row.", "y_embed."),
+        ("expression.", "gene_head."), ("vision.patch_embedding.", "patch_embedding."),
+        ("vision.down.", "vit.transformer.down.0."), ("gnn.readout.lstm.", "vit.transformer.jknet.0."),
+        ("likelihood.mean.", "mean.0."), ("likelihood.dispersion.", "disp.0."), ("likelihood.dropout.", "pi.0."),
+        ("likelihood.log_r.", "hr."), ("likelihood.logit_p.", "hp."), ("distillation.weight.", "coef."),
+        ("vision.blocks.", "vit.transformer.layer1."), (".depthwise.", ".dw."), (".pointwise.", ".pw."),
+        ("transformer.blocks.", "vit.transformer.layer2."), (".attention.norm.", ".attn.norm."),
+        (".attention.qkv.", ".attn.fn.to_qkv."), (".attention.out.", ".attn.fn.to_out."), (".mlp.0.", ".ff.norm."),
+        (".mlp.1.", ".ff.fn.net.0."), (".mlp.4.", ".ff.fn.net.3."), ("gnn.convs.", "vit.transformer.layer3."),
+        (".lin.weight", ".weight"),
+    ]  # fmt: skip
+    state = {}
+    for name, value in model.model.state_dict().items():
+        if not name.startswith(("pixel_", "target_")):
+            for ours, theirs in old:
+                name = name.replace(ours, theirs) if ours.startswith(".") or name.startswith(ours) else name
+            state[name] = value
+    return state
+
+
+def test_histogene_s_heads_are_told_by_their_product() -> None:
+    torch.save(histogene_weights(heads=2, dim_head=64, mlp_channels=24), "weights.pth")
+    told = convert("weights.pth").arguments
+    assert (told["heads"], told["dim_head"], told["n_layers"], told["dim"], told["mlp_dim"]) == (2, 64, 2, 16, 24)
+    for given in ({"heads": 8}, {"dim_head": 16}, {"heads": 8, "dim_head": 16}):
+        arguments = convert("weights.pth", config={**given, "dropout": 0.3}).model.config
+        assert (arguments["heads"], arguments["dim_head"], arguments["dropout"]) == (8, 16, 0.3)
+    torch.save(histogene_weights(heads=3, dim_head=8), "weights.pth")
+    with pytest.raises(ValueError, match=r"to_qkv\.weight has 3 times 24 channels, which are no multiple of 64"):
+        convert("weights.pth")
+    with pytest.raises(ValueError, match="no multiple of 0"):
+        convert("weights.pth", config={"heads": 0})
+    assert main(["convert", "weights.pth", "-o", "model", "--heads", "3"]) == 0
+    assert load_model("model").config["dim_head"] == 8
+
+
+# A converted model predicts an image.
+
+
+def test_a_converted_model_predicts(
+    checkpoint: Path, cohort: list[Section], capsys: pytest.CaptureFixture[str]
+) -> None:
+    genes = [f"GENE{i}" for i in range(12)]
+    Path("genes.txt").write_text("\n".join(genes))
+    seen = ["--training_sections", "[GSE1/A/A1, B/B1]"]
+    assert main(["convert", str(checkpoint), "-o", "model", "--genes", "genes.txt", "--policy", "max", *seen]) == 0
+    out = capsys.readouterr().out
+    assert "numbered" not in out
+    assert "--training_sections" not in out
+    image = cohort[0].require_image()
+    with image.open() as region:
+        pixels = region(0, 0, *image.size)
+    Image.fromarray(pixels).save("slide.png")
+    header = "x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\tselected"
+    rows = [f"{c}\t{r}\t{c}\t{r}\t{x}\t{y}\t1" for (c, r), (x, y) in zip(cohort[0].grid, cohort[0].pos, strict=True)]
+    Path("slide_selection.tsv").write_text("\n".join([header, *rows]))
+    spots = ["--spots", "slide_selection.tsv"]
+    assert main(["predict", "model", "slide.png", *spots, "-o", "out.h5ad", "--device", "cpu"]) == 0
+    adata = anndata.read_h5ad("out.h5ad")
+    assert list(adata.var_names) == genes
+    assert set(adata.layers) >= {"mean", "sd"}
+    assert list(adata.uns["hist2st"]["training_sections"]) == ["A1", "B1"]
+    assert list(adata.uns["hist2st"]["training_patients"]) == ["B", "GSE1/A"]
+    # The original's own steps: swapped axes, the pixel that a spot is on, the four nearest of at most two array steps.
+    half = 14
+    padded = np.pad(pixels, ((half, half), (half, half), (0, 0)), mode="reflect").transpose(1, 0, 2)
+    corners = np.floor(cohort[0].pos).astype(int)
+    patches = np.stack([padded[x : x + 28, y : y + 28].transpose(2, 0, 1) for x, y in corners])
+    grid = cohort[0].grid
+    distance = np.linalg.norm(grid[:, None] - grid[None], axis=2) + np.eye(len(grid)) * 1e9
+    adjacency = np.zeros_like(distance)
+    for i, row in enumerate(distance):
+        near = np.argsort(row, kind="stable")[:4]
+        adjacency[i, near[row[near] <= 2]] = 1
+    with torch.no_grad():
+        expected = load_model("model")(compat.to_data(patches, grid, adjacency))["expression"].numpy()
+    np.testing.assert_allclose(adata.X, expected, atol=1e-5)
+
+
+# Lightning's checkpoints, as HisToGene writes them.
+
+
+@pytest.fixture
+def lightning(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Lightning 1.4's checkpoint: callbacks by class, arguments in a dict of its own."""
+    from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.utilities.parsing import AttributeDict
+
+    class Gone:
+        """A callback of a release that is not installed."""
+
+    Gone.__module__, Gone.__qualname__ = "pytorch_lightning.callbacks.gone", "Gone"
+    old = ModuleType(Gone.__module__)
+    monkeypatch.setattr(old, "Gone", Gone, raising=False)
+    content = {
+        "epoch": 100, "pytorch-lightning_version": "1.4.9", "optimizer_states": [{"state": {}}],
+        "state_dict": histogene_weights(heads=2, dim_head=64),
+        "callbacks": {ModelCheckpoint: {"best_model_score": torch.tensor(1.0)}, Gone: {}},
+        "hyper_parameters": AttributeDict(dropout=0.25, backbone="none"),
+    }  # fmt: skip
+    monkeypatch.setitem(sys.modules, Gone.__module__, old)
+    torch.save(content, "last_train.ckpt")
+    return content
+
+
+def test_a_lightning_checkpoint_is_converted(lightning: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pytorch_lightning.callbacks.gone")
+    before = torch.serialization.get_safe_globals()
+    assert main(["convert", "last_train.ckpt", "-o", "model"]) == 0
+    model = load_model("model")
+    assert isinstance(model, HisToGene)
+    assert model.config["dropout"] == 0.25
+    assert torch.equal(model.vision.weight, lightning["state_dict"]["patch_embedding.weight"])
+    # Classes are read as empty ones, and for this file alone.
+    read = read_lightning("last_train.ckpt")
+    assert not any(hasattr(callback, "on_train_start") for callback in read["callbacks"])
+    assert type(read["hyper_parameters"]) is dict
+    assert set(torch.serialization.get_safe_globals()) == set(before)
+    with pytest.raises(ValueError, match=r"ModelCheckpoint|Gone|AttributeDict"):
+        read_tensors("last_train.ckpt")
+
+
+class Namespace:
+    """Stands for argparse's, or any other class in a checkpoint."""
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, ("executed",))
+
+
+def test_a_checkpoint_with_code_is_refused(lightning: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({**lightning, "hook": Evil(), "args": Namespace()}, "evil.ckpt")
+    assert main(["convert", "evil.ckpt", "-o", "model"]) == 2
+    error = capsys.readouterr().err
+    assert "evil.ckpt holds more than weights and plain values: posix.mkdir, test_cli_convert.Namespace." in error
+    assert "torch.save(checkpoint['state_dict'], 'weights.pth')" in error
+    assert "Lightning" not in error
+    assert not Path("executed").exists()
+    assert not Path("model").exists()
+
+
+def test_a_pickled_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(nn.Linear(2, 2), "model.pth")
+    assert main(["convert", "model.pth", "-o", "model"]) == 2
+    error = capsys.readouterr().err
+    assert "torch.nn.modules.linear.Linear" in error
+    assert "a whole model's weights are model.state_dict()" in error
+
+
+# What does not fit.
+
+
+def test_a_weight_of_another_shape_is_named(weights: dict[str, Tensor]) -> None:
+    for name, value, message in (
+        (
+            "x_embed.weight",
+            torch.zeros(64, 31),
+            "x_embed.weight has 31 channels, which are no square",
+        ),
+        ("hp.bias", torch.zeros(3), r"size mismatch: hp\.bias is \[3\], where the configuration asks for \[12\]"),
+        ("y_embed.weight", torch.zeros(9, 32), r"y_embed\.weight is \[9, 32\], where .* asks for \[64, 32\]"),
+        ("vit.transformer.layer3.1.weight", torch.zeros(32, 64), r"layer3\.1\.weight is \[32, 64\]"),
+        ("patch_embedding.weight", torch.zeros(16, 147), r"should have 4 dimensions, it is \[16, 147\]"),
+        ("gene_head.1.weight", None, r"The weight gene_head\.1\.weight is missing"),
+        ("vit.transformer.layer3.0.weight", None, r"Missing key.*gnn\.convs\.0"),
+        ("more.weight", torch.zeros(1), r"'more\.weight' is not one of the original program's"),
+    ):
+        changed = {**weights, name: value} if value is not None else {k: v for k, v in weights.items() if k != name}
+        torch.save(changed, "weights.pth")
+        with pytest.raises(ValueError, match=f"(?s)weights.pth, as a checkpoint of hist2st: .*{message}"):
+            convert("weights.pth", config=OPEN)
+    torch.save({**histogene_weights(), "patch_embedding.weight": torch.zeros(16, 100)}, "weights.pth")
+    with pytest.raises(ValueError, match=r"\[16, 100\]: 100 is not 3 times a square"):
+        convert("weights.pth")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"n_genes": 785}, "n_genes=785 does not fit the weights, which say 12"),
+        ({"heads": 4}, "heads=4 does not fit the weights, which say 2"),
+        ({"zinb": 0}, r"zinb=0 does not fit the weights, which say 0\.25"),
+        ({"nb": False}, "nb=False does not fit the weights, which say True"),
+        ({"policy": "sum"}, "Unknown aggr='sum'"),
+        ({"prune": "STD"}, "prune='STD' is not one that a recipe knows"),
+        ({"dim_head": 16}, "There is no argument 'dim_head'; there are bake, channel, depth1"),
+    ],
+)
+def test_an_argument_that_does_not_fit(checkpoint: Path, config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"5-Hist2ST\.ckpt, as a checkpoint of hist2st: {message}"):
+        convert(checkpoint, config=config)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "holds no weights by name, but list"),
+        ({"a": torch.ones(1), "epoch": 3}, "holds 'epoch', which is int and no weight"),
+        (
+            {"a.weight": torch.ones(1), "b": torch.ones(1)},
+            "holds the weights of none of hist2st, histogene",
+        ),
+        ({}, "its first are none"),
+    ],
+)
+def test_a_file_of_something_else(content: Any, message: str) -> None:
+    torch.save(content, "other.pth")
+    with pytest.raises(ValueError, match=rf"other\.pth {message}" if "first" not in message else message):
+        convert("other.pth")
+
+
+def test_files_that_are_not_checkpoints(weights: dict[str, Tensor], checkpoint: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"There is no checkpoint nowhere\.ckpt"):
+        convert("nowhere.ckpt")
+    Path("text.ckpt").write_text("text")
+    Path("plain.ckpt").write_bytes(pickle.dumps({"a": 1}, 4))
+    for name in ("text.ckpt", "plain.ckpt"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read as a checkpoint without executing code"):
+            convert(name)
+    ours = load_model(convert(checkpoint, config=OPEN).model.save_pretrained("model"))
+    torch.save({"description": describe(ours), "state_dict": ours.state_dict()}, "last.ckpt")
+    with pytest.raises(ValueError, match=r"last\.ckpt is a checkpoint of hist2st_pyg; load_model reads it as it is"):
+        convert("last.ckpt")
+    with pytest.raises(ValueError, match=r"Unknown name='stnet'\. Choose one of: hist2st, histogene"):
+        convert(checkpoint, name="stnet")
+    with pytest.raises(ValueError, match=r"of histogene: The weight patch_embedding\.weight should have 2"):
+        convert(checkpoint, name="histogene")
+
+
+def test_old_files_of_torch_are_read(weights: dict[str, Tensor]) -> None:
+    torch.save(weights, "old.pth", _use_new_zipfile_serialization=False)
+    assert convert("old.pth", config=OPEN).arguments["n_genes"] == 12
+
+
+def test_the_panel_and_the_sections_are_checked(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("genes.txt").write_text("A\nB\n")
+    np.save("genes.npy", np.array(["A"], dtype=object))
+    Path("twice.txt").write_text("A\nA\n")
+    for arguments, message in (
+        (["--genes", "genes.txt"], "genes.txt: the panel has 2 genes, the weights are of 12."),
+        (["--genes", "genes.npy"], "genes.npy is numpy's; those of the original programs are pickles"),
+        (["--genes", "twice.txt"], "gene 'A' is in the panel twice"),
+        (["--genes", "none.txt"], "none.txt"),
+        (["--training_sections", "[A1]"], "A training section is written patient/section, got 'A1'."),
+    ):
+        assert main(["convert", str(checkpoint), "-o", "model", *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert not Path("model").exists()
+    recipe = convert(checkpoint, genes=list("ABCDEFGHIJKL")).model.recipe
+    assert recipe is not None
+    assert recipe.genes == tuple("ABCDEFGHIJKL")
+
+
+def test_a_configuration_is_json(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken.json").write_text("{")
+    Path("list.json").write_text("[1]")
+    for name, message in (
+        ("broken.json", "broken.json is no JSON: "),
+        ("list.json", "list.json holds no"),
+    ):
+        assert main(["convert", str(checkpoint), "-o", "model", "--config", name]) == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hist2st_pyg import Hist2ST, Recipe, Section, load_model
+from hist2st_pyg.cli import main
+from hist2st_pyg.data.preprocessing import SectionData
+from hist2st_pyg.explain import Explanation, explain_spot
+from hist2st_pyg.models import MODELS
+
+GENES = tuple(f"GENE{i}" for i in range(1, 4))
+
+
+def save(name: str, **recipe: Any) -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"vision": "cnn", "vision_kwargs": {"channels": [8], "out_channels": 8}}
+    if "embedding" in recipe:
+        options = {"vision": "precomputed", "vision_kwargs": {"embedding_channels": 5, "out_channels": 8}}
+    model = Hist2ST(
+        len(GENES), patch_size=16, n_scales=1 if "embedding" in recipe else 2, transformer_layers=0, position="none",
+        gnn="sage", gnn_layers=1, gnn_norm="layer", gnn_residual=True, readout="last", likelihood=None, **options,
+    )  # fmt: skip
+    model.recipe = Recipe(GENES, **{"patch_size": 16, "scales": (1.0, 3.0), "pitch": 64.0, **recipe})
+    model.save_pretrained(name)
+
+
+@pytest.fixture
+def files(cohort: list[Section]) -> Section:
+    """A model, an image and its spots in the folder of the test."""
+    section = cohort[2]
+    save("model")
+    image = section.require_image()
+    with image.open() as region:
+        Image.fromarray(region(0, 0, *image.size)).save("slide.png")
+    lines = [f"s{i}/a,{x},{y}" for i, (x, y) in enumerate(section.pos)]
+    Path("spots.csv").write_text("\n".join(["name,x,y", *lines]))
+    return section
+
+
+def by_hand(section: Section, spot: int, gene: str, **options: Any) -> Explanation:
+    model = load_model("model")
+    assert model.recipe is not None
+    data: SectionData = model.recipe.input_data(section)
+    return explain_spot(model, data, spot, gene, **options)
+
+
+@pytest.mark.parametrize("method", [None, "gnnexplainer"])
+def test_named_spots(files: Section, method: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["explain", "model", "slide.png", "--spots", "spots.csv", "--gene", "GENE2", "--gene", "GENE1"]
+    arguments += ["--spot", "s7/a", "--spot", "s20/a", "--figures", "pictures", "-o", "out/numbers.json"]
+    arguments += ["--pixels", "2", "--steps", "8", "--epochs", "10", "--device", "cpu", "--seed", "3"]
+    assert main([*arguments, *(["--method", method] if method else [])]) == 0
+    pictures = {path.name for path in Path("pictures").iterdir()}
+    assert pictures == {f"slide_{gene}_{spot}_a.png" for gene in ("GENE2", "GENE1") for spot in ("s7", "s20")}
+    with Image.open("pictures/slide_GENE2_s7_a.png") as picture:
+        assert min(picture.size) > 500
+        assert np.asarray(picture.convert("RGB")).std() > 20
+    found = json.loads(Path("out/numbers.json").read_text())
+    assert [(e["gene"], e["spot"]) for e in found] == [
+        ("GENE2", "s7/a"), ("GENE2", "s20/a"), ("GENE1", "s7/a"), ("GENE1", "s20/a"),
+    ]  # fmt: skip
+    expected = by_hand(files, 20, "GENE2", method=method or "integrated", pixels=2, steps=8, epochs=10, seed=3)
+    numbers = found[1]
+    assert numbers["predicted"] == pytest.approx(expected.predicted, abs=1e-5)
+    assert (numbers["measured"], numbers["method"]) == (None, method or "integrated")
+    assert (numbers["reference"] is None) == (method is not None)
+    assert [n["spot"] for n in numbers["neighbours"]] == [f"s{i}/a" for i in expected.neighbours]
+    np.testing.assert_allclose([n["importance"] for n in numbers["neighbours"]], expected.importance, atol=1e-5)
+    own = numbers["neighbours"][0]
+    np.testing.assert_allclose([own["x"], own["y"]], files.pos[20])
+    assert [[e["source"], e["target"]] for e in numbers["edges"]] == [
+        [f"s{source}/a", f"s{target}/a"] for source, target in expected.edges.T
+    ]
+    np.testing.assert_allclose([e["importance"] for e in numbers["edges"]], expected.edge_importance, atol=1e-5)
+    for written, pixels in zip(numbers["pixels"], expected.pixels, strict=True):
+        assert written["spot"] == f"s{pixels.spot}/a"
+        assert (written["baseline"], written["reference"]) == ("blurred", pytest.approx(pixels.reference, abs=1e-5))
+        fields = written["fields_of_view"]
+        np.testing.assert_allclose([f["adds"] for f in fields], pixels.attribution.sum((1, 2)), atol=1e-4)
+        np.testing.assert_allclose([f["raises"] + f["lowers"] for f in fields], [f["adds"] for f in fields], atol=1e-6)
+        assert all(f["lowers"] <= 0 <= f["raises"] for f in fields)
+    out = capsys.readouterr().out
+    assert f"GENE2 at s20/a: predicted {expected.predicted:.2f}. Picture: pictures/slide_GENE2_s20_a.png" in out
+    assert "Numbers: out/numbers.json" in out
+
+
+def test_the_highest_spots_of_a_grid(files: Section, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["explain", "model", "slide.png", "--gene", "GENE2", "--figures", "pictures", "-o", "numbers.json"]
+    assert main([*arguments, "--pixels", "0"]) == 0
+    found = json.loads(Path("numbers.json").read_text())
+    assert len(found) == len(list(Path("pictures").iterdir())) == 3
+    values = [e["predicted"] for e in found]
+    assert values == sorted(values, reverse=True)
+    assert [e["pixels"] for e in found] == [[], [], []]
+    wide = ["--top", "1", "--pitch", "100", "--um_per_pixel", "3", "--baseline", "mean", "--steps", "2"]
+    assert main([*arguments[:-1], "wide.json", *wide]) == 0
+    (other,) = json.loads(Path("wide.json").read_text())
+    assert other["pixels"][0]["baseline"] == "mean"
+    x, y = ([n[key] for n in other["neighbours"]] for key in ("x", "y"))
+    np.testing.assert_allclose(np.hypot(x[1] - x[0], y[1] - y[0]), 100, rtol=0.01)
+    assert "Picture: pictures/" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--gene", "GENE22"], "The gene 'GENE22' is not in the model's panel of 3 genes. Did you mean GENE2"),
+        (["--gene", "GENE1", "--spot", "s77/a"], "There is no spot 's77/a' among 48. Did you mean s7/a"),
+        (["--gene", "GENE1", "--method", "lime"], "Unknown method='lime'. Choose one of: gnnexplainer, gradient,"),
+        (["--gene", "GENE1", "--top", "0"], "top is the number of spots for each gene, at least 1, got 0."),
+    ],
+)
+def test_errors_are_one_line(
+    files: Section, change: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", "model", "slide.png", "--spots", "spots.csv", "--figures", "p", *change]) == 2
+    error = capsys.readouterr().err
+    assert f"hist2st explain: {message}" in error
+    assert "Traceback" not in error
+    assert not Path("p").exists()
+
+
+def test_models_that_cannot_be_explained(files: Section, capsys: pytest.CaptureFixture[str]) -> None:
+    save("embedded", embedding="embedding", scales=(1.0,))
+    rest = ["slide.png", "--gene", "GENE1", "--figures", "p"]
+    assert main(["explain", "embedded", *rest]) == 2
+    assert "The model reads precomputed embeddings (obsm['embedding']), not an image" in capsys.readouterr().err
+    ridge = MODELS["ridge"](len(GENES), patch_size=16)
+    ridge.recipe = Recipe(GENES, patch_size=16, pitch=64.0)
+    ridge.save_pretrained("ridge")
+    assert main(["explain", "ridge", *rest]) == 2
+    assert "Ridge cannot be explained: gradients go through a vision stage" in capsys.readouterr().err
+
+
+def test_what_has_to_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, missing in ((["--figures", "p"], "gene"), (["--gene", "GENE1"], "figures")):
+        with pytest.raises(SystemExit, match="2"):
+            main(["explain", "model", "slide.png", *arguments])
+        assert missing in capsys.readouterr().err

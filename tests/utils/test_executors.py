@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import closing
+from functools import partial
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+
+from hist2st_pyg.utils.executors import EXECUTORS, Failed, local, log_to
+from hist2st_pyg.utils.executors import ray as on_ray
+
+
+def work(calls: list[int], item: str) -> tuple[int, int, str]:
+    """What tells processes apart, and how often this one was called."""
+    calls.append(1)
+    if item == "raises":
+        raise ValueError("this one cannot be done")
+    if item == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item.startswith("sleeps"):
+        time.sleep(0.3)
+    return os.getpid(), len(calls), item
+
+
+CALLS: list[int] = []
+
+
+def call(item: str) -> tuple[int, int, str]:
+    return work(CALLS, item)
+
+
+def report(folder: Path, item: str) -> None:
+    log_to(folder / "logs" / f"{item}.txt")
+    print(f"said by {item}")
+    os.system("echo said by another program; echo and to the other end >&2")
+
+
+def leave_a_trace(folder: Path, item: str) -> None:
+    time.sleep(0.5)
+    (folder / item).touch()
+
+
+def test_every_executor_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else its workers starve on a busy machine
+    items = ["a", "raises", "b", "dies", "c"]
+    for name, run in EXECUTORS.items():
+        outcomes = dict(run(call, items))
+        assert sorted(outcomes) == sorted(items), name
+        assert [outcomes[item][2] for item in "abc"] == ["a", "b", "c"], name  # type: ignore[index]
+        raised, died = outcomes["raises"], outcomes["dies"]
+        assert isinstance(raised, Failed)
+        assert raised.reason == "ValueError: this one cannot be done"
+        assert raised.text.startswith("Traceback")
+        assert raised.text.endswith(f"{raised.reason}\n")
+        assert isinstance(died, Failed)
+        assert ("The process ended with status -9." if name == "local" else "The worker ended: ") in died.reason
+        assert died.text == f"{died.reason}\n"
+
+
+def test_a_process_serves_many_items_or_one() -> None:
+    results = [result for _, result in local(call, list("abcd"))]
+    assert len({result[0] for result in results if not isinstance(result, Failed)}) == 1
+    assert [result[1] for result in results if not isinstance(result, Failed)] == [1, 2, 3, 4]
+    results = [result for _, result in local(call, list("abcd"), fresh=True)]
+    assert len({result[0] for result in results if not isinstance(result, Failed)}) == 4
+    assert [result[1] for result in results if not isinstance(result, Failed)] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_nothing_is_imported_before_the_fork_where_cuda_is(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is imported may open CUDA's driver, which then fails in every process that is forked (seen on an H100)."""
+    preloaded: list[list[str]] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.setattr(ForkServerContext, "set_forkserver_preload", lambda self, names: preloaded.append(names))
+    assert [item for item, _ in local(call, ["a"])] == ["a"]
+    assert preloaded == [[] if gpu else ["hist2st_pyg.utils.executors", call.__module__]]
+
+
+def test_jobs_run_at_a_time() -> None:
+    items = [f"sleeps {i}" for i in range(4)]
+    with closing(local(call, items, jobs=4)) as outcomes:
+        (_, first) = next(outcomes)
+        started = time.perf_counter()
+        rest = [result for _, result in outcomes]
+    assert time.perf_counter() - started < 0.85  # one after the other they take 0.9 s
+    assert len({result[0] for result in [first, *rest] if not isinstance(result, Failed)}) == 4
+
+
+def test_what_is_not_waited_for_is_ended(tmp_path: Path) -> None:
+    with closing(local(partial(leave_a_trace, tmp_path), list("abcd"))) as outcomes:
+        assert next(outcomes) == ("a", None)
+        time.sleep(0.1)
+    with closing(local(partial(leave_a_trace, tmp_path), list("xy"), jobs=2)) as outcomes:
+        next(outcomes)
+    time.sleep(0.7)
+    assert {path.name for path in tmp_path.iterdir()} <= {"a", "x", "y"}
+
+
+def test_output_goes_to_a_file(tmp_path: Path) -> None:
+    assert [result for _, result in local(partial(report, tmp_path), ["a", "b"])] == [None, None]
+    for item in "ab":
+        said = (tmp_path / "logs" / f"{item}.txt").read_text()
+        assert set(said.splitlines()) == {f"said by {item}", "said by another program", "and to the other end"}
+
+
+def test_wrong_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        next(local(call, ["a"], jobs=0))
+    with pytest.raises(ValueError, match="GPUs are shared out by Ray, got gpus=1"):
+        next(local(call, ["a"], gpus=1))
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"pip install 'hist2st_pyg\[ray\]'"):
+        next(on_ray(call, ["a"]))

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_scatter import scatter
+
+from hist2st_pyg.nn.likelihoods import likelihood_in
 
 Reduction = Literal["mean", "sum"]
 """Over the spots: their mean in each section and then over the sections, or their sum."""
@@ -55,62 +56,19 @@ def distillation_error(
 def negative_log_likelihood(out: dict[str, Tensor], data: Data, reduction: Reduction = "mean") -> Tensor:
     """Negative log-likelihood of the raw counts, with the paper's reduction (Zeng et al. 2022).
 
-    The zero-inflated negative binomial is averaged over spots and genes and its mean is multiplied by the spot's size
-    factor; the negative binomial is summed over genes, averaged over spots, and leaves out the counts' factorial, which
-    does not depend on the model.
+    It is averaged over genes, or summed where the likelihood says so (``sums_genes``), then taken over the spots.
 
     Args:
-        out: A model's output with the parameters of a likelihood, each [N, G].
+        out: A model's output with the parameters of one of ``nn.LIKELIHOODS``, each [N, G].
         data: A ``Data`` or ``Batch`` with ``counts`` [N, G] and ``size_factor`` [N].
         reduction: Over the spots.
 
     Raises:
         ValueError: If the model has no likelihood.
     """
-    if "dispersion" in out:
-        return _reduce(
-            -zinb_log_prob(data.counts, data.size_factor[:, None] * out["mean"], out["dispersion"], out["dropout"]),
-            data,
-            reduction,
-        )
-    if "log_r" in out:
-        return _reduce(-nb_log_prob(data.counts, out["log_r"], out["logit_p"]), data, reduction, sum_genes=True)
-    raise ValueError("The model's output has no likelihood; build the model with likelihood='zinb' or 'nb'.")
-
-
-def zinb_log_prob(counts: Tensor, mean: Tensor, dispersion: Tensor, dropout: Tensor, eps: float = 1e-10) -> Tensor:
-    """Log-probability of counts under the zero-inflated negative binomial, elementwise.
-
-    Args:
-        counts: Raw counts.
-        mean: Mean of the negative binomial, size factor included.
-        dispersion: Inverse dispersion θ; the variance of the negative binomial is mean + mean² / θ.
-        dropout: Probability of an extra zero.
-        eps: Keeps logarithms finite, as in the original program.
-    """
-    log_mean, log_dispersion, log_sum = (mean + eps).log(), (dispersion + eps).log(), (dispersion + mean + eps).log()
-    zero = dispersion * (log_dispersion - log_sum)
-    other = (
-        torch.lgamma(counts + dispersion + eps)
-        - torch.lgamma(dispersion + eps)
-        - torch.lgamma(counts + 1)
-        + zero
-        + counts * (log_mean - log_sum)
-    )
-    kept = (1 - dropout + eps).log()
-    return torch.where(counts == 0, torch.logaddexp((dropout + eps).log(), kept + zero), kept + other)
-
-
-def nb_log_prob(counts: Tensor, log_r: Tensor, logit_p: Tensor) -> Tensor:
-    """Log-probability of counts under the negative binomial, but for the constant log(counts!), elementwise.
-
-    Args:
-        counts: Raw counts.
-        log_r: Logarithm of the number of failures.
-        logit_p: Logit of the success probability.
-    """
-    r = log_r.exp()
-    return torch.lgamma(r + counts) - torch.lgamma(r) + logit_p * counts - F.softplus(logit_p) * (counts + r)
+    likelihood = likelihood_in(out)
+    log_prob = likelihood.log_prob(out, data.counts, data.size_factor[:, None])
+    return _reduce(-log_prob, data, reduction, likelihood.sums_genes)
 
 
 def _squared(a: Tensor, b: Tensor, scale: Tensor | None) -> Tensor:

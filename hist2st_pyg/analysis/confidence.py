@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hist2st_pyg import figures
 from hist2st_pyg.analysis.predictions import expression_of, image_of, measured_counts, name_of
 from hist2st_pyg.metrics.calibration import coverage
+from hist2st_pyg.nn.likelihoods import LIKELIHOODS, ZINB
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -131,7 +133,8 @@ def draw_confidence(adata: AnnData, folder: str | Path, table: DataFrame | None 
 def _moments(adata: AnnData) -> tuple[Floats, Floats]:
     if missing := [layer for layer in LAYERS if layer not in adata.layers]:
         raise ValueError(
-            f"The prediction has no layer {missing[0]!r}; models with a likelihood (likelihood='zinb' or 'nb') have it."
+            f"The prediction has no layer {missing[0]!r}; models with a likelihood have it (likelihood= one of "
+            f"{', '.join(LIKELIHOODS)})."
         )
     mean, sd = (expression_of(adata, layer) for layer in LAYERS)
     if not (np.isfinite(mean).all() and np.isfinite(sd).all() and (mean >= 0).all() and (sd >= 0).all()):
@@ -177,5 +180,6 @@ def _parameters(mean: Floats, excess: Floats, dropout: Floats) -> dict[str, Floa
 
 
 def _zeros(parameters: dict[str, Floats]) -> Floats:
-    dispersion, dropout = parameters["dispersion"], parameters["dropout"]
-    return np.asarray(dropout + (1 - dropout) * np.exp(-dispersion * np.log1p(parameters["mean"] / dispersion)))
+    tensors = {name: torch.from_numpy(values) for name, values in parameters.items()}
+    zeros: Floats = ZINB.zero_probability(tensors).cpu().numpy()
+    return zeros

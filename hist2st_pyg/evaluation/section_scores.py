@@ -17,7 +17,7 @@ from hist2st_pyg.analysis.regions import PAPER, region_agreement
 from hist2st_pyg.data.expression import totals_of
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.inference import predict_spots, require_recipe
-from hist2st_pyg.metrics.calibration import PARAMETERS, coverage
+from hist2st_pyg.metrics.calibration import coverage
 from hist2st_pyg.metrics.ceiling import noise_ceiling
 from hist2st_pyg.metrics.expression import summarise
 from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i, ssim_on_grid
@@ -98,8 +98,9 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _with_parameters(_: ExpressionModel, out: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value for key, value in out.items() if key in ("expression", *PARAMETERS)}
+def _with_parameters(model: ExpressionModel, out: dict[str, Tensor]) -> dict[str, Tensor]:
+    likelihood = getattr(model, "likelihood", None)
+    return {name: out[name] for name in ("expression", *(likelihood.parameter_names if likelihood is not None else ()))}
 
 
 def _share(pcc: float | None, ceiling: float | None) -> float | None:

@@ -32,9 +32,8 @@ class GraphStage(nn.Module):
 
     def __init__(self, model: Hist2ST, gene: int, mean: list[Tensor]) -> None:
         super().__init__()
-        streams = [model] if model.stream is None else [model, model.stream]
-        self.graphs = nn.ModuleList(copy.deepcopy(stream.gnn) for stream in streams)
-        self.heads = nn.ModuleList(copy.deepcopy(stream.expression) for stream in streams)
+        self.graphs = nn.ModuleList(copy.deepcopy(stream.gnn) for stream in model.streams)
+        self.heads = nn.ModuleList(copy.deepcopy(stream.expression) for stream in model.streams)
         self.widths = [value.shape[1] for value in mean]
         self.gene, self.scale, self.shift = gene, float(model.target_std[gene]), float(model.target_mean[gene])
         self.mean = torch.cat(mean, dim=1).cpu()
@@ -98,7 +97,7 @@ def read_graph(reading: Reading, model: Hist2ST) -> GraphReading:
     def keep(module: nn.Module, args: tuple[Any, ...]) -> None:
         inputs.append(args[0].detach())
 
-    with torch.no_grad(), hooked([model.gnn] if model.stream is None else [model.gnn, model.stream.gnn], keep, True):
+    with torch.no_grad(), hooked([stream.gnn for stream in model.streams], keep, True):
         reading()
     stage = GraphStage(model, reading.gene, [reading.mean(value) for value in inputs])
     x = torch.cat(inputs, dim=1).cpu() - stage.mean
@@ -113,10 +112,10 @@ def read_graph(reading: Reading, model: Hist2ST) -> GraphReading:
 
 def has_graph(model: ExpressionModel) -> TypeGuard[Hist2ST]:
     """Whether there are graph layers."""
-    return isinstance(model, Hist2ST) and len(model.gnn.convs) > 0
+    return isinstance(model, Hist2ST) and len(model.streams[0].gnn.convs) > 0
 
 
 def passes_messages(model: Hist2ST) -> bool:
     """Whether PyG can mask the messages of each graph layer."""
-    layers = [[m for m in conv.modules() if isinstance(m, MessagePassing)] for conv in model.gnn.convs]
+    layers = [[m for m in conv.modules() if isinstance(m, MessagePassing)] for conv in model.streams[0].gnn.convs]
     return all(found and all(layer.explain is not False for layer in found) for found in layers)

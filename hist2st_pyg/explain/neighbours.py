@@ -120,8 +120,9 @@ def gnnexplainer(reading: Reading, values: list[Tensor], steps: int, epochs: int
     if not has_graph(model):
         return Importance(alone, np.ones(1), np.zeros((2, 0), dtype=np.int64), np.zeros(0))
     if not passes_messages(model):
+        layer = type(model.streams[0].gnn.convs[0]).__name__
         raise TypeError(
-            f"GNNExplainer masks messages as PyG's layers pass them, and {type(model.gnn.convs[0]).__name__} does not; "
+            f"GNNExplainer masks messages as PyG's layers pass them, and {layer} does not; "
             "method='integrated' takes any layer."
         )
     part = read_graph(reading, model)

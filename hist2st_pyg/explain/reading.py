@@ -95,8 +95,7 @@ def vision_stages(model: ExpressionModel) -> list[nn.Module]:
     Raises:
         TypeError: If the model is not differentiable or has no vision stage.
     """
-    parts = (model, getattr(model, "stream", None))
-    stages = [vision for part in parts if isinstance(vision := getattr(part, "vision", None), nn.Module)]
+    stages = model.vision_stages
     if isinstance(model, FittedModel) or not stages:
         learns = [key for key, cls in MODELS.items() if not (isinstance(cls, type) and issubclass(cls, FittedModel))]
         raise TypeError(

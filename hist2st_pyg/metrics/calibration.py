@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
-
-PARAMETERS = ("mean", "dispersion", "dropout", "log_r", "logit_p")
-"""The likelihoods' parameters, each [N spots, G genes], in a model's output."""
+from hist2st_pyg.nn.likelihoods import likelihood_in
 
 
 def coverage(
@@ -49,8 +46,10 @@ def coverage(
     for level in levels:
         if not 0 < level < 1:
             raise ValueError(f"A level is between 0 and 1, got {level}.")
-    parameters = {key: np.asarray(value, dtype=np.float64)[:, genes] for key, value in out.items() if key in PARAMETERS}
-    below, up_to = _cumulative(parameters, observed[:, genes], np.asarray(size_factor, dtype=np.float64)[:, None])
+    likelihood = likelihood_in(out)
+    parameters = {name: np.asarray(out[name], dtype=np.float64)[:, genes] for name in likelihood.parameter_names}
+    observed, factor = observed[:, genes], np.asarray(size_factor, dtype=np.float64)[:, None]
+    below, up_to = (likelihood.cdf(parameters, counted, factor) for counted in (observed - 1, observed))
     if not (np.isfinite(below).all() and np.isfinite(up_to).all()):
         raise ValueError("The likelihood's parameters are not finite or out of range; did the training diverge?")
     result = {}
@@ -60,20 +59,3 @@ def coverage(
         # A count too unlikely to take any part of the distribution lies at its end, outside.
         result[float(level)] = float(np.mean(inside / np.where(up_to > below, up_to - below, 1)))
     return result
-
-
-def _cumulative(out: Mapping[str, Floats], counts: Floats, size_factor: Floats) -> tuple[Floats, Floats]:
-    """F(y - 1) and F(y) of each count."""
-    from scipy.special import expit
-    from scipy.stats import nbinom
-
-    if "dispersion" in out:
-        r, dropout = out["dispersion"], out["dropout"]
-        p = r / (r + size_factor * out["mean"])
-    elif "log_r" in out:
-        # scipy's p is the probability of what ends the count, the model's that of what is counted.
-        r, p, dropout = np.exp(out["log_r"]), expit(-out["logit_p"]), np.zeros_like(out["log_r"])
-    else:
-        raise ValueError("The model's output has no likelihood; build the model with likelihood='zinb' or 'nb'.")
-    below = np.where(counts > 0, dropout + (1 - dropout) * nbinom.cdf(counts - 1, r, p), 0)
-    return below, dropout + (1 - dropout) * nbinom.cdf(counts, r, p)

@@ -81,6 +81,22 @@ class ExpressionModel(nn.Module):
         """The prediction of a spot is the same without the spots farther than this many edges; None: it needs all."""
         return None if self.attends else self.graph_hops
 
+    @property
+    def vision_stages(self) -> list[nn.Module]:
+        """What encodes the patches: ``vision``, where the model has it."""
+        vision = getattr(self, "vision", None)
+        return [vision] if isinstance(vision, nn.Module) else []
+
+    @classmethod
+    def upgrade_state(cls, state: Mapping[str, Tensor], version: int) -> dict[str, Tensor]:
+        """The weights of a model that was saved in an earlier format, under today's names.
+
+        Args:
+            state: The weights as saved.
+            version: The format.
+        """
+        return dict(state)
+
     def normalise(self, x: Tensor) -> Tensor:
         """Patches 0 to 255, [N, 3·S, P, P], by the training sections' colour statistics."""
         self._check_patches(x)

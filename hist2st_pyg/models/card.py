@@ -14,7 +14,7 @@ import numpy as np
 from hist2st_pyg.data.preprocessing import Recipe
 from hist2st_pyg.models.saved import GeneTrust, SavedModel
 from hist2st_pyg.models.training_sections import describe_sections, describe_split, read_training_sections
-from hist2st_pyg.nn.vision import first_encoder
+from hist2st_pyg.nn.vision import encoder_origin
 
 CARD = "README.md"
 TAGS = ("spatial-transcriptomics", "gene-expression", "histology", "digital-pathology", "pytorch")
@@ -223,8 +223,7 @@ def _recipe(recipe: Recipe | None, has_graph: bool) -> str:
 def _model(model: SavedModel, description: Mapping[str, Any]) -> str:
     """Its class and arguments; those too long for a line are in the configuration."""
     rows = [f"`{description['model']}`, {sum(p.numel() for p in model.parameters()):,} parameters."]
-    vision = getattr(model, "vision", None)
-    origin = getattr(first_encoder(vision), "origin", None) if vision is not None else None
+    origin = encoder_origin(model.vision_stages)
     if origin not in (None, "random"):
         rows[0] += f" The vision stage began with weights of others ({origin}), whose licence holds too."
     for name, value in description["arguments"].items():

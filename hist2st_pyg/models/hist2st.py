@@ -1,13 +1,13 @@
-"""Hist2ST: vision, Transformer, graph, expression."""
+"""Hist2ST: vision, Transformer, graph, expression (Figure 1 of Zeng et al. 2022)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.data import Data
 
@@ -15,18 +15,34 @@ from hist2st_pyg.models.base import ExpressionModel, section_ptr
 from hist2st_pyg.nn.checkpointing import once_counted
 from hist2st_pyg.nn.gnn import GNN, ConvFactory
 from hist2st_pyg.nn.graph_arguments import EdgeWeight
-from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead
+from hist2st_pyg.nn.heads import Distillation, ExpressionHead
+from hist2st_pyg.nn.likelihoods import LIKELIHOODS
 from hist2st_pyg.nn.transformer import SpotTransformer
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
 from hist2st_pyg.utils.resolver import resolve
 
 
+class Stream(nn.Module):
+    """The stages that a spot's patch goes through, each [N, C] -> [N, C]; ``expression`` reads off the genes [N, G]."""
+
+    def __init__(self, vision: nn.Module, transformer: SpotTransformer, gnn: GNN, expression: ExpressionHead) -> None:
+        super().__init__()
+        self.channels = int(vision.out_channels)  # type: ignore[arg-type]
+        self.vision: nn.Module = vision
+        self.transformer: SpotTransformer = transformer
+        self.gnn: GNN = gnn
+        self.expression: ExpressionHead = expression
+
+
 class Hist2ST(ExpressionModel):
     r"""Spatial gene expression from a section's patches (Zeng et al., *Briefings in Bioinformatics* 2022).
 
-    Each spot's patch is encoded by the vision stage, all spots of a section attend to each other, neighbouring spots
-    exchange messages, and the result gives each gene's expression and the parameters of its count distribution. Every
-    stage is [N, C] -> [N, C] and can be chosen by key or replaced. The defaults are the paper's.
+    For the patches x of a section's spots, their array positions p and the graph E,
+
+    .. math:: h = \mathrm{GNN}(\mathrm{Transformer}(\mathrm{Vision}(x) + \mathrm{Position}(p)), E), \qquad y = W h + b
+
+    and the likelihood's parameters are read from h. Every stage is [N, C] -> [N, C] and can be chosen by key or
+    replaced. The defaults are the paper's.
 
     Args:
         n_genes: Number of genes, G.
@@ -52,7 +68,7 @@ class Hist2ST(ExpressionModel):
         readout: Read-out over the graph layers, a key of ``nn.READOUTS``.
         statistics: Add a second stream of colour and texture statistics through a Transformer and a graph of its own;
             the expression is the streams' mean.
-        likelihood: ``"zinb"``, ``"nb"`` or None.
+        likelihood: A key of ``nn.LIKELIHOODS``, or None.
         detach_likelihood: Fit the likelihood to the embedding as it is, without a gradient to the stages before it.
         views: Number of augmented views for self-distillation; 0 builds no weights for it.
         dropout: Dropout of the Transformer.
@@ -69,6 +85,7 @@ class Hist2ST(ExpressionModel):
     """
 
     key = "hist2st"
+    streams: Sequence[Stream]
 
     def __init__(
         self,
@@ -103,60 +120,53 @@ class Hist2ST(ExpressionModel):
         if statistics and vision == "precomputed":
             raise ValueError("Precomputed embeddings have no patches to take statistics of; give statistics=False.")
         super().__init__(n_genes, n_scales)
-        self.vision = vision_resolver(vision, patch_size, n_scales, **(vision_kwargs or {}))
-        self.config = {**config, "vision_kwargs": rebuild_arguments(self.vision, vision_kwargs)}
-        channels = int(self.vision.out_channels)  # type: ignore[arg-type]
-        self.transformer = SpotTransformer(
-            channels, transformer_layers, heads, dim_head, mlp_channels, dropout, position, n_pos
-        )
-        self.gnn = GNN(
-            channels,
-            gnn_layers,
-            gnn,
-            gnn_kwargs,
-            gnn_act,
-            gnn_norm,
-            gnn_residual,
-            gnn_dropout,
-            readout,
-            gnn_edge_weight,
-        )
-        self.expression = ExpressionHead(channels, n_genes)
-        self.stream = self._statistics_stream(config, channels // n_scales) if statistics else None
-        width = channels + (int(self.stream.vision.out_channels) if self.stream is not None else 0)  # type: ignore[arg-type]
+
+        def stream(encoder: nn.Module) -> Stream:
+            channels = int(encoder.out_channels)  # type: ignore[arg-type]
+            return Stream(
+                encoder,
+                SpotTransformer(channels, transformer_layers, heads, dim_head, mlp_channels, dropout, position, n_pos),
+                GNN(
+                    channels,
+                    gnn_layers,
+                    gnn,
+                    gnn_kwargs,
+                    gnn_act,
+                    gnn_norm,
+                    gnn_residual,
+                    gnn_dropout,
+                    readout,
+                    gnn_edge_weight,
+                ),
+                ExpressionHead(channels, n_genes),
+            )
+
+        encoder = vision_resolver(vision, patch_size, n_scales, **(vision_kwargs or {}))
+        self.config = {**config, "vision_kwargs": rebuild_arguments(encoder, vision_kwargs)}
+        streams = [stream(encoder)]
+        if statistics:
+            options = {"out_channels": streams[0].channels // n_scales, "dropout": gnn_dropout}
+            streams.append(stream(vision_resolver("statistics", patch_size, n_scales, **options)))
+        self.streams = nn.ModuleList(streams)  # type: ignore[assignment]
+        width = sum(part.channels for part in streams)
         self.likelihood = resolve(LIKELIHOODS, likelihood, "likelihood")(width, n_genes) if likelihood else None
         self.detach_likelihood = detach_likelihood
         self.distillation = Distillation(width) if views else None
 
-    @staticmethod
-    def _statistics_stream(config: dict[str, Any], channels: int) -> Hist2ST:
-        """The same stages on colour and texture statistics."""
-        own = {
-            "vision": "statistics",
-            "vision_kwargs": {"out_channels": channels, "dropout": config["gnn_dropout"]},
-            "statistics": False,
-            "likelihood": None,
-            "views": 0,
-        }
-        return Hist2ST(**{**config, **own})
-
     @property
     def graph_hops(self) -> int | None:
         """As far as the graph layers look."""
-        return self.gnn.hops
+        return self.streams[0].gnn.hops
 
     @property
     def attends(self) -> bool:
         """Where there are Transformer blocks."""
-        return len(self.transformer.blocks) > 0
+        return len(self.streams[0].transformer.blocks) > 0
 
-    def embed(self, data: Data) -> Tensor:
-        """The embedding of each spot, [N, C]: vision, Transformer, graph."""
-        h = self.encode(self.vision, data)
-        ptr = section_ptr(data)
-        h = self.transformer(h, data.grid, ptr)
-        batch = torch.repeat_interleave(torch.tensor(ptr).diff()).to(h.device) if len(ptr) > 2 else None
-        return self.gnn(h, data.edge_index, data.edge_attr, batch)  # type: ignore[no-any-return]
+    @property
+    def vision_stages(self) -> list[nn.Module]:
+        """One of each stream."""
+        return [stream.vision for stream in self.streams]
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
@@ -167,13 +177,17 @@ class Hist2ST(ExpressionModel):
         return out
 
     def _expression(self, data: Data) -> dict[str, Tensor]:
-        h = self.embed(data)
-        expression = self.unstandardise(self.expression(h))
-        if self.stream is None:
-            return {"expression": expression, "embedding": h}
-        other = self.stream.embed(data)
-        streams = torch.stack([expression, self.unstandardise(self.stream.expression(other))])
-        return {"expression": streams.mean(0), "embedding": torch.cat([h, other], dim=1), "streams": streams}
+        ptr = section_ptr(data)
+        batch = torch.repeat_interleave(torch.tensor(ptr).diff()).to(data.edge_index.device) if len(ptr) > 2 else None
+        embeddings, expressions = [], []
+        for stream in self.streams:
+            h = self.encode(stream.vision, data)
+            h = stream.transformer(h, data.grid, ptr)
+            h = stream.gnn(h, data.edge_index, data.edge_attr, batch)
+            embeddings.append(h)
+            expressions.append(self.unstandardise(stream.expression(h)))
+        out = {"expression": torch.stack(expressions).mean(0), "embedding": torch.cat(embeddings, dim=1)}
+        return out | ({"streams": torch.stack(expressions)} if len(expressions) > 1 else {})
 
     def distil(self, views: Iterable[Data]) -> Tensor:
         """Combine the predictions for augmented views of the same spots into one, [N, G] (self-distillation).
@@ -198,3 +212,20 @@ class Hist2ST(ExpressionModel):
         parts = [checkpoint(predicted, view, use_reentrant=False, context_fn=contexts) for view in views]
         h, expression = (torch.stack(part) for part in zip(*parts, strict=True))
         return self.distillation(h, expression)  # type: ignore[no-any-return]
+
+    @classmethod
+    def upgrade_state(cls, state: Mapping[str, Tensor], version: int) -> dict[str, Tensor]:
+        """Up to format 2 the second stream was a whole model, and the first one's stages the model's own."""
+        if version > 2:
+            return dict(state)
+        upgraded = {}
+        for name, value in state.items():
+            first, _, rest = name.partition(".")
+            if first == "stream":
+                if not rest.startswith(("pixel_", "target_")):
+                    upgraded[f"streams.1.{rest}"] = value
+            elif first in ("vision", "transformer", "gnn", "expression"):
+                upgraded[f"streams.0.{name}"] = value
+            else:
+                upgraded[name] = value
+        return upgraded

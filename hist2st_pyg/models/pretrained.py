@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 Expected = TypeVar("Expected", bound=SavedModel)
 Built = TypeVar("Built", bound=SavedModel)
-FORMAT = 2
-READ = (1, 2)
-"""Formats that are read; in 1 a training section is ``"patient/section"``."""
+FORMAT = 3
+READ = (1, 2, 3)
+"""Formats that are read; in 1 a training section is ``"patient/section"``, up to 2 weights had other names."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -155,7 +155,7 @@ def description_key(description: Any, source: str) -> str:
     if not isinstance(description, dict):
         raise ValueError(f"{source}: the saved model is damaged: its description is no mapping.")
     if description.get("format") not in READ:
-        formats = " and ".join(map(str, READ))
+        formats = f"{', '.join(map(str, READ[:-1]))} and {READ[-1]}"
         raise ValueError(f"{source}: model format {description.get('format')!r} is none of {formats}, those read here.")
     if missing := sorted({"model", "arguments", "recipe", "training_sections"} - set(description)):
         raise ValueError(f"{source}: the saved model is damaged: its description lacks {', '.join(missing)}.")
@@ -187,6 +187,7 @@ def rebuild(
     if recipe is not None and len(recipe.genes) != arguments["n_genes"]:
         raise ValueError(f"{source}: the panel has {len(recipe.genes)} genes, the model {arguments['n_genes']}.")
     _check_finite(state, source)
+    state = build.upgrade_state(state, description["format"])
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:

@@ -6,7 +6,8 @@ from hist2st_pyg.nn.densenet import DenseNet121Encoder
 from hist2st_pyg.nn.foundation import FoundationEncoder
 from hist2st_pyg.nn.gnn import CONVS, GNN, Hist2STConv, conv_resolver
 from hist2st_pyg.nn.graph_arguments import EDGE_WEIGHTS
-from hist2st_pyg.nn.heads import LIKELIHOODS, Distillation, ExpressionHead, NBHead, ZINBHead
+from hist2st_pyg.nn.heads import Distillation, ExpressionHead
+from hist2st_pyg.nn.likelihoods import LIKELIHOODS, Likelihood
 from hist2st_pyg.nn.linear import LinearEncoder
 from hist2st_pyg.nn.precomputed import PrecomputedEncoder
 from hist2st_pyg.nn.readout import NORMS, READOUTS
@@ -30,16 +31,15 @@ __all__ = [
     "ExpressionHead",
     "FoundationEncoder",
     "Hist2STConv",
+    "Likelihood",
     "LinearEncoder",
     "MultiScale",
-    "NBHead",
     "PatchAugmentation",
     "PatchStatistics",
     "PrecomputedEncoder",
     "SpotTransformer",
     "StatisticsEncoder",
     "TextureCNN",
-    "ZINBHead",
     "conv_resolver",
     "vision_resolver",
 ]

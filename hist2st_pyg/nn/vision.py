@@ -108,6 +108,11 @@ def first_encoder(encoder: nn.Module) -> nn.Module:
     return encoder.encoders[0] if isinstance(encoder, MultiScale) else encoder
 
 
+def encoder_origin(encoders: Sequence[nn.Module]) -> str | None:
+    """Where the first encoder's first weights came from: ``"random"``, a file, a hub; None where it says nothing."""
+    return getattr(first_encoder(encoders[0]), "origin", None) if encoders else None
+
+
 def rebuild_arguments(encoder: nn.Module, given: dict[str, Any] | None) -> dict[str, Any] | None:
     """The arguments that build an encoder again without fetching weights, which a saved model brings itself."""
     arguments: dict[str, Any] | None = getattr(first_encoder(encoder), "arguments", given)

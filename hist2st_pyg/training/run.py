@@ -21,7 +21,7 @@ from hist2st_pyg.models import MODELS, ExpressionModel, FittedModel
 from hist2st_pyg.models.card import summary_facts
 from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.models.training_sections import plain_sections
-from hist2st_pyg.nn.vision import first_encoder
+from hist2st_pyg.nn.vision import encoder_origin
 from hist2st_pyg.patients import given_patients, refuse_unknown_patients, with_patients
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import DataConfig, TrainConfig, config_dict
@@ -100,7 +100,7 @@ def train(
             "seconds": {"prepare": fit_started - started, "fit": fit_ended - fit_started},
             "parameters": sum(p.numel() for p in model.parameters()),
             # Where the vision stage's first weights came from, if not from the seed.
-            "encoder_weights": getattr(first_encoder(getattr(model, "vision", model)), "origin", None),
+            "encoder_weights": encoder_origin(model.vision_stages),
             "config": plain,
             "sections": plain_sections(model.training_sections),
         }

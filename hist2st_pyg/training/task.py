@@ -89,7 +89,7 @@ class ExpressionTask(pl.LightningModule):
         plain = batch if self.augment is None or batch.x.dim() == 2 else _with_patches(batch, self.augment(batch.x))
         out = self.model(plain)
         parts = {"expression": losses.squared_error(out, batch, scale, reduction)}
-        if options.likelihood_weight and ("dispersion" in out or "log_r" in out):
+        if options.likelihood_weight and getattr(self.model, "likelihood", None) is not None:
             parts["likelihood"] = options.likelihood_weight * losses.negative_log_likelihood(out, batch, reduction)
         if options.views:
             views = (_with_patches(batch, self.view(batch.x)) for _ in range(options.views))

@@ -121,13 +121,13 @@ def test_the_papers_arguments_shape_the_model() -> None:
         return type(compat.Hist2ST(**SMALL, **arguments).model.likelihood).__name__
 
     assert likelihood() == likelihood(nb=True) == "NoneType"
-    assert likelihood(zinb=0.25) == "ZINBHead"
-    assert likelihood(zinb=0.25, nb=True) == "NBHead"
+    assert likelihood(zinb=0.25) == "ZINB"
+    assert likelihood(zinb=0.25, nb=True) == "NB"
     model = compat.Hist2ST(**SMALL, policy="max", bake=3, n_pos=20, learning_rate=1e-3, label=None, lamb=0.5).model
-    assert len(model.vision.blocks) == len(model.transformer.blocks) == 1
-    assert [conv.reduce for conv in model.gnn.convs] == ["max", "max"]
+    assert len(model.streams[0].vision.blocks) == len(model.streams[0].transformer.blocks) == 1
+    assert [conv.reduce for conv in model.streams[0].gnn.convs] == ["max", "max"]
     assert model.distillation is not None
-    assert model.transformer.position.column.num_embeddings == 20
+    assert model.streams[0].transformer.position.column.num_embeddings == 20
     with pytest.raises(ValueError, match="Unknown aggr='sum'"):
         compat.Hist2ST(**SMALL, policy="sum")
 
@@ -162,8 +162,8 @@ def test_a_state_dict_of_tensors_loads_like_one_of_arrays(tensors: bool) -> None
     _, weights, config = read(GOLDEN / "hist2st_nb_max.npz")
     given = {name: torch.from_numpy(value) if tensors else value for name, value in weights.items()}
     model = compat.load_hist2st(given, config)
-    assert torch.equal(model.expression[1].weight, torch.from_numpy(weights["gene_head.1.weight"]))
-    assert torch.equal(model.transformer.position.row.weight, torch.from_numpy(weights["y_embed.weight"]))
+    assert torch.equal(model.streams[0].expression[1].weight, torch.from_numpy(weights["gene_head.1.weight"]))
+    assert torch.equal(model.streams[0].transformer.position.row.weight, torch.from_numpy(weights["y_embed.weight"]))
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

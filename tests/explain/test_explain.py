@@ -173,7 +173,7 @@ def test_every_layer_by_every_method(data: SectionData, gnn: str) -> None:
     for parameter in list(model.parameters())[::3]:
         parameter.requires_grad_(False)
     model.train()
-    model.vision.eval()
+    model.streams[0].vision.eval()
     before, random = state(model), torch.get_rng_state()
     reach = k_hop_subgraph(20, model.graph_hops, data.edge_index)[0].tolist()
     for method in METHODS:
@@ -233,8 +233,8 @@ def test_a_spot_without_edges(data: SectionData) -> None:
 def test_the_gradient_is_that_of_the_stages(data: SectionData) -> None:
     model = build(statistics=True)
     found = explain_spot(model, data, 20, "GENE3", method="gradient", pixels=0)
-    streams = [model, model.stream]
-    inputs = [m.encode(m.vision, data).detach().requires_grad_() for m in streams]
+    streams = model.streams
+    inputs = [model.encode(m.vision, data).detach().requires_grad_() for m in streams]
 
     def predict() -> Tensor:
         h = [m.expression(m.gnn(x, data.edge_index, data.edge_attr)) for m, x in zip(streams, inputs, strict=True)]
@@ -270,8 +270,8 @@ def test_what_spots_add_is_the_difference_from_average_spots(data: SectionData, 
     found = explain_spot(model, data, 20, "GENE3", pixels=0, steps=64)
     n = len(data.pos)
     with torch.no_grad():
-        streams = [model, model.stream]
-        means = [m.encode(m.vision, data).mean(0).expand(n, -1) for m in streams]  # n is below the sample's size
+        streams = model.streams
+        means = [model.encode(m.vision, data).mean(0).expand(n, -1) for m in streams]  # n is below the sample's size
         h = [
             m.gnn(m.transformer(x, data.grid, [0, n]), data.edge_index, data.edge_attr)
             for m, x in zip(streams, means, strict=True)
@@ -405,8 +405,8 @@ def test_a_frozen_foundation_model(data: SectionData) -> None:
     model.recipe = recipe(scales=(1.0,))
     found = explain_spot(model, views(data, 1), 20, "GENE3", steps=4)
     assert found.pixels[0].importance.max() > 0
-    assert model.vision.frozen
-    assert not model.encode(model.vision, views(data, 1)).requires_grad
+    assert model.streams[0].vision.frozen
+    assert not model.encode(model.streams[0].vision, views(data, 1)).requires_grad
 
 
 def test_embeddings_have_no_pixels(data: SectionData) -> None:
@@ -487,7 +487,7 @@ class Smoothed(ExpressionModel):
 
     def __init__(self) -> None:
         super().__init__(len(GENES), n_scales=2)
-        self.vision = build().vision
+        self.vision = build().streams[0].vision
         self.lin = nn.Linear(16, len(GENES))
 
     def forward(self, data: SectionData) -> dict[str, Tensor]:

@@ -163,8 +163,8 @@ def test_input_that_does_not_fit(tiles: Section) -> None:
 def test_an_encoder_of_unknown_width(tiles: Section) -> None:
     """Then it is the model that refuses features of another width."""
     built = model()
-    built.vision = torch.nn.Sequential(torch.nn.Linear(WIDTH, 128))
-    built.vision.takes = "embeddings"  # type: ignore[assignment]
+    built.streams[0].vision = torch.nn.Sequential(torch.nn.Linear(WIDTH, 128))
+    built.streams[0].vision.takes = "embeddings"  # type: ignore[assignment]
     predictor = FeaturePredictor(built)
     assert set(predictor.predict(tiles.adata.obsm["uni"], tiles.pos)) == set(GENES)
     with pytest.raises(ValueError, match=r"reads features \[N, D\] of 'uni', got \[48\]"):

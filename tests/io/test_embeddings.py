@@ -71,7 +71,7 @@ def test_a_model_of_embeddings_trains_and_predicts_without_images(sections: list
     model = load_model(train(config, sections))
     assert model.recipe is not None
     assert model.recipe.embedding == "uni"
-    assert model.vision.takes == "embeddings"  # type: ignore[union-attr]
+    assert model.streams[0].vision.takes == "embeddings"  # type: ignore[union-attr]
     assert predict_section(model, sections[2]).shape == (48, 4)
     assert "pcc_mean" in evaluate(model, sections[2:])
     with pytest.raises(ValueError, match=r"The model reads precomputed embeddings \(obsm\['uni'\]\), not an image"):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hist2st_pyg.losses import nb_log_prob, zinb_log_prob
 from hist2st_pyg.metrics.calibration import coverage
+from hist2st_pyg.nn.likelihoods import NB, ZINB
 
 SHAPE = (400, 60)
 
@@ -61,13 +61,13 @@ def test_the_distribution_is_the_loss_s() -> None:
     nb = {"log_r": rng.normal(size=(3, 2)), "logit_p": rng.normal(size=(3, 2))}
 
     def zinb_share(y: int, i: int, j: int) -> float:
-        m, d, p = (torch.tensor(out[key][i, j]) for key in ("mean", "dispersion", "dropout"))
-        return float(zinb_log_prob(torch.tensor(float(y)), size_factor[i] * m, d, p).exp())
+        parameters = {key: torch.tensor(value[i, j]) for key, value in out.items()}
+        return float(ZINB.log_prob(parameters, torch.tensor(float(y)), torch.tensor(size_factor[i])).exp())
 
     def nb_share(y: int, i: int, j: int) -> float:
-        log_r, logit_p = (torch.tensor(nb[key][i, j]) for key in ("log_r", "logit_p"))
+        parameters = {key: torch.tensor(value[i, j]) for key, value in nb.items()}
         log_factorial = torch.lgamma(torch.tensor(y + 1.0))
-        return float((nb_log_prob(torch.tensor(float(y)), log_r, logit_p) - log_factorial).exp())
+        return float((NB.log_prob(parameters, torch.tensor(float(y)), torch.tensor(1.0)) - log_factorial).exp())
 
     for parameters, share in ((out, zinb_share), (nb, nb_share)):
         expected = []
@@ -109,5 +109,5 @@ def test_bad_input_is_explained(change: dict[str, Any], arguments: dict[str, Any
 
 
 def test_a_model_without_likelihood() -> None:
-    with pytest.raises(ValueError, match="has no likelihood; build the model with likelihood='zinb' or 'nb'"):
+    with pytest.raises(ValueError, match="has no likelihood; build the model with likelihood= one of 'nb'"):
         coverage({"expression": np.ones((3, 2))}, np.ones((3, 2)), np.ones(3))

@@ -182,7 +182,7 @@ def test_the_card_says_how_patients_are_known(tmp_path: Path, record: SectionRec
 def test_weights_of_others_bring_their_licence(tmp_path: Path) -> None:
     model = build()
     assert "licence holds too" not in card_of(model, tmp_path)
-    model.vision.origin = "owner/encoder (Hugging Face hub)"  # type: ignore[assignment]
+    model.streams[0].vision.origin = "owner/encoder (Hugging Face hub)"  # type: ignore[assignment]
     assert "weights of others (owner/encoder (Hugging Face hub)), whose licence holds too" in card_of(model, tmp_path)
 
 

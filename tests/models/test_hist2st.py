@@ -60,7 +60,7 @@ def test_the_defaults_are_the_papers(views: int, millions: float) -> None:
         "distillation": (c * c + c + c + 1) if views else 0,
     }
     for name, size in expected.items():
-        stage = getattr(model, name)
+        stage = getattr(model.streams[0], name) if hasattr(model.streams[0], name) else getattr(model, name)
         assert (sum(p.numel() for p in stage.parameters()) if stage is not None else 0) == size, name
     total = sum(p.numel() for p in model.parameters())
     assert total == sum(expected.values())
@@ -76,7 +76,7 @@ def test_the_output_by_likelihood(build: Callable[..., Hist2ST], data: SectionDa
     assert out["embedding"].shape == (n, 8)
     assert all(value.shape == (n, g) for name, value in out.items() if name != "embedding")
     assert all(bool(torch.isfinite(value).all()) for value in out.values())
-    assert torch.equal(out["embedding"], model.embed(data))
+    assert "streams" not in out
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,8 @@ def test_every_parameter_is_trained(
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
-    for stage in (model.vision, model.transformer, *([model.gnn] if gnn != "none" else []), model.expression):
+    for name in ("vision", "transformer", *(["gnn"] if gnn != "none" else []), "expression"):
+        stage = getattr(model.streams[0], name)
         assert sum(float(p.grad.abs().sum()) for p in stage.parameters() if p.grad is not None) > 0
 
 
@@ -117,7 +118,7 @@ def test_a_detached_likelihood_leaves_the_stages_before_it_alone(
         model = build(detach_likelihood=detach)
         losses.negative_log_likelihood(model(data), data).backward()
         reached = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-        assert reached == ({"likelihood"} if detach else {"vision", "transformer", "gnn", "likelihood"})
+        assert reached == ({"likelihood"} if detach else {"streams", "likelihood"})
 
 
 def test_distillation_of_equal_views_is_the_prediction(build: Callable[..., Hist2ST], data: SectionData) -> None:
@@ -162,15 +163,15 @@ def test_arguments_reach_the_stages(build: Callable[..., Hist2ST]) -> None:
         readout="cat", position="fourier", mlp_channels=24, dropout=0.4, vision="cnn",
         vision_kwargs={"out_channels": 32, "channels": (8,)},
     )  # fmt: skip
-    assert [conv.heads for conv in model.gnn.convs] == [2, 2]
-    assert (model.gnn.residual, model.gnn.dropout.p) == (True, 0.3)
-    assert type(model.gnn.act).__name__ == "ELU"
-    assert type(model.gnn.norms[0]).__name__ == "LayerNorm"
-    assert type(model.gnn.readout).__name__ == "CatReadout"
-    assert type(model.transformer.position).__name__ == "FourierPosition"
-    assert model.transformer.blocks[0].mlp[1].out_features == 24
-    assert model.transformer.blocks[0].mlp[3].p == 0.4
-    assert model.vision.out_channels == 32
+    assert [conv.heads for conv in model.streams[0].gnn.convs] == [2, 2]
+    assert (model.streams[0].gnn.residual, model.streams[0].gnn.dropout.p) == (True, 0.3)
+    assert type(model.streams[0].gnn.act).__name__ == "ELU"
+    assert type(model.streams[0].gnn.norms[0]).__name__ == "LayerNorm"
+    assert type(model.streams[0].gnn.readout).__name__ == "CatReadout"
+    assert type(model.streams[0].transformer.position).__name__ == "FourierPosition"
+    assert model.streams[0].transformer.blocks[0].mlp[1].out_features == 24
+    assert model.streams[0].transformer.blocks[0].mlp[3].p == 0.4
+    assert model.streams[0].vision.out_channels == 32
 
 
 def test_what_cannot_be_built_is_refused(build: Callable[..., Hist2ST]) -> None:
@@ -195,8 +196,10 @@ def test_distilling_recomputes_without_counting_batch_norm_twice(
         torch.manual_seed(1)  # of dropout
         if plain:
             assert model.distillation is not None
-            h = torch.stack([model.embed(view) for view in (data, other)])
-            out = model.distillation(h, model.unstandardise(model.expression(h)))
+            parts = [model(view) for view in (data, other)]
+            out = model.distillation(
+                *(torch.stack([part[key] for part in parts]) for key in ("embedding", "expression"))
+            )
         else:
             out = model.distil([data, other])
         out.square().sum().backward()
@@ -221,8 +224,10 @@ def test_distilling_by_statistics_gives_the_gradients_of_the_plain_computation(
         model = build(views=2, vision="statistics", vision_kwargs={"out_channels": 16, "dropout": 0.0}, dropout=0.0)
         assert model.distillation is not None
         if plain:
-            h = torch.stack([model.embed(view) for view in (data, other)])
-            out = model.distillation(h, model.unstandardise(model.expression(h)))
+            parts = [model(view) for view in (data, other)]
+            out = model.distillation(
+                *(torch.stack([part[key] for part in parts]) for key in ("embedding", "expression"))
+            )
         else:
             out = model.distil([data, other])
         out.square().sum().backward()
@@ -259,11 +264,11 @@ def streams_alone(model: Hist2ST, n_scales: int) -> list[Hist2ST]:
     """Both streams of a model as models of their own."""
     vision_kwargs = ({}, {"vision": "statistics", "vision_kwargs": {"out_channels": 8, "dropout": 0.0}})
     alone = []
-    for options, stage in zip(vision_kwargs, (model, model.stream), strict=True):
-        assert isinstance(stage, Hist2ST)
+    for options, stream in zip(vision_kwargs, model.streams, strict=True):
         one = Hist2ST(len(model.target_mean), **{**SMALL, **options}, n_scales=n_scales, likelihood=None)
-        state = {name: v for name, v in stage.state_dict().items() if not name.startswith(("stream.", "likelihood."))}
-        one.load_state_dict({**state, "target_mean": model.target_mean, "target_std": model.target_std}, strict=True)
+        one.streams[0].load_state_dict(stream.state_dict())  # type: ignore[attr-defined]
+        one.target_mean.copy_(model.target_mean)
+        one.target_std.copy_(model.target_std)
         alone.append(one.eval())
     return alone
 
@@ -300,7 +305,9 @@ def test_the_output_of_two_streams_by_likelihood(
     if likelihood is not None:
         losses.negative_log_likelihood(out, data).backward()
         reached = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-        assert reached == {"vision", "transformer", "gnn", "likelihood", "stream"}  # it reads both embeddings
+        assert reached == {"streams", "likelihood"}
+        for stream in model.streams:  # it reads both embeddings
+            assert any(p.grad is not None and p.grad.any() for p in stream.gnn.parameters())
     assert "streams" not in build(likelihood=likelihood, n_scales=n_scales)(data)
 
 
@@ -315,13 +322,13 @@ def test_a_detached_likelihood_leaves_both_streams_alone(build: Callable[..., Hi
 def test_the_squared_error_trains_both_streams(build: Callable[..., Hist2ST], data: SectionData, gnn: str) -> None:
     model = build(statistics=True, likelihood=None, gnn=gnn, dropout=0.0)
     losses.squared_error(model(data), data).backward()
-    assert model.stream is not None
-    for stream in (model, model.stream):
+    assert len(model.streams) == 2
+    for stream in model.streams:
         for name in ("vision", "transformer", "expression", *(["gnn"] if gnn != "none" else [])):
             gradients = [p.grad for p in getattr(stream, name).parameters()]
             assert all(grad is not None and torch.isfinite(grad).all() for grad in gradients), name
             assert any(grad.any() for grad in gradients), name
-    assert [type(conv) for conv in model.stream.gnn.convs] == [type(conv) for conv in model.gnn.convs]
+    assert [type(conv) for conv in model.streams[1].gnn.convs] == [type(conv) for conv in model.streams[0].gnn.convs]
 
 
 def test_each_stream_learns_as_if_it_were_alone(
@@ -330,11 +337,10 @@ def test_each_stream_learns_as_if_it_were_alone(
     model = trained(build(statistics=True, likelihood=None), sections[1])
     data = sections[1][0]
     losses.squared_error(model(data), data).backward()
-    for one, stage in zip(streams_alone(model, 1), (model, model.stream), strict=True):
-        assert stage is not None
+    for one, stage in zip(streams_alone(model, 1), model.streams, strict=True):
         losses.squared_error(one(data), data).backward()
         gradients = dict(stage.named_parameters())
-        for name, parameter in one.named_parameters():
+        for name, parameter in one.streams[0].named_parameters():  # type: ignore[attr-defined]
             assert parameter.grad is not None
             torch.testing.assert_close(gradients[name].grad, parameter.grad / 2, msg=name)
 
@@ -383,15 +389,13 @@ def test_a_custom_layer_is_in_both_streams_and_asked_for_again(
     folder = model.save_pretrained(tmp_path / "model")
     loaded = load_model(folder, gnn=GATv2Conv)
     assert isinstance(loaded, Hist2ST)
-    assert loaded.stream is not None
-    assert isinstance(loaded.stream.gnn.convs[0], GATv2Conv)
+    assert len(loaded.streams) == 2
+    assert isinstance(loaded.streams[1].gnn.convs[0], GATv2Conv)
     assert torch.equal(loaded(data)["expression"], model(data)["expression"])
 
 
 def test_without_statistics_there_is_one_stream(build: Callable[..., Hist2ST]) -> None:
-    model = build()
-    assert model.stream is None
-    assert not [name for name in model.state_dict() if "stream" in name]
+    assert len(build().streams) == 1
 
 
 def test_distilling_two_streams_distils_what_they_predict_together(
@@ -402,8 +406,15 @@ def test_distilling_two_streams_distils_what_they_predict_together(
     other = data.clone()
     other.x = data.x.flip(3)
     model.train().distil([data, other]).square().sum().backward()
-    reached = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert {"vision", "expression", "stream", "distillation"} <= reached
+    reached = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    parts = (
+        "streams.0.vision.",
+        "streams.1.vision.",
+        "streams.0.expression.",
+        "streams.1.expression.",
+        "distillation.",
+    )
+    assert all(any(name.startswith(part) for name in reached) for part in parts)
 
 
 def test_precomputed_embeddings_have_no_statistics() -> None:

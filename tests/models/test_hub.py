@@ -152,7 +152,7 @@ def test_a_folder_of_another_class_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.pop("expression.1.bias"), r"weights do not fit.*Missing key.*expression\.1\.bias"),
+        (lambda w: w.pop("streams.0.expression.1.bias"), r"weights do not fit.*Missing key.*expression\.1\.bias"),
         (lambda w: w.update(extra=torch.ones(2)), "weights do not fit.*Unexpected key.*extra"),
     ],
     ids=["missing", "extra"],
@@ -356,7 +356,7 @@ def test_the_hub_s_card_stays_where_it_was_edited(
 def test_a_model_that_cannot_be_saved_is_not_announced(hub: Hub, sent: list[dict[str, Any]]) -> None:
     model = small()
     with torch.no_grad():
-        model.expression[1].weight[0, 0] = torch.nan
+        model.streams[0].expression[1].weight[0, 0] = torch.nan
     with pytest.raises(ValueError, match="not finite"):
         model.push_to_hub(REPO)
     assert sent == []

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -140,7 +141,7 @@ def test_the_weight_of_an_edge_comes_back(data: SectionData, tmp_path: Path) -> 
     folder = build(data, gnn="gcn", gnn_edge_weight=torch.exp).save_pretrained(tmp_path / "own")
     with pytest.raises(ValueError, match=r"built with gnn_edge_weight=.*exp, .* pass it again"):
         load_model(folder)
-    assert load_model(folder, gnn_edge_weight=torch.exp).gnn.edge_weight is torch.exp
+    assert load_model(folder, gnn_edge_weight=torch.exp).streams[0].gnn.edge_weight is torch.exp
 
 
 def test_a_lightning_checkpoint_is_read_without_unpickling(data: SectionData, tmp_path: Path) -> None:
@@ -189,10 +190,13 @@ def test_a_truncated_config_is_refused(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.pop("expression.1.bias"), r"weights do not fit.*Missing key.*expression\.1\.bias"),
+        (lambda w: w.pop("streams.0.expression.1.bias"), r"weights do not fit.*Missing key.*expression\.1\.bias"),
         (lambda w: w.update(extra=torch.ones(2)), "weights do not fit.*Unexpected key.*extra"),
-        (lambda w: w.update({"expression.1.bias": torch.ones(3)}), "weights do not fit.*size mismatch"),
-        (lambda w: w["expression.1.bias"].__setitem__(0, torch.nan), r"weight expression\.1\.bias holds.*not finite"),
+        (lambda w: w.update({"streams.0.expression.1.bias": torch.ones(3)}), "weights do not fit.*size mismatch"),
+        (
+            lambda w: w["streams.0.expression.1.bias"].__setitem__(0, torch.nan),
+            r"weight streams\.0\.expression\.1\.bias holds.*not finite",
+        ),
         (lambda w: w["target_std"].__setitem__(0, torch.inf), "weight target_std holds.*not finite"),
     ],
     ids=["missing", "extra", "shape", "nan", "inf"],
@@ -206,8 +210,8 @@ def test_altered_weights_are_refused(saved: Path, change: Any, message: str) -> 
 def test_an_altered_config_is_refused(saved: Path) -> None:
     arguments = json.loads((saved / "config.json").read_text())["arguments"]
     for values, message in (
-        ({"format": 3}, "model format 3 is none of 1 and 2, those read here"),
-        ({"format": None}, "model format None is none of 1 and 2"),
+        ({"format": 4}, "model format 4 is none of 1, 2 and 3, those read here"),
+        ({"format": None}, "model format None is none of 1, 2 and 3"),
         ({"model": "other"}, "Unknown model='other'. Choose one of: .*hist2st"),
         ({"arguments": {**arguments, "gnn": "other"}}, "Unknown gnn='other'"),
         ({"arguments": {**arguments, "gnn_layers": 3}}, "the weights do not fit the model"),
@@ -336,7 +340,27 @@ def test_weights_that_are_not_finite_are_not_saved(data: SectionData, tmp_path: 
     model.save_pretrained(tmp_path / "model")
     before = (tmp_path / "model" / "model.safetensors").read_bytes()
     with torch.no_grad():
-        model.expression[1].weight[0, 0] = torch.nan
-    with pytest.raises(ValueError, match=r"the weight expression\.1\.weight holds values that are not finite"):
+        model.streams[0].expression[1].weight[0, 0] = torch.nan
+    with pytest.raises(
+        ValueError, match=r"the weight streams\.0\.expression\.1\.weight holds values that are not finite"
+    ):
         model.save_pretrained(tmp_path / "model")
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
+
+
+# Models saved by earlier versions.
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "saved_format_2"
+
+
+def test_a_model_saved_in_format_2_predicts_what_it_did() -> None:
+    """Its second stream was a whole Hist2ST, with buffers of its own that nothing read."""
+    model = load_model(GOLDEN)
+    with np.load(GOLDEN / "case.npz", allow_pickle=False) as case:
+        arrays = {name: torch.from_numpy(case[name]) for name in case.files}
+    out = {name.removeprefix("out."): arrays.pop(name) for name in list(arrays) if name.startswith("out.")}
+    found = model(SectionData(**arrays))
+    assert found.keys() == out.keys()
+    for name, value in out.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-5)
+    assert describe(model)["format"] == 3

@@ -253,7 +253,7 @@ def test_weights_that_are_not_finite_are_not_kept(broken_off: Path, sections: li
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ExpressionTask, "on_validation_epoch_end", spoil)
-        with pytest.raises(ValueError, match=r"The weight model\.vision\..* is not finite at the end of epoch 4"):
+        with pytest.raises(ValueError, match=r"The weight model\.streams\.0\..* is not finite at the end of epoch 4"):
             train(config(resume=True), sections)
     assert (broken_off / "last.ckpt").read_bytes() == before
     assert not (broken_off / "summary.json").exists()

@@ -191,7 +191,7 @@ def test_a_class_is_trained_and_asked_for_again(cohort: list[Section]) -> None:
     run = train(tiny(model={"gnn": SAGEConv}, training={"epochs": 1}), cohort)
     with pytest.raises(ValueError, match=r"built with gnn=.*SAGEConv.*pass it again"):
         load_model(run)
-    assert isinstance(load_model(run, gnn=SAGEConv).gnn.convs[0], SAGEConv)
+    assert isinstance(load_model(run, gnn=SAGEConv).streams[0].gnn.convs[0], SAGEConv)
 
 
 def test_wandb_run_is_complete_and_offline(cohort: list[Section]) -> None:

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from hist2st_pyg import models
 from hist2st_pyg.data.preprocessing import Recipe, SectionData
 from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.utils.resolver import resolve
 
 Model = TypeVar("Model", bound=ExpressionModel)
-PRUNING: dict[str, float | None] = {"Grid": 2.0, "NA": None}
-"""The original's prunings of the graph as a largest distance."""
+PRUNING: dict[str, dict[str, Any]] = {"Grid": {"max_distance": 2.0}, "NA": {}, "STD": {"prune": "std"}}
+"""The original's prunings of the graph as a recipe's options."""
 
 
 class Hist2ST(nn.Module):
@@ -175,14 +176,12 @@ def load_histogene(
 
 def _recipe(model: ExpressionModel, genes: Sequence[str] | None, config: Mapping[str, Any]) -> Recipe:
     """How the original programs make their tensors: the image's axes swapped, the graph on array positions."""
-    prune = config.get("prune", "Grid")
-    if prune not in PRUNING:
-        raise ValueError(f"prune={prune!r} is not one that a recipe knows ({', '.join(PRUNING)}); use prune_distant.")
+    prune = str(config.get("prune", "Grid"))
     return Recipe(
         tuple(genes) if genes is not None else tuple(f"gene_{i}" for i in range(model.config["n_genes"])),
         patch_size=model.config["patch_size"],
         k=int(config.get("neighbors", 4)),
-        max_distance=PRUNING[prune],
+        **resolve(PRUNING, prune, "prune"),
         graph_on="array",
         swap_axes=True,
     )

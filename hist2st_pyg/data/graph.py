@@ -1,4 +1,4 @@
-"""Spatial graphs: four small functions, each with only the arguments that make sense for it.
+"""Spatial graphs: a few small functions, each with only the arguments that make sense for it.
 
 All return ``edge_index`` [2, E] in PyG's direction, row 0 the source j and row 1 the target i, sorted by target.
 Positions may be array steps or pixels; distances are in their unit.
@@ -6,14 +6,18 @@ Positions may be array steps or pixels; distances are in their unit.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.spatial import cKDTree
+from scipy.spatial import Delaunay, QhullError, cKDTree
 from torch import Tensor
+
+from hist2st_pyg.utils.resolver import resolve
 
 Array = TypeVar("Array", NDArray[Any], Tensor)
 
@@ -134,6 +138,39 @@ def grid_edges(grid: Array, rings: int = 1, hexagonal: bool = False) -> tuple[Ar
     return _like(grid, edge_index[:, order]), _like(grid, distance[order])
 
 
+def delaunay_edges(pos: Array) -> tuple[Array, Array]:
+    """Connect spots that share an edge of a triangle of the Delaunay triangulation, as squidpy's graphs can.
+
+    Args:
+        pos: Spot positions [N, 2].
+
+    Returns:
+        ``edge_index`` [2, E] and the distances [E].
+
+    Raises:
+        ValueError: If ``pos`` is not a finite [N, 2], or the spots span no triangle.
+    """
+    points = _points(pos)
+    try:
+        triangles = Delaunay(points).simplices
+    except QhullError as error:
+        raise ValueError(f"delaunay_edges: the {len(points)} spots span no triangle.") from error
+    sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    pairs = np.unique(np.sort(sides, axis=1), axis=0).astype(np.int64)
+    edge_index = _sorted(np.concatenate([pairs, pairs[:, ::-1]]).T)
+    distance = np.linalg.norm(points[edge_index[0]] - points[edge_index[1]], axis=1)
+    return _like(pos, edge_index), _like(pos, distance)
+
+
+GRAPHS: dict[str, Callable[..., tuple[Any, Any]]] = {
+    "delaunay": delaunay_edges,
+    "grid": grid_edges,
+    "knn": knn_edges,
+    "radius": radius_edges,
+}
+"""The graphs that can be chosen by key, each a function of positions and its own arguments."""
+
+
 def prune_distant(edge_index: Array, distance: Array) -> tuple[Array, Array]:
     """Drop a spot's neighbours farther than the mean plus one standard deviation of its neighbours' distances.
 
@@ -153,6 +190,37 @@ def prune_distant(edge_index: Array, distance: Array) -> tuple[Array, Array]:
     keep = d <= (mean + deviation)[target]
     mask: Any = torch.from_numpy(keep).to(edge_index.device) if isinstance(edge_index, Tensor) else keep
     return edge_index[:, mask], distance[mask]
+
+
+def keep_all(edge_index: Array, distance: Array) -> tuple[Array, Array]:
+    """Drop no neighbor."""
+    return edge_index, distance
+
+
+PRUNINGS: dict[str, Callable[..., tuple[Any, Any]]] = {"none": keep_all, "std": prune_distant}
+"""What can drop neighbors by their distances, by key."""
+
+
+def check_graph(graph: str, kwargs: Mapping[str, Any], prune: str = "none") -> None:
+    """Refuse a graph that is unknown or lacks or does not know an argument.
+
+    Args:
+        graph: A key of :data:`GRAPHS`.
+        kwargs: Its arguments.
+        prune: A key of :data:`PRUNINGS`.
+
+    Raises:
+        ValueError: If there is no such graph, pruning or argument, or an argument is missing.
+    """
+    resolve(PRUNINGS, prune, "prune")
+    parameters = list(inspect.signature(resolve(GRAPHS, graph, "graph")).parameters.values())[1:]
+    known = [parameter.name for parameter in parameters]
+    for name in kwargs:
+        if name not in known:
+            raise ValueError(f"graph={graph!r} has no argument {name!r}; its arguments: {', '.join(known) or 'none'}.")
+    needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    if missing := [name for name in needed if name not in kwargs]:
+        raise ValueError(f"graph={graph!r} needs {missing[0]}; give it in graph_kwargs.")
 
 
 def _points(pos: NDArray[Any] | Tensor) -> NDArray[np.float64]:

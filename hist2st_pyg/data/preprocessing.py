@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hist2st_pyg.data.expression import Total, expression_target, panel_counts
+from hist2st_pyg.data.graph import check_graph
 from hist2st_pyg.data.section_data import SectionData, section_graph, spot_pitch
 from hist2st_pyg.data.source import Patches, SpotPatches, rows_of
 from hist2st_pyg.image import HistologyImage
@@ -19,60 +20,104 @@ from hist2st_pyg.image.stain import STAINS
 from hist2st_pyg.io.embeddings import section_embedding
 from hist2st_pyg.io.tables import check_genes
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.bounds import above, at_least, check
 from hist2st_pyg.utils.resolver import resolve
 
-__all__ = ["Recipe", "SectionData", "spot_pitch", "to_data"]
+__all__ = ["DataOptions", "Recipe", "SectionData", "spot_pitch", "to_data"]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a section becomes a ``Data``: fitted on the training sections, it travels with the model.
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """What of a section's ``Data`` a user chooses: patches, graph and target.
 
     Args:
-        genes: The gene panel, in order.
         patch_size: Side of a patch in pixels, P.
         patch_um: Side of the field of view in µm, resampled to ``patch_size``.
         patch_pitch: Side of the field of view in spot pitches instead, where no resolution is needed: the training
             spots' pitch in µm where that and the image's resolution are known, else the section's own pitch in pixels.
             With neither a patch is ``patch_size`` image pixels.
         scales: Factors of the field of view; each gives three channels.
-        k: Neighbours of each spot.
-        max_distance: Neighbours farther than this many spot pitches are dropped.
-        graph_on: Neighbours by ``"pixel"`` position, or by ``"array"`` position as in the paper.
+        graph: How spots are connected, a key of :data:`~hist2st_pyg.data.graph.GRAPHS`.
+        graph_kwargs: Further arguments of it: ``radius`` in spot pitches, ``rings`` and ``hexagonal`` of ``"grid"``.
+        k: Neighbors of each spot in the ``"knn"`` graph.
+        max_distance: Drop neighbors farther than this many spot pitches.
+        prune: Then drop some neighbors by their distances, a key of :data:`~hist2st_pyg.data.graph.PRUNINGS`.
+        graph_on: Neighbors by ``"pixel"`` position, or by ``"array"`` position as in the paper.
         stain: How stains are made comparable, a key of :data:`~hist2st_pyg.image.stain.STAINS`.
-        total: The target's scaling, see :func:`~hist2st_pyg.data.expression.expression_target`.
+        total: Divisor of the target: the spot's total over the ``"panel"`` or over ``"all"`` genes.
         swap_axes: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
         embedding: Instead of patches, ``x`` is the section's ``obsm[embedding]``, float [N, D].
-        um_per_pixel: Resolution of the training images in µm per pixel, where known.
-        pitch: Median distance of neighbouring training spots in pixels.
     """
 
-    genes: tuple[str, ...]
     patch_size: int = 112
     patch_um: float | None = None
     patch_pitch: float | None = None
     scales: tuple[float, ...] = (1.0,)
+    graph: str = "knn"
+    graph_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
     k: int = 4
     max_distance: float | None = None
+    prune: str = "none"
     graph_on: Literal["pixel", "array"] = "pixel"
     stain: str = "none"
     total: Total = "panel"
     swap_axes: bool = False
     embedding: str | None = None
-    um_per_pixel: float | None = None
-    pitch: float | None = None
+
+    PART: ClassVar[str] = "data"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "genes", tuple(self.genes))
-        object.__setattr__(self, "scales", tuple(self.scales))
-        check_genes(self.genes, "Recipe")
-        if self.graph_on not in ("pixel", "array"):
-            raise ValueError(f"Unknown graph_on={self.graph_on!r}. Choose one of: pixel, array.")
-        resolve(STAINS, self.stain, "stain")
+        """Refuse what cannot be meant."""
+        scales: Any = self.scales
+        if isinstance(scales, list):  # as YAML and JSON hold it
+            object.__setattr__(self, "scales", tuple(scales))
+        check(
+            self,
+            self.PART,
+            patch_size=at_least(1),
+            patch_um=above(0),
+            patch_pitch=above(0),
+            scales=above(0),
+            k=at_least(1),
+            max_distance=above(0),
+        )
         if self.patch_um is not None and self.patch_pitch is not None:
             raise ValueError(
                 f"The field of view is patch_um or patch_pitch, got both: {self.patch_um} and {self.patch_pitch}."
             )
+        if self.graph_on not in ("pixel", "array"):
+            raise ValueError(f"Unknown graph_on={self.graph_on!r}. Choose one of: pixel, array.")
+        resolve(STAINS, self.stain, "stain")
+        check_graph(self.graph, self.graph_kwargs, self.prune)
+
+    def data_options(self) -> dict[str, Any]:
+        """These options by name, without what a subclass adds."""
+        return {option.name: getattr(self, option.name) for option in fields(DataOptions)}
+
+
+@dataclass(frozen=True)
+class Recipe(DataOptions):
+    """How a section becomes a ``Data``: fitted on the training sections, it travels with the model.
+
+    Args:
+        genes: The gene panel, in order.
+        um_per_pixel: Resolution of the training images in µm per pixel, where known.
+        pitch: Median distance of neighboring training spots in pixels.
+
+    The further options are those of :class:`DataOptions`.
+    """
+
+    genes: tuple[str, ...]
+    um_per_pixel: float | None = None
+    pitch: float | None = None
+
+    PART: ClassVar[str] = "Recipe"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        super().__post_init__()
+        object.__setattr__(self, "genes", tuple(self.genes))
+        check_genes(self.genes, "Recipe")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -93,7 +138,7 @@ class Recipe:
             ValueError: As :meth:`patches`.
         """
         x = self.patches(image, pos, **known)()
-        data = self.graph(pos, grid)
+        data = self.build_graph(pos, grid)
         data.x = x
         return data
 
@@ -159,7 +204,7 @@ class Recipe:
 
     def input_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
         """A section's patches (or embeddings) and graph: all that a model reads of it, no counts."""
-        data = self.graph(section.pos, section.grid)
+        data = self.build_graph(section.pos, section.grid)
         data.x = self.section_patches(section, cache)(None)
         return data
 
@@ -171,11 +216,14 @@ class Recipe:
             section.require_image(), section.pos, um_per_pixel=section.um_per_pixel, cache=cache, name=section.name
         )
 
-    def graph(
+    def build_graph(
         self, pos: NDArray[np.float64], grid: NDArray[np.int64], arrays: Sequence[NDArray[np.int64]] | None = None
     ) -> SectionData:
         """The graph of spots, without what they show; see :func:`~hist2st_pyg.data.section_data.section_graph`."""
-        return section_graph(pos, grid, self.k, self.max_distance, self.graph_on, arrays)
+        kwargs = {"k": self.k, **self.graph_kwargs} if self.graph == "knn" else self.graph_kwargs
+        return section_graph(
+            pos, grid, self.graph, kwargs, self.max_distance, prune=self.prune, graph_on=self.graph_on, arrays=arrays
+        )
 
     def to_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
         """The whole ``Data`` of a measured section, as :func:`to_data` describes it."""

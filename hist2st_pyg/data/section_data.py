@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch_geometric.data import Data
 
-from hist2st_pyg.data.graph import knn_edges
+from hist2st_pyg.data.graph import GRAPHS, PRUNINGS
+from hist2st_pyg.utils.resolver import resolve
 
 
 class SectionData(Data):  # type: ignore[misc]
@@ -33,8 +34,11 @@ class SectionData(Data):  # type: ignore[misc]
 def section_graph(
     pos: NDArray[np.float64],
     grid: NDArray[np.int64],
-    k: int,
+    graph: str = "knn",
+    graph_kwargs: Mapping[str, Any] | None = None,
     max_distance: float | None = None,
+    *,
+    prune: str = "none",
     graph_on: Literal["pixel", "array"] = "pixel",
     arrays: Sequence[NDArray[np.int64]] | None = None,
 ) -> SectionData:
@@ -43,18 +47,26 @@ def section_graph(
     Args:
         pos: Spot centres [N, 2] (x, y) in pixels.
         grid: Array column and row [N, 2].
-        k: Neighbours of each spot.
-        max_distance: Neighbours farther than this many spot pitches are dropped.
-        graph_on: Neighbours by ``"pixel"`` or by ``"array"`` position.
+        graph: A key of :data:`~hist2st_pyg.data.graph.GRAPHS`; ``"grid"`` always takes array positions.
+        graph_kwargs: Its arguments.
+        max_distance: Drop neighbors farther than this many spot pitches.
+        prune: A key of :data:`~hist2st_pyg.data.graph.PRUNINGS`.
+        graph_on: Neighbors by ``"pixel"`` or by ``"array"`` position.
         arrays: Where the spots are several arrays in one, the spots of each; neighbours are of one array.
 
     Returns:
         ``Data`` with ``edge_index`` [2, E], ``edge_attr`` [E, 1] distance in pitches, ``pos`` and ``grid`` [N, 2].
     """
+    build, drop = resolve(GRAPHS, graph, "graph"), resolve(PRUNINGS, prune, "prune")
     parts = []
     for spots in [np.arange(len(pos))] if arrays is None else arrays:
-        places = grid[spots].astype(np.float64) if graph_on == "array" else pos[spots] / spot_pitch(pos[spots])
-        edges, apart = knn_edges(places, k, max_distance)
+        on_array = graph_on == "array" or graph == "grid"
+        places = grid[spots].astype(np.float64) if on_array else pos[spots] / spot_pitch(pos[spots])
+        edges, apart = build(places, **(graph_kwargs or {}))
+        if max_distance is not None:
+            near = apart <= max_distance
+            edges, apart = edges[:, near], apart[near]
+        edges, apart = drop(edges, apart)
         parts.append((spots[edges], apart))
     edge_index, distance = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
     order = np.argsort(edge_index[1], kind="stable")

@@ -74,7 +74,7 @@ def read_image(
         logger.warning("%s: %s", name, note)
     pos = layout.spots.pos
     patches = recipe.patches(picture, pos, um_per_pixel=um_per_pixel, pitch=layout.array_pitch, name=name)
-    graph = recipe.graph(pos, layout.places, layout.arrays)
+    graph = recipe.build_graph(pos, layout.places, layout.arrays)
     return ImageInput(name, picture, um_per_pixel, layout, notes, patches, graph)
 
 

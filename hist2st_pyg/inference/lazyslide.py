@@ -94,7 +94,7 @@ class FeaturePredictor:
         self._check(x, pos)
         grid = grid_from_positions(pos)
         check_positions(self.model, grid)
-        graph = self.recipe.graph(pos, grid)
+        graph = self.recipe.build_graph(pos, grid)
         predicted = predict_blocks(self.model, graph, rows_of(torch.from_numpy(x)), device=self.device, name="slide")
         return dict(zip(self.recipe.genes, predicted.values["expression"].T, strict=True))
 

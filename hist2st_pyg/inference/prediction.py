@@ -113,7 +113,7 @@ def predict_spots(
     The model is given the counts only where its ``task`` needs them.
     """
     recipe = require_recipe(model)
-    graph = recipe.graph(section.pos, section.grid)
+    graph = recipe.build_graph(section.pos, section.grid)
     if model.uses_counts:
         recipe.add_measured(graph, section)
     patches = recipe.section_patches(section, cache)

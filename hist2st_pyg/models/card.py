@@ -209,8 +209,12 @@ def _recipe(recipe: Recipe | None, has_graph: bool) -> str:
         rows = {"embeddings": f"`obsm[{recipe.embedding!r}]` of a section, instead of an image"}
     steps = "array steps" if recipe.graph_on == "array" else "spot distances"
     near = "" if recipe.max_distance is None else f", at most {recipe.max_distance:g} {steps} away"
+    pruned = "" if recipe.prune == "none" else f", pruned: `{recipe.prune}`"
     if has_graph:
-        rows["graph"] = f"{_count(recipe.k, 'nearest spot')} by {recipe.graph_on} position{near}"
+        kind = _count(recipe.k, "nearest spot")
+        if recipe.graph != "knn":
+            kind = f"`{recipe.graph}` " + ", ".join(f"{name}={value}" for name, value in recipe.graph_kwargs.items())
+        rows["graph"] = f"{kind.strip()} by {recipe.graph_on} position{near}{pruned}"
     if recipe.um_per_pixel is not None:
         rows["training images"] = f"{recipe.um_per_pixel:.3g} µm per pixel"
     if recipe.pitch is not None:

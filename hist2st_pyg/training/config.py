@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from hist2st_pyg.training.bounds import Bound, above, at_least, between, check
+from hist2st_pyg.data.preprocessing import DataOptions
+from hist2st_pyg.utils.bounds import Bound, above, at_least, between, check
 
 WandbMode = Literal["auto", "online", "offline", "disabled", "off"]
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """Sections, panel, patches and graph.
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(DataOptions):
+    """Sections, panel, and the options of patches, graph and target (:class:`~hist2st_pyg.data.DataOptions`).
 
     Args:
         name: The data set, a key of ``DATASETS``.
@@ -30,16 +31,6 @@ class DataConfig:
             ``train``, ``val`` and ``test`` then name ``<section>_<letter>``, and ``patients`` the whole sections.
         panel: ``"variable"``, ``"variance"``, ``"paper"`` or a file with one gene a line.
         n_genes: Size of the ``"variable"`` or ``"variance"`` panel; 50 as in the HEST benchmark.
-        total: Target scaling by the spot's total over the ``"panel"`` or over ``"all"`` genes.
-        patch_size: Side of a patch in pixels.
-        patch_um: Side of the field of view in µm.
-        patch_pitch: Side of the field of view in spot pitches instead; with neither it is ``patch_size`` image pixels.
-        scales: Factors of the field of view, one set of patches for each.
-        k: Neighbours of each spot.
-        max_distance: Neighbours farther than this many spot pitches are dropped.
-        graph_on: Neighbours by ``"pixel"`` or ``"array"`` position.
-        stain: How stains are made comparable: ``"none"``, ``"macenko"`` or ``"standardise"``.
-        swap_axes: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
         window: Training shows at most this many neighbouring spots of a section at a time; None shows all. With 1 the
             spots of all sections come in random order, for models that take each spot alone.
         val_share: Share of the training spots held out where ``val`` is empty.
@@ -60,34 +51,18 @@ class DataConfig:
     stripes: str | None = None
     panel: str = "variable"
     n_genes: int = 50
-    total: Literal["panel", "all"] = "panel"
-    patch_size: int = 112
-    patch_um: float | None = None
-    patch_pitch: float | None = None
-    scales: list[float] = field(default_factory=lambda: [1.0])
-    k: int = 4
-    max_distance: float | None = None
-    graph_on: Literal["pixel", "array"] = "pixel"
-    stain: str = "none"
-    swap_axes: bool = False
     window: int | None = None
     val_share: float = 0.2
     val_side: float = 4.0
-    embedding: str | None = None
     cache: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        super().__post_init__()
         check(
             self,
-            "data",
+            self.PART,
             n_genes=at_least(1),
-            patch_size=at_least(1),
-            patch_um=above(0),
-            patch_pitch=above(0),
-            scales=above(0),
-            k=at_least(1),
-            max_distance=above(0),
             window=at_least(1),
             val_share=Bound("at least 0 and below 1", lambda share: 0 <= share < 1),
             val_side=above(0),
@@ -248,6 +223,7 @@ class TrainConfig:
 def config_dict(config: TrainConfig) -> dict[str, Any]:
     """A configuration as plain values, as YAML and JSON hold them; a class or factory is noted by its name."""
     values = asdict(config)
+    values["data"]["scales"] = list(config.data.scales)
     values["model"] = {
         name: getattr(value, "__qualname__", repr(value)) if callable(value) else value
         for name, value in values["model"].items()

@@ -192,21 +192,12 @@ def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = No
     train, val, test = _parts(data, sections)
     genes = gene_panel(data.panel, train, data.n_genes, data.name, data.root)
     resolutions = [s.um_per_pixel for s in train if s.um_per_pixel is not None]
+    embedding = Path(data.embedding).name if data.embedding is not None else None
     recipe = Recipe(
-        genes=tuple(genes),
-        patch_size=data.patch_size,
-        patch_um=data.patch_um,
-        patch_pitch=data.patch_pitch,
-        scales=tuple(data.scales),
-        k=data.k,
-        max_distance=data.max_distance,
-        graph_on=data.graph_on,
-        stain=data.stain,
-        swap_axes=data.swap_axes,
-        total=data.total,
-        embedding=Path(data.embedding).name if data.embedding is not None else None,
+        tuple(genes),
         um_per_pixel=sum(resolutions) / len(resolutions) if len(resolutions) == len(train) else None,
         pitch=sum(spot_pitch(section.pos) for section in train) / len(train),
+        **{**data.data_options(), "embedding": embedding},
     )
     return SectionDataModule(
         recipe,

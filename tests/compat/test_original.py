@@ -189,8 +189,11 @@ def test_a_converted_model_records_how_the_original_cuts_its_patches() -> None:
     pruned = compat.load_hist2st(state, {**config, "prune": "Grid"}).recipe
     assert pruned is not None
     assert pruned.max_distance == 2.0
-    with pytest.raises(ValueError, match="prune='STD'"):
-        compat.load_hist2st(state, {**config, "prune": "STD"})
+    pruned = compat.load_hist2st(state, {**config, "prune": "STD"}).recipe
+    assert pruned is not None
+    assert (pruned.max_distance, pruned.prune) == (None, "std")
+    with pytest.raises(ValueError, match=r"Unknown prune='std'. Choose one of: Grid, NA, STD\."):
+        compat.load_hist2st(state, {**config, "prune": "std"})
 
 
 def test_histogene_s_dropout_is_taken_over() -> None:

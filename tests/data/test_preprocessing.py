@@ -147,6 +147,9 @@ RECIPE = Recipe(
     embedding="uni",
     um_per_pixel=0.68,
     pitch=64.2,
+    graph="radius",
+    graph_kwargs={"radius": 2.0},
+    prune="std",
 )
 
 

@@ -148,11 +148,11 @@ def test_what_is_at_hand_is_indexed() -> None:
 def test_a_recipe_s_graph_joins_spots_of_one_array(cohort: list[Section]) -> None:
     section, recipe = cohort[0], Recipe(("A",), k=3)
     even, odd = np.arange(0, 48, 2), np.arange(1, 48, 2)
-    graph = recipe.graph(section.pos, section.grid, [even, odd])
+    graph = recipe.build_graph(section.pos, section.grid, [even, odd])
     source, target = graph.edge_index.numpy()
     assert (source % 2 == target % 2).all()
     assert (np.diff(target) >= 0).all()
-    alone = recipe.graph(section.pos[odd], section.grid[odd])
+    alone = recipe.build_graph(section.pos[odd], section.grid[odd])
     own = target % 2 == 1
     np.testing.assert_array_equal(graph.edge_index.numpy()[:, own], odd[alone.edge_index.numpy()])
     np.testing.assert_array_equal(graph.edge_attr.numpy()[own], alone.edge_attr.numpy())

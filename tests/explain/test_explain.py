@@ -425,7 +425,7 @@ def test_embeddings_have_no_pixels(data: SectionData) -> None:
 
 def test_only_what_is_needed_is_read(cohort: list[Section], data: SectionData) -> None:
     model, asked = build(), []
-    graph = recipe().graph(cohort[0].pos, cohort[0].grid)
+    graph = recipe().build_graph(cohort[0].pos, cohort[0].grid)
 
     def patches(spots: NDArray[np.int64] | None) -> Tensor:
         asked.append(spots)

@@ -47,7 +47,7 @@ def model(name: str = "hist2st", recipe: dict[str, Any] | None = None, **argumen
 def predicted(built: ExpressionModel, section: Section, **options: Any) -> Prediction:
     """The section's prediction by blocks."""
     assert built.recipe is not None
-    graph = built.recipe.graph(section.pos, section.grid)
+    graph = built.recipe.build_graph(section.pos, section.grid)
     return predict_blocks(built, graph, built.recipe.section_patches(section), **options)
 
 
@@ -268,4 +268,4 @@ def test_an_error_in_a_block_comes_out(cohort: list[Section]) -> None:
         return patches(spots)  # type: ignore[no-any-return]
 
     with pytest.raises(OSError, match="the disk is gone"):
-        predict_blocks(built, built.recipe.graph(cohort[0].pos, cohort[0].grid), broken, block=8)
+        predict_blocks(built, built.recipe.build_graph(cohort[0].pos, cohort[0].grid), broken, block=8)

@@ -68,7 +68,7 @@ def test_every_number_has_a_bound() -> None:
         field.name
         for kind in (DataConfig, TrainingConfig, AugmentConfig)
         for field in fields(kind)
-        if re.match(r"(list\[)?(int|float)", str(field.type))
+        if re.match(r"(tuple\[)?(int|float)", str(field.type))
     }
     assert numbers == bounded
 
@@ -89,7 +89,7 @@ def test_what_is_no_number(part: str, key: str, value: Any, message: str) -> Non
 
 
 def test_the_others() -> None:
-    with pytest.raises(ValueError, match=r"data\.scales holds at least one number, got \[\]\."):
+    with pytest.raises(ValueError, match=r"data\.scales holds at least one number, got \(\)\."):
         preset_config(data={"scales": []})
     with pytest.raises(ValueError, match=r"data\.scales is above 0, got -3\.5\."):
         preset_config(data={"scales": [1.0, -3.5]})

@@ -77,7 +77,7 @@ def test_the_paper_s_stnet_is_the_published_recipe() -> None:
     assert (t.epochs, t.batch_size, t.optimizer, t.momentum, t.lr, t.weight_decay) == (50, 32, "sgd", 0.9, 1e-6, 0.0)
     assert (t.schedule, t.reduction, t.normalise, t.standardise) == ("constant", "sum", True, False)
     assert t.augment == AugmentConfig(grayscale=0, rotation=0, flip=0, jitter=0, symmetries=True, per_spot=True)
-    assert (d.patch_size, d.window, d.val_share, d.swap_axes, d.scales) == (224, 1, 0.0, False, [1.0])
+    assert (d.patch_size, d.window, d.val_share, d.swap_axes, d.scales) == (224, 1, 0.0, False, (1.0,))
     assert (d.panel, d.patch_um, d.patch_pitch, d.stain) == ("paper", None, None, "none")
     # What a user says wins over the model's own values too.
     assert preset_config("paper", data={"patch_size": 56}, model={"name": "stnet"}).data.patch_size == 56
@@ -132,7 +132,7 @@ def test_config_dict_is_plain() -> None:
 
 def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> None:
     plain = preset_config("small")
-    assert (plain.data.patch_pitch, plain.data.scales, plain.model["statistics"]) == (1.0, [1.0, 3.5], True)
+    assert (plain.data.patch_pitch, plain.data.scales, plain.model["statistics"]) == (1.0, (1.0, 3.5), True)
     assert preset_config("small", data={"patch_um": 100.0}).data.patch_pitch is None
     assert "vision_kwargs" not in preset_config("small", model={"vision": "convmixer"}).model
     assert "vision_kwargs" in preset_config("small", model={"vision": "cnn"}).model
@@ -145,7 +145,7 @@ def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> 
         preset_config("small", model={"vision": "convmixer", "vision_kwargs": kwargs}).model["vision_kwargs"] == kwargs
     )
     embedded = preset_config("small", data={"embedding": "uni"})
-    assert embedded.data.scales == [1.0]
+    assert embedded.data.scales == (1.0,)
     assert not {"statistics", "vision_kwargs"} & set(embedded.model)
 
 
@@ -154,12 +154,12 @@ SEVERAL_SCALES = {"embedding_ridge", "graph_only", "hist2st", "kernel_ridge", "r
 
 @pytest.mark.parametrize("model", sorted(MODELS))
 def test_a_model_gets_the_fields_of_view_that_it_knows(model: str) -> None:
-    scales = [1.0, 3.5] if model in SEVERAL_SCALES else [1.0]
+    scales = (1.0, 3.5) if model in SEVERAL_SCALES else (1.0,)
     # The rest is the same for all models, so that they are compared on the same patches.
-    assert preset_values("small", model)["data"] == {**PRESETS["small"]["data"], "scales": scales}
+    assert preset_values("small", model)["data"] == {**PRESETS["small"]["data"], "scales": list(scales)}
     assert preset_config("small", model={"name": model}).data.scales == scales
-    assert preset_config("paper", model={"name": model}).data.scales == [1.0]
-    assert preset_config("small", {"scales": [2.0]}, {"name": model}).data.scales == [2.0]
+    assert preset_config("paper", model={"name": model}).data.scales == (1.0,)
+    assert preset_config("small", {"scales": [2.0]}, {"name": model}).data.scales == (2.0,)
 
 
 @pytest.mark.parametrize("model", ["hist2st", "mean", "stnet"])

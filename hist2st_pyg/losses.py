@@ -6,6 +6,7 @@ that a section did not measure (``gene_mask``) and spots outside ``train_mask``,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch_geometric.data import Data
 from torch_scatter import scatter
 
 from hist2st_pyg.nn.likelihoods import likelihood_in
+from hist2st_pyg.utils.resolver import resolve
 
 Reduction = Literal["mean", "sum"]
 """Over the spots: their mean in each section and then over the sections, or their sum."""
@@ -25,10 +27,18 @@ def training_target(data: Data) -> Tensor:
     return target
 
 
-def squared_error(
-    out: dict[str, Tensor], data: Data, scale: Tensor | None = None, reduction: Reduction = "mean"
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"absolute": torch.abs, "squared": torch.square}
+"""What a difference of expression costs, elementwise, by key."""
+
+
+def expression_error(
+    out: dict[str, Tensor],
+    data: Data,
+    scale: Tensor | None = None,
+    reduction: Reduction = "mean",
+    loss: str = "squared",
 ) -> Tensor:
-    """Squared error of the expression.
+    """Error of the predicted expression.
 
     Where a model has several streams, each is to predict the target on its own; together they would lean on each other.
 
@@ -37,9 +47,14 @@ def squared_error(
         data: A ``Data`` or ``Batch`` with the target ``y_denoised``, or else ``y`` [N, G].
         scale: Divisor of each gene's error [G], for standardised targets.
         reduction: Over the spots.
+        loss: A key of :data:`LOSSES`.
+
+    Raises:
+        ValueError: If there is no such loss.
     """
     predicted = out["streams"] if "streams" in out else out["expression"][None]
-    return _reduce(_squared(predicted, training_target(data), scale).mean(0), data, reduction)
+    cost = resolve(LOSSES, loss, "loss")
+    return _reduce(cost(_difference(predicted, training_target(data), scale)).mean(0), data, reduction)
 
 
 def distillation_error(
@@ -50,7 +65,7 @@ def distillation_error(
     reduction: Reduction = "mean",
 ) -> Tensor:
     """Squared difference between the distilled and the plain prediction, both [N, G]; both are trained."""
-    return _reduce(_squared(distilled, out["expression"], scale), data, reduction)
+    return _reduce(_difference(distilled, out["expression"], scale).square(), data, reduction)
 
 
 def negative_log_likelihood(out: dict[str, Tensor], data: Data, reduction: Reduction = "mean") -> Tensor:
@@ -71,8 +86,8 @@ def negative_log_likelihood(out: dict[str, Tensor], data: Data, reduction: Reduc
     return _reduce(-log_prob, data, reduction, likelihood.sums_genes)
 
 
-def _squared(a: Tensor, b: Tensor, scale: Tensor | None) -> Tensor:
-    return ((a - b) / scale) ** 2 if scale is not None else (a - b) ** 2
+def _difference(a: Tensor, b: Tensor, scale: Tensor | None) -> Tensor:
+    return (a - b) / scale if scale is not None else a - b
 
 
 def _reduce(values: Tensor, data: Data, reduction: Reduction, sum_genes: bool = False) -> Tensor:

@@ -10,9 +10,10 @@ from torch_geometric.data import Batch, Data
 
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.losses import (
+    LOSSES,
     distillation_error,
+    expression_error,
     negative_log_likelihood,
-    squared_error,
 )
 
 G = 5
@@ -48,8 +49,8 @@ def rows(out: dict[str, Tensor], where: slice | Tensor) -> dict[str, Tensor]:
     return {name: value[where] for name, value in out.items()}
 
 
-LOSSES = {
-    "squared_error": (squared_error, expression),
+TERMS = {
+    "expression_error": (expression_error, expression),
     "zinb": (negative_log_likelihood, zinb_out),
     "nb": (negative_log_likelihood, nb_out),
 }
@@ -64,23 +65,23 @@ LOSSES = {
 def test_squared_error_by_hand() -> None:
     data, out, scale = section(7, 0), expression(7), torch.arange(1.0, G + 1)
     difference = (out["expression"] - data.y).numpy()
-    assert float(squared_error(out, data)) == pytest.approx((difference**2).mean())
-    assert float(squared_error(out, data, scale)) == pytest.approx(((difference / scale.numpy()) ** 2).mean())
-    assert float(squared_error({"expression": data.y}, data)) == 0
+    assert float(expression_error(out, data)) == pytest.approx((difference**2).mean())
+    assert float(expression_error(out, data, scale)) == pytest.approx(((difference / scale.numpy()) ** 2).mean())
+    assert float(expression_error({"expression": data.y}, data)) == 0
 
 
 def test_the_squared_error_is_of_the_denoised_target_where_there_is_one() -> None:
     data, out = section(7, 0), expression(7)
     data.y_denoised = data.y / 2 + 1
     expected = ((out["expression"] - data.y / 2 - 1).numpy() ** 2).mean()
-    assert float(squared_error(out, data)) == pytest.approx(expected)
-    assert float(squared_error({"expression": data.y_denoised}, data)) == 0
-    assert float(squared_error({"expression": data.y}, data)) > 0
+    assert float(expression_error(out, data)) == pytest.approx(expected)
+    assert float(expression_error({"expression": data.y_denoised}, data)) == 0
+    assert float(expression_error({"expression": data.y}, data)) > 0
     other = section(4, 1)
     other.y_denoised = -other.y
     both = Batch.from_data_list([data, other])
     predicted = torch.cat([data.y_denoised, torch.zeros(4, G)])
-    assert float(squared_error({"expression": predicted}, both)) == pytest.approx(float((other.y**2).mean()) / 2)
+    assert float(expression_error({"expression": predicted}, both)) == pytest.approx(float((other.y**2).mean()) / 2)
 
 
 @pytest.mark.parametrize("scale", [None, torch.arange(1.0, G + 1)])
@@ -90,12 +91,14 @@ def test_each_stream_is_to_predict_on_its_own(scale: Tensor | None) -> None:
     data.train_mask = torch.arange(7) < 5
     streams = torch.stack([expression(7, seed)["expression"] for seed in (1, 2, 3)])
     out = {"streams": streams, "expression": streams.mean(0)}
-    alone = [float(squared_error({"expression": stream}, data, scale)) for stream in streams]
-    assert float(squared_error(out, data, scale)) == pytest.approx(np.mean(alone))
-    assert float(squared_error(out, data, scale)) > float(squared_error({"expression": out["expression"]}, data, scale))
+    alone = [float(expression_error({"expression": stream}, data, scale)) for stream in streams]
+    assert float(expression_error(out, data, scale)) == pytest.approx(np.mean(alone))
+    assert float(expression_error(out, data, scale)) > float(
+        expression_error({"expression": out["expression"]}, data, scale)
+    )
     # Streams that are wrong by the same in opposite directions are wrong, though their mean is right.
     opposite = {"streams": torch.stack([data.y + 2, data.y - 2]), "expression": data.y}
-    assert float(squared_error(opposite, data)) == pytest.approx(4)
+    assert float(expression_error(opposite, data)) == pytest.approx(4)
 
 
 def test_streams_in_a_batch_and_their_gradients() -> None:
@@ -103,7 +106,7 @@ def test_streams_in_a_batch_and_their_gradients() -> None:
     for data in (first, second):
         data.y_denoised = data.y.flip(1)
     streams = torch.stack([expression(15, seed)["expression"] for seed in (1, 2)]).requires_grad_()
-    got = squared_error({"streams": streams, "expression": streams.mean(0)}, Batch.from_data_list([first, second]))
+    got = expression_error({"streams": streams, "expression": streams.mean(0)}, Batch.from_data_list([first, second]))
     target = np.concatenate([data.y.numpy()[:, ::-1] for data in (first, second)])
     difference = streams.detach().numpy() - target
     parts = [(difference[m, where] ** 2).mean() for m in (0, 1) for where in (slice(0, 3), slice(3, 15))]
@@ -146,9 +149,9 @@ def test_without_a_likelihood_the_error_says_how_to_get_one() -> None:
         negative_log_likelihood(expression(7), section(7, 0))
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", sorted(TERMS))
 def test_sections_count_the_same_whatever_their_size(name: str) -> None:
-    loss, outputs = LOSSES[name]
+    loss, outputs = TERMS[name]
     sections, out = [section(3, 0), section(12, 1), section(6, 2)], outputs(21)
     alone = [
         float(loss(rows(out, where), s))
@@ -159,9 +162,9 @@ def test_sections_count_the_same_whatever_their_size(name: str) -> None:
     assert len(set(alone)) == 3
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", sorted(TERMS))
 def test_unmeasured_genes_do_not_count(name: str) -> None:
-    loss, outputs = LOSSES[name]
+    loss, outputs = TERMS[name]
     first, second, out = section(4, 0), section(6, 1), outputs(10)
     first.gene_mask[[1, 4]] = False
     second.gene_mask[0] = False
@@ -186,9 +189,9 @@ def test_unmeasured_genes_do_not_count(name: str) -> None:
         assert torch.equal(leaf.grad != 0, counted)
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", sorted(TERMS))
 def test_held_out_spots_do_not_count(name: str) -> None:
-    loss, outputs = LOSSES[name]
+    loss, outputs = TERMS[name]
     first, second, out = section(4, 0), section(6, 1), outputs(10)
     first.train_mask = torch.tensor([True, False, True, False])
     second.train_mask = torch.tensor([False] * 5 + [True])
@@ -214,16 +217,33 @@ def test_held_out_spots_do_not_count(name: str) -> None:
 def test_a_section_held_out_whole_does_not_count() -> None:
     first, second, out = section(4, 0), section(6, 1), expression(10)
     first.train_mask, second.train_mask = torch.zeros(4, dtype=torch.bool), torch.ones(6, dtype=torch.bool)
-    both = squared_error(out, Batch.from_data_list([first, second]))
-    assert float(both) == pytest.approx(float(squared_error(rows(out, slice(4, 10)), second)))
+    both = expression_error(out, Batch.from_data_list([first, second]))
+    assert float(both) == pytest.approx(float(expression_error(rows(out, slice(4, 10)), second)))
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", sorted(TERMS))
 def test_the_sum_counts_each_spot_the_same(name: str) -> None:
-    loss, outputs = LOSSES[name]
+    loss, outputs = TERMS[name]
     first, second, out = section(4, 0), section(6, 1), outputs(10)
     first.train_mask = torch.tensor([True, False, True, True])
     second.train_mask = torch.ones(6, dtype=torch.bool)
     means = [float(loss(rows(out, where), part)) for where, part in ((slice(0, 4), first), (slice(4, 10), second))]
     got = loss(out, Batch.from_data_list([first, second]), reduction="sum")
     assert float(got) == pytest.approx(3 * means[0] + 6 * means[1])
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_every_loss_is_0_for_the_target_and_grows_with_the_difference(loss: str) -> None:
+    data = section(7, 0)
+    values = [float(expression_error({"expression": data.y + step}, data, loss=loss)) for step in (0.0, 0.5, -0.5, 2.0)]
+    assert values[0] == 0
+    assert values[1] == pytest.approx(values[2])
+    assert 0 < values[1] < values[3]
+
+
+def test_the_absolute_error_by_hand() -> None:
+    data, out = section(7, 0), expression(7)
+    expected = np.abs((out["expression"] - data.y).numpy()).mean()
+    assert float(expression_error(out, data, loss="absolute")) == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"Unknown loss='cubic'\. Choose one of: absolute, squared"):
+        expression_error(out, data, loss="cubic")

@@ -7,7 +7,8 @@ spots of one section, the way Zeng et al. (Briefings in Bioinformatics 2022) rep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,63 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> 
     return float(np.mean(np.abs(error))) if error.size else float("nan")
 
 
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A section's target and prediction, checked, and the genes' correlations.
+
+    Args:
+        true: Target expression [N spots, G genes].
+        pred: Predicted expression [N, G].
+        measured: bool [G], the genes that were measured.
+        pcc: Pearson's correlation of each gene [G], nan where it is left out.
+    """
+
+    true: Floats
+    pred: Floats
+    measured: Bools
+    pcc: Floats
+
+    @property
+    def detected(self) -> Bools:
+        """The genes with a correlation that are seen in a tenth of the spots, bool [G]."""
+        return np.asarray(~np.isnan(self.pcc) & ((self.true > 0).mean(axis=0) >= DETECTED))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a section, and how a report shows it.
+
+    Args:
+        value: The number; nan where no gene gives one.
+        heading: The heading of its column.
+        better: 1 where more is better, -1 where less is, 0 where neither.
+        meaning: What it is.
+    """
+
+    value: Callable[[Scored], float]
+    heading: str
+    better: int
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    "pcc_mean": Metric(lambda s: _over(s.pcc, np.mean), "PCC", 1, "mean over genes, then over test sections"),
+    "pcc_median": Metric(lambda s: _over(s.pcc, np.median), "median", 1, "median PCC over genes"),
+    "pcc_mean_detected": Metric(
+        lambda s: _over(s.pcc[s.detected], np.mean), "PCC, detected", 1, "genes seen in at least 10 % of spots"
+    ),
+    "spearman_mean": Metric(
+        lambda s: _over(spearman_per_gene(s.true, s.pred, s.measured), np.mean),
+        "Spearman",
+        1,
+        "mean rank correlation over genes",
+    ),
+    "rmse": Metric(lambda s: rmse(s.true, s.pred, s.measured), "RMSE", -1, "root mean squared error, log10 expression"),
+    "mae": Metric(lambda s: mae(s.true, s.pred, s.measured), "MAE", -1, "mean absolute error, log10 expression"),
+}
+"""The numbers of a section's expression. A new one is one entry here: ``evaluate``, result files and reports follow."""
+
+
 def summarise(
     y_true: ArrayLike, y_pred: ArrayLike, genes: Sequence[str], mask: ArrayLike | None = None
 ) -> dict[str, Any]:
@@ -117,12 +175,10 @@ def summarise(
         mask: bool [G], True where the gene was measured; all genes where None.
 
     Returns:
-        ``pcc_mean``, ``pcc_median`` and ``spearman_mean`` over the scored genes, ``pcc_mean_detected`` over the
-        ``n_detected`` of them whose target is above 0 in at least 10 % of the spots, ``rmse`` and ``mae`` over the
-        measured genes (each None where there is no such gene); ``n_genes`` (the panel) = ``n_scored`` + ``n_constant``
-        (constant target, left out) + ``n_missing`` (not measured, left out); ``n_constant_predictions`` of the scored
-        genes score 0 because their prediction is constant; ``n_spots``; ``per_gene``, a dict from gene to PCC, None
-        where left out.
+        Each of :data:`METRICS`, None where no gene gives it; ``n_genes`` (the panel) = ``n_scored`` + ``n_constant``
+        (constant target, left out) + ``n_missing`` (not measured, left out); ``n_detected`` of those scored;
+        ``n_constant_predictions`` of the scored genes score 0 because their prediction is constant; ``n_spots``;
+        ``per_gene``, a dict from gene to PCC, None where left out.
 
     Raises:
         ValueError: If the shapes differ, there are fewer than two spots, a value is not finite, or a gene is named
@@ -134,26 +190,26 @@ def summarise(
         raise ValueError(f"genes names the {true.shape[1]} columns of the expression, got {len(names)} names.")
     if len(set(names)) != len(names):
         raise ValueError(f"genes are unique, got {next(n for n in names if names.count(n) > 1)!r} more than once.")
-    scores = pearson_per_gene(true, pred, measured)
-    scored = ~np.isnan(scores)
-    detected = scored & ((true > 0).mean(axis=0) >= DETECTED)
-    any_scored, any_measured = bool(scored.any()), bool(measured.any())
+    section = Scored(true, pred, measured, pearson_per_gene(true, pred, measured))
+    scored = ~np.isnan(section.pcc)
+    values = {name: float(metric.value(section)) for name, metric in METRICS.items()}
     return {
-        "pcc_mean": float(np.mean(scores[scored])) if any_scored else None,
-        "pcc_median": float(np.median(scores[scored])) if any_scored else None,
-        "pcc_mean_detected": float(np.mean(scores[detected])) if detected.any() else None,
-        "spearman_mean": float(np.mean(spearman_per_gene(true, pred, measured)[scored])) if any_scored else None,
-        "rmse": rmse(true, pred, measured) if any_measured else None,
-        "mae": mae(true, pred, measured) if any_measured else None,
+        **{name: None if np.isnan(value) else value for name, value in values.items()},
         "n_genes": len(names),
         "n_scored": int(scored.sum()),
-        "n_detected": int(detected.sum()),
+        "n_detected": int(section.detected.sum()),
         "n_constant": int((measured & ~scored).sum()),
         "n_constant_predictions": int((scored & _constant(pred)).sum()),
         "n_missing": int((~measured).sum()),
         "n_spots": len(true),
-        "per_gene": {n: float(s) if ok else None for n, s, ok in zip(names, scores, scored, strict=True)},
+        "per_gene": {n: float(s) if ok else None for n, s, ok in zip(names, section.pcc, scored, strict=True)},
     }
+
+
+def _over(scores: Floats, mean: Callable[[Floats], Any]) -> float:
+    """A mean of the genes that have a score; nan where none has."""
+    known = scores[~np.isnan(scores)]
+    return float(mean(known)) if known.size else float("nan")
 
 
 def _checked(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None) -> tuple[Floats, Floats, Bools]:

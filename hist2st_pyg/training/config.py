@@ -109,6 +109,7 @@ class TrainingConfig:
         clip: Largest norm of the gradient; None does not clip.
         reduction: The losses' ``"mean"`` over a section's spots and the sections of a step, or their ``"sum"`` over
             all spots of a step.
+        loss: The error of the expression, a key of :data:`~hist2st_pyg.losses.LOSSES`.
         likelihood_weight: Weight of the negative log-likelihood, where the model has one.
         views: Augmented views for self-distillation; 0 is without.
         lamb: Weight of the distillation.
@@ -135,6 +136,7 @@ class TrainingConfig:
     warmup: float = 0.1
     clip: float | None = None
     reduction: Literal["mean", "sum"] = "mean"
+    loss: str = "squared"
     likelihood_weight: float = 0.25
     views: int = 5
     lamb: float = 0.5

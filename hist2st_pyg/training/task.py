@@ -49,6 +49,7 @@ class ExpressionTask(pl.LightningModule):
         self.options = training or TrainingConfig()
         resolve(OPTIMIZERS, self.options.optimizer, "optimizer")
         resolve(SCHEDULES, self.options.schedule, "schedule")
+        resolve(losses.LOSSES, self.options.loss, "loss")
         resolve(REDUCTIONS, self.options.reduction, "reduction")
         self.view = _augmentation(self.options.view)
         self.augment = _augmentation(self.options.augment) if self.options.augment is not None else None
@@ -88,7 +89,7 @@ class ExpressionTask(pl.LightningModule):
         # Precomputed embeddings [N, D] are left as they are.
         plain = batch if self.augment is None or batch.x.dim() == 2 else _with_patches(batch, self.augment(batch.x))
         out = self.model(plain)
-        parts = {"expression": losses.squared_error(out, batch, scale, reduction)}
+        parts = {"expression": losses.expression_error(out, batch, scale, reduction, options.loss)}
         if options.likelihood_weight and getattr(self.model, "likelihood", None) is not None:
             parts["likelihood"] = options.likelihood_weight * losses.negative_log_likelihood(out, batch, reduction)
         if options.views:
@@ -101,7 +102,7 @@ class ExpressionTask(pl.LightningModule):
         """Correlate the prediction for one section's validation spots."""
         out = self.model(batch)
         where = validation_spots(batch)
-        error = losses.squared_error(
+        error = losses.expression_error(
             {"expression": out["expression"][where]},
             Data(y=batch.y[where], gene_mask=batch.gene_mask, num_nodes=int(where.sum())),
         )

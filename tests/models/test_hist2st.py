@@ -89,7 +89,7 @@ def test_every_parameter_is_trained(
 ) -> None:
     model = build(likelihood=likelihood, views=views, gnn=gnn, dropout=0.0)
     out = model(data)
-    loss = losses.squared_error(out, data)
+    loss = losses.expression_error(out, data)
     if likelihood is not None:
         loss = loss + losses.negative_log_likelihood(out, data)
     if views:
@@ -321,7 +321,7 @@ def test_a_detached_likelihood_leaves_both_streams_alone(build: Callable[..., Hi
 @pytest.mark.parametrize("gnn", sorted(CONVS))
 def test_the_squared_error_trains_both_streams(build: Callable[..., Hist2ST], data: SectionData, gnn: str) -> None:
     model = build(statistics=True, likelihood=None, gnn=gnn, dropout=0.0)
-    losses.squared_error(model(data), data).backward()
+    losses.expression_error(model(data), data).backward()
     assert len(model.streams) == 2
     for stream in model.streams:
         for name in ("vision", "transformer", "expression", *(["gnn"] if gnn != "none" else [])):
@@ -336,9 +336,9 @@ def test_each_stream_learns_as_if_it_were_alone(
 ) -> None:
     model = trained(build(statistics=True, likelihood=None), sections[1])
     data = sections[1][0]
-    losses.squared_error(model(data), data).backward()
+    losses.expression_error(model(data), data).backward()
     for one, stage in zip(streams_alone(model, 1), model.streams, strict=True):
-        losses.squared_error(one(data), data).backward()
+        losses.expression_error(one(data), data).backward()
         gradients = dict(stage.named_parameters())
         for name, parameter in one.streams[0].named_parameters():  # type: ignore[attr-defined]
             assert parameter.grad is not None

@@ -40,7 +40,7 @@ def test_output_and_gradients(data: SectionData) -> None:
     assert set(out) == {"expression", "embedding"}
     assert out["expression"].shape == data.y.shape
     assert out["embedding"].shape == (12, 16)
-    losses.squared_error(out, data).backward()
+    losses.expression_error(out, data).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name

@@ -41,7 +41,7 @@ def test_held_out_squares_stay_in_the_graph_but_not_in_the_loss(build: Callable[
     (batch,) = build(val_share=0.3, batch_size=2).train_dataloader()
     assert batch.num_graphs == 2
     expression = torch.zeros_like(batch.y, requires_grad=True)
-    losses.squared_error({"expression": expression}, batch).backward()
+    losses.expression_error({"expression": expression}, batch).backward()
     assert expression.grad is not None
     trained = (expression.grad != 0).any(1)
     assert not trained[batch.val_mask].any()
@@ -281,7 +281,7 @@ def test_a_gene_that_one_section_lacks_is_denoised_by_the_others(cohort: list[Se
     kept = denoise(torch.from_numpy(standard))[0].numpy() * std + mean
     np.testing.assert_allclose(torch.cat([first.y_denoised, second.y_denoised]), kept, atol=1e-4)
     expression = torch.zeros_like(second.y, requires_grad=True)
-    losses.squared_error({"expression": expression}, second).backward()
+    losses.expression_error({"expression": expression}, second).backward()
     assert expression.grad is not None
     assert not expression.grad[:, 0].any()
     assert bool(expression.grad[:, 1:].all())

@@ -35,7 +35,7 @@ def test_loss_is_the_sum_of_its_weighted_parts(batch: Batch) -> None:
     parts = module.losses(batch)
     out = module(batch)
     assert set(parts) == {"expression", "likelihood", "distillation"}
-    torch.testing.assert_close(parts["expression"], losses.squared_error(out, batch))
+    torch.testing.assert_close(parts["expression"], losses.expression_error(out, batch))
     torch.testing.assert_close(parts["likelihood"], 0.3 * losses.negative_log_likelihood(out, batch))
     assert parts["distillation"] > 0
     with pl.utilities.seed.isolate_rng():
@@ -54,7 +54,7 @@ def test_standardised_error_is_divided_by_each_gene_s_deviation(batch: Batch) ->
     module = task(standardise=True, likelihood_weight=0).eval()
     module.model.target_std.fill_(2.0)
     out = module(batch)
-    torch.testing.assert_close(module.losses(batch)["expression"], losses.squared_error(out, batch) / 4)
+    torch.testing.assert_close(module.losses(batch)["expression"], losses.expression_error(out, batch) / 4)
 
 
 def test_augmentation_changes_patches_and_not_the_batch(batch: Batch) -> None:
@@ -162,7 +162,7 @@ def test_sgd_with_momentum_on_the_sum_over_spots(batch: Batch, tmp_path: Any) ->
     before = {name: p.detach().clone() for name, p in module.model.named_parameters()}
     fit(module, batch, 2, tmp_path)
     moved = {n for n, p in module.model.named_parameters() if not torch.equal(p, before[n])}
-    assert "expression.1.weight" in moved
+    assert "streams.0.expression.1.weight" in moved
     for (name, p), q in zip(module.model.named_parameters(), other.model.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-6, msg=name)
 
@@ -177,7 +177,7 @@ def test_unknown_choices(field: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
-        ("squared_error", "nan", r"expression nan, likelihood [\d.e-]+, distillation [\d.e-]+"),
+        ("expression_error", "nan", r"expression nan, likelihood [\d.e-]+, distillation [\d.e-]+"),
         ("negative_log_likelihood", "inf", r"expression [\d.e-]+, likelihood inf, distillation [\d.e-]+"),
         ("distillation_error", "nan", r"expression [\d.e-]+, likelihood [\d.e-]+, distillation nan"),
     ],

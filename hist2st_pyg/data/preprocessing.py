@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.expression import Total, expression_target, panel_counts
+from hist2st_pyg.data.expression import NormalizeBy, expression_target, panel_counts
 from hist2st_pyg.data.section_data import SectionData, section_graph, spot_pitch
 from hist2st_pyg.data.source import Patches, SpotPatches, rows_of
 from hist2st_pyg.image import HistologyImage
@@ -21,11 +21,11 @@ from hist2st_pyg.io.tables import check_genes
 from hist2st_pyg.section import Section
 from hist2st_pyg.utils.resolver import resolve
 
-__all__ = ["Recipe", "SectionData", "spot_pitch", "to_data"]
+__all__ = ["Preprocessing", "SectionData", "spot_pitch", "to_data"]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Preprocessing:
     """How a section becomes a ``Data``: fitted on the training sections, it travels with the model.
 
     Args:
@@ -36,15 +36,15 @@ class Recipe:
             spots' pitch in µm where that and the image's resolution are known, else the section's own pitch in pixels.
             With neither a patch is ``patch_size`` image pixels.
         scales: Factors of the field of view; each gives three channels.
-        k: Neighbours of each spot.
-        max_distance: Neighbours farther than this many spot pitches are dropped.
-        graph_on: Neighbours by ``"pixel"`` position, or by ``"array"`` position as in the paper.
+        k: Neighbors of each spot.
+        max_distance: Neighbors farther than this many spot pitches are dropped.
+        coord_type: Neighbors by ``"pixel"`` position, or by ``"array"`` position as in the paper.
         stain: How stains are made comparable, a key of :data:`~hist2st_pyg.image.stain.STAINS`.
         total: The target's scaling, see :func:`~hist2st_pyg.data.expression.expression_target`.
-        swap_axes: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
+        transpose_patches: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
         embedding: Instead of patches, ``x`` is the section's ``obsm[embedding]``, float [N, D].
         um_per_pixel: Resolution of the training images in µm per pixel, where known.
-        pitch: Median distance of neighbouring training spots in pixels.
+        pitch: Median distance of neighboring training spots in pixels.
     """
 
     genes: tuple[str, ...]
@@ -54,10 +54,10 @@ class Recipe:
     scales: tuple[float, ...] = (1.0,)
     k: int = 4
     max_distance: float | None = None
-    graph_on: Literal["pixel", "array"] = "pixel"
+    coord_type: Literal["pixel", "array"] = "pixel"
     stain: str = "none"
-    total: Total = "panel"
-    swap_axes: bool = False
+    normalize_by: NormalizeBy = "panel"
+    transpose_patches: bool = False
     embedding: str | None = None
     um_per_pixel: float | None = None
     pitch: float | None = None
@@ -65,9 +65,9 @@ class Recipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, "genes", tuple(self.genes))
         object.__setattr__(self, "scales", tuple(self.scales))
-        check_genes(self.genes, "Recipe")
-        if self.graph_on not in ("pixel", "array"):
-            raise ValueError(f"Unknown graph_on={self.graph_on!r}. Choose one of: pixel, array.")
+        check_genes(self.genes, "Preprocessing")
+        if self.coord_type not in ("pixel", "array"):
+            raise ValueError(f"Unknown coord_type={self.coord_type!r}. Choose one of: pixel, array.")
         resolve(STAINS, self.stain, "stain")
         if self.patch_um is not None and self.patch_pitch is not None:
             raise ValueError(
@@ -85,7 +85,7 @@ class Recipe:
 
         Args:
             image: The H&E image.
-            pos: Spot centres [N, 2] (x, y) in pixels.
+            pos: Spot centers [N, 2] (x, y) in pixels.
             grid: Array column and row [N, 2].
             known: What else is known, see :meth:`patches`.
 
@@ -111,14 +111,14 @@ class Recipe:
 
         Args:
             image: The H&E image.
-            pos: Spot centres [N, 2] (x, y) in pixels.
+            pos: Spot centers [N, 2] (x, y) in pixels.
             um_per_pixel: Resolution of the image in µm per pixel; needed with ``patch_um``.
             pitch: Distance of the array's spots in image pixels; None measures it.
             cache: Folder of the patch cache, or None.
             name: The section's name, for errors.
 
         Raises:
-            ValueError: If ``patch_um`` is asked for on an image of unknown resolution, or the recipe has no patches.
+            ValueError: If ``patch_um`` is asked for on an image of unknown resolution, or the preprocessing has no patches.
         """
         if self.embedding is not None:
             raise ValueError(
@@ -132,7 +132,7 @@ class Recipe:
             self._field(pos, um_per_pixel, pitch, name),
             self.scales,
             self.stain,
-            self.swap_axes,
+            self.transpose_patches,
             cache,
             name,
         )
@@ -175,7 +175,7 @@ class Recipe:
         self, pos: NDArray[np.float64], grid: NDArray[np.int64], arrays: Sequence[NDArray[np.int64]] | None = None
     ) -> SectionData:
         """The graph of spots, without what they show; see :func:`~hist2st_pyg.data.section_data.section_graph`."""
-        return section_graph(pos, grid, self.k, self.max_distance, self.graph_on, arrays)
+        return section_graph(pos, grid, self.k, self.max_distance, self.coord_type, arrays)
 
     def to_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
         """The whole ``Data`` of a measured section, as :func:`to_data` describes it."""
@@ -196,7 +196,7 @@ class Recipe:
                 f"and the median spot has {median:g} counts of them; is this the panel for it?"
             )
         data.counts = torch.from_numpy(counts)
-        data.y = torch.from_numpy(expression_target(section, counts, self.total))
+        data.y = torch.from_numpy(expression_target(section, counts, self.normalize_by))
         data.size_factor = torch.from_numpy((totals / median).astype(np.float32))
         data.gene_mask = torch.from_numpy(gene_mask)
         if section.label is not None:
@@ -212,7 +212,7 @@ def to_data(
     k: int = 4,
     *,
     cache: str | Path | None = None,
-    **recipe: Any,
+    **preprocessing: Any,
 ) -> SectionData:
     """Turn a section into PyG's ``Data``.
 
@@ -220,9 +220,9 @@ def to_data(
         section: A section with an image.
         genes: The gene panel.
         patch_size: Side of a patch in pixels, P.
-        k: Neighbours of each spot.
+        k: Neighbors of each spot.
         cache: Folder of the patch cache, or None.
-        recipe: Further fields of :class:`Recipe`.
+        preprocessing: Further fields of :class:`Preprocessing`.
 
     Returns:
         ``Data`` with ``x`` uint8 [N, 3·S, P, P], ``pos`` [N, 2] pixels (x, y), ``grid`` [N, 2] array column and row,
@@ -234,4 +234,4 @@ def to_data(
     Raises:
         ValueError: If the section has no image, or none of the panel's counts.
     """
-    return Recipe(genes=tuple(genes), patch_size=patch_size, k=k, **recipe).to_data(section, cache)
+    return Preprocessing(genes=tuple(genes), patch_size=patch_size, k=k, **preprocessing).to_data(section, cache)

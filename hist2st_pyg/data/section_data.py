@@ -35,25 +35,25 @@ def section_graph(
     grid: NDArray[np.int64],
     k: int,
     max_distance: float | None = None,
-    graph_on: Literal["pixel", "array"] = "pixel",
+    coord_type: Literal["pixel", "array"] = "pixel",
     arrays: Sequence[NDArray[np.int64]] | None = None,
 ) -> SectionData:
     """The graph of a section's spots, without what the spots show.
 
     Args:
-        pos: Spot centres [N, 2] (x, y) in pixels.
+        pos: Spot centers [N, 2] (x, y) in pixels.
         grid: Array column and row [N, 2].
-        k: Neighbours of each spot.
-        max_distance: Neighbours farther than this many spot pitches are dropped.
-        graph_on: Neighbours by ``"pixel"`` or by ``"array"`` position.
-        arrays: Where the spots are several arrays in one, the spots of each; neighbours are of one array.
+        k: Neighbors of each spot.
+        max_distance: Neighbors farther than this many spot pitches are dropped.
+        coord_type: Neighbors by ``"pixel"`` or by ``"array"`` position.
+        arrays: Where the spots are several arrays in one, the spots of each; neighbors are of one array.
 
     Returns:
         ``Data`` with ``edge_index`` [2, E], ``edge_attr`` [E, 1] distance in pitches, ``pos`` and ``grid`` [N, 2].
     """
     parts = []
     for spots in [np.arange(len(pos))] if arrays is None else arrays:
-        places = grid[spots].astype(np.float64) if graph_on == "array" else pos[spots] / spot_pitch(pos[spots])
+        places = grid[spots].astype(np.float64) if coord_type == "array" else pos[spots] / spot_pitch(pos[spots])
         edges, apart = knn_edges(places, k, max_distance)
         parts.append((spots[edges], apart))
     edge_index, distance = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))

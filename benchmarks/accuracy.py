@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-REFERENCES = ("ridge_neighbours", "kernel_ridge")
+REFERENCES = ("ridge_neighbors", "kernel_ridge")
 MODEL = "small"
 SPLITS = {
     "a": "a: C2, C3 → C4",
@@ -171,13 +171,13 @@ def share_of_ceiling(groups: dict[str, Group]) -> Figure:
     """Bars: the share of the attainable PCC that each model reaches on each split; a dot is a seed."""
     from matplotlib.figure import Figure
 
-    colours = {
+    colors = {
         "paper_recipe": "#b8b8c0",
         REFERENCES[0]: pictures.REFERENCE,
         REFERENCES[1]: "#e2b36f",
         MODEL: pictures.MODEL,
     }
-    shown = [name for name in colours if any(group.of(name) for group in groups.values())]
+    shown = [name for name in colors if any(group.of(name) for group in groups.values())]
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(shown)
@@ -187,7 +187,7 @@ def share_of_ceiling(groups: dict[str, Group]) -> Figure:
             if not shares:
                 continue
             x = j + (i - (len(shown) - 1) / 2) * width
-            axes.bar(x, np.mean(shares), 0.92 * width, color=colours[name], label=name if j == 0 else None)
+            axes.bar(x, np.mean(shares), 0.92 * width, color=colors[name], label=name if j == 0 else None)
             if len(shares) > 1:
                 axes.plot([x] * len(shares), shares, ".", color="black", markersize=3)
     axes.axhline(0, color="black", linewidth=0.8)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hist2st_pyg.data.expression import most_varying
-from hist2st_pyg.data.preprocessing import Recipe
+from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.inference import model_data, run_model
 from hist2st_pyg.models import MODELS, ExpressionModel
 from hist2st_pyg.models.registry import parameters_of
@@ -54,9 +54,11 @@ def every_value(config: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def variable_genes(train: Sequence[Section], recipe: Recipe) -> list[str]:
+def variable_genes(train: Sequence[Section], preprocessing: Preprocessing) -> list[str]:
     """The genes of the panel whose target varies most over the training spots."""
-    return [recipe.genes[i] for i in most_varying(train, recipe.genes, VARIABLE, recipe.total)]
+    return [
+        preprocessing.genes[i] for i in most_varying(train, preprocessing.genes, VARIABLE, preprocessing.normalize_by)
+    ]
 
 
 def curves(metrics: Path) -> list[dict[str, float]]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from hist2st_pyg import Section
 from hist2st_pyg.analysis.regions import KEY, METHODS, PAPER, agreement, find_regions, n_labels
 from hist2st_pyg.data.expression import expression_target, panel_counts, variable_genes
-from hist2st_pyg.io.tables import UNLABELLED
+from hist2st_pyg.io.tables import UNLABELED
 
 VARIABLE = 1000
 """Genes of the measured expression that no panel limits."""
@@ -42,9 +42,9 @@ def clusterings_of_positions(
 
     def find(method: str, seed: int) -> NDArray[Any]:
         every = np.ones(len(pos), dtype=bool)
-        used = np.asarray(labels, dtype=object) != UNLABELLED if method == PAPER else every
+        used = np.asarray(labels, dtype=object) != UNLABELED if method == PAPER else every
         spots = AnnData(pos[used].copy(), obsm={"X_pca": pos[used].copy()})
-        found = np.full(len(pos), UNLABELLED, dtype=object)
+        found = np.full(len(pos), UNLABELED, dtype=object)
         found[used] = METHODS[method](spots, n_regions=n_regions, resolution=1.0, n_neighbors=15, seed=seed)
         return found.astype(str)
 

@@ -5,7 +5,7 @@
 Reads her2st in DIR, from :data:`FOLDERS`, and writes two files to ``results/regions``. ``labels.json``: how well
 regions agree with a pathologist's labels, on every section that has labels, of models too where it also has an image.
 ``measured.json``: how well regions of a prediction agree with those of the measured expression of the same section,
-where there is an image; that needs no labels. Agreement is the adjusted Rand index and the normalised mutual
+where there is an image; that needs no labels. Agreement is the adjusted Rand index and the normalized mutual
 information, averaged over seeds of the clustering; Leiden finds the number of regions, k-means is given that of the
 labels, and ``paper`` is the published procedure, which fixes the seed. A model is trained once.
 """
@@ -41,14 +41,14 @@ FOLDERS = ("her2st", "her2st_a1")
 MODELS: dict[str, dict[str, Any]] = {
     "small": {},
     # As in configs/accuracy/paper.yaml: the minutes that the small preset takes, so no self-distillation. A1's image is
-    # a small copy, so patches are as wide on the tissue as the recipe's 112 pixels are on the others: 77 µm.
+    # a small copy, so patches are as wide on the tissue as the preprocessing's 112 pixels are on the others: 77 µm.
     "paper_recipe": {
         "preset": "paper",
         "data": {"patch_um": 77.0},
         "model": {"n_pos": 128},
-        "training": {"views": 0, "max_minutes": 5},
+        "training": {"n_views": 0, "max_minutes": 5},
     },
-    "ridge_neighbours": {"model": {"name": "ridge_neighbours"}},
+    "ridge_neighbors": {"model": {"name": "ridge_neighbors"}},
     "kernel_ridge": {"model": {"name": "kernel_ridge"}},
 }
 """The models by their names in the tables: what their training changes of the small preset."""
@@ -164,7 +164,7 @@ def measure(
         measured[name] = {"train": trained, **against_measured(section, genes, predicted[name], k, seeds)}
     labels: dict[str, Any] = {
         name: {"train": chosen.get(name), **against_labels(by_name[name], genes, predicted.get(name, {}), seeds)}
-        for name in tqdm(counted, desc="labelled", disable=None)
+        for name in tqdm(counted, desc="labeled", disable=None)
     }
     facts = {
         "dataset": data["name"],

@@ -1,7 +1,7 @@
 """Report a benchmark from its result files: tables, statistics, pictures, one HTML page, the README's table.
 
     python -m benchmarks.report                          # benchmarks/results -> benchmarks/report
-    python -m benchmarks.report RESULTS -o REPORT --reference ridge_neighbours --readme README.md
+    python -m benchmarks.report RESULTS -o REPORT --reference ridge_neighbors --readme README.md
 
 Nothing is trained or predicted here. It writes ``report.md``, ``figures/*.png`` and ``report.html``, which opens
 without network (``#sort=rmse`` in its address sorts the tables).

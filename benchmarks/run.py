@@ -63,11 +63,11 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
         train(config, list(sections.values()), loggers)
         summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
         model = load_model(output)
-        if model.recipe is None:
-            raise RuntimeError(f"{output}: a trained model has a recipe.")
+        if model.preprocessing is None:
+            raise RuntimeError(f"{output}: a trained model has a preprocessing.")
         started = time.perf_counter()
         test = [sections[name] for name in config.data.test]
-        variable = variable_genes([sections[name] for name in config.data.train], model.recipe)
+        variable = variable_genes([sections[name] for name in config.data.train], model.preprocessing)
         evaluation = evaluate(
             model,
             test,
@@ -80,7 +80,7 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
         path = cell.result(results)
         result = _result(cell, config, summary, model.task, evaluation, test)
         result |= {
-            "panel_sha256": hashlib.sha256("\n".join(model.recipe.genes).encode()).hexdigest(),
+            "panel_sha256": hashlib.sha256("\n".join(model.preprocessing.genes).encode()).hexdigest(),
             "curves": curves(output / "metrics.csv"),
             "flops": forward_flops(model, test[0], config),
             "peak_mb": peak_mb(),

@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.made_slide import make_slide
 from benchmarks.measures import versions
-from hist2st_pyg import Hist2ST, Recipe
+from hist2st_pyg import Hist2ST, Preprocessing
 from hist2st_pyg.inference import BLOCK, predict, write_h5ad
 from hist2st_pyg.models import load_model
 from hist2st_pyg.training import preset_config
@@ -35,13 +35,13 @@ MEASURED = "measured.json"
 
 
 def small_model(genes: int) -> Hist2ST:
-    """The small preset's model and recipe, as if trained on sections of 0.5 µm per pixel and 100 µm pitch."""
+    """The small preset's model and preprocessing, as if trained on sections of 0.5 µm per pixel and 100 µm pitch."""
     torch.manual_seed(0)
     config = preset_config("small")
     arguments = {name: value for name, value in config.model.items() if name != "name"}
     data = config.data
     model = Hist2ST(genes, patch_size=data.patch_size, n_scales=len(data.scales), **arguments)
-    model.recipe = Recipe(
+    model.preprocessing = Preprocessing(
         tuple(f"GENE{i}" for i in range(genes)),
         patch_size=data.patch_size,
         patch_pitch=data.patch_pitch,
@@ -65,12 +65,12 @@ def peak_mb() -> float:
 def measure(work: Path, block: int, device: str) -> dict[str, Any]:
     """Predict ``work``'s slide by its model in this process, which should be a fresh one, and say what it took."""
     model = load_model(work / "model")
-    assert model.recipe is not None
+    assert model.preprocessing is not None
     before, started = peak_mb(), time.perf_counter()
     adata = predict(model, work / "slide.tif", device=device, block=block)
     seconds = time.perf_counter() - started
     write_h5ad(adata, work / "predicted.h5ad")
-    patches = adata.n_obs * len(model.recipe.scales)
+    patches = adata.n_obs * len(model.preprocessing.scales)
     arrays = (adata.X, *adata.layers.values(), *adata.obsm.values())
     return {
         "spots": adata.n_obs,

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from hist2st_pyg import compat, evaluation, losses, nn
-from hist2st_pyg.data import Recipe, grid_edges, knn_edges, prune_distant, radius_edges, to_data
+from hist2st_pyg.data import Preprocessing, grid_edges, knn_edges, prune_distant, radius_edges, to_data
 from hist2st_pyg.datasets import DATASETS, load_sections
 from hist2st_pyg.models import MODELS, Hist2ST, HisToGene, load_model
 from hist2st_pyg.section import Section
@@ -32,7 +32,7 @@ __all__ = [
     "ExpressionTask",
     "HisToGene",
     "Hist2ST",
-    "Recipe",
+    "Preprocessing",
     "Section",
     "SectionDataModule",
     "compat",

@@ -45,7 +45,7 @@ def expression_error(
     Args:
         out: A model's output; ``streams`` [M, N, G] is used where there is one, else ``expression`` [N, G].
         data: A ``Data`` or ``Batch`` with the target ``y_denoised``, or else ``y`` [N, G].
-        scale: Divisor of each gene's error [G], for standardised targets.
+        scale: Divisor of each gene's error [G], for standardized targets.
         reduction: Over the spots.
         loss: A key of :data:`LOSSES`.
 

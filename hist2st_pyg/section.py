@@ -108,7 +108,7 @@ class Section:
         wrong = values[(values < 0) | (values != np.floor(values))]
         if wrong.size:
             raise self._error(
-                "adata.X", f"holds raw counts (integers from 0), got {wrong[0]!r}; give counts before normalisation"
+                "adata.X", f"holds raw counts (integers from 0), got {wrong[0]!r}; give counts before normalization"
             )
 
     def _check_positions(self) -> None:
@@ -144,7 +144,7 @@ class Section:
 
     @property
     def pos(self) -> NDArray[np.float64]:
-        """Spot centres, float [N, 2]: x right, y down, in full-resolution pixels."""
+        """Spot centers, float [N, 2]: x right, y down, in full-resolution pixels."""
         return np.asarray(self.adata.obsm["spatial"], dtype=np.float64)
 
     @property

@@ -105,7 +105,7 @@ def test_sizes_are_positive(field: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (-1.0, r"raw counts \(integers from 0\), got .*-1.0.*before normalisation"),
+        (-1.0, r"raw counts \(integers from 0\), got .*-1.0.*before normalization"),
         (0.5, r"raw counts \(integers from 0\), got .*0.5"),
         (np.nan, "not finite"),
         (np.inf, "not finite"),

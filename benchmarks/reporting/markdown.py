@@ -18,8 +18,8 @@ from benchmarks.reporting.tables import (
     statistics_table,
 )
 
-REFERENCE = "ridge_neighbours"
-"""The best honest simple baseline: ridge regression on colour and texture of a spot and its neighbours."""
+REFERENCE = "ridge_neighbors"
+"""The best honest simple baseline: ridge regression on color and texture of a spot and its neighbors."""
 NO_COMPARISON = "The reference model has no result here, or no other model has, so nothing is compared."
 START, END = "<!-- table: benchmarks.report -->", "<!-- end of table -->"
 

@@ -82,7 +82,7 @@
     return found;
   }
 
-  function colour(share) {
+  function color(share) {
     const place = Math.min(Math.max(share, 0), 1) * (MAGMA.length - 1);
     const left = Math.min(Math.floor(place), MAGMA.length - 2);
     const mix = (at) => {
@@ -174,7 +174,7 @@
       const svg = el("svg", { class: "plot", viewBox: `${-pitch} ${-pitch} ${width} ${height}`, role: "img", "aria-label": title });
       xs.forEach((cx, i) => {
         const value = map.low + ((map.high - map.low) * parseInt(map.q.slice(2 * i, 2 * i + 2), 10)) / 99;
-        const spot = el("circle", { cx, cy: ys[i], r: 0.47 * pitch, fill: colour((value - range[0]) / (range[1] - range[0] || 1)) });
+        const spot = el("circle", { cx, cy: ys[i], r: 0.47 * pitch, fill: color((value - range[0]) / (range[1] - range[0] || 1)) });
         spot.append(el("title", {}, value.toFixed(2)));
         svg.append(spot);
       });

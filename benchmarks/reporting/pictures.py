@@ -92,7 +92,7 @@ def by_section(group: Group, models: list[str], chosen: set[str], reference: str
         for y, model in enumerate(models):
             results = [cell["test"][section]["metrics"] for cell in group.of(model, fold) if section in cell["test"]]
             x = [result["pcc_mean"] for result in results if result.get("pcc_mean") is not None]
-            axis.plot(x, [y] * len(x), "o", color=_colour(model, chosen, reference), markersize=5, alpha=0.8)
+            axis.plot(x, [y] * len(x), "o", color=_color(model, chosen, reference), markersize=5, alpha=0.8)
         if (ceiling := section_ceiling(group, fold, section)) is not None:
             axis.axvline(ceiling, color=CEILING, linewidth=1.2)
             axis.annotate(f"{ceiling:.2f}", (ceiling, 1), xycoords=("data", "axes fraction"), xytext=(-3, -10),
@@ -112,15 +112,15 @@ def by_section(group: Group, models: list[str], chosen: set[str], reference: str
 def gene_against_gene(
     x: dict[str, float | None], y: dict[str, float | None], ceilings: dict[str, float | None], x_name: str, y_name: str
 ) -> Figure:
-    """Draw every gene's PCC of one model against another's, coloured by the gene's ceiling."""
+    """Draw every gene's PCC of one model against another's, colored by the gene's ceiling."""
     genes = [gene for gene in x if x[gene] is not None and y.get(gene) is not None]
     a, b = (np.array([scores[gene] for gene in genes], dtype=float) for scores in (x, y))
-    colour = np.array([np.nan if ceilings.get(gene) is None else ceilings[gene] for gene in genes], dtype=float)
+    color = np.array([np.nan if ceilings.get(gene) is None else ceilings[gene] for gene in genes], dtype=float)
     figure = _figure(5.6, 4.8)
     axis = figure.add_subplot()
     low, high = min(a.min(), b.min(), 0) - 0.02, max(a.max(), b.max()) + 0.02
     axis.plot([low, high], [low, high], color="0.75", linewidth=1, zorder=0)
-    points = axis.scatter(a, b, c=colour, cmap="viridis", s=12, linewidths=0, plotnonfinite=True)
+    points = axis.scatter(a, b, c=color, cmap="viridis", s=12, linewidths=0, plotnonfinite=True)
     above = int((b > a).sum())
     axis.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel=f"PCC, {x_name}", ylabel=f"PCC, {y_name}")
     axis.set_title(f"{above} of {len(genes)} genes above the line", fontsize=10)
@@ -167,7 +167,7 @@ def cost(group: Group, models: list[str], chosen: set[str], reference: str | Non
     for model in models:
         pcc, seconds = group.mean(model, metric("pcc_mean")), group.mean(model, seconds_of("fit"), per_cell=True)
         if pcc is not None and seconds:
-            axis.plot(seconds, pcc, "o", color=_colour(model, chosen, reference))
+            axis.plot(seconds, pcc, "o", color=_color(model, chosen, reference))
             points.append((seconds, pcc, model))
     axis.set(xscale="log", xlabel="seconds of training, mean of a cell", ylabel="mean PCC")
     axis.margins(x=0.2, y=0.12)
@@ -238,7 +238,7 @@ def slug(name: str) -> str:
 
 
 def _shrink(path: Path) -> None:
-    """Keep 256 colours, which these pictures do with at a quarter of the size; there may be one for each section."""
+    """Keep 256 colors, which these pictures do with at a quarter of the size; there may be one for each section."""
     with Image.open(path) as image, atomic_path(path) as temporary:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(temporary, optimize=True)
 
@@ -247,7 +247,7 @@ def _curve(cell: Cell) -> list[tuple[int, float]]:
     return [(int(row["epoch"]), float(row["val/pcc"])) for row in cell["curves"] if row.get("val/pcc") is not None]
 
 
-def _colour(model: str, chosen: set[str], reference: str | None) -> str:
+def _color(model: str, chosen: set[str], reference: str | None) -> str:
     return REFERENCE if model == reference else MODEL if model in chosen else OTHER
 
 

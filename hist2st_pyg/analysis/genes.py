@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hist2st_pyg import figures
 from hist2st_pyg.analysis.predictions import expression_of, image_of, is_prediction, name_of
 from hist2st_pyg.analysis.regions import KEY
-from hist2st_pyg.io.tables import UNLABELLED
+from hist2st_pyg.io.tables import UNLABELED
 from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i
 from hist2st_pyg.utils.runtime import preserve_num_threads
 
@@ -73,7 +73,7 @@ def spatial_genes(adata: AnnData, layer: str | None = None) -> AnnData:
 def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
     """Marker genes of each region: Wilcoxon's rank-sum test against all other spots, through scanpy.
 
-    Where the regions were found in the same expression, p-values do not show that a region is real, and neighbouring
+    Where the regions were found in the same expression, p-values do not show that a region is real, and neighboring
     spots are not independent (Zhang, Kamath and Tse 2019).
 
     Args:
@@ -93,7 +93,7 @@ def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
     check_regions(adata, key)
     result = adata.copy()
     result.obs[key] = result.obs[key].astype("category").cat.remove_unused_categories()
-    sizes = result.obs[key].value_counts(sort=False).drop(UNLABELLED, errors="ignore")
+    sizes = result.obs[key].value_counts(sort=False).drop(UNLABELED, errors="ignore")
     groups = [str(region) for region in sizes.index[sizes > 1]]
     if len(groups) < 2:
         raise ValueError(f"Markers need two regions of at least 2 spots; obs[{key!r}] has {dict(sizes)}.")
@@ -207,14 +207,14 @@ def draw_markers(adata: AnnData, folder: str | Path, key: str = KEY, n: int = 6)
     standard = (values - values.mean()) / values.std(ddof=0)
     means = standard.groupby(adata.obs[key].to_numpy(str)).mean().T
     # Regions in their own order, which is that of the genes.
-    order = [str(region) for region in adata.obs[key].cat.categories if region != UNLABELLED]
+    order = [str(region) for region in adata.obs[key].cat.categories if region != UNLABELED]
     title = f"{name_of(adata)}: markers" + (", ranked in the prediction" if is_prediction(adata) else "")
-    figure = figures.heat_map(means[order], title=title, unit="mean standardised expression", column_unit=key)
+    figure = figures.heat_map(means[order], title=title, unit="mean standardized expression", column_unit=key)
     return figures.save(figure, Path(folder) / f"{name_of(adata)}_markers.png")
 
 
 def _graph(edges: NDArray[np.int64], n: int) -> csr_matrix:
-    """Adjacency [N, N]: 1 where the column's spot is a neighbour of the row's."""
+    """Adjacency [N, N]: 1 where the column's spot is a neighbor of the row's."""
     from scipy.sparse import csr_matrix
 
     source, target = edges
@@ -236,7 +236,7 @@ def _p_values(scores: NDArray[np.float64], graph: csr_matrix) -> dict[str, NDArr
 
 
 def _normal_variance(graph: csr_matrix) -> float:
-    """Variance of Moran's I of normal values on the row-normalised graph (Cliff and Ord 1981)."""
+    """Variance of Moran's I of normal values on the row-normalized graph (Cliff and Ord 1981)."""
     from sklearn.preprocessing import normalize
 
     weights, n = normalize(graph, norm="l1"), graph.shape[0]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.inference.layout import GRID
-from hist2st_pyg.io.tables import UNLABELLED, by_place, numbers, read_columns
+from hist2st_pyg.io.tables import UNLABELED, by_place, numbers, read_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ def labels_of(adata: AnnData, source: str | Path | None) -> NDArray[Any] | None:
             return None
     if str(source) in adata.obs:
         column = adata.obs[str(source)].astype(object)
-        return np.asarray(column.where(~pd.isna(column), UNLABELLED).astype(str), dtype=object)
+        return np.asarray(column.where(~pd.isna(column), UNLABELED).astype(str), dtype=object)
     if Path(source).is_file():
         return read_labels(source, adata)
     columns = ", ".join(map(str, adata.obs.columns)) or "none"
@@ -85,7 +85,7 @@ def read_labels(path: str | Path, adata: AnnData) -> NDArray[Any]:
         )
     if found < len(names):
         logger.warning("%s: %d of %d spots have no label", path.name, len(names) - found, len(names))
-    return np.asarray(known.fillna(UNLABELLED).astype(str), dtype=object)
+    return np.asarray(known.fillna(UNLABELED).astype(str), dtype=object)
 
 
 def _placed(path: Path) -> pd.Series[Any]:

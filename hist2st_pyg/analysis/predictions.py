@@ -133,7 +133,7 @@ def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnDat
     values = expression_of(counts[spots, genes])
     if not np.isfinite(values).all() or (values < 0).any() or (values != np.floor(values)).any():
         raise ValueError(f"X of {what} holds raw counts (whole numbers from 0), which it does not here.")
-    total = adata.uns.get("hist2st", {}).get("total", "panel")
+    total = adata.uns.get("hist2st", {}).get("normalize_by", "panel")
     totals = values.sum(1) if total == "panel" else np.asarray(counts[spots].X.sum(1)).ravel()
     shared = AnnData(values, obsm={"spatial": np.asarray(adata[spots].obsm["spatial"])})
     shared.obs_names, shared.var_names = spots, genes

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg import figures
 from hist2st_pyg.analysis.predictions import expression_of, image_of, name_of
-from hist2st_pyg.io.tables import UNLABELLED
+from hist2st_pyg.io.tables import UNLABELED
 from hist2st_pyg.utils.optional import require_extra
 from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.runtime import preserve_num_threads
@@ -36,18 +36,18 @@ def find_regions(
     n_components: int = 30,
     seed: int = 0,
 ) -> AnnData:
-    """Cluster spots by expression: PCA, then k-means, or neighbours and Leiden (scanpy's path, Wolf et al. 2018).
+    """Cluster spots by expression: PCA, then k-means, or neighbors and Leiden (scanpy's path, Wolf et al. 2018).
 
     Args:
         adata: Log expression, as :func:`~hist2st_pyg.predict` gives it.
         method: One of :data:`METHODS`: ``"leiden"`` finds the number of regions, ``"kmeans"`` is given it, ``"paper"``
-            is what Zeng et al. 2022 publish: spots labelled "undetermined" are dropped, and k-means on 50 components
+            is what Zeng et al. 2022 publish: spots labeled "undetermined" are dropped, and k-means on 50 components
             finds as many regions as there are labels. The published numbers are those of seed 0.
         n_regions: Number of regions of k-means.
         labels: The spots' labels [N], from which ``"paper"`` takes the spots and the number of regions; the other
             methods do not see them.
         resolution: Leiden's resolution; higher gives more regions.
-        n_neighbors: Leiden's neighbours of a spot in expression space.
+        n_neighbors: Leiden's neighbors of a spot in expression space.
         n_components: Most principal components; ``"paper"`` has its own 50.
         seed: Seed of everything random.
 
@@ -68,7 +68,7 @@ def find_regions(
     kept = np.ones(adata.n_obs, dtype=bool)
     if method == PAPER:
         names = _labels_of_paper(labels, adata.n_obs, n_regions)
-        kept, n_regions, n_components = names != UNLABELLED, n_labels(names), PAPER_COMPONENTS
+        kept, n_regions, n_components = names != UNLABELED, n_labels(names), PAPER_COMPONENTS
     if kept.sum() < 3:
         raise ValueError(f"Regions need at least 3 spots, got {kept.sum()}.")
     if method == "kmeans" and (n_regions is None or not 2 <= n_regions <= adata.n_obs):
@@ -94,9 +94,9 @@ def find_regions(
     found = cluster(clustered, n_regions=n_regions, resolution=resolution, n_neighbors=n_neighbors, seed=seed)
     sizes = pd.Series(found).value_counts()
     place = {region: str(i) for i, region in enumerate(sorted(sizes.index, key=lambda name: (-sizes[name], name)))}
-    regions = np.full(result.n_obs, UNLABELLED, dtype=object)
+    regions = np.full(result.n_obs, UNLABELED, dtype=object)
     regions[kept] = [place[region] for region in found]
-    categories = [*place.values(), *([] if kept.all() else [UNLABELLED])]
+    categories = [*place.values(), *([] if kept.all() else [UNLABELED])]
     result.obs[KEY] = pd.Categorical(regions, categories=categories)
     given = {"resolution": resolution, "n_neighbors": n_neighbors} if method == "leiden" else {"n_regions": n_regions}
     result.uns[KEY] = {"params": {"method": method, **given, "n_components": components, "seed": seed}}
@@ -114,7 +114,7 @@ def region_agreement(
 ) -> dict[str, float] | None:
     """How well the regions of a prediction agree with labels, through scikit-learn.
 
-    Spots are clustered by :func:`find_regions`; those labelled "undetermined" are not compared, and ``"paper"`` does
+    Spots are clustered by :func:`find_regions`; those labeled "undetermined" are not compared, and ``"paper"`` does
     not cluster them either.
 
     Args:
@@ -145,7 +145,7 @@ def region_agreement(
     if method == "kmeans" and n_regions is None:
         n_regions = n_labels(names)
     found = np.zeros(len(values), dtype=str)
-    clustered = values[names != UNLABELLED] if method == PAPER else values
+    clustered = values[names != UNLABELED] if method == PAPER else values
     if (clustered != clustered[0]).any():  # spots that are all the same are one region; PCA would divide by 0
         options: dict[str, Any] = {"n_regions": n_regions, "labels": names, "resolution": resolution, "seed": seed}
         found = find_regions(AnnData(values), method, **options).obs[KEY].to_numpy(str)
@@ -160,7 +160,7 @@ def agreement(found: ArrayLike, labels: ArrayLike) -> dict[str, float] | None:
         labels: Their labels [N].
 
     Returns:
-        ``ari``, the adjusted Rand index (Hubert and Arabie 1985), and ``nmi``, the normalised mutual information;
+        ``ari``, the adjusted Rand index (Hubert and Arabie 1985), and ``nmi``, the normalized mutual information;
         both 1 where the partitions are the same. None where the spots have fewer than two labels.
 
     Raises:
@@ -173,7 +173,7 @@ def agreement(found: ArrayLike, labels: ArrayLike) -> dict[str, float] | None:
         raise ValueError(f"A spot has one region and one label, got shapes {list(regions.shape)}, {list(names.shape)}.")
     if n_labels(names) < 2:
         return None
-    known = names != UNLABELLED
+    known = names != UNLABELED
     regions, names = regions[known].astype(str), names[known].astype(str)
     return {
         "ari": float(adjusted_rand_score(names, regions)),
@@ -183,7 +183,7 @@ def agreement(found: ArrayLike, labels: ArrayLike) -> dict[str, float] | None:
 
 def n_labels(labels: ArrayLike) -> int:
     """The number of different labels, "undetermined" left out."""
-    return len(set(np.asarray(labels, dtype=object).astype(str)) - {UNLABELLED})
+    return len(set(np.asarray(labels, dtype=object).astype(str)) - {UNLABELED})
 
 
 def draw_regions(adata: AnnData, folder: str | Path, labels: ArrayLike | None = None) -> Path:
@@ -201,7 +201,7 @@ def draw_regions(adata: AnnData, folder: str | Path, labels: ArrayLike | None = 
         raise ValueError("The prediction has no regions, obs['region']; find_regions finds them.")
     partitions = {} if labels is None else {"labels": labels}
     partitions[f"regions ({adata.uns.get(KEY, {}).get('params', {}).get('method', 'given')})"] = adata.obs[KEY]
-    figure = figures.region_maps(adata.obsm["spatial"], partitions, **image_of(adata), nowhere=UNLABELLED)
+    figure = figures.region_maps(adata.obsm["spatial"], partitions, **image_of(adata), nowhere=UNLABELED)
     return figures.save(figure, Path(folder) / f"{name_of(adata)}_regions.png")
 
 

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from hist2st_pyg.cli import Run
 
 FLAGS: dict[str, tuple[type, str]] = {
-    "policy": (str, "mean or max over the neighbours (Hist2ST)."),
+    "policy": (str, "mean or max over the neighbors (Hist2ST)."),
     "heads": (int, "Attention heads, where they are not 64 channels wide (HisToGene)."),
     "dim_head": (int, "Channels of a head (HisToGene)."),
     "dropout": (float, "Dropout, for training on."),
-    "neighbors": (int, "Neighbours of each spot."),
+    "neighbors": (int, "Neighbors of each spot."),
     "prune": (
         str,
-        "Grid: neighbours at most two array steps away; NA: all. By default NA with cSCC's 171 genes.",
+        "Grid: neighbors at most two array steps away; NA: all. By default NA with cSCC's 171 genes.",
     ),
 }
 """Arguments of the original programs that their weights do not tell."""

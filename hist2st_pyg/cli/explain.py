@@ -1,4 +1,4 @@
-"""Explain predictions: which pixels and which neighbours they come from."""
+"""Explain predictions: which pixels and which neighbors they come from."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 OPTIONS: dict[str, tuple[type, str]] = {
     "top": (int, "How many spots of each gene, where none is named: those with the highest prediction; default 3."),
-    "method": (str, "How neighbours are weighed: integrated (default), gradient or gnnexplainer."),
+    "method": (str, "How neighbors are weighed: integrated (default), gradient or gnnexplainer."),
     "baseline": (str, "What a patch is compared with: blurred (default) or mean."),
-    "pixels": (int, "Patches whose pixels are explained: 1 (default) is the spot's, 2 adds a neighbour's."),
+    "pixels": (int, "Patches whose pixels are explained: 1 (default) is the spot's, 2 adds a neighbor's."),
     "steps": (int, "Steps of the integrated gradients."),
     "epochs": (int, "Steps of GNNExplainer."),
     "seed": (int, "Seed of GNNExplainer."),

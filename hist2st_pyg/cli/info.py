@@ -40,17 +40,17 @@ def run(parsed: Namespace) -> None:
 
 def _dataset(path: Path) -> str | None:
     """The data set of a path; None where it is a model, or a file of which only a model's reader can say more."""
-    from hist2st_pyg.datasets import guess_dataset, recognised
+    from hist2st_pyg.datasets import detect_dataset, detect_datasets
     from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS
 
     if any((folder / name).is_file() for folder in (path, path / "model") for name in (CONFIG, WEIGHTS)):
         return None
     if path.is_dir():
         try:
-            return guess_dataset(path)
+            return detect_dataset(path)
         except ValueError as error:
             raise ValueError(f"There is no model in {path} (no {CONFIG} and {WEIGHTS}). {error}") from error
-    return guess_dataset(path) if path.is_file() and recognised(path) else None
+    return detect_dataset(path) if path.is_file() and detect_datasets(path) else None
 
 
 def show_model(path: str) -> None:
@@ -62,10 +62,10 @@ def show_model(path: str) -> None:
 
     model = load_model(path)
     description = describe(model)
-    recipe = description["recipe"]
-    if recipe is not None:
-        genes = recipe["genes"]
-        recipe["genes"] = f"{len(genes)} genes: {', '.join(genes[:5])}{', ...' if len(genes) > 5 else ''}"
+    preprocessing = description["preprocessing"]
+    if preprocessing is not None:
+        genes = preprocessing["genes"]
+        preprocessing["genes"] = f"{len(genes)} genes: {', '.join(genes[:5])}{', ...' if len(genes) > 5 else ''}"
     description["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     print(json.dumps(description, indent=2))
 

@@ -41,7 +41,7 @@ def run(parsed: Namespace) -> None:
     from hist2st_pyg.analysis.predictions import read_prediction
     from hist2st_pyg.analysis.regions import KEY, agreement, draw_regions, find_regions, n_labels
     from hist2st_pyg.inference import write_h5ad
-    from hist2st_pyg.io.tables import UNLABELLED
+    from hist2st_pyg.io.tables import UNLABELED
 
     adata = read_prediction(parsed.prediction)
     labels = labels_of(adata, parsed.labels)
@@ -58,11 +58,11 @@ def run(parsed: Namespace) -> None:
     }
     found = find_regions(adata, parsed.method, **options)
     sizes = found.obs[KEY].value_counts(sort=False).to_dict()
-    dropped = sizes.pop(UNLABELLED, 0)
+    dropped = sizes.pop(UNLABELED, 0)
     listed = ", ".join(f"{region}: {size}" for region, size in sizes.items())
     print(f"{len(sizes)} regions of {found.n_obs - dropped} spots ({parsed.method}): {listed}.")
     if dropped:
-        print(f"{dropped} spots are labelled {UNLABELLED!r} and were dropped.")
+        print(f"{dropped} spots are labeled {UNLABELED!r} and were dropped.")
     if labels is not None:
         found.obs["label"] = labels
         result = agreement(found.obs[KEY], labels)

@@ -52,7 +52,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         embedding=given.data.embedding,
         patch_um=given.data.patch_um,
     )
-    from_data = {"n_genes", "patch_size", "n_scales", "views"} & parameters_of(build_model).keys()
+    from_data = {"n_genes", "patch_size", "n_scales", "n_views"} & parameters_of(build_model).keys()
     _add_configuration(parser)
     parser.add_argument("--model.name", default=given.model.name, help="The model.")
     parser.add_method_arguments(build_model, "__init__", "model", skip=from_data)

@@ -27,7 +27,7 @@ class Converted:
     """A converted checkpoint.
 
     Args:
-        model: Our model in eval mode, with a recipe that cuts patches as the program does.
+        model: Our model in eval mode, with a preprocessing that cuts patches as the program does.
         name: The program, a key of :data:`ORIGINALS`.
         arguments: The program's arguments.
         assumed: Those of them that neither the file nor the caller said, taken as published.
@@ -71,7 +71,7 @@ def convert(
             raise ValueError(f"A training section is written patient/section, got {text!r}.")
         records.append(SectionRecord(section, patient, "given"))
     state, saved = _read(path)
-    name = _recognise(state, path) if name is None else name
+    name = _recognize(state, path) if name is None else name
     original = resolve(ORIGINALS, name, "name")
     # Lightning may have saved arguments that are no part of the model.
     given = {key: value for key, value in saved.items() if key in original.known} | dict(config or {})
@@ -116,7 +116,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return dict(state), dict(saved)
 
 
-def _recognise(state: Mapping[str, Tensor], path: Path) -> str:
+def _recognize(state: Mapping[str, Tensor], path: Path) -> str:
     for name, original in ORIGINALS.items():
         if any(re.match(original.mark, weight) for weight in state):
             return name

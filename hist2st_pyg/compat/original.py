@@ -2,7 +2,7 @@
 
 Hist2ST (Zeng et al. 2022) and HisToGene (Pang et al. 2021) as published take patches, array coordinates and an
 adjacency matrix, and cut their patches from an image whose axes were swapped, [3, W, H]. What is here maps their calls
-and weights to our models; a converted model's recipe says ``swap_axes``.
+and weights to our models; a converted model's preprocessing says ``transpose_patches``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from hist2st_pyg import models
-from hist2st_pyg.data.preprocessing import Recipe, SectionData
+from hist2st_pyg.data.preprocessing import Preprocessing, SectionData
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.utils.resolver import resolve
 
 Model = TypeVar("Model", bound=ExpressionModel)
 PRUNING: dict[str, dict[str, Any]] = {"Grid": {"max_distance": 2.0}, "NA": {}, "STD": {"prune": "std"}}
-"""The original's prunings of the graph as a recipe's options."""
+"""The original's prunings of the graph as a preprocessing's options."""
 
 
 class Hist2ST(nn.Module):
@@ -45,7 +45,7 @@ class Hist2ST(nn.Module):
         nb: Negative binomial instead of the zero-inflated one.
         bake: Views for self-distillation.
         lamb: Weight of the distillation, a matter of the task.
-        policy: ``"mean"`` or ``"max"`` over the neighbours.
+        policy: ``"mean"`` or ``"max"`` over the neighbors.
 
     Shapes:
         - patches [N, 3, W, H] or [1, N, 3, W, H], coordinates [N, 2] or [1, N, 2], adjacency [N, N] -> [N, G]
@@ -89,7 +89,7 @@ class Hist2ST(nn.Module):
             gnn_layers=depth3,
             gnn_kwargs={"aggr": policy},
             likelihood=("nb" if nb else "zinb") if zinb > 0 else None,
-            views=bake,
+            n_views=bake,
             dropout=dropout,
         )
 
@@ -104,7 +104,7 @@ def to_data(patches: Any, coordinates: Any, adjacency: Any = None) -> SectionDat
     Args:
         patches: [N, 3, W, H], 0 to 255; a leading 1 is dropped, as in the original's batches of one section.
         coordinates: Array column and row [N, 2].
-        adjacency: [N, N], row i marks the neighbours j of spot i; they become the edges (source j, target i). None
+        adjacency: [N, N], row i marks the neighbors j of spot i; they become the edges (source j, target i). None
             (HisToGene has no graph) gives no edges.
 
     Raises:
@@ -141,7 +141,7 @@ def load_hist2st(
         genes: The gene panel, in the order of the weights; the original files do not hold it. None numbers the genes.
 
     Returns:
-        The model in eval mode, every weight in its place, with a recipe that cuts patches as the original does.
+        The model in eval mode, every weight in its place, with a preprocessing that cuts patches as the original does.
 
     Raises:
         ValueError: If weights are missing or left over.
@@ -150,7 +150,7 @@ def load_hist2st(
     known = {**config, "bake": 1 if any(name.startswith("coef.") for name in arrays) else 0}
     known = {name: value for name, value in known.items() if name not in ("neighbors", "prune", "note")}
     model = _load(Hist2ST(**known).model, arrays, _HIST2ST)
-    model.recipe = _recipe(model, genes, config)
+    model.preprocessing = _preprocessing(model, genes, config)
     return model
 
 
@@ -170,20 +170,20 @@ def load_histogene(
         dropout=float(config.get("dropout", 0.1)),
     )
     model = _load(model, arrays, _HISTOGENE)
-    model.recipe = _recipe(model, genes, config)
+    model.preprocessing = _preprocessing(model, genes, config)
     return model
 
 
-def _recipe(model: ExpressionModel, genes: Sequence[str] | None, config: Mapping[str, Any]) -> Recipe:
+def _preprocessing(model: ExpressionModel, genes: Sequence[str] | None, config: Mapping[str, Any]) -> Preprocessing:
     """How the original programs make their tensors: the image's axes swapped, the graph on array positions."""
     prune = str(config.get("prune", "Grid"))
-    return Recipe(
+    return Preprocessing(
         tuple(genes) if genes is not None else tuple(f"gene_{i}" for i in range(model.config["n_genes"])),
         patch_size=model.config["patch_size"],
         k=int(config.get("neighbors", 4)),
         **resolve(PRUNING, prune, "prune"),
-        graph_on="array",
-        swap_axes=True,
+        coord_type="array",
+        transpose_patches=True,
     )
 
 
@@ -205,7 +205,7 @@ _HIST2ST = [
     (r"vit\.transformer\.layer2\.(\d+)\.ff\.fn\.net\.0\.", r"streams.0.transformer.blocks.\1.mlp.1."),
     (r"vit\.transformer\.layer2\.(\d+)\.ff\.fn\.net\.3\.", r"streams.0.transformer.blocks.\1.mlp.4."),
     (r"vit\.transformer\.layer3\.(\d+)\.", r"streams.0.gnn.convs.\1.lin."),
-    (r"vit\.transformer\.jknet\.0\.", "streams.0.gnn.readout.lstm."),
+    (r"vit\.transformer\.jknet\.0\.", "streams.0.gnn.jk.lstm."),
     (r"mean\.0\.", "likelihood.mean."),
     (r"disp\.0\.", "likelihood.dispersion."),
     (r"pi\.0\.", "likelihood.dropout."),

@@ -15,7 +15,7 @@ def denoise(values: Tensor) -> tuple[Tensor, int]:
     value, so there is nothing to choose (Gavish & Donoho, IEEE Trans. Inf. Theory 2017, Frobenius loss).
 
     Args:
-        values: Standardised targets [N, G], one row a spot.
+        values: Standardized targets [N, G], one row a spot.
 
     Returns:
         The denoised matrix [N, G], and how many components it is made of.

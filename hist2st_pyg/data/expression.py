@@ -22,13 +22,13 @@ DETECTED = 0.1
 """The share of the spots in which a variable gene is seen."""
 NAMED = 10
 """How many of the genes that are left out a warning names."""
-Total = Literal["panel", "all"]
+NormalizeBy = Literal["panel", "all"]
 """What a spot's counts are divided by: its total over the panel (the paper's rule) or over all genes."""
 
 
 @preserve_num_threads()
 def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
-    """The most variable genes of the training sections, by scanpy (Seurat's normalised dispersion, within sections).
+    """The most variable genes of the training sections, by scanpy (Seurat's normalized dispersion, within sections).
 
     Genes seen in less than a tenth of the spots are left out, as in the HEST benchmark (Jaume et al. 2024): among the
     few counts of a rare gene there is little to predict.
@@ -82,9 +82,11 @@ def genes_of_variance(sections: Sequence[Section], n_genes: int) -> list[str]:
     return [genes[i] for i in np.sort(most_varying(sections, genes, n_genes, "all"))]
 
 
-def most_varying(sections: Sequence[Section], genes: Sequence[str], n: int, total: Total) -> NDArray[np.intp]:
+def most_varying(
+    sections: Sequence[Section], genes: Sequence[str], n: int, normalize_by: NormalizeBy
+) -> NDArray[np.intp]:
     """Places of the ``n`` genes whose target varies most over the spots of all sections, most variable first."""
-    spots = np.concatenate([expression_target(s, panel_counts(s, genes)[0], total) for s in sections])
+    spots = np.concatenate([expression_target(s, panel_counts(s, genes)[0], normalize_by) for s in sections])
     return np.argsort(-spots.var(0), kind="stable")[:n]
 
 
@@ -154,30 +156,32 @@ def panel_counts(section: Section, genes: Sequence[str]) -> tuple[NDArray[np.flo
     return counts, mask
 
 
-def expression_target(section: Section, counts: NDArray[np.float32], total: Total = "panel") -> NDArray[np.float32]:
+def expression_target(
+    section: Section, counts: NDArray[np.float32], normalize_by: NormalizeBy = "panel"
+) -> NDArray[np.float32]:
     """The target: each spot's counts scaled to 10,000, then log10(1 + x).
 
     Args:
         section: The section the counts are from.
         counts: Its counts of the panel [N, G].
-        total: Scale by the spot's total over the ``"panel"`` (the paper's rule) or over ``"all"`` genes.
+        normalize_by: Scale by the spot's total over the ``"panel"`` (the paper's rule) or over ``"all"`` genes.
 
     Returns:
         log10 expression [N, G]; a spot without counts has 0 everywhere.
     """
-    if total == "panel":
+    if normalize_by == "panel":
         totals = counts.sum(1, keepdims=True)
-    elif total == "all":
+    elif normalize_by == "all":
         totals = _all_counts(section).astype(np.float32)[:, None]
     else:
-        raise ValueError(f"Unknown total={total!r}. Choose one of: panel, all.")
+        raise ValueError(f"Unknown normalize_by={normalize_by!r}. Choose one of: panel, all.")
     target: NDArray[np.float32] = log_expression(counts, totals).astype(np.float32)
     return target
 
 
-def totals_of(section: Section, total: Total) -> NDArray[Any] | None:
+def totals_of(section: Section, normalize_by: NormalizeBy) -> NDArray[Any] | None:
     """What a spot's counts are divided by [N] where that is its total over all genes; None where it is the panel's."""
-    return _all_counts(section) if total == "all" else None
+    return _all_counts(section) if normalize_by == "all" else None
 
 
 def _all_counts(section: Section) -> NDArray[Any]:

@@ -27,8 +27,8 @@ def knn_edges(pos: Array, k: int = 4, max_distance: float | None = None) -> tupl
 
     Args:
         pos: Spot positions [N, 2].
-        k: Neighbours of each spot; all others where there are fewer.
-        max_distance: Drop neighbours farther than this; the paper's "Grid" pruning is 2.0 on array positions.
+        k: Neighbors of each spot; all others where there are fewer.
+        max_distance: Drop neighbors farther than this; the paper's "Grid" pruning is 2.0 on array positions.
 
     Returns:
         ``edge_index`` [2, E] (source j, target i) and the distances [E], numpy or torch as ``pos`` is.
@@ -62,7 +62,7 @@ def _nearest(points: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], ND
         asked = min(asked + 8, n)
         candidates = np.asarray(tree.query(points[todo], k=asked)[1]).reshape(len(todo), asked)
         d = ((points[candidates] - points[todo, None]) ** 2).sum(2)
-        d[candidates == todo[:, None]] = np.inf  # a spot is not its own neighbour; another at the same place is
+        d[candidates == todo[:, None]] = np.inf  # a spot is not its own neighbor; another at the same place is
         order = np.lexsort((candidates, d), axis=1)
         candidates, d = np.take_along_axis(candidates, order, 1), np.take_along_axis(d, order, 1)
         farthest = np.where(np.isinf(d[:, -1]), d[:, -2], d[:, -1])
@@ -96,7 +96,7 @@ def radius_edges(pos: Array, radius: float) -> tuple[Array, Array]:
 
 SQUARE = ((1, 0), (0, 1))
 HEXAGONAL = ((2, 0), (1, 1), (1, -1))
-"""Steps (column, row) to half of the neighbours; Visium numbers the columns of even and odd rows alternately."""
+"""Steps (column, row) to half of the neighbors; Visium numbers the columns of even and odd rows alternately."""
 
 
 def grid_edges(grid: Array, rings: int = 1, hexagonal: bool = False) -> tuple[Array, Array]:
@@ -104,7 +104,7 @@ def grid_edges(grid: Array, rings: int = 1, hexagonal: bool = False) -> tuple[Ar
 
     Args:
         grid: Array column and row [N, 2], integers; each place holds one spot.
-        rings: Number of rings of neighbours.
+        rings: Number of rings of neighbors.
         hexagonal: Visium's array (6 adjacent places) instead of a square one (4).
 
     Returns:
@@ -172,7 +172,7 @@ GRAPHS: dict[str, Callable[..., tuple[Any, Any]]] = {
 
 
 def prune_distant(edge_index: Array, distance: Array) -> tuple[Array, Array]:
-    """Drop a spot's neighbours farther than the mean plus one standard deviation of its neighbours' distances.
+    """Drop a spot's neighbors farther than the mean plus one standard deviation of its neighbors' distances.
 
     This is the original program's "STD" pruning.
 

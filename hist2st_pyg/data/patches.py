@@ -1,6 +1,6 @@
 """Cutting a patch around each spot.
 
-One rule at the border: the image is continued by reflection. A spot whose centre is not on the image is an error.
+One rule at the border: the image is continued by reflection. A spot whose center is not on the image is an error.
 A field of view is read from the coarsest level of the image's pyramid that still has a patch's pixels, and spots that
 lie together are cut out of one block of it: a slide of any size is decoded about once and never held whole.
 """
@@ -46,7 +46,7 @@ def cut_patches(
 
     Args:
         image: The section's image.
-        pos: Spot centres [N, 2] (x right, y down) in image pixels.
+        pos: Spot centers [N, 2] (x right, y down) in image pixels.
         patch_size: Side of the result, P, in pixels.
         field: Side of the field of view in image pixels (level 0); None means ``patch_size``, so no resampling.
         scales: Factors of the field of view; each adds three channels.
@@ -57,7 +57,7 @@ def cut_patches(
         uint8 [N, 3·S, P, P], channels first, RGB for each scale.
 
     Raises:
-        ValueError: If a size is not positive or a spot's centre is not on the image.
+        ValueError: If a size is not positive or a spot's center is not on the image.
     """
     sides = [(patch_size if field is None else field) * scale for scale in scales]
     if patch_size < 1 or not sides or min(sides) < 1:
@@ -95,7 +95,7 @@ def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
 
 
 def check_on_image(image: HistologyImage, pos: NDArray[np.float64], name: str) -> None:
-    """Refuse spots whose centre is not on the image.
+    """Refuse spots whose center is not on the image.
 
     Raises:
         ValueError: If there is one; the message says which, and whether x and y are swapped.
@@ -126,7 +126,7 @@ def _cut(
         for level in sorted(set(levels)):
             size, downsample = image.level_sizes[level], image.level_downsamples[level]
             fields = [(s, round(side / downsample)) for s, side in enumerate(sides) if levels[s] == level]
-            # The nearest pixel of the level; in level 0 the one that the spot's centre is on.
+            # The nearest pixel of the level; in level 0 the one that the spot's center is on.
             places = np.rint(np.floor(pos) / downsample).astype(np.int64).clip(0, np.subtract(size, 1))
             largest = max(side for _, side in fields)
             # A reader of one level need not know the argument.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.expression import Total, expression_target, panel_counts
+from hist2st_pyg.data.expression import NormalizeBy, expression_target, panel_counts
 from hist2st_pyg.data.graph import check_graph
 from hist2st_pyg.data.section_data import SectionData, section_graph, spot_pitch
 from hist2st_pyg.data.source import Patches, SpotPatches, rows_of
@@ -23,7 +23,7 @@ from hist2st_pyg.section import Section
 from hist2st_pyg.utils.bounds import above, at_least, check
 from hist2st_pyg.utils.resolver import resolve
 
-__all__ = ["DataOptions", "Recipe", "SectionData", "spot_pitch", "to_data"]
+__all__ = ["DataOptions", "Preprocessing", "SectionData", "spot_pitch", "to_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,10 @@ class DataOptions:
         k: Neighbors of each spot in the ``"knn"`` graph.
         max_distance: Drop neighbors farther than this many spot pitches.
         prune: Then drop some neighbors by their distances, a key of :data:`~hist2st_pyg.data.graph.PRUNINGS`.
-        graph_on: Neighbors by ``"pixel"`` position, or by ``"array"`` position as in the paper.
+        coord_type: Neighbors by ``"pixel"`` position, or by ``"array"`` position as in the paper.
         stain: How stains are made comparable, a key of :data:`~hist2st_pyg.image.stain.STAINS`.
-        total: Divisor of the target: the spot's total over the ``"panel"`` or over ``"all"`` genes.
-        swap_axes: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
+        normalize_by: Divisor of the target: the spot's total over the ``"panel"`` or over ``"all"`` genes.
+        transpose_patches: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
         embedding: Instead of patches, ``x`` is the section's ``obsm[embedding]``, float [N, D].
     """
 
@@ -58,10 +58,10 @@ class DataOptions:
     k: int = 4
     max_distance: float | None = None
     prune: str = "none"
-    graph_on: Literal["pixel", "array"] = "pixel"
+    coord_type: Literal["pixel", "array"] = "pixel"
     stain: str = "none"
-    total: Total = "panel"
-    swap_axes: bool = False
+    normalize_by: NormalizeBy = "panel"
+    transpose_patches: bool = False
     embedding: str | None = None
 
     PART: ClassVar[str] = "data"
@@ -85,8 +85,8 @@ class DataOptions:
             raise ValueError(
                 f"The field of view is patch_um or patch_pitch, got both: {self.patch_um} and {self.patch_pitch}."
             )
-        if self.graph_on not in ("pixel", "array"):
-            raise ValueError(f"Unknown graph_on={self.graph_on!r}. Choose one of: pixel, array.")
+        if self.coord_type not in ("pixel", "array"):
+            raise ValueError(f"Unknown coord_type={self.coord_type!r}. Choose one of: pixel, array.")
         resolve(STAINS, self.stain, "stain")
         check_graph(self.graph, self.graph_kwargs, self.prune)
 
@@ -96,7 +96,7 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
-class Recipe(DataOptions):
+class Preprocessing(DataOptions):
     """How a section becomes a ``Data``: fitted on the training sections, it travels with the model.
 
     Args:
@@ -111,13 +111,13 @@ class Recipe(DataOptions):
     um_per_pixel: float | None = None
     pitch: float | None = None
 
-    PART: ClassVar[str] = "Recipe"
+    PART: ClassVar[str] = "Preprocessing"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         super().__post_init__()
         object.__setattr__(self, "genes", tuple(self.genes))
-        check_genes(self.genes, "Recipe")
+        check_genes(self.genes, "Preprocessing")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -130,7 +130,7 @@ class Recipe(DataOptions):
 
         Args:
             image: The H&E image.
-            pos: Spot centres [N, 2] (x, y) in pixels.
+            pos: Spot centers [N, 2] (x, y) in pixels.
             grid: Array column and row [N, 2].
             known: What else is known, see :meth:`patches`.
 
@@ -156,14 +156,14 @@ class Recipe(DataOptions):
 
         Args:
             image: The H&E image.
-            pos: Spot centres [N, 2] (x, y) in pixels.
+            pos: Spot centers [N, 2] (x, y) in pixels.
             um_per_pixel: Resolution of the image in µm per pixel; needed with ``patch_um``.
             pitch: Distance of the array's spots in image pixels; None measures it.
             cache: Folder of the patch cache, or None.
             name: The section's name, for errors.
 
         Raises:
-            ValueError: If ``patch_um`` is asked for on an image of unknown resolution, or the recipe has no patches.
+            ValueError: If ``patch_um`` is asked for on an image of unknown resolution, or the preprocessing has no patches.
         """
         if self.embedding is not None:
             raise ValueError(
@@ -177,7 +177,7 @@ class Recipe(DataOptions):
             self._field(pos, um_per_pixel, pitch, name),
             self.scales,
             self.stain,
-            self.swap_axes,
+            self.transpose_patches,
             cache,
             name,
         )
@@ -222,7 +222,14 @@ class Recipe(DataOptions):
         """The graph of spots, without what they show; see :func:`~hist2st_pyg.data.section_data.section_graph`."""
         kwargs = {"k": self.k, **self.graph_kwargs} if self.graph == "knn" else self.graph_kwargs
         return section_graph(
-            pos, grid, self.graph, kwargs, self.max_distance, prune=self.prune, graph_on=self.graph_on, arrays=arrays
+            pos,
+            grid,
+            self.graph,
+            kwargs,
+            self.max_distance,
+            prune=self.prune,
+            coord_type=self.coord_type,
+            arrays=arrays,
         )
 
     def to_data(self, section: Section, cache: str | Path | None = None) -> SectionData:
@@ -244,7 +251,7 @@ class Recipe(DataOptions):
                 f"and the median spot has {median:g} counts of them; is this the panel for it?"
             )
         data.counts = torch.from_numpy(counts)
-        data.y = torch.from_numpy(expression_target(section, counts, self.total))
+        data.y = torch.from_numpy(expression_target(section, counts, self.normalize_by))
         data.size_factor = torch.from_numpy((totals / median).astype(np.float32))
         data.gene_mask = torch.from_numpy(gene_mask)
         if section.label is not None:
@@ -260,7 +267,7 @@ def to_data(
     k: int = 4,
     *,
     cache: str | Path | None = None,
-    **recipe: Any,
+    **preprocessing: Any,
 ) -> SectionData:
     """Turn a section into PyG's ``Data``.
 
@@ -268,9 +275,9 @@ def to_data(
         section: A section with an image.
         genes: The gene panel.
         patch_size: Side of a patch in pixels, P.
-        k: Neighbours of each spot.
+        k: Neighbors of each spot.
         cache: Folder of the patch cache, or None.
-        recipe: Further fields of :class:`Recipe`.
+        preprocessing: Further fields of :class:`Preprocessing`.
 
     Returns:
         ``Data`` with ``x`` uint8 [N, 3·S, P, P], ``pos`` [N, 2] pixels (x, y), ``grid`` [N, 2] array column and row,
@@ -282,4 +289,4 @@ def to_data(
     Raises:
         ValueError: If the section has no image, or none of the panel's counts.
     """
-    return Recipe(genes=tuple(genes), patch_size=patch_size, k=k, **recipe).to_data(section, cache)
+    return Preprocessing(genes=tuple(genes), patch_size=patch_size, k=k, **preprocessing).to_data(section, cache)

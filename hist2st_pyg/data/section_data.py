@@ -39,20 +39,20 @@ def section_graph(
     max_distance: float | None = None,
     *,
     prune: str = "none",
-    graph_on: Literal["pixel", "array"] = "pixel",
+    coord_type: Literal["pixel", "array"] = "pixel",
     arrays: Sequence[NDArray[np.int64]] | None = None,
 ) -> SectionData:
     """The graph of a section's spots, without what the spots show.
 
     Args:
-        pos: Spot centres [N, 2] (x, y) in pixels.
+        pos: Spot centers [N, 2] (x, y) in pixels.
         grid: Array column and row [N, 2].
         graph: A key of :data:`~hist2st_pyg.data.graph.GRAPHS`; ``"grid"`` always takes array positions.
         graph_kwargs: Its arguments.
         max_distance: Drop neighbors farther than this many spot pitches.
         prune: A key of :data:`~hist2st_pyg.data.graph.PRUNINGS`.
-        graph_on: Neighbors by ``"pixel"`` or by ``"array"`` position.
-        arrays: Where the spots are several arrays in one, the spots of each; neighbours are of one array.
+        coord_type: Neighbors by ``"pixel"`` or by ``"array"`` position.
+        arrays: Where the spots are several arrays in one, the spots of each; neighbors are of one array.
 
     Returns:
         ``Data`` with ``edge_index`` [2, E], ``edge_attr`` [E, 1] distance in pitches, ``pos`` and ``grid`` [N, 2].
@@ -60,7 +60,7 @@ def section_graph(
     build, drop = resolve(GRAPHS, graph, "graph"), resolve(PRUNINGS, prune, "prune")
     parts = []
     for spots in [np.arange(len(pos))] if arrays is None else arrays:
-        on_array = graph_on == "array" or graph == "grid"
+        on_array = coord_type == "array" or graph == "grid"
         places = grid[spots].astype(np.float64) if on_array else pos[spots] / spot_pitch(pos[spots])
         edges, apart = build(places, **(graph_kwargs or {}))
         if max_distance is not None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hist2st_pyg.data.patches import check_on_image, cut_patches
 from hist2st_pyg.image import HistologyImage, Region
-from hist2st_pyg.image.stain import StainMap, apply_stain, fit_stain, normalise_stain, stain_spots
+from hist2st_pyg.image.stain import StainMap, apply_stain, fit_stain, normalize_stain, stain_spots
 
 Patches = Callable[[NDArray[np.int64] | None], Tensor]
 """What some spots of a section show (None: all of them): patches uint8 [n, 3·S, P, P] or embeddings float [n, D]."""
@@ -31,17 +31,17 @@ class SpotPatches:
 
     Args:
         image: The section's image.
-        pos: Spot centres [N, 2] (x right, y down) in image pixels.
+        pos: Spot centers [N, 2] (x right, y down) in image pixels.
         patch_size: Side of a patch in pixels, P.
         field: Side of the field of view in image pixels; None means ``patch_size``.
         scales: Factors of the field of view; each gives three channels.
         stain: A key of :data:`~hist2st_pyg.image.stain.STAINS`.
-        swap_axes: Patches are [3, W, H] instead of [3, H, W].
+        transpose_patches: Patches are [3, W, H] instead of [3, H, W].
         cache: Folder of the patch cache of whole sections, or None.
         name: The section's name, for errors.
 
     Raises:
-        ValueError: If a spot's centre is not on the image.
+        ValueError: If a spot's center is not on the image.
     """
 
     image: HistologyImage
@@ -50,7 +50,7 @@ class SpotPatches:
     field: float | None = None
     scales: Sequence[float] = (1.0,)
     stain: str = "none"
-    swap_axes: bool = False
+    transpose_patches: bool = False
     cache: str | Path | None = None
     name: str = ""
 
@@ -64,10 +64,10 @@ class SpotPatches:
             ValueError: If the stain map cannot be fitted.
         """
         if spots is None:
-            x = normalise_stain(self._cut(None, self.scales), self.stain, self.name)
+            x = normalize_stain(self._cut(None, self.scales), self.stain, self.name)
         else:
             x = apply_stain(self._cut(spots, self.scales), self.stain_map)
-        return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 1, 3, 2)) if self.swap_axes else x)
+        return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 1, 3, 2)) if self.transpose_patches else x)
 
     @cached_property
     def stain_map(self) -> StainMap | None:
@@ -81,7 +81,7 @@ class SpotPatches:
 
     @cached_property
     def _cached(self) -> NDArray[np.uint8]:
-        """All patches before their stain is normalised, a memory map of the cache."""
+        """All patches before their stain is normalized, a memory map of the cache."""
         return cut_patches(self.image, self.pos, self.patch_size, self.field, self.scales, self.cache, self.name)
 
     def _cut(self, spots: NDArray[np.int64] | None, scales: Sequence[float]) -> NDArray[np.uint8]:

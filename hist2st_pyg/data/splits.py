@@ -119,7 +119,7 @@ def _patient_fold(name: str, test: Sequence[str], by_patient: Mapping[str, Seque
 def cut_stripes(section: Section, pattern: str) -> list[Section]:
     """Cut a section into vertical stripes of equal width, for a split where there is one section.
 
-    Neighbouring spots look alike; spots drawn at random would make the test too easy.
+    Neighboring spots look alike; spots drawn at random would make the test too easy.
 
     Args:
         section: The section.
@@ -186,7 +186,7 @@ def _refuse_common(what: str, parts: dict[str, list[str]], hint: str = "") -> No
 def block_mask(pos: NDArray[np.float64], share: float, side: float, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Choose whole squares of a section until they hold a share of its spots.
 
-    Neighbouring spots look alike; single spots drawn at random would make validation too easy.
+    Neighboring spots look alike; single spots drawn at random would make validation too easy.
 
     Args:
         pos: Spot positions [N, 2].

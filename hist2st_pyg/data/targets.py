@@ -31,7 +31,7 @@ def target_statistics(train: Sequence[Data]) -> tuple[Tensor, Tensor]:
 
 
 def denoise_targets(train: Sequence[Data]) -> int:
-    """Give sections ``y_denoised`` [N, G]: what the standardised targets of their training spots share.
+    """Give sections ``y_denoised`` [N, G]: what the standardized targets of their training spots share.
 
     Spots that do not train keep their target. A gene that a section did not measure counts as at its mean.
 

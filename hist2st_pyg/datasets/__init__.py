@@ -1,7 +1,7 @@
 """Where sections come from: one module of this folder is one data set.
 
 A module has ``load(root, names=None, **options) -> list[Section]`` and may have ``paper_panel(root) -> list[str]``,
-``download(root, ...)``, and ``recognises(root: Path) -> bool``, whose docstring says what it looks for. It is found by
+``download(root, ...)``, and ``is_dataset(root: Path) -> bool``, whose docstring says what it looks for. It is found by
 its file name and imported when it is used, so a new data set is one new file.
 """
 
@@ -24,20 +24,20 @@ from hist2st_pyg.utils.resolver import resolve
 __all__ = [
     "DATASETS",
     "Loader",
+    "detect_dataset",
+    "detect_datasets",
     "download",
     "downloader",
     "grid_from_positions",
-    "guess_dataset",
     "load_sections",
     "paper_panel",
-    "recognised",
     "section_names",
 ]
 
 Loader = Callable[..., list[Section]]
 
 GENERAL = ("anndata",)
-"""Formats whose files also lie in folders of others; these are meant only where no other is recognised."""
+"""Formats whose files also lie in folders of others; these are meant only where no other is recognized."""
 
 
 def _module(dataset: str) -> ModuleType:
@@ -102,7 +102,7 @@ def section_names(dataset: str, root: str | Path | None = None, **options: Any) 
     return [section.name for section in sections]
 
 
-def recognised(root: str | Path) -> list[str]:
+def detect_datasets(root: str | Path) -> list[str]:
     """The data sets that a file or folder looks like, by its names alone.
 
     Args:
@@ -114,15 +114,15 @@ def recognised(root: str | Path) -> list[str]:
     root = Path(root)
     if not root.exists():
         raise FileNotFoundError(f"There is no file or folder {root}.")
-    fitting = [name for name in DATASETS if (recognises := _recogniser(name)) is not None and recognises(root)]
+    fitting = [name for name in DATASETS if (is_dataset := _detector(name)) is not None and is_dataset(root)]
     return [name for name in fitting if name not in GENERAL] or fitting
 
 
-def guess_dataset(root: str | Path) -> str:
-    """The data set that a file or folder is of: the one that recognises it.
+def detect_dataset(root: str | Path) -> str:
+    """The data set that a file or folder is of: the one that is_dataset it.
 
     The most specific wins: ``"anndata"``, whose files may lie beside those of any other, counts only where no other is
-    recognised. Two others are not guessed between.
+    recognized. Two others are not guessed between.
 
     Args:
         root: The file or folder.
@@ -132,26 +132,26 @@ def guess_dataset(root: str | Path) -> str:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If no data set, or more than one, recognises it; the message says what each looks for.
+        ValueError: If no data set, or more than one, is_dataset it; the message says what each looks for.
     """
-    found = recognised(root)
+    found = detect_datasets(root)
     if len(found) > 1:
         raise ValueError(f"{root} looks like {' and like '.join(map(repr, found))}; say which data set it is.")
     if not found:
-        known = {name: recognises for name in DATASETS if (recognises := _recogniser(name)) is not None}
-        looked_for = "".join(f"\n  {name}: {_looked_for(recognises)}" for name, recognises in known.items())
-        raise ValueError(f"{root} is not recognised as data. Recognised are{looked_for}")
+        known = {name: is_dataset for name in DATASETS if (is_dataset := _detector(name)) is not None}
+        looked_for = "".join(f"\n  {name}: {_looked_for(is_dataset)}" for name, is_dataset in known.items())
+        raise ValueError(f"{root} is not recognized as data. Recognized are{looked_for}")
     return found[0]
 
 
-def _recogniser(dataset: str) -> Callable[[Path], bool] | None:
-    recognises: Callable[[Path], bool] | None = getattr(_module(dataset), "recognises", None)
-    return recognises
+def _detector(dataset: str) -> Callable[[Path], bool] | None:
+    is_dataset: Callable[[Path], bool] | None = getattr(_module(dataset), "is_dataset", None)
+    return is_dataset
 
 
-def _looked_for(recognises: Callable[[Path], bool]) -> str:
-    """What a recogniser looks for: the first line of its docstring, "Whether this is ..."."""
-    line = (inspect.getdoc(recognises) or "see its module").partition("\n")[0]
+def _looked_for(is_dataset: Callable[[Path], bool]) -> str:
+    """What a recognizer looks for: the first line of its docstring, "Whether this is ..."."""
+    line = (inspect.getdoc(is_dataset) or "see its module").partition("\n")[0]
     return line.removeprefix("Whether ").removeprefix("this is ").removesuffix(".")
 
 

@@ -93,7 +93,7 @@ def load(
     return with_patients(sections, patients)
 
 
-def recognises(root: Path) -> bool:
+def is_dataset(root: Path) -> bool:
     """Whether this is an .h5ad file, or a folder of <name>.h5ad files or <name>/section.h5ad."""
     if root.is_file():
         return root.suffix == ".h5ad"

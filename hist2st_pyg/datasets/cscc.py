@@ -152,7 +152,7 @@ def download(
     )
 
 
-def recognises(root: Path) -> bool:
+def is_dataset(root: Path) -> bool:
     """Whether this is a folder of GSM*_P2_ST_rep1_stdata.tsv (or .gz) files, or one that holds such a folder."""
     names = (path.name for depth in ("", "*/") for path in root.glob(f"{depth}*_stdata.tsv*"))
     return any(TABLES["counts"].fullmatch(name) for name in names)

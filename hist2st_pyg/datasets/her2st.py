@@ -116,7 +116,7 @@ def download(
     fetch_all(Path(root), base_url, files, overwrite=overwrite, progress=progress)
 
 
-def recognises(root: Path) -> bool:
+def is_dataset(root: Path) -> bool:
     """Whether this is a clone of almaan/her2st (data/ST-cnts), or its data folder."""
     return any((folder / "ST-cnts").is_dir() for folder in (root / "data", root))
 

@@ -25,8 +25,8 @@ from hist2st_pyg.section import Section
 
 logger = logging.getLogger(__name__)
 
-OFF_CENTRE = 0.1
-"""How far, as a share of its side, a patch's centre may be from its spot; HEST rounds to pixels."""
+OFF_CENTER = 0.1
+"""How far, as a share of its side, a patch's center may be from its spot; HEST rounds to pixels."""
 
 
 def load(
@@ -75,7 +75,7 @@ def load(
     return with_patients(sections, patients)
 
 
-def recognises(root: Path) -> bool:
+def is_dataset(root: Path) -> bool:
     """Whether this is a folder in HEST's layout: st/<id>.h5ad beside wsis, patches or metadata."""
     return any(root.glob("st/*.h5ad")) and any((root / folder).is_dir() for folder in ("wsis", "patches", "metadata"))
 
@@ -151,9 +151,9 @@ def _on_patches(
             f"{sample}: no spot is among the barcodes of {mosaic.path}, such as {mosaic.barcodes[0]!r}; the spots are "
             f"called like {spots[0]!r}."
         )
-    centres = mosaic.centres[[row[name] for name in spots if name in row]]
-    here, other = (float(np.median(np.abs(centres - each[has_patch]).max(axis=1))) for each in (pos, pos[:, ::-1]))
-    allowed = max(2.0, OFF_CENTRE * mosaic.side)
+    centers = mosaic.centers[[row[name] for name in spots if name in row]]
+    here, other = (float(np.median(np.abs(centers - each[has_patch]).max(axis=1))) for each in (pos, pos[:, ::-1]))
+    allowed = max(2.0, OFF_CENTER * mosaic.side)
     if here > allowed >= other:
         raise ValueError(
             f"{sample}: {mosaic.path} was cut around spots with x and y {'as in the file' if swapped else 'swapped'} "

@@ -10,7 +10,7 @@ from hist2st_pyg.image.spatialdata import StoreImage
 from hist2st_pyg.io.anndata import LABEL, PATIENT, patient_of, set_counts, set_labels, set_places
 from hist2st_pyg.io.names import select_names
 from hist2st_pyg.io.sidecars import check_patients
-from hist2st_pyg.io.spatialdata import annotated_spots, centres, in_pixels, is_store, only, open_store, table_rows
+from hist2st_pyg.io.spatialdata import annotated_spots, centers, in_pixels, is_store, only, open_store, table_rows
 from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
 
@@ -71,7 +71,7 @@ def load(
         table_key, spots_key = _counts_of_spots(store, table, shapes, path)
         adata, instances = table_rows(store, table_key, spots_key, path)
         spots = in_pixels(store, spots_key, image_key, coordinate_system, path).loc[instances]
-        adata.obsm["spatial"] = centres(spots)
+        adata.obsm["spatial"] = centers(spots)
         set_counts(adata, counts_layer, f"{path}: the table")
         set_places(adata, path)
         set_labels(adata, path, label_key)
@@ -90,7 +90,7 @@ def load(
     return with_patients(sections, patients)
 
 
-def recognises(root: Path) -> bool:
+def is_dataset(root: Path) -> bool:
     """Whether this is a SpatialData store or a folder of them."""
     return is_store(root) or any(is_store(path) for path in root.glob("[!.]*.zarr"))
 

@@ -1,7 +1,7 @@
 """Made-up sections with a known link from image to expression, for tests, demonstrations and debugging.
 
 Tissue regions differ in stain and in nuclei. Genes follow the regions, the nuclei and the eosin under the spot, what
-lies around the spot (so neighbours help), and a smooth field that the image does not show (so no model is perfect).
+lies around the spot (so neighbors help), and a smooth field that the image does not show (so no model is perfect).
 Patients differ in stain and in depth. The noise genes follow nothing.
 """
 
@@ -54,7 +54,7 @@ def load(
         spots: Spots of each section, on a square array inside the tissue.
         genes: Genes, ``GENE1, ...``, followed by the noise genes.
         noise_genes: How many of the genes are pure noise, ``NOISE1, ...``.
-        pitch: Distance of neighbouring spots in pixels (200 µm).
+        pitch: Distance of neighboring spots in pixels (200 µm).
 
     Raises:
         ValueError: If a number is out of range or a name unknown.
@@ -153,7 +153,7 @@ def _smooth(rng: Generator, size: int, scale: float) -> NDArray[np.float32]:
 
 
 def _stain(tissue: _Tissue, patient: Generator, rng: Generator) -> NDArray[np.uint8]:
-    """Stain the tissue (Beer-Lambert: light falls by 10^-optical density), in a colour that depends on the patient."""
+    """Stain the tissue (Beer-Lambert: light falls by 10^-optical density), in a color that depends on the patient."""
     strength = patient.lognormal(0, 0.10, 2)
     stains = np.maximum(STAINS + patient.normal(0, 0.025, STAINS.shape), 0)
     white = patient.uniform(238, 250, 3)

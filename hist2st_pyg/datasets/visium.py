@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PITCH_UM = 100.0
-"""Distance of neighbouring spots, on slides of 6.5 and of 11 mm."""
+"""Distance of neighboring spots, on slides of 6.5 and of 11 mm."""
 POSITION_FILES = ("spatial/tissue_positions.csv", "spatial/tissue_positions_list.csv")
 """The spots' positions, since Space Ranger 2 and before."""
 BINNED = "binned_outputs"
@@ -62,7 +62,7 @@ def load(
             None, they are not known.
         labels: CSV files of barcode and label, as Loupe Browser exports them, given as ``image`` is.
         label_key: The column of the labels, where there are several.
-        um_per_pixel: Resolution of the full-resolution image; when None, it follows from the positions: neighbouring
+        um_per_pixel: Resolution of the full-resolution image; when None, it follows from the positions: neighboring
             spots are 100 µm apart.
 
     Raises:
@@ -82,7 +82,7 @@ def load(
     return with_patients(sections, patients)
 
 
-def recognises(root: Path) -> bool:
+def is_dataset(root: Path) -> bool:
     """Whether this is a folder with filtered_feature_bc_matrix and spatial/tissue_positions*.csv, or of such ones."""
     return any(section_folders(root, _is_complete))
 
@@ -144,6 +144,6 @@ def _resolution(positions: pd.DataFrame) -> float | None:
     values = positions[list(POSITIONS[2:])].to_numpy(dtype=np.float64)
     places = np.column_stack([np.ones(len(values)), values[:, :2]])
     solution, _, rank, _ = np.linalg.lstsq(places, values[:, 2:], rcond=None)
-    # Neighbours in a row are two columns apart; the rows beside it have the columns between.
+    # Neighbors in a row are two columns apart; the rows beside it have the columns between.
     pitch = 2 * float(np.linalg.norm(solution[2]))
     return PITCH_UM / pitch if rank == 3 and pitch > 0 else None

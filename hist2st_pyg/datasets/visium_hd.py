@@ -42,7 +42,7 @@ def load(
     label_key: str | None = None,
     um_per_pixel: float | None = None,
 ) -> list[Section]:
-    """Read sections of bins: genes' counts, and centres x, y in pixels of the full-resolution image.
+    """Read sections of bins: genes' counts, and centers x, y in pixels of the full-resolution image.
 
     Args:
         root: The folder with ``binned_outputs``, one that holds it as ``outs``, or a folder of such folders.
@@ -73,7 +73,7 @@ def load(
     return with_patients(sections, patients)
 
 
-def recognises(root: Path) -> bool:
+def is_dataset(root: Path) -> bool:
     """Whether this is a folder with binned_outputs/square_008um (or other bins), or a folder of such folders."""
     return any(section_folders(root, lambda folder: any((folder / BINNED).glob(BINS))))
 

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from hist2st_pyg import figures
 from hist2st_pyg.evaluation.section_scores import SectionResult, mean_of, measure_section
-from hist2st_pyg.inference import THUMBNAIL, require_recipe
+from hist2st_pyg.inference import THUMBNAIL, require_preprocessing
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.patients import patient_sources
@@ -34,7 +34,7 @@ def evaluate(
     """Predict each section and compare with its counts, which a model that predicts from images is not given.
 
     Args:
-        model: A trained model with its recipe.
+        model: A trained model with its preprocessing.
         sections: Measured sections; the model should not have seen them, and those it has are named in the result.
         figures: Folder for pictures of each section (true and predicted maps of the best genes, histogram of PCC).
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
@@ -55,7 +55,7 @@ def evaluate(
         - ``sections``: for each its metrics, ``per_gene``, ``ceiling``, and a ``map`` of the three genes of the highest
           ceiling: ``pos`` [N, 2] in pixels, ``genes`` with the ``true`` and ``predicted`` expression [N].
 
-        The metrics of a section are those of :func:`~hist2st_pyg.metrics.expression.summarise`, and
+        The metrics of a section are those of :func:`~hist2st_pyg.metrics.expression.summarize`, and
 
         - ``ceiling_pcc_mean``, the mean noise ceiling over the scored genes, and ``share_of_ceiling``, ``pcc_mean``
           divided by it (:func:`~hist2st_pyg.metrics.ceiling.noise_ceiling`);
@@ -83,7 +83,7 @@ def evaluate(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"Sections are told apart by name, got {twice!r} more than once.")
-    panel = require_recipe(model).genes
+    panel = require_preprocessing(model).genes
     for name, genes in (gene_sets or {}).items():
         if outside := [gene for gene in genes if gene not in panel]:
             raise ValueError(

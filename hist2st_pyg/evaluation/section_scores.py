@@ -16,10 +16,10 @@ from torch import Tensor
 from hist2st_pyg.analysis.regions import PAPER, region_agreement
 from hist2st_pyg.data.expression import totals_of
 from hist2st_pyg.data.preprocessing import SectionData
-from hist2st_pyg.inference import predict_spots, require_recipe
+from hist2st_pyg.inference import predict_spots, require_preprocessing
 from hist2st_pyg.metrics.calibration import coverage
 from hist2st_pyg.metrics.ceiling import noise_ceiling
-from hist2st_pyg.metrics.expression import summarise
+from hist2st_pyg.metrics.expression import summarize
 from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i, ssim_on_grid
 from hist2st_pyg.metrics.structure import gene_structure, spatial_structure, structure_of_halves
 from hist2st_pyg.models.base import ExpressionModel
@@ -59,18 +59,18 @@ def measure_section(
     cache: str | Path | None = None,
 ) -> SectionResult:
     """Predict a section and compare with its counts; arguments as in :func:`~hist2st_pyg.evaluation.run.evaluate`."""
-    recipe = require_recipe(model)
-    data = recipe.add_measured(SectionData(), section)
+    preprocessing = require_preprocessing(model)
+    data = preprocessing.add_measured(SectionData(), section)
     counts, target, mask, size_factor = (data[key].cpu().numpy() for key in ("counts", "y", "gene_mask", "size_factor"))
     out = predict_spots(model, section, device, cache=cache, keep=_with_parameters).values
     predicted = out["expression"]
 
-    metrics = summarise(target, predicted, recipe.genes, mask)
+    metrics = summarize(target, predicted, preprocessing.genes, mask)
     per_gene = metrics.pop("per_gene")
     for name, genes in (gene_sets or {}).items():
         metrics[f"pcc_mean_{name}"] = mean_of(per_gene[gene] for gene in genes)
-    varies = np.array([per_gene[gene] is not None for gene in recipe.genes])
-    totals = totals_of(section, recipe.total)
+    varies = np.array([per_gene[gene] is not None for gene in preprocessing.genes])
+    totals = totals_of(section, preprocessing.normalize_by)
     ceiling = noise_ceiling(counts, totals, seed=seed, mask=mask)
     metrics["ceiling_pcc_mean"] = mean_of(ceiling[varies])
     metrics["share_of_ceiling"] = _share(metrics["pcc_mean"], metrics["ceiling_pcc_mean"])
@@ -82,12 +82,12 @@ def measure_section(
     if getattr(model, "likelihood", None) is not None:
         covered = coverage(out, counts, size_factor, LEVELS, mask)
     metrics |= {f"coverage_{100 * level:.0f}": covered.get(level) for level in LEVELS}
-    ceilings = {gene: _number(value) for gene, value in zip(recipe.genes, ceiling, strict=True)}
+    ceilings = {gene: _number(value) for gene, value in zip(preprocessing.genes, ceiling, strict=True)}
     numbers = {
         "metrics": metrics,
         "per_gene": per_gene,
         "ceiling": ceilings,
-        "map": _map(section, ceilings, recipe.genes, target, predicted),
+        "map": _map(section, ceilings, preprocessing.genes, target, predicted),
     }
     return SectionResult(numbers, target, predicted, mask)
 

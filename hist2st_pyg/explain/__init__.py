@@ -1,8 +1,8 @@
-"""Why a spot is predicted as it is: which pixels of its patch and which of its neighbours say so."""
+"""Why a spot is predicted as it is: which pixels of its patch and which of its neighbors say so."""
 
 from hist2st_pyg.explain.figure import explanation_figure
 from hist2st_pyg.explain.image import ImageExplanations, explain_image, find_spots, numbers
-from hist2st_pyg.explain.neighbours import METHODS
+from hist2st_pyg.explain.neighbors import METHODS
 from hist2st_pyg.explain.pixels import BASELINES, PixelMap
 from hist2st_pyg.explain.spot import Explanation, explain_spot
 

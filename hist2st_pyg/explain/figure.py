@@ -1,4 +1,4 @@
-"""The picture of an explanation: where the neighbours are that it comes from, and which pixels."""
+"""The picture of an explanation: where the neighbors are that it comes from, and which pixels."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ VIEW = 900
 SMOOTH = 1 / 56
 """Standard deviation of the heat's smoothing as a share of the patch: single pixels are noise."""
 BRIGHT = 0.99
-"""Share of the pixels below which the heat's colours are not at their end."""
+"""Share of the pixels below which the heat's colors are not at their end."""
 CROWDED = 0.12
 """Share of the map's side; where spots are nearer to each other, numbers stand above them."""
 WHOLE = 0.8
 """Share of the image; a map of more needs no picture of where it is."""
-LABELLED = 0.1
+LABELED = 0.1
 """Spots get a number where they matter at least this share of the most important one."""
 LABELS = {
     "gnnexplainer": "mask of the spot (GNNExplainer): 1 is kept",
@@ -48,7 +48,7 @@ def explanation_figure(
 
     Args:
         explanation: The explanation.
-        pos: Centres of the section's spots [N, 2] (x, y) in pixels.
+        pos: Centers of the section's spots [N, 2] (x, y) in pixels.
         image: The section's image; the part around the spot is shown.
         thumbnail: All of it, small; it shows where the part is.
 
@@ -58,15 +58,15 @@ def explanation_figure(
     from matplotlib.figure import Figure
 
     points = np.asarray(pos, dtype=np.float64)
-    if len(points) <= explanation.neighbours.max():
-        raise ValueError(f"The section has a spot {explanation.neighbours.max()}, got {len(points)} positions.")
+    if len(points) <= explanation.neighbors.max():
+        raise ValueError(f"The section has a spot {explanation.neighbors.max()}, got {len(points)} positions.")
     maps = explanation.pixels
     fields = len(maps[0].patch) if maps else 1
     high = max(2 * SIDE, fields * SIDE)
     wide = min(high / fields, 1.2 * SIDE)
     figure = Figure(figsize=(high + 2 * len(maps) * wide, high + 0.5), layout="constrained")
     grid = figure.add_gridspec(fields, 1 + 2 * len(maps), width_ratios=[high] + 2 * len(maps) * [wide])
-    _neighbours(figure, figure.add_subplot(grid[:, 0]), explanation, points, image, thumbnail)
+    _neighbors(figure, figure.add_subplot(grid[:, 0]), explanation, points, image, thumbnail)
     for place, pixels in enumerate(maps):
         limit = float(np.quantile(_smooth(pixels.importance), BRIGHT)) or 1.0
         for field in range(fields):
@@ -80,7 +80,7 @@ def explanation_figure(
     return figure
 
 
-def _neighbours(
+def _neighbors(
     figure: Figure,
     axis: Axes,
     explanation: Explanation,
@@ -88,10 +88,10 @@ def _neighbours(
     image: HistologyImage | None,
     thumbnail: NDArray[np.uint8] | None,
 ) -> None:
-    """The spots in the colour of their importance, edges as wide as theirs."""
+    """The spots in the color of their importance, edges as wide as theirs."""
     from matplotlib.collections import EllipseCollection, LineCollection
 
-    spots, importance = explanation.neighbours, explanation.importance
+    spots, importance = explanation.neighbors, explanation.importance
     pitch = spot_pitch(points)
     side = max(np.ptp(points[spots], axis=0).max(), 4 * pitch) + 1.6 * pitch
     corner = (points[spots].min(0) + points[spots].max(0) - side) / 2
@@ -109,7 +109,7 @@ def _neighbours(
         axis.add_collection(LineCollection(ends, linewidths=0.5 + 5 * share[seen], colors="0.1", alpha=0.75, zorder=3))
     signed = explanation.method == "integrated"
     top = np.abs(importance).max() or 1.0
-    matters = np.abs(importance) >= LABELLED * top
+    matters = np.abs(importance) >= LABELED * top
     matters[0] = True
     diameter = np.where(matters, 0.5, 0.16) * pitch  # what says little does not cover the tissue
     circles = EllipseCollection(
@@ -133,8 +133,8 @@ def _neighbours(
         if small:  # above the circle, which is too small for it
             axis.text(x, y - 0.35 * pitch, text, ha="center", va="bottom", fontsize=8, fontweight="bold", zorder=5)
             continue
-        colour = "black" if abs(value) < 0.6 * top else "white"
-        axis.text(x, y, text, ha="center", va="center", fontsize=8, color=colour, zorder=5)
+        color = "black" if abs(value) < 0.6 * top else "white"
+        axis.text(x, y, text, ha="center", va="center", fontsize=8, color=color, zorder=5)
     x, y = corner
     axis.set(xlim=(x, x + side), ylim=(y + side, y), xticks=[], yticks=[], aspect="equal")
     axis.set_title(_summary(explanation), fontsize=10)
@@ -165,7 +165,7 @@ def _summary(explanation: Explanation) -> str:
 def _patch(left: Axes, right: Axes, explanation: Explanation, pixels: PixelMap, field: int, limit: float) -> None:
     """A field of view, and beside it in grey with what its pixels add."""
     patch, heat = pixels.patch[field], _smooth(pixels.attribution[field])
-    of = "the spot" if pixels.spot == explanation.spot else "a neighbour"
+    of = "the spot" if pixels.spot == explanation.spot else "a neighbor"
     left.imshow(patch)
     left.set_title(f"{of}, field of view {field + 1}" if len(pixels.patch) > 1 else of, fontsize=9)
     grey = patch.mean(2)
@@ -174,7 +174,7 @@ def _patch(left: Axes, right: Axes, explanation: Explanation, pixels: PixelMap, 
     right.imshow(heat, cmap=SIGNED, vmin=-limit, vmax=limit, alpha=strength**0.7)
     right.set_title(f"its pixels add {_signed(pixels.attribution[field].sum())}", fontsize=9)
     if field == len(pixels.patch) - 1:
-        compared = {"blurred": "the patch out of focus", "mean": "its mean colour"}[pixels.baseline]
+        compared = {"blurred": "the patch out of focus", "mean": "its mean color"}[pixels.baseline]
         right.set_xlabel(f"red raises the prediction, blue lowers it,\nbeside {compared}", fontsize=8)
     for axis in (left, right):
         axis.set(xticks=[], yticks=[])

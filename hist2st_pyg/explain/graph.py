@@ -101,7 +101,7 @@ def read_graph(reading: Reading, model: Hist2ST) -> GraphReading:
         reading()
     stage = GraphStage(model, reading.gene, [reading.mean(value) for value in inputs])
     x = torch.cat(inputs, dim=1).cpu() - stage.mean
-    edge_index, edge_attr, hops = reading.piece.edge_index.cpu(), reading.piece.edge_attr.cpu(), model.graph_hops
+    edge_index, edge_attr, hops = reading.piece.edge_index.cpu(), reading.piece.edge_attr.cpu(), model.num_hops
     if hops is None:
         return GraphReading(stage, x, reading.spots, edge_index, edge_attr, reading.own)
     reach, edge_index, own, inside = k_hop_subgraph(

@@ -19,7 +19,7 @@ from hist2st_pyg.explain.figure import explanation_figure
 from hist2st_pyg.explain.reading import vision_stages
 from hist2st_pyg.explain.spot import Explanation, closest, explain_spot, gene_column
 from hist2st_pyg.image import HistologyImage
-from hist2st_pyg.inference import predict_blocks, require_recipe
+from hist2st_pyg.inference import predict_blocks, require_preprocessing
 from hist2st_pyg.inference.blocks import find_device
 from hist2st_pyg.inference.image_input import read_image
 from hist2st_pyg.io.spots import Spots
@@ -76,7 +76,7 @@ def explain_image(
     """Explain what is predicted from an image.
 
     Args:
-        model: A trained model with its recipe.
+        model: A trained model with its preprocessing.
         image: The H&E image: an array or a file.
         genes: Genes of the panel.
         spots: Spots or a spot file; None lays a hexagonal grid over the tissue, as
@@ -93,8 +93,8 @@ def explain_image(
         ValueError: If a gene or spot is unknown, or the input does not fit the model.
     """
     vision_stages(model)
-    recipe = require_recipe(model)
-    columns = {gene: gene_column(recipe.genes, gene) for gene in genes}
+    preprocessing = require_preprocessing(model)
+    columns = {gene: gene_column(preprocessing.genes, gene) for gene in genes}
     if top < 1:
         raise ValueError(f"top is the number of spots for each gene, at least 1, got {top}.")
     given = read_image(model, image, spots, pitch=pitch, um_per_pixel=um_per_pixel)
@@ -145,9 +145,9 @@ def numbers(explanation: Explanation, spots: Spots) -> dict[str, Any]:
         "measured": explanation.measured,
         "method": explanation.method,
         "reference": explanation.reference,
-        "neighbours": [
+        "neighbors": [
             {"spot": spots.names[place], "x": spots.pos[place, 0], "y": spots.pos[place, 1], "importance": value}
-            for place, value in zip(explanation.neighbours, explanation.importance, strict=True)
+            for place, value in zip(explanation.neighbors, explanation.importance, strict=True)
         ],
         "edges": [
             {"source": spots.names[source], "target": spots.names[target], "importance": value}

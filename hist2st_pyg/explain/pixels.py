@@ -22,9 +22,9 @@ class PixelMap:
     """What the pixels of one spot's patch add to a prediction.
 
     Args:
-        spot: The spot's place in the section: the spot explained, or a neighbour.
+        spot: The spot's place in the section: the spot explained, or a neighbor.
         patch: What the model was shown, uint8 [S fields of view, P, P, 3].
-        attribution: What each pixel adds to the prediction, its three colours together, log10 expression [S, P, P];
+        attribution: What each pixel adds to the prediction, its three colors together, log10 expression [S, P, P];
             its sum is the difference between the prediction and ``reference``.
         baseline: What the patch is compared with, a key of ``BASELINES``.
         reference: The prediction of that in the patch's place, log10 expression.
@@ -42,13 +42,13 @@ class PixelMap:
         return np.abs(self.attribution)
 
 
-def mean_colour(patch: Tensor) -> Tensor:
-    """Each field of view's mean colour all over, [3·S, P, P]: what a flat patch of the same colour would say."""
+def mean_color(patch: Tensor) -> Tensor:
+    """Each field of view's mean color all over, [3·S, P, P]: what a flat patch of the same color would say."""
     return patch.mean((1, 2), keepdim=True).expand_as(patch)
 
 
 def blurred(patch: Tensor) -> Tensor:
-    """The patch out of focus, [3·S, P, P]: its colours stay where they are, its structure is gone."""
+    """The patch out of focus, [3·S, P, P]: its colors stay where they are, its structure is gone."""
     from scipy.ndimage import gaussian_filter1d
 
     image, sigma = patch.cpu().numpy(), BLUR * patch.shape[-1]
@@ -57,12 +57,14 @@ def blurred(patch: Tensor) -> Tensor:
     return torch.from_numpy(image).to(patch)
 
 
-BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"blurred": blurred, "mean": mean_colour}
+BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"blurred": blurred, "mean": mean_color}
 """What a patch is compared with. ``"mean"`` is followed exactly in few steps, but there the order of the pixels is the
 same all the way, so that a quantile (as of the statistics encoder) rests on one pixel; ``"blurred"`` spreads it."""
 
 
-def pixel_map(reading: Reading, values: list[Tensor], row: int, baseline: str, steps: int, swap_axes: bool) -> PixelMap:
+def pixel_map(
+    reading: Reading, values: list[Tensor], row: int, baseline: str, steps: int, transpose_patches: bool
+) -> PixelMap:
     """Integrate a prediction's gradient along the straight path from the baseline to the patch.
 
     Args:
@@ -71,7 +73,7 @@ def pixel_map(reading: Reading, values: list[Tensor], row: int, baseline: str, s
         row: The spot whose patch is looked at, in the reading's piece.
         baseline: A key of :data:`BASELINES`.
         steps: Points of the path (midpoint rule).
-        swap_axes: The recipe's patches are [3, W, H]; the result is [P rows, P columns] whichever.
+        transpose_patches: The preprocessing's patches are [3, W, H]; the result is [P rows, P columns] whichever.
 
     Raises:
         ValueError: If the vision stage passes no gradient.
@@ -85,12 +87,12 @@ def pixel_map(reading: Reading, values: list[Tensor], row: int, baseline: str, s
             slopes: Sequence[Tensor | None] = torch.autograd.grad(reading(x), x, allow_unused=True)
         if slopes[0] is None:
             vision = type(vision_stages(reading.model)[0]).__name__
-            raise ValueError(f"{vision} passes no gradient to the pixels; pixels=0 explains the neighbours alone.")
+            raise ValueError(f"{vision} passes no gradient to the pixels; pixels=0 explains the neighbors alone.")
         total += slopes[0][0]
     with torch.no_grad(), known(reading, values, row):
         value = float(reading(start[None]))
     attribution = ((patch - start) * total / steps).unflatten(0, (-1, 3)).sum(1).cpu().numpy()
     shown = reading.piece.x[row].unflatten(0, (-1, 3)).permute(0, 2, 3, 1).cpu().numpy()
-    if swap_axes:
+    if transpose_patches:
         attribution, shown = attribution.swapaxes(1, 2), shown.swapaxes(1, 2)
     return PixelMap(int(reading.spots[row]), shown, attribution, baseline, value)

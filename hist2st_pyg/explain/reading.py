@@ -14,7 +14,7 @@ from torch_geometric.utils import k_hop_subgraph
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import Patches
 from hist2st_pyg.models import MODELS
-from hist2st_pyg.models.base import ExpressionModel, FittedModel
+from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.nn.foundation import FoundationEncoder
 
 GRAPH = ("edge_index", "edge_attr", "pos", "grid")
@@ -58,7 +58,7 @@ class Reading:
 
 
 def read(model: ExpressionModel, data: SectionData, spot: int, gene: int, patches: Patches | None = None) -> Reading:
-    """Cut out what a prediction reads: what ``receptive_hops`` reach, or all of the section.
+    """Cut out what a prediction reads: what ``receptive_field`` reach, or all of the section.
 
     Args:
         model: The model.
@@ -72,7 +72,7 @@ def read(model: ExpressionModel, data: SectionData, spot: int, gene: int, patche
     """
     if patches is None and data.get("x") is None:
         raise ValueError("The section's data has no x (patches or embeddings); give it, or patches.")
-    n, hops = len(data.pos), model.receptive_hops
+    n, hops = len(data.pos), model.receptive_field
     sample = torch.linspace(0, n - 1, min(n, SAMPLE)).round().long()
     reach = torch.arange(n)
     if hops is not None:
@@ -96,8 +96,10 @@ def vision_stages(model: ExpressionModel) -> list[nn.Module]:
         TypeError: If the model is not differentiable or has no vision stage.
     """
     stages = model.vision_stages
-    if isinstance(model, FittedModel) or not stages:
-        learns = [key for key, cls in MODELS.items() if not (isinstance(cls, type) and issubclass(cls, FittedModel))]
+    if isinstance(model, ClosedFormModel) or not stages:
+        learns = [
+            key for key, cls in MODELS.items() if not (isinstance(cls, type) and issubclass(cls, ClosedFormModel))
+        ]
         raise TypeError(
             f"{type(model).__name__} cannot be explained: gradients go through a vision stage that learns by them, as "
             f"those of {', '.join(sorted(learns))} do."

@@ -1,4 +1,4 @@
-"""Explaining one prediction: the neighbours and the pixels that it comes from."""
+"""Explaining one prediction: the neighbors and the pixels that it comes from."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import Patches
-from hist2st_pyg.explain.neighbours import METHODS
+from hist2st_pyg.explain.neighbors import METHODS
 from hist2st_pyg.explain.pixels import BASELINES, PixelMap, pixel_map
 from hist2st_pyg.explain.reading import at_rest, features, read, vision_stages
-from hist2st_pyg.inference import require_recipe
+from hist2st_pyg.inference import require_preprocessing
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.utils.resolver import resolve
 
@@ -28,8 +28,8 @@ class Explanation:
         name: The spot's name.
         predicted: Predicted log10 expression.
         measured: Measured log10 expression, where it is known.
-        method: How the neighbours were weighed, a key of ``METHODS``.
-        neighbours: The spots that the prediction reads, places in the section [K]: the spot itself, then the others,
+        method: How the neighbors were weighed, a key of ``METHODS``.
+        neighbors: The spots that the prediction reads, places in the section [K]: the spot itself, then the others,
             the most important first.
         importance: Of each of them [K]: what it adds, log10 expression with a sign (``"integrated"``); shares of the
             gradient, which sum to 1 (``"gradient"``); or masks 0 to 1 (``"gnnexplainer"``).
@@ -37,7 +37,7 @@ class Explanation:
         edge_importance: Of each edge [M]: what its messages add, the size of the gradient by their weight, or masks;
             None where there is no knowing, as the graph layers do not pass messages as PyG's do.
         reference: With ``"integrated"`` the prediction of average spots: the importances add up to the difference.
-        pixels: What the pixels add: of the spot's own patch first, then of its most important neighbours'.
+        pixels: What the pixels add: of the spot's own patch first, then of its most important neighbors'.
     """
 
     gene: str
@@ -46,7 +46,7 @@ class Explanation:
     predicted: float
     measured: float | None
     method: str
-    neighbours: NDArray[np.int64]
+    neighbors: NDArray[np.int64]
     importance: NDArray[np.float64]
     edges: NDArray[np.int64]
     edge_importance: NDArray[np.float64] | None
@@ -72,15 +72,15 @@ def explain_spot(
     """Explain the prediction of one gene at one spot. The model is left as it was.
 
     Args:
-        model: A model with its recipe and a vision stage that learns by gradient.
-        data: The section, as the model's recipe makes it.
+        model: A model with its preprocessing and a vision stage that learns by gradient.
+        data: The section, as the model's preprocessing makes it.
         spot: The spot's place in the section.
         gene: A gene of the panel.
-        method: How the neighbours are weighed, a key of
-            :data:`~hist2st_pyg.explain.neighbours.METHODS`. ``"integrated"`` says what each adds, and
+        method: How the neighbors are weighed, a key of
+            :data:`~hist2st_pyg.explain.neighbors.METHODS`. ``"integrated"`` says what each adds, and
             ``"gradient"`` how sensitive the prediction is to each; both count what attention brings.
             ``"gnnexplainer"`` learns masks of the spots and edges that enter the graph layers.
-        pixels: Patches whose pixels are explained: 1 is the spot's own, 2 adds its most important neighbour's, ...; 0
+        pixels: Patches whose pixels are explained: 1 is the spot's own, 2 adds its most important neighbor's, ...; 0
             is none, as where the model reads embeddings.
         baseline: What a patch is compared with, a key of :data:`~hist2st_pyg.explain.pixels.BASELINES`.
         steps: Steps of the way from there to the patch, and from an average spot to the spots.
@@ -94,7 +94,7 @@ def explain_spot(
         ValueError: If the spot, gene, method or baseline is unknown, or ``steps``, ``epochs`` or ``pixels`` too small.
     """
     vision_stages(model)
-    recipe = require_recipe(model)
+    preprocessing = require_preprocessing(model)
     weigh = resolve(METHODS, method, "method")
     resolve(BASELINES, baseline, "baseline")
     for what, number, least in (("pixels", pixels, 0), ("steps", steps, 1), ("epochs", epochs, 1)):
@@ -103,16 +103,16 @@ def explain_spot(
     n = len(data.pos)
     if not 0 <= spot < n:
         raise ValueError(f"The section has the spots 0 to {n - 1}, got {spot}.")
-    column = gene_column(recipe.genes, gene)
+    column = gene_column(preprocessing.genes, gene)
     with at_rest(model):
         reading = read(model, data, spot, column, patches)
         predicted, values = features(reading)
         found = weigh(reading, values, steps, epochs, seed)
         order = np.lexsort((-np.abs(found.importance), found.spots != spot))
-        neighbours = found.spots[order]
-        shown = neighbours[: pixels if reading.piece.x.dim() == 4 else 0]
+        neighbors = found.spots[order]
+        shown = neighbors[: pixels if reading.piece.x.dim() == 4 else 0]
         rows = [int(row) for row in np.searchsorted(reading.spots.cpu().numpy(), shown)]
-        maps = tuple(pixel_map(reading, values, row, baseline, steps, recipe.swap_axes) for row in rows)
+        maps = tuple(pixel_map(reading, values, row, baseline, steps, preprocessing.transpose_patches) for row in rows)
     measured = None
     if data.get("y") is not None and bool(data.gene_mask[column]):
         measured = float(data.y[spot, column])
@@ -123,7 +123,7 @@ def explain_spot(
         predicted=predicted,
         measured=measured,
         method=method,
-        neighbours=neighbours,
+        neighbors=neighbors,
         importance=found.importance[order],
         edges=found.edges,
         edge_importance=found.edge_importance,

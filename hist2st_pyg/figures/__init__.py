@@ -3,14 +3,14 @@
 Matplotlib's object interface is used throughout, so that nothing global changes and no display is needed.
 """
 
-from hist2st_pyg.figures.canvas import COLOURS, DPI, SPOT_SHARE, save
+from hist2st_pyg.figures.canvas import COLORS, DPI, SPOT_SHARE, save
 from hist2st_pyg.figures.curves import pcc_histogram, training_curves
 from hist2st_pyg.figures.maps import expression_maps, tissue_overview, true_and_predicted
 from hist2st_pyg.figures.regions import region_maps
 from hist2st_pyg.figures.tables import dot_plot, heat_map
 
 __all__ = [
-    "COLOURS",
+    "COLORS",
     "DPI",
     "SPOT_SHARE",
     "dot_plot",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = "magma"
+COLORS = "magma"
 DPI = 150
 PANEL = 3.1
 """Width of a panel in inches."""
@@ -50,14 +50,14 @@ def section_panels(rows: int, columns: int, points: NDArray[np.float64]) -> tupl
     return figure, list(np.atleast_1d(figure.subplots(rows, columns)).flat)
 
 
-def coloured_map(
-    figure: Figure, axis: Axes, points: NDArray[np.float64], colour: ArrayLike, title: str, unit: str = ""
+def colored_map(
+    figure: Figure, axis: Axes, points: NDArray[np.float64], color: ArrayLike, title: str, unit: str = ""
 ) -> None:
-    """Spots coloured by a value [N], with a colour bar."""
-    values = np.asarray(colour, dtype=float)
+    """Spots colored by a value [N], with a color bar."""
+    values = np.asarray(color, dtype=float)
     if values.shape != (len(points),):
         raise ValueError(f"{title}: a map has one value for each of {len(points)} spots, got {list(values.shape)}.")
-    spots = circles(axis, points, cmap=COLOURS, array=values)
+    spots = circles(axis, points, cmap=COLORS, array=values)
     frame(axis, points, title)
     bar = figure.colorbar(spots, ax=axis, shrink=0.8, pad=0.02)
     bar.set_label(unit, fontsize=8)
@@ -94,11 +94,11 @@ def circles(axis: Axes, points: NDArray[np.float64], share: float = SPOT_SHARE, 
     return drawn
 
 
-def outlines(axis: Axes, points: NDArray[np.float64], colour: str, width: float = 0.5) -> None:
+def outlines(axis: Axes, points: NDArray[np.float64], color: str, width: float = 0.5) -> None:
     """Spots as rings, ``width`` points wide or, where there are so many that they would hide the image, less."""
     pitches = float(np.ptp(points, axis=0).max()) / spot_pitch(points) + 1
     width = min(width, 0.05 * 72 * PANEL / pitches)
-    circles(axis, points, facecolors="none", edgecolors=colour, linewidths=width)
+    circles(axis, points, facecolors="none", edgecolors=color, linewidths=width)
 
 
 def frame(axis: Axes, points: NDArray[np.float64], title: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hist2st_pyg.figures.canvas import coloured_map, draw_image, outlines, points_of, section_panels
+from hist2st_pyg.figures.canvas import colored_map, draw_image, outlines, points_of, section_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,12 +26,12 @@ def expression_maps(
     """Draw one map of the section for each gene.
 
     Args:
-        pos: Spot centres [N, 2] (x, y) in pixels.
-        values: What to colour the spots by, [N], by title.
+        pos: Spot centers [N, 2] (x, y) in pixels.
+        values: What to color the spots by, [N], by title.
         image: The section's thumbnail; it becomes the first panel.
         image_scale: Thumbnail pixels per pixel of ``pos``.
         columns: Maps in a row.
-        unit: Label of the colour bars.
+        unit: Label of the color bars.
 
     Raises:
         ValueError: If there is nothing to draw or a map does not have one value a spot.
@@ -44,8 +44,8 @@ def expression_maps(
     figure, axes = section_panels(-(-count // columns), columns, points)
     if image is not None:
         draw_image(axes[0], points, image, image_scale, "H&E, spots")
-    for axis, (title, colour) in zip(axes[image is not None :], values.items(), strict=False):
-        coloured_map(figure, axis, points, colour, title, unit)
+    for axis, (title, color) in zip(axes[image is not None :], values.items(), strict=False):
+        colored_map(figure, axis, points, color, title, unit)
     for axis in axes[count:]:
         axis.set_axis_off()
     return figure
@@ -65,7 +65,7 @@ def true_and_predicted(
     """Draw measured and predicted maps of the best genes, one gene a column.
 
     Args:
-        pos: Spot centres [N, 2] (x, y) in pixels.
+        pos: Spot centers [N, 2] (x, y) in pixels.
         y_true: Measured expression [N, G].
         y_pred: Predicted expression [N, G].
         genes: The genes' names, G of them.
@@ -94,9 +94,9 @@ def true_and_predicted(
         draw_image(axes[0], points, image, image_scale, "H&E", outline=False)
         draw_image(axes[columns], points, image, image_scale, "H&E, spots")
     for column, gene in enumerate(best, start=first):
-        coloured_map(figure, axes[column], points, true[:, gene], f"{genes[gene]}\nmeasured")
+        colored_map(figure, axes[column], points, true[:, gene], f"{genes[gene]}\nmeasured")
         title = f"{genes[gene]}\npredicted (PCC {scores[gene]:.2f})"
-        coloured_map(figure, axes[columns + column], points, predicted[:, gene], title)
+        colored_map(figure, axes[columns + column], points, predicted[:, gene], title)
     return figure
 
 
@@ -106,7 +106,7 @@ def tissue_overview(thumbnail: NDArray[np.uint8], mask: NDArray[np.bool_], posit
     Args:
         thumbnail: uint8 [h, w, 3].
         mask: bool [h, w].
-        positions: Spot centres [N, 2] (x, y) in thumbnail pixels.
+        positions: Spot centers [N, 2] (x, y) in thumbnail pixels.
 
     Raises:
         ValueError: If mask and thumbnail differ in size.

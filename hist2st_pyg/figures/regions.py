@@ -1,4 +1,4 @@
-"""Maps of regions: partitions of a section's spots beside each other, in colours that correspond."""
+"""Maps of regions: partitions of a section's spots beside each other, in colors that correspond."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PALETTE = (
     "#1f77b4", "#ff9f1c", "#2ca02c", "#d62728", "#17becf", "#f7e225", "#7b4bb3", "#8c564b", "#bcbd22", "#0b3c5d",
     "#98df8a", "#aec7e8", "#ffbb78", "#c5b0d5", "#9edae5", "#c49c94",
 )  # fmt: skip
-"""Colours that are told apart on H&E, which is pink and violet; scanpy's follow where there are more regions."""
+"""Colors that are told apart on H&E, which is pink and violet; scanpy's follow where there are more regions."""
 LEGEND_ROWS = 12
 NOWHERE = "#d9d9d9"
-"""Colour of spots that belong to no region."""
+"""Color of spots that belong to no region."""
 SHARE = 0.85
 FADED = 0.5
 
@@ -36,11 +36,11 @@ def region_maps(
 ) -> Figure:
     """Draw partitions of the spots beside each other, on the image where there is one.
 
-    The names of regions that were found say nothing, so each takes the colour of the region of the first partition that
-    it shares most spots with, one to one (Hungarian method); what is left takes other colours.
+    The names of regions that were found say nothing, so each takes the color of the region of the first partition that
+    it shares most spots with, one to one (Hungarian method); what is left takes other colors.
 
     Args:
-        pos: Spot centres [N, 2] (x, y) in pixels.
+        pos: Spot centers [N, 2] (x, y) in pixels.
         partitions: The spots' regions, names [N], by title.
         image: The section's thumbnail; it becomes the first panel, and lies faded under the others.
         image_scale: Thumbnail pixels per pixel of ``pos``.
@@ -70,11 +70,11 @@ def region_maps(
     for axis, (title, values) in zip(axes[image is not None :], names.items(), strict=False):
         if image is not None:
             draw_image(axis, points, image, image_scale, title, outline=False, alpha=FADED)
-        colours = matched_colours(reference, values, nowhere)
-        circles(axis, points, SHARE, facecolors=[colours[value] for value in values])
+        colors = matched_colors(reference, values, nowhere)
+        circles(axis, points, SHARE, facecolors=[colors[value] for value in values])
         frame(axis, points, title)
-        for region, colour in colours.items():
-            axis.plot([], [], "o", color=colour, label=f"{region} ({(values == region).sum()})")
+        for region, color in colors.items():
+            axis.plot([], [], "o", color=color, label=f"{region} ({(values == region).sum()})")
         axis.legend(
             frameon=False,
             fontsize=8,
@@ -82,18 +82,18 @@ def region_maps(
             bbox_to_anchor=(1.0, 0.5),
             handletextpad=0,
             columnspacing=0.5,
-            ncols=-(-len(colours) // LEGEND_ROWS),
+            ncols=-(-len(colors) // LEGEND_ROWS),
         )
     for axis in axes[count:]:
         axis.set_axis_off()
     return figure
 
 
-def matched_colours(reference: ArrayLike, values: ArrayLike, nowhere: str) -> dict[str, str]:
-    """The colour of each region of ``values``, in the order in which they are listed.
+def matched_colors(reference: ArrayLike, values: ArrayLike, nowhere: str) -> dict[str, str]:
+    """The color of each region of ``values``, in the order in which they are listed.
 
     Args:
-        reference: Region names [N] whose colours are taken where regions correspond.
+        reference: Region names [N] whose colors are taken where regions correspond.
         values: Region names [N].
         nowhere: The name of spots without a region.
     """
@@ -113,12 +113,12 @@ def matched_colours(reference: ArrayLike, values: ArrayLike, nowhere: str) -> di
     free = iter(range(len(known), len(known) + len(found)))
     places = [place[name] if name in place else next(free) for name in found]
     palette = _palette(max(places, default=0) + 1)
-    colours = {name: palette[i % len(palette)] for name, i in zip(found, places, strict=True)}
-    return {**colours, nowhere: NOWHERE} if nowhere in second else colours
+    colors = {name: palette[i % len(palette)] for name, i in zip(found, places, strict=True)}
+    return {**colors, nowhere: NOWHERE} if nowhere in second else colors
 
 
 def _palette(size: int) -> tuple[str, ...]:
-    """At least ``size`` colours, as far as there are that many."""
+    """At least ``size`` colors, as far as there are that many."""
     if size <= len(PALETTE):
         return PALETTE
     from scanpy.plotting.palettes import default_102

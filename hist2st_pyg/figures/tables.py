@@ -23,7 +23,7 @@ def heat_map(table: DataFrame, *, title: str = "", unit: str = "", column_unit: 
     Args:
         table: Rows and columns with their names; cells without a number stay white.
         title: The figure's title.
-        unit: Label of the colour bar.
+        unit: Label of the color bar.
         column_unit: What the columns are.
 
     Raises:
@@ -45,7 +45,7 @@ def heat_map(table: DataFrame, *, title: str = "", unit: str = "", column_unit: 
 
 
 def dot_plot(
-    colour: DataFrame,
+    color: DataFrame,
     size: DataFrame,
     *,
     title: str = "",
@@ -54,25 +54,25 @@ def dot_plot(
     column_unit: str = "",
     least: float = 1.0,
 ) -> Figure:
-    """Draw a table as dots: one value as colour, another as area.
+    """Draw a table as dots: one value as color, another as area.
 
     Args:
-        colour: Values from 0; cells without a number have no dot.
+        color: Values from 0; cells without a number have no dot.
         size: Values from 0 of the same rows and columns.
         title: The figure's title.
-        unit: What the colour is.
+        unit: What the color is.
         size_unit: What the area is.
         column_unit: What the columns are.
-        least: Fewest units that the darkest colour stands for, so that small values look small.
+        least: Fewest units that the darkest color stands for, so that small values look small.
 
     Raises:
         ValueError: If the table is empty, or rows or columns differ.
     """
-    shades, areas = _values(colour), _values(size)
-    if list(colour.index) != list(size.index) or list(colour.columns) != list(size.columns):
-        raise ValueError("colour and size have the same rows and columns.")
+    shades, areas = _values(color), _values(size)
+    if list(color.index) != list(size.index) or list(color.columns) != list(size.columns):
+        raise ValueError("color and size have the same rows and columns.")
     rows, columns = shades.shape
-    figure, axis = _table_figure(colour, title, 0.45, 0.3)
+    figure, axis = _table_figure(color, title, 0.45, 0.3)
     most = float(np.nanmax(areas, initial=0)) or 1.0
     row, column = np.nonzero(np.isfinite(shades))
     dots = axis.scatter(
@@ -86,7 +86,7 @@ def dot_plot(
         edgecolors="0.4",
         linewidths=0.6,
     )
-    _names(axis, colour)
+    _names(axis, color)
     axis.set(xlim=(-0.6, columns - 0.4), ylim=(rows - 0.4, -0.6), axisbelow=True)
     axis.grid(color="0.93")
     axis.spines[:].set_visible(False)

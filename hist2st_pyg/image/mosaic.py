@@ -87,8 +87,8 @@ class PatchMosaic(FileImage):
             yield file
 
     @property
-    def centres(self) -> NDArray[np.float64]:
-        """Centre of each patch in the slide's pixels, x, y, [M, 2]."""
+    def centers(self) -> NDArray[np.float64]:
+        """Center of each patch in the slide's pixels, x, y, [M, 2]."""
         return self.corners + self.side / 2
 
     @property

@@ -29,7 +29,7 @@ HE = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 HE_STRENGTH = np.array([1.9705, 1.0308])
 """Macenko's reference: optical density of haematoxylin and eosin, and the 99 % quantile of their concentrations."""
 MEAN, DEVIATION = np.array([0.5, 0.6, 0.35]), np.array([0.45, 0.45, 0.25])
-"""Optical density that ``"standardise"`` maps to: about what breast sections have."""
+"""Optical density that ``"standardize"`` maps to: about what breast sections have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class StainMap:
     offset: Floats
 
 
-def normalise_stain(patches: NDArray[np.uint8], stain: str, name: str = "") -> NDArray[np.uint8]:
+def normalize_stain(patches: NDArray[np.uint8], stain: str, name: str = "") -> NDArray[np.uint8]:
     """Map a section's patches to the reference stain: :func:`fit_stain` to some of its spots, then :func:`apply_stain`.
 
     Args:
@@ -82,9 +82,9 @@ def fit_stain(parts: Iterable[NDArray[np.uint8]], pixels: int, stain: str, name:
         return None
     step, seen, sample = pixels // SAMPLE + 1, 0, []
     for part in parts:
-        colours = part[:, :3].transpose(0, 2, 3, 1).reshape(-1, 3)
-        sample.append(colours[-seen % step :: step].copy())
-        seen += len(colours)
+        colors = part[:, :3].transpose(0, 2, 3, 1).reshape(-1, 3)
+        sample.append(colors[-seen % step :: step].copy())
+        seen += len(colors)
     try:
         return StainMap(*fit(_density(np.concatenate(sample))))
     except ValueError as error:
@@ -133,8 +133,8 @@ def macenko(density: Floats) -> tuple[Floats, Floats]:
     return (HE.T * (HE_STRENGTH / strength)) @ np.linalg.pinv(stains.T), np.zeros(3)
 
 
-def standardise(density: Floats) -> tuple[Floats, Floats]:
-    """Give each channel's optical density the reference's mean and deviation, as Reinhard's method does with colours.
+def standardize(density: Floats) -> tuple[Floats, Floats]:
+    """Give each channel's optical density the reference's mean and deviation, as Reinhard's method does with colors.
 
     Where sections differ in their mix of tissues, that difference goes too.
     """
@@ -143,7 +143,7 @@ def standardise(density: Floats) -> tuple[Floats, Floats]:
 
 
 StainFit = Callable[[Floats], tuple[Floats, Floats]]
-STAINS: dict[str, StainFit | None] = {"none": None, "macenko": macenko, "standardise": standardise}
+STAINS: dict[str, StainFit | None] = {"none": None, "macenko": macenko, "standardize": standardize}
 """What can be chosen by key."""
 
 

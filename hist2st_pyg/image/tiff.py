@@ -14,7 +14,7 @@ from hist2st_pyg.image.pyramid import Layout, PyramidImage
 from hist2st_pyg.image.resolution import square_pixels, tiff_resolution
 
 PHOTOMETRIC = {"MINISBLACK", "RGB", "YCBCR"}
-"""TIFF colours that are grey or RGB once decoded."""
+"""TIFF colors that are grey or RGB once decoded."""
 
 CHANNELS = {"YX": {1}, "YXS": {3, 4}, "SYX": {3, 4}, "CYX": {3}}
 """Axes that are read, and how many samples or channels they may have; three channels (C) are red, green and blue."""
@@ -46,7 +46,7 @@ class TiffImage(PyramidImage):
             photometric = series.keyframe.photometric.name
             if photometric not in PHOTOMETRIC or _samples(series) not in CHANNELS[series.axes]:
                 raise ValueError(
-                    f"{self.path} has {photometric} colours with shape {series.shape}; convert it to RGB or grey."
+                    f"{self.path} has {photometric} colors with shape {series.shape}; convert it to RGB or grey."
                 )
             yield tif, list(series.levels)
 

@@ -39,7 +39,7 @@ def tissue_mask(thumbnail: NDArray[np.uint8], min_area: float = 0.005) -> NDArra
     if not 0 <= min_area < 1:
         raise ValueError(f"min_area is a share of the picture, from 0 to below 1, got {min_area!r}.")
     longest = max(thumbnail.shape[:2])
-    # The strongest stain nearby: pale tissue has coloured threads and nuclei, the halo of dye around it has none.
+    # The strongest stain nearby: pale tissue has colored threads and nuclei, the halo of dye around it has none.
     strongest = ndimage.maximum_filter(saturation(thumbnail), size=2 * round(longest / 400) + 1)
     smooth = np.asarray(ndimage.gaussian_filter(strongest, sigma=longest / 200))
     slide = thumbnail.max(axis=2) >= BLACK
@@ -48,7 +48,7 @@ def tissue_mask(thumbnail: NDArray[np.uint8], min_area: float = 0.005) -> NDArra
     tissue = slide & (smooth > otsu(smooth[slide]))
     glass = slide & ~tissue
     if not (tissue.any() and glass.any()) or smooth[tissue].mean() - smooth[glass].mean() < CONTRAST:
-        raise _no_tissue("no part of the picture stands out by its colour")
+        raise _no_tissue("no part of the picture stands out by its color")
     tissue = _close(tissue, radius=longest / 64)
     filled = ndimage.binary_fill_holes(tissue)
     tissue = filled & ~_large_pieces(filled & ~tissue, min_area)
@@ -78,10 +78,10 @@ def saturation(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
 def otsu(values: NDArray[np.floating]) -> float:
     """The threshold between two classes that has the greatest variance between them (Otsu 1979), on 256 bins."""
     counts, edges = np.histogram(values, bins=256)
-    centres = (edges[:-1] + edges[1:]) / 2
+    centers = (edges[:-1] + edges[1:]) / 2
     share = np.cumsum(counts)[:-1] / counts.sum()
-    partial = np.cumsum(counts * centres)[:-1] / counts.sum()
-    mean = (counts * centres).sum() / counts.sum()
+    partial = np.cumsum(counts * centers)[:-1] / counts.sum()
+    mean = (counts * centers).sum() / counts.sum()
     both = share * (1 - share)
     between = np.divide((mean * share - partial) ** 2, both, out=np.zeros_like(both), where=both > 0)
     return float(edges[1 + int(between.argmax())])

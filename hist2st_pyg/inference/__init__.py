@@ -6,7 +6,7 @@ from hist2st_pyg.inference.layout import GRID, THUMBNAIL, grid_pitch, lay_grid
 from hist2st_pyg.inference.lazyslide import FeaturePredictor
 from hist2st_pyg.inference.prediction import model_data, predict, predict_section, predict_spots
 from hist2st_pyg.inference.store import write_spatialdata
-from hist2st_pyg.models.base import require_recipe
+from hist2st_pyg.models.base import require_preprocessing
 from hist2st_pyg.utils.files import write_h5ad
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "predict_cohort",
     "predict_section",
     "predict_spots",
-    "require_recipe",
+    "require_preprocessing",
     "run_model",
     "spatial_blocks",
     "write_h5ad",

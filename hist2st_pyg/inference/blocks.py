@@ -1,4 +1,4 @@
-"""Running a model on a section, at once or in blocks of neighbouring spots, so that memory does not grow with it."""
+"""Running a model on a section, at once or in blocks of neighboring spots, so that memory does not grow with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import Patches, kept_open
-from hist2st_pyg.inference.domain_shift import Colours
+from hist2st_pyg.inference.domain_shift import Colors
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.utils.runtime import trim_memory
 
@@ -44,12 +44,12 @@ class Prediction:
 
     Args:
         values: What was kept of the model's output, each [N, ...].
-        colour_distance: See :attr:`~hist2st_pyg.inference.domain_shift.Colours.distance`.
+        color_distance: See :attr:`~hist2st_pyg.inference.domain_shift.Colors.distance`.
         notes: What the reader of the prediction has to know.
     """
 
     values: dict[str, NDArray[np.float32]]
-    colour_distance: float | None
+    color_distance: float | None
     notes: list[str]
 
 
@@ -79,7 +79,7 @@ def predict_blocks(
 ) -> Prediction:
     """Predict a section; only one block's patches are held at a time.
 
-    A block is predicted with the spots around it that the model's ``receptive_hops`` reach, so that the result is that
+    A block is predicted with the spots around it that the model's ``receptive_field`` reach, so that the result is that
     of the whole section. Where a model needs the whole section, up to :data:`WHOLE` spots are predicted at once; on
     larger ones self-attention is kept to the block, which a note says, and a model that cannot do without is refused.
 
@@ -99,7 +99,7 @@ def predict_blocks(
     n = len(graph.pos)
     blocks, hops, notes = _plan(model, graph.pos.cpu().numpy(), block, name)
     _log(notes, name)
-    colours, values = Colours(model), dict[str, NDArray[np.float32]]()
+    colors, values = Colors(model), dict[str, NDArray[np.float32]]()
     several = len(blocks) > 1
     with (
         kept_open(patches) as opened,
@@ -107,7 +107,7 @@ def predict_blocks(
         tqdm(total=n, desc=f"spots of {name}", leave=False, disable=None if several else True) as bar,
     ):
         for spots, (piece, own) in zip(blocks, pieces, strict=True):
-            colours.add(piece.x[own])
+            colors.add(piece.x[own])
             for key, value in keep(model, run_model(model, piece, device)).items():
                 _check_finite(value[own], key, model, name)
                 if key not in values:
@@ -116,12 +116,12 @@ def predict_blocks(
             bar.update(len(spots))
             if several:
                 trim_memory()  # without it a slide of 30,000 spots took half as much memory again
-    _log(colours.notes, name)
-    return Prediction(values, colours.distance, [*notes, *colours.notes])
+    _log(colors.notes, name)
+    return Prediction(values, colors.distance, [*notes, *colors.notes])
 
 
 def spatial_blocks(pos: NDArray[np.floating], size: int) -> list[NDArray[np.int64]]:
-    """Part spots into blocks of neighbours: the leaves of a k-d tree, which halves at the median.
+    """Part spots into blocks of neighbors: the leaves of a k-d tree, which halves at the median.
 
     Args:
         pos: Spot positions [N, 2].
@@ -165,12 +165,12 @@ def _plan(
     """The blocks, how many edges of the graph around each are read too, and notes."""
     if block < 1:
         raise ValueError(f"block is the most spots that are predicted at a time, at least 1, got {block!r}.")
-    n, hops = len(pos), model.receptive_hops
+    n, hops = len(pos), model.receptive_field
     if n <= block or (hops is None and n <= WHOLE):
         return [np.arange(n)], 0, []
     notes = []
     if hops is None:
-        hops = model.graph_hops
+        hops = model.num_hops
         if hops is None:
             raise ValueError(
                 f"Section {name!r} has {n} spots, and the model {type(model).__name__} reads all of a section at once, "

@@ -23,7 +23,7 @@ from hist2st_pyg.inference.prediction import predict
 from hist2st_pyg.inference.slide import Draw, Job, Slide, State, drawn, fingerprint, finished, make
 from hist2st_pyg.io.spots import SUFFIXES
 from hist2st_pyg.models import load_model
-from hist2st_pyg.models.base import ExpressionModel, require_recipe
+from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.utils.executors import EXECUTORS, Failed
 from hist2st_pyg.utils.files import write_text
 from hist2st_pyg.utils.resolver import resolve
@@ -198,7 +198,7 @@ def _spots(image: Path, spots: str | Path | None, n: int) -> Path | None:
 
 
 def _check_model(model: ExpressionModel, genes: Sequence[str] | None) -> None:
-    panel = require_recipe(model).genes
+    panel = require_preprocessing(model).genes
     if model.uses_counts:
         raise ValueError(f"{type(model).__name__} reads measured counts ({model.task}), which images have not.")
     if unknown := [gene for gene in genes or () if gene not in panel]:

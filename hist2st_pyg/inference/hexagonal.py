@@ -14,14 +14,14 @@ ROW = np.sqrt(3) / 2
 
 
 def hexagonal_grid(size: tuple[int, int], pitch: float) -> Spots:
-    """Lay spots on a hexagonal grid, each with six neighbours at the distance of one pitch.
+    """Lay spots on a hexagonal grid, each with six neighbors at the distance of one pitch.
 
-    Rows are pitch · √3/2 apart and odd rows are shifted right by half a pitch. Centres keep half a pitch from the
+    Rows are pitch · √3/2 apart and odd rows are shifted right by half a pitch. Centers keep half a pitch from the
     image's border.
 
     Args:
         size: Width and height of the image in pixels.
-        pitch: Distance between the centres of neighbouring spots in pixels.
+        pitch: Distance between the centers of neighboring spots in pixels.
 
     Returns:
         Spots named ``hex_<row>_<column>``, row by row.
@@ -31,7 +31,7 @@ def hexagonal_grid(size: tuple[int, int], pitch: float) -> Spots:
     """
     width, height = size
     if not (np.isfinite(pitch) and pitch >= 1):
-        raise ValueError(f"pitch is the distance of neighbouring spots in pixels, at least 1, got {pitch!r}.")
+        raise ValueError(f"pitch is the distance of neighboring spots in pixels, at least 1, got {pitch!r}.")
     if min(width, height) < pitch:
         raise ValueError(f"No spot fits: the pitch is {pitch:g} px and the image is {width} x {height} px.")
     step = pitch * ROW
@@ -43,7 +43,7 @@ def hexagonal_grid(size: tuple[int, int], pitch: float) -> Spots:
 
 
 def inside(spots: Spots, mask: NDArray[np.bool_], scale: float) -> Spots:
-    """Keep the spots whose centre lies on a mask.
+    """Keep the spots whose center lies on a mask.
 
     Args:
         spots: The spots; they keep their names, and their array columns and rows are counted from 0 again.

@@ -16,7 +16,7 @@ from hist2st_pyg.image import HistologyImage, open_image
 from hist2st_pyg.inference.domain_shift import check_positions, resolution_notes
 from hist2st_pyg.inference.layout import Layout, given_layout, grid_layout
 from hist2st_pyg.io.spots import Spots
-from hist2st_pyg.models.base import ExpressionModel, require_recipe
+from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 
 logger = logging.getLogger(__name__)
 
@@ -57,24 +57,24 @@ def read_image(
     """Lay out an image for a model; the arguments are those of :func:`~hist2st_pyg.predict`.
 
     Raises:
-        ValueError: If the model has no recipe, there is no tissue, or the input does not fit the model.
+        ValueError: If the model has no preprocessing, there is no tissue, or the input does not fit the model.
     """
-    recipe = require_recipe(model)
+    preprocessing = require_preprocessing(model)
     check_layout(pitch, pitch_um, um_per_pixel, grid=spots is None)
     name = name or (Path(image).stem if isinstance(image, str | Path) else "section")
     picture = open_image(image)
     um_per_pixel = picture.um_per_pixel if um_per_pixel is None else um_per_pixel
     if spots is None:
-        layout = grid_layout(picture, recipe, um_per_pixel, pitch, pitch_um)
+        layout = grid_layout(picture, preprocessing, um_per_pixel, pitch, pitch_um)
     else:
-        layout = given_layout(spots, recipe, um_per_pixel)
+        layout = given_layout(spots, preprocessing, um_per_pixel)
     check_positions(model, layout.places)
-    notes = [*resolution_notes(recipe, um_per_pixel), *layout.notes]
+    notes = [*resolution_notes(preprocessing, um_per_pixel), *layout.notes]
     for note in notes:
         logger.warning("%s: %s", name, note)
     pos = layout.spots.pos
-    patches = recipe.patches(picture, pos, um_per_pixel=um_per_pixel, pitch=layout.array_pitch, name=name)
-    graph = recipe.build_graph(pos, layout.places, layout.arrays)
+    patches = preprocessing.patches(picture, pos, um_per_pixel=um_per_pixel, pitch=layout.array_pitch, name=name)
+    graph = preprocessing.build_graph(pos, layout.places, layout.arrays)
     return ImageInput(name, picture, um_per_pixel, layout, notes, patches, graph)
 
 

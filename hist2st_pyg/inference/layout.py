@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.preprocessing import Recipe, spot_pitch
+from hist2st_pyg.data.preprocessing import Preprocessing, spot_pitch
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.image.tissue import tissue_mask
 from hist2st_pyg.inference.domain_shift import pitch_notes
@@ -44,35 +44,35 @@ class Layout:
     thumbnail: NDArray[np.uint8] | None = None
 
 
-def given_layout(spots: Spots | str | Path, recipe: Recipe, um_per_pixel: float | None) -> Layout:
+def given_layout(spots: Spots | str | Path, preprocessing: Preprocessing, um_per_pixel: float | None) -> Layout:
     """Spots, or those of a spot file.
 
     Args:
         spots: The spots or the file.
-        recipe: The model's recipe.
+        preprocessing: The model's preprocessing.
         um_per_pixel: Resolution of the image, where known.
     """
     spots = spots if isinstance(spots, Spots) else read_spots(spots)
-    notes = pitch_notes(spot_pitch(spots.pos), recipe.pitch_in(um_per_pixel)) if len(spots) > 1 else []
+    notes = pitch_notes(spot_pitch(spots.pos), preprocessing.pitch_in(um_per_pixel)) if len(spots) > 1 else []
     return Layout(spots, GIVEN, spots.grid, None, None, notes)
 
 
 def grid_layout(
     image: HistologyImage,
-    recipe: Recipe,
+    preprocessing: Preprocessing,
     um_per_pixel: float | None,
     pitch: float | None = None,
     pitch_um: float | None = None,
 ) -> Layout:
     """A hexagonal grid over the tissue, at the training spots' distance or another.
 
-    A grid of a finer pitch is several grids of about the training pitch, laid between each other: a spot's neighbours
+    A grid of a finer pitch is several grids of about the training pitch, laid between each other: a spot's neighbors
     in the graph are those of its own grid, as far away as the model has learned from, so that a finer pitch adds spots
     and does not change the values between which it adds them.
 
     Args:
         image: The H&E image.
-        recipe: The model's recipe.
+        preprocessing: The model's preprocessing.
         um_per_pixel: Resolution of the image, where known.
         pitch: Distance of the grid's spots in pixels.
         pitch_um: The same in µm; with neither, that of the training spots.
@@ -90,9 +90,9 @@ def grid_layout(
         pitch = pitch_um / um_per_pixel
     notes = []
     trained = None
-    if recipe.pitch is not None or pitch is None:
-        trained = grid_pitch(recipe, um_per_pixel)
-        if recipe.pitch_in(um_per_pixel) is None:
+    if preprocessing.pitch is not None or pitch is None:
+        trained = grid_pitch(preprocessing, um_per_pixel)
+        if preprocessing.pitch_in(um_per_pixel) is None:
             notes.append(_unknown_resolution(trained))
     if pitch is None:
         pitch = trained
@@ -106,15 +106,15 @@ def grid_layout(
     return Layout(spots, GRID, places, arrays, trained, notes + pitch_notes(pitch, trained), thumbnail)
 
 
-def grid_pitch(recipe: Recipe, um_per_pixel: float | None) -> float:
+def grid_pitch(preprocessing: Preprocessing, um_per_pixel: float | None) -> float:
     """Distance of the training spots in this image's pixels.
 
     Raises:
-        ValueError: If the recipe does not know it.
+        ValueError: If the preprocessing does not know it.
     """
-    if recipe.pitch is None:
+    if preprocessing.pitch is None:
         raise ValueError("The model does not know its training sections' spot distance; give the pitch in pixels.")
-    return recipe.pitch_in(um_per_pixel) or recipe.pitch
+    return preprocessing.pitch_in(um_per_pixel) or preprocessing.pitch
 
 
 def lay_grid(image: HistologyImage, pitch: float, thumbnail: NDArray[np.uint8] | None = None) -> Spots:
@@ -122,7 +122,7 @@ def lay_grid(image: HistologyImage, pitch: float, thumbnail: NDArray[np.uint8] |
 
     Args:
         image: The H&E image.
-        pitch: Distance of neighbouring spots in pixels.
+        pitch: Distance of neighboring spots in pixels.
         thumbnail: A picture of it; None makes one.
 
     Raises:

@@ -13,7 +13,7 @@ from hist2st_pyg.data.source import rows_of
 from hist2st_pyg.datasets import grid_from_positions
 from hist2st_pyg.inference.blocks import predict_blocks
 from hist2st_pyg.inference.domain_shift import check_positions
-from hist2st_pyg.models.base import ExpressionModel, require_recipe
+from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.nn import PrecomputedEncoder
 
 logger = logging.getLogger(__name__)
@@ -23,36 +23,36 @@ class FeaturePredictor:
     """A model as LazySlide asks for it: lazyslide-models' ``FeaturePredictionModelProtocol``, without importing it.
 
     LazySlide calls :meth:`predict` once with all tiles of a slide (``whole_slide``) and their positions
-    (``needs_coords``), since a tile's prediction reads its neighbours, and keeps the result as a table, tiles x genes.
+    (``needs_coords``), since a tile's prediction reads its neighbors, and keeps the result as a table, tiles x genes.
     Tiles should be as far apart as the spots of the training sections::
 
         zs.tl.feature_extraction(wsi, "uni")
         zs.tl.feature_prediction(wsi, FeaturePredictor(load_model(RUN)))
 
     Args:
-        model: A trained model with its recipe, of precomputed embeddings.
+        model: A trained model with its preprocessing, of precomputed embeddings.
         features_model_name: The features that it reads, by LazySlide's key; None takes the name that the embeddings had
-            in training (``recipe.embedding``).
+            in training (``preprocessing.embedding``).
         name: The model's name, from which LazySlide makes the key of the result; None takes its class's.
 
     Raises:
-        ValueError: If the model has no recipe, or reads patches or counts.
+        ValueError: If the model has no preprocessing, or reads patches or counts.
     """
 
     needs_coords = True
     whole_slide = True
 
     def __init__(self, model: ExpressionModel, features_model_name: str | None = None, name: str | None = None) -> None:
-        self.recipe = require_recipe(model)
+        self.preprocessing = require_preprocessing(model)
         if model.uses_counts:
             raise ValueError(f"{type(model).__name__} reads measured counts ({model.task}), which tiles have not.")
-        if self.recipe.embedding is None:
+        if self.preprocessing.embedding is None:
             raise ValueError(
                 "The model reads patches of an image, and LazySlide gives features of tiles; train one of embeddings "
                 "(data.embedding), or predict the slide by hist2st_pyg.predict."
             )
         self.model = model
-        self.features_model_name = features_model_name or self.recipe.embedding
+        self.features_model_name = features_model_name or self.preprocessing.embedding
         self.name = name or type(model).__name__
         self.device = "auto"
 
@@ -76,7 +76,7 @@ class FeaturePredictor:
         Args:
             features: Embeddings of the tiles [N, D], dense or sparse.
             coords: Where the tiles are, x, y in slide pixels [N, 2]. LazySlide gives upper left corners; as the tiles
-                are of one size, their distances are those of the centres, and the model reads nothing else of them.
+                are of one size, their distances are those of the centers, and the model reads nothing else of them.
 
         Returns:
             The log10 expression of each gene [N], in the order of the model's panel.
@@ -94,9 +94,9 @@ class FeaturePredictor:
         self._check(x, pos)
         grid = grid_from_positions(pos)
         check_positions(self.model, grid)
-        graph = self.recipe.build_graph(pos, grid)
+        graph = self.preprocessing.build_graph(pos, grid)
         predicted = predict_blocks(self.model, graph, rows_of(torch.from_numpy(x)), device=self.device, name="slide")
-        return dict(zip(self.recipe.genes, predicted.values["expression"].T, strict=True))
+        return dict(zip(self.preprocessing.genes, predicted.values["expression"].T, strict=True))
 
     def _check(self, x: NDArray[np.float32], pos: NDArray[np.float64]) -> None:
         encoders = (module for module in self.model.modules() if isinstance(module, PrecomputedEncoder))

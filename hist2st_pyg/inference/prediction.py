@@ -17,7 +17,7 @@ from hist2st_pyg.inference.domain_shift import check_positions, pitch_notes, res
 from hist2st_pyg.inference.image_input import read_image
 from hist2st_pyg.inference.layout import GIVEN, THUMBNAIL
 from hist2st_pyg.io.spots import Spots
-from hist2st_pyg.models.base import ExpressionModel, require_recipe
+from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def predict(
     """Predict expression from an image, a whole slide if need be: patches are cut and predicted block by block.
 
     Args:
-        model: A trained model with its recipe, as :func:`~hist2st_pyg.load_model` gives it.
+        model: A trained model with its preprocessing, as :func:`~hist2st_pyg.load_model` gives it.
         image: The H&E image: an array or a file.
         spots: Where to predict: spots or a spot file; None lays a hexagonal grid over the tissue.
         pitch: Distance of the grid's spots in pixels; None takes that of the training sections (in µm where both
@@ -61,13 +61,13 @@ def predict(
         ``obsm["spatial"]`` x, y in pixels, layers ``mean``, ``sd`` and ``zero_probability`` of the counts at size
         factor 1 where the model has a likelihood, and what scanpy and squidpy need to draw it (``uns["spatial"]``).
         ``uns["hist2st"]`` says how it was made, with a ``note`` where the input does not fit the model's training and
-        ``colour_distance``, how far the colours are from those of training (see
-        :attr:`~hist2st_pyg.inference.domain_shift.Colours.distance`).
+        ``color_distance``, how far the colors are from those of training (see
+        :attr:`~hist2st_pyg.inference.domain_shift.Colors.distance`).
 
     Raises:
-        ValueError: If the model has no recipe or reads counts, there is no tissue, or the input does not fit the model.
+        ValueError: If the model has no preprocessing or reads counts, there is no tissue, or the input does not fit the model.
     """
-    require_recipe(model)
+    require_preprocessing(model)
     if model.uses_counts:
         raise ValueError(
             f"{type(model).__name__} reads measured counts ({model.task}), which an image has not; predict a section "
@@ -85,11 +85,11 @@ def predict_section(model: ExpressionModel, section: Section, device: str = "aut
 
     Its counts are not read, unless the model's ``task`` is another than prediction.
     """
-    recipe = require_recipe(model)
+    preprocessing = require_preprocessing(model)
     check_positions(model, section.grid)
-    notes = resolution_notes(recipe, section.um_per_pixel)
+    notes = resolution_notes(preprocessing, section.um_per_pixel)
     if len(section) > 1:
-        notes += pitch_notes(spot_pitch(section.pos), recipe.pitch_in(section.um_per_pixel))
+        notes += pitch_notes(spot_pitch(section.pos), preprocessing.pitch_in(section.um_per_pixel))
     for note in notes:
         logger.warning("%s: %s", section.name, note)
     predicted = predict_spots(model, section, device, block=block)
@@ -112,11 +112,11 @@ def predict_spots(
 
     The model is given the counts only where its ``task`` needs them.
     """
-    recipe = require_recipe(model)
-    graph = recipe.build_graph(section.pos, section.grid)
+    preprocessing = require_preprocessing(model)
+    graph = preprocessing.build_graph(section.pos, section.grid)
     if model.uses_counts:
-        recipe.add_measured(graph, section)
-    patches = recipe.section_patches(section, cache)
+        preprocessing.add_measured(graph, section)
+    patches = preprocessing.section_patches(section, cache)
     return predict_blocks(model, graph, patches, block=block, device=device, name=section.name, keep=keep)
 
 
@@ -124,12 +124,12 @@ def model_data(model: ExpressionModel, section: Section, cache: str | Path | Non
     """What a model reads of a section: patches and graph, and the counts only where its ``task`` needs them.
 
     Args:
-        model: A model with its recipe.
+        model: A model with its preprocessing.
         section: The section.
         cache: Folder of the patch cache, or None.
     """
-    recipe = require_recipe(model)
-    return recipe.to_data(section, cache) if model.uses_counts else recipe.input_data(section, cache)
+    preprocessing = require_preprocessing(model)
+    return preprocessing.to_data(section, cache) if model.uses_counts else preprocessing.input_data(section, cache)
 
 
 def _var(model: ExpressionModel, genes: Sequence[str]) -> DataFrame:
@@ -155,12 +155,12 @@ def _anndata(
     import anndata
     import pandas as pd
 
-    recipe = require_recipe(model)
+    preprocessing = require_preprocessing(model)
     values = dict(predicted.values)
     result = anndata.AnnData(
         X=values.pop("expression"),
         obs=pd.DataFrame({"array_col": spots.grid[:, 0], "array_row": spots.grid[:, 1]}, index=spots.names),
-        var=_var(model, recipe.genes),
+        var=_var(model, preprocessing.genes),
         obsm={"spatial": spots.pos, "hist2st": values.pop("embedding")},
         layers=values,
     )
@@ -178,13 +178,13 @@ def _anndata(
                 "metadata": {},
             }
         }
-    known = {**facts, "pitch": pitch, "colour_distance": predicted.colour_distance}
+    known = {**facts, "pitch": pitch, "color_distance": predicted.color_distance}
     if note := " ".join([*notes, *predicted.notes]):
         known["note"] = note
     trained = model.training_sections.get("train", [])
     result.uns["hist2st"] = {
-        "total": recipe.total,
-        "unit": f"log10(1 + counts per 10,000 of the {recipe.total} genes' counts)",
+        "normalize_by": preprocessing.normalize_by,
+        "unit": f"log10(1 + counts per 10,000 of the {preprocessing.normalize_by} genes' counts)",
         "training_sections": [section.name for section in trained],
         "training_patients": sorted({section.patient for section in trained if section.patient is not None}),
         "task": model.task,

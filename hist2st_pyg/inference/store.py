@@ -14,7 +14,7 @@ from hist2st_pyg.datasets.spatialdata import PREDICTION
 from hist2st_pyg.io.spatialdata import (
     ATTRIBUTES,
     annotated_spots,
-    centres,
+    centers,
     in_pixels,
     is_store,
     only,
@@ -131,7 +131,7 @@ def _add_table(
     shapes = only(shapes, found, path, kind, "shapes")
     image = only(image, store.images, path, "image", "image") if image or store.images else None
     spots = in_pixels(store, shapes, image, coordinate_system, path).loc[found[shapes]]
-    away = np.linalg.norm(centres(spots) - adata.obsm["spatial"], axis=1)
+    away = np.linalg.norm(centers(spots) - adata.obsm["spatial"], axis=1)
     if away.max() > TOLERANCE:
         raise ValueError(
             f"{path}: the prediction's spot {names[int(away.argmax())]!r} is {away.max():.1f} px from where "

@@ -30,8 +30,8 @@ class Placement:
     """Where the spots lie.
 
     Args:
-        on_image: The share whose centre is on the image.
-        on_tissue: The share whose centre is on tissue.
+        on_image: The share whose center is on the image.
+        on_tissue: The share whose center is on tissue.
     """
 
     on_image: float
@@ -47,14 +47,14 @@ def in_order(
     the picture shows is logged, as a warning where the other order is better at all.
 
     Args:
-        pos: Spot centres [N, 2] as the file has them, x first by its word, in image pixels.
+        pos: Spot centers [N, 2] as the file has them, x first by its word, in image pixels.
         picture: The image, or a small copy of it, uint8 [h, w, 3]; None where there is none, and nothing is checked.
         size: Width and height of the image in pixels, or None likewise.
         swap_xy: Swap x and y, or leave them, whatever the picture says; None leaves them unless it speaks against it.
         what: The data set and section, for the log and errors.
 
     Returns:
-        Spot centres x, y, [N, 2].
+        Spot centers x, y, [N, 2].
 
     Raises:
         ValueError: If x and y look swapped and ``swap_xy`` is None.
@@ -108,7 +108,7 @@ def placement(pos: Floats, mask: NDArray[np.bool_], size: tuple[int, int]) -> Pl
     """The shares of spots on the image and on tissue.
 
     Args:
-        pos: Spot centres x, y, [N, 2], in image pixels.
+        pos: Spot centers x, y, [N, 2], in image pixels.
         mask: The tissue on a copy of the image of any size, bool [h, w].
         size: Width and height of the image in pixels.
     """
@@ -120,5 +120,5 @@ def placement(pos: Floats, mask: NDArray[np.bool_], size: tuple[int, int]) -> Pl
 
 
 def on_image(pos: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Whether each spot's centre is on an image, bool [N]."""
+    """Whether each spot's center is on an image, bool [N]."""
     return np.asarray(((pos >= 0) & (pos < size)).all(axis=1))

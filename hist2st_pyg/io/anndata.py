@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hist2st_pyg.io.array_places import grid_from_positions
-from hist2st_pyg.io.tables import UNLABELLED
+from hist2st_pyg.io.tables import UNLABELED
 from hist2st_pyg.patients import patient_name
 from hist2st_pyg.utils.files import read_h5ad
 
@@ -62,7 +62,7 @@ def set_labels(adata: Any, path: Path, key: str) -> None:
     """Set ``obs["label"]`` from a column of ``obs``; only the default one may be missing."""
     if key in adata.obs:
         label = adata.obs[key].astype(object)
-        adata.obs["label"] = label.where(label.notna(), UNLABELLED).astype(str)
+        adata.obs["label"] = label.where(label.notna(), UNLABELED).astype(str)
     elif key != LABEL:
         raise ValueError(f"{path} has no obs[{key!r}] for the labels; its obs: {', '.join(adata.obs.columns)}.")
 

@@ -16,12 +16,12 @@ REGULAR = 0.5
 def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
     """Find each spot's place on the array, whose axes are taken to run along the image's.
 
-    Along each axis the step is the one, near the median nearest-neighbour distance, that fits all spots best. Spots of
+    Along each axis the step is the one, near the median nearest-neighbor distance, that fits all spots best. Spots of
     a square or staggered array get distinct places (on a staggered one every other row is half a column to the side).
     Where there is no regular array (cells, say), the step is that distance, and spots may share a place.
 
     Args:
-        pos: Spot centres x, y in pixels, [N, 2].
+        pos: Spot centers x, y in pixels, [N, 2].
 
     Returns:
         Array column and row, int [N, 2], each from 0.
@@ -39,7 +39,7 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
     distance, _ = cKDTree(positions).query(positions, k=2)
     pitch = float(np.median(distance[:, 1]))
     if pitch <= 0:
-        raise ValueError("Most spots lie on one another (median nearest-neighbour distance 0); there is no array.")
+        raise ValueError("Most spots lie on one another (median nearest-neighbor distance 0); there is no array.")
     grid = np.stack([_places(axis, pitch) for axis in positions.T], axis=1)
     grid -= grid.min(axis=0)
     if len(np.unique(grid.sum(axis=1) % 2)) == 1:  # staggered: a row has only even or only odd columns

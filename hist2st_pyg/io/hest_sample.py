@@ -118,7 +118,7 @@ class Sample:
         return str(self.metadata.get("dataset_title"))
 
     def positions(self, adata: AnnData) -> NDArray[np.float64]:
-        """Spot centres as the file has them, [N, 2]: ``obsm["spatial"]``, or columns of ``obs`` where there is none.
+        """Spot centers as the file has them, [N, 2]: ``obsm["spatial"]``, or columns of ``obs`` where there is none.
 
         Raises:
             ValueError: If there are none, or one is not a finite number.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hist2st_pyg.io.tables import UNLABELLED, _naming
+from hist2st_pyg.io.tables import UNLABELED, _naming
 from hist2st_pyg.patients import Patients, given_patients, refuse_unknown_patients
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def set_labels(adata: AnnData, path: Path, key: str | None) -> None:
     """Set ``obs["label"]`` from a CSV whose first column is the barcode, as Loupe Browser exports it.
 
     Args:
-        adata: The section; spots that the file does not name are not labelled.
+        adata: The section; spots that the file does not name are not labeled.
         path: The file.
         key: The column of the labels; None takes the only one there is.
 
@@ -104,5 +104,5 @@ def set_labels(adata: AnnData, path: Path, key: str | None) -> None:
         raise ValueError(f"{path} names no barcode of the section; the first is {str(adata.obs_names[0])!r}.")
     label = label.reindex(adata.obs_names)
     if missing := int(label.isna().sum()):
-        logger.info("%d of %d spots are not labelled in %s", missing, len(label), path)
-    adata.obs["label"] = label.fillna(UNLABELLED).to_numpy(dtype=object)
+        logger.info("%d of %d spots are not labeled in %s", missing, len(label), path)
+    adata.obs["label"] = label.fillna(UNLABELED).to_numpy(dtype=object)

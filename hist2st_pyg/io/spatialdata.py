@@ -145,8 +145,8 @@ def in_pixels(
     return transform(spots, to_coordinate_system="pixels")
 
 
-def centres(spots: GeoDataFrame) -> NDArray[np.float64]:
-    """Centres of circles or centroids of polygons, float [N, 2] (x, y)."""
+def centers(spots: GeoDataFrame) -> NDArray[np.float64]:
+    """Centers of circles or centroids of polygons, float [N, 2] (x, y)."""
     centroids = spots.geometry.centroid
     # There and back, a whole number must not become the pixel before it.
     return np.column_stack([centroids.x, centroids.y]).round(6)

@@ -28,7 +28,7 @@ class Spots:
 
     Args:
         names: N unique names.
-        pos: Spot centres, float [N, 2]: x right, y down, in full-resolution pixels.
+        pos: Spot centers, float [N, 2]: x right, y down, in full-resolution pixels.
         grid: Array column and row, int [N, 2], from 0.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hist2st_pyg.io.tables import UNLABELLED, by_place, numbers, read_columns, read_counts
+from hist2st_pyg.io.tables import UNLABELED, by_place, numbers, read_columns, read_counts
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def read_array_section(
         label = by_place(labels, labels_path)["label"].reindex(kept)
         if label.isna().any():
             logger.info("%s %s: %d spots are not in %s", dataset, name, label.isna().sum(), labels_path.name)
-        obs["label"] = label.fillna(UNLABELLED).astype(str)
+        obs["label"] = label.fillna(UNLABELED).astype(str)
     um_per_pixel = _um_per_pixel(spots)
     return Section(
         name=name,
@@ -108,9 +108,9 @@ def _um_per_pixel(spots: pd.DataFrame) -> float | None:
     rows = spots[["x", "y", "pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
     pixels = {(column, row): (x, y) for column, row, x, y in rows}
     steps = [
-        np.subtract(pixels[neighbour], here)
+        np.subtract(pixels[neighbor], here)
         for (column, row), here in pixels.items()
-        for neighbour in ((column + 1, row), (column, row + 1))
-        if neighbour in pixels
+        for neighbor in ((column + 1, row), (column, row + 1))
+        if neighbor in pixels
     ]
     return PITCH_UM / float(np.median(np.linalg.norm(steps, axis=1))) if steps else None

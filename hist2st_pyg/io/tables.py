@@ -16,7 +16,7 @@ from hist2st_pyg.utils.files import read_text
 if TYPE_CHECKING:
     import pandas as pd
 
-UNLABELLED = "undetermined"
+UNLABELED = "undetermined"
 """The word of her2st for spots without a clear region; spots that a data set leaves without a label get it too."""
 
 

@@ -20,7 +20,7 @@ def coverage(
     """Share of the counts that lie within the central intervals of the predicted distribution.
 
     Counts are discrete, so an interval between quantiles holds more than its level. Instead, each count stands for the
-    part of the distribution that it takes, from F(y - 1) to F(y) (the randomised probability integral transform, Czado
+    part of the distribution that it takes, from F(y - 1) to F(y) (the randomized probability integral transform, Czado
     et al. 2009, in expectation); its contribution is how much of that part lies between (1 - level) / 2 and
     (1 + level) / 2. A calibrated model has the level itself; less is too narrow or off, more is too wide.
 

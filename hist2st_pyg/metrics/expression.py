@@ -43,7 +43,7 @@ def pearson_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | Non
     varies = measured & ~_constant(true)
     scored = varies & ~_constant(pred)
     scores[varies] = 0.0
-    a, b = _centred(true[:, scored]), _centred(pred[:, scored])
+    a, b = _centered(true[:, scored]), _centered(pred[:, scored])
     scores[scored] = np.clip((a * b).sum(axis=0) / np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0)), -1, 1)
     return scores
 
@@ -163,7 +163,7 @@ METRICS: dict[str, Metric] = {
 """The numbers of a section's expression. A new one is one entry here: ``evaluate``, result files and reports follow."""
 
 
-def summarise(
+def summarize(
     y_true: ArrayLike, y_pred: ArrayLike, genes: Sequence[str], mask: ArrayLike | None = None
 ) -> dict[str, Any]:
     """Every number of one section's evaluation, with what was left out of it.
@@ -245,7 +245,7 @@ def _constant(values: Floats) -> Bools:
     return np.asarray(values.max(axis=0) == values.min(axis=0))
 
 
-def _centred(values: Floats) -> Floats:
+def _centered(values: Floats) -> Floats:
     """Subtract each column's mean, in an order that keeps variation of one unit in the last place."""
     _, exponent = np.frexp(np.abs(values).max(axis=0))
     values = np.ldexp(values, -exponent)  # a power of two is exact, and squares can then neither overflow nor vanish

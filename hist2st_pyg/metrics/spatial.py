@@ -26,12 +26,12 @@ def adjacent_edges(pos: NDArray[np.float64]) -> NDArray[np.int64]:
 def morans_i(values: ArrayLike, edge_index: ArrayLike) -> Floats:
     """Moran's I of each gene (Moran 1950), through scanpy: near 1 is smooth, near 0 random.
 
-    Weights are row-normalised: a spot is compared with the mean of its neighbours, so that all spots with a neighbour
+    Weights are row-normalized: a spot is compared with the mean of its neighbors, so that all spots with a neighbor
     count the same.
 
     Args:
         values: Expression [N spots, G genes].
-        edge_index: Edges [2, E], row 0 the neighbour, row 1 the spot.
+        edge_index: Edges [2, E], row 0 the neighbor, row 1 the spot.
 
     Returns:
         float64 [G]: nan where the gene is constant, and everywhere where there are no edges.

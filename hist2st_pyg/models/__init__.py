@@ -1,9 +1,9 @@
 """The models, each readable in one screen."""
 
-from hist2st_pyg.models.base import ExpressionModel, FittedModel
+from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.hist2st import Hist2ST
 from hist2st_pyg.models.histogene import HisToGene
 from hist2st_pyg.models.registry import MODELS, load_model
 from hist2st_pyg.models.stnet import STNet
 
-__all__ = ["MODELS", "ExpressionModel", "FittedModel", "HisToGene", "Hist2ST", "STNet", "load_model"]
+__all__ = ["MODELS", "ClosedFormModel", "ExpressionModel", "HisToGene", "Hist2ST", "STNet", "load_model"]

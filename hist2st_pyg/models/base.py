@@ -1,4 +1,4 @@
-"""What all models share: fitted statistics, the recipe of their data, and saving."""
+"""What all models share: fitted statistics, the preprocessing of their data, and saving."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from hist2st_pyg.data.preprocessing import Recipe
+from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.models import hub, pretrained
 from hist2st_pyg.models.saved import GeneTrust, Task
 from hist2st_pyg.section import SectionRecord
@@ -49,10 +49,10 @@ class ExpressionModel(nn.Module):
         if n_genes < 1:
             raise ValueError(f"n_genes is at least 1, got {n_genes}.")
         self.config: dict[str, Any] = {}
-        self.recipe: Recipe | None = None
+        self.preprocessing: Preprocessing | None = None
         self.training_sections: dict[str, list[SectionRecord]] = {}
         self.gene_trust: GeneTrust = {}
-        # The paper's own setting is the identity: patches enter as 0 to 255, targets are not standardised.
+        # The paper's own setting is the identity: patches enter as 0 to 255, targets are not standardized.
         self.register_buffer("pixel_mean", torch.zeros(3 * n_scales))
         self.register_buffer("pixel_std", torch.ones(3 * n_scales))
         self.register_buffer("target_mean", torch.zeros(n_genes))
@@ -64,7 +64,7 @@ class ExpressionModel(nn.Module):
         return self.task != "prediction"
 
     @property
-    def graph_hops(self) -> int | None:
+    def num_hops(self) -> int | None:
         """How many edges of the graph away a spot may be that a spot's prediction reads; None where it reads them all.
 
         Spots that attend to each other (:attr:`attends`) are not counted. A model that does not say reads them all.
@@ -77,9 +77,9 @@ class ExpressionModel(nn.Module):
         return False
 
     @property
-    def receptive_hops(self) -> int | None:
+    def receptive_field(self) -> int | None:
         """The prediction of a spot is the same without the spots farther than this many edges; None: it needs all."""
-        return None if self.attends else self.graph_hops
+        return None if self.attends else self.num_hops
 
     @property
     def vision_stages(self) -> list[nn.Module]:
@@ -97,14 +97,14 @@ class ExpressionModel(nn.Module):
         """
         return dict(state)
 
-    def normalise(self, x: Tensor) -> Tensor:
-        """Patches 0 to 255, [N, 3·S, P, P], by the training sections' colour statistics."""
+    def normalize(self, x: Tensor) -> Tensor:
+        """Patches 0 to 255, [N, 3·S, P, P], by the training sections' color statistics."""
         self._check_patches(x)
         return (x.to(self.pixel_mean.dtype) - self.pixel_mean[:, None, None]) / self.pixel_std[:, None, None]
 
     def encode(self, encoder: nn.Module, data: Data) -> Tensor:
-        """A vision stage's features [N, C] of what it takes: patches normalised or as pixels, or embeddings [N, D]."""
-        takes = getattr(encoder, "takes", "normalised")
+        """A vision stage's features [N, C] of what it takes: patches normalized or as pixels, or embeddings [N, D]."""
+        takes = getattr(encoder, "takes", "normalized")
         if takes == "embeddings":
             if data.x.dim() != 2:
                 raise ValueError(
@@ -115,7 +115,7 @@ class ExpressionModel(nn.Module):
         if takes == "pixels":
             self._check_patches(data.x)
             return encoder(data.x)  # type: ignore[no-any-return]
-        return encoder(self.normalise(data.x))  # type: ignore[no-any-return]
+        return encoder(self.normalize(data.x))  # type: ignore[no-any-return]
 
     def _check_patches(self, x: Tensor) -> None:
         if x.dim() != 4 or x.shape[1] != len(self.pixel_mean):
@@ -128,8 +128,8 @@ class ExpressionModel(nn.Module):
             mean_expression: The mean target of each gene over the training spots, [G].
         """
 
-    def unstandardise(self, standard: Tensor) -> Tensor:
-        """From standardised to log10 expression, [N, G]."""
+    def unstandardize(self, standard: Tensor) -> Tensor:
+        """From standardized to log10 expression, [N, G]."""
         return standard * self.target_std + self.target_mean
 
     # Names and keywords of these three are those of huggingface_hub's mixin. It is no base class: whether it were one
@@ -186,7 +186,7 @@ class ExpressionModel(nn.Module):
             custom: The class or factory of a model that was built with one, by argument: ``gnn=MyConv``.
 
         Returns:
-            The model in eval mode, with its ``recipe``.
+            The model in eval mode, with its ``preprocessing``.
 
         Raises:
             FileNotFoundError: If there is no such model.
@@ -237,7 +237,7 @@ class ExpressionModel(nn.Module):
         return hub.push_to_hub(self, repo_id, commit, private, token, model_card_kwargs, overwrite_card)
 
 
-class FittedModel(ExpressionModel, ABC):
+class ClosedFormModel(ExpressionModel, ABC):
     """A model that is fitted in one go from the training sections, not by gradient steps."""
 
     @abstractmethod
@@ -261,11 +261,11 @@ def section_ptr(data: Data) -> list[int]:
     return [0, int(data.num_nodes or 0)]
 
 
-def require_recipe(model: ExpressionModel) -> Recipe:
-    """The model's recipe, or an error that says how a model comes by one."""
-    if model.recipe is None:
+def require_preprocessing(model: ExpressionModel) -> Preprocessing:
+    """The model's preprocessing, or an error that says how a model comes by one."""
+    if model.preprocessing is None:
         raise ValueError(
-            "The model has no recipe (gene panel, patch size, graph), so it cannot be given an image; models trained "
-            "by `hist2st train` have one, others get one by `model.recipe = Recipe(genes=...)`."
+            "The model has no preprocessing (gene panel, patch size, graph), so it cannot be given an image; models trained "
+            "by `hist2st train` have one, others get one by `model.preprocessing = Preprocessing(genes=...)`."
         )
-    return model.recipe
+    return model.preprocessing

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hist2st_pyg.data.preprocessing import Recipe
+from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.models.saved import GeneTrust, SavedModel
 from hist2st_pyg.models.training_sections import describe_sections, describe_split, read_training_sections
 from hist2st_pyg.nn.vision import encoder_origin
@@ -58,15 +58,15 @@ def model_card(
         source: Where it will be loaded from: a folder or an id on the hub.
         hub: Whether ``source`` is an id on the hub.
         title: The heading.
-        license: The licence of the weights, by the hub's name (``"mit"``); none is claimed where it is not given.
+        license: The license of the weights, by the hub's name (``"mit"``); none is claimed where it is not given.
         data: What the model was trained on, in words; the sections are listed anyway.
         split: How training, validation and test were told apart, in words.
         metrics: Numbers, by what they are.
         notes: Anything else, as Markdown.
         metadata: Further fields of the YAML, such as ``datasets``, ``license_name``, ``license_link``.
     """
-    recipe, sections = model.recipe, model.training_sections
-    genes = f" of {len(recipe.genes)} genes" if recipe is not None else ""
+    preprocessing, sections = model.preprocessing, model.training_sections
+    genes = f" of {len(preprocessing.genes)} genes" if preprocessing is not None else ""
     parts = {
         "": f"Spatial gene expression{genes} from H&E histology, with hist2st_pyg. {TASKS[model.task]}",
         "Notes": notes or "",
@@ -74,8 +74,8 @@ def model_card(
         "Training data": "\n\n".join(filter(None, [data, describe_sections(sections)])),
         "Split": split or describe_split(sections),
         "Results": _results(metrics),
-        "Genes": "\n\n".join(filter(None, [_genes(recipe), _trust(recipe, model.gene_trust)])),
-        "Input and output": _recipe(recipe, model.graph_hops != 0),
+        "Genes": "\n\n".join(filter(None, [_genes(preprocessing), _trust(preprocessing, model.gene_trust)])),
+        "Input and output": _preprocessing(preprocessing, model.num_hops != 0),
         "Model": _model(model, description),
         "Intended use and limits": LIMITS,
     }
@@ -133,7 +133,7 @@ def _front(key: str, license: str | None, metadata: Mapping[str, Any] | None) ->
 
 
 def _use(model: SavedModel, description: Mapping[str, Any], source: str, hub: bool) -> str:
-    recipe, own = model.recipe, type(model).__name__
+    preprocessing, own = model.preprocessing, type(model).__name__
     missing = {
         name: value["custom"]
         for name, value in description["arguments"].items()
@@ -145,9 +145,9 @@ def _use(model: SavedModel, description: Mapping[str, Any], source: str, hub: bo
     if description["model"] == own:  # a class that is not this package's
         missing[own], load = f"{type(model).__module__}.{own}", f"{own}.from_pretrained"
     lines.append(f"model = {load}({where})" + ("" if hub else "  # the folder that this card is in"))
-    if recipe is not None and recipe.embedding is None and not model.uses_counts:
+    if preprocessing is not None and preprocessing.embedding is None and not model.uses_counts:
         lines.append('adata = h.predict(model, "IMAGE.png", "SPOTS.csv")  # X: log10 expression, spots x genes')
-    elif recipe is not None:
+    elif preprocessing is not None:
         lines.append("adata = h.predict_section(model, section)  # one of h.load_sections(...); X: log10 expression")
     notes = [f"`{name}` is `{value}`, which is not in the folder: have it at hand." for name, value in missing.items()]
     return "\n\n".join(["```python\n" + "\n".join(lines) + "\n```", *notes])
@@ -160,24 +160,24 @@ def _results(metrics: Mapping[str, float | str] | None) -> str:
     return "\n".join(["| what | value |", "|---|---:|", *rows])
 
 
-def _genes(recipe: Recipe | None) -> str:
-    if recipe is None:
-        return "The model has no recipe, so it names no genes and reads no image until it is given one."
-    digest = hashlib.sha256("\n".join(recipe.genes).encode()).hexdigest()
-    more = ", ..." if len(recipe.genes) > 10 else ""
+def _genes(preprocessing: Preprocessing | None) -> str:
+    if preprocessing is None:
+        return "The model has no preprocessing, so it names no genes and reads no image until it is given one."
+    digest = hashlib.sha256("\n".join(preprocessing.genes).encode()).hexdigest()
+    more = ", ..." if len(preprocessing.genes) > 10 else ""
     return (
-        f"{_count(len(recipe.genes), 'gene')}, in this order: {_names(recipe.genes[:10])}{more} (all in "
+        f"{_count(len(preprocessing.genes), 'gene')}, in this order: {_names(preprocessing.genes[:10])}{more} (all in "
         f"`config.json`). SHA-256 of the names, one a line: `{digest}`."
     )
 
 
-def _trust(recipe: Recipe | None, trust: GeneTrust) -> str:
+def _trust(preprocessing: Preprocessing | None, trust: GeneTrust) -> str:
     """How the genes did in validation: quartiles, and the best."""
-    if recipe is None or not trust:
+    if preprocessing is None or not trust:
         return ""
     text = f"{sum(map(bool, trust['detected']))} of them are counted in a tenth of the training spots."
     known = sorted(
-        ((v, gene) for v, gene in zip(trust["val_pcc"], recipe.genes, strict=True) if v is not None),
+        ((v, gene) for v, gene in zip(trust["val_pcc"], preprocessing.genes, strict=True) if v is not None),
         key=lambda pair: (-pair[0], pair[1]),
     )
     if not known:
@@ -190,36 +190,40 @@ def _trust(recipe: Recipe | None, trust: GeneTrust) -> str:
     )
 
 
-def _recipe(recipe: Recipe | None, has_graph: bool) -> str:
-    if recipe is None:
+def _preprocessing(preprocessing: Preprocessing | None, has_graph: bool) -> str:
+    if preprocessing is None:
         return "Not recorded."
-    width = f"{recipe.patch_size} image pixels, whatever they are in µm"
-    if recipe.patch_um is not None:
-        width = f"{recipe.patch_um:g} µm, so the µm per pixel of an image must be known"
-    elif recipe.patch_pitch is not None:
-        width = f"{recipe.patch_pitch:g} × the distance of neighbouring spots"
-    scales = "" if recipe.scales == (1.0,) else f"; times {', '.join(f'{scale:g}' for scale in recipe.scales)}"
-    swapped = ", the axes swapped as in the original programs" if recipe.swap_axes else ""
+    width = f"{preprocessing.patch_size} image pixels, whatever they are in µm"
+    if preprocessing.patch_um is not None:
+        width = f"{preprocessing.patch_um:g} µm, so the µm per pixel of an image must be known"
+    elif preprocessing.patch_pitch is not None:
+        width = f"{preprocessing.patch_pitch:g} × the distance of neighboring spots"
+    scales = (
+        "" if preprocessing.scales == (1.0,) else f"; times {', '.join(f'{scale:g}' for scale in preprocessing.scales)}"
+    )
+    swapped = ", the axes swapped as in the original programs" if preprocessing.transpose_patches else ""
     rows = {
-        "patches": f"{recipe.patch_size} × {recipe.patch_size} pixels around each spot, RGB, 0 to 255{swapped}",
+        "patches": f"{preprocessing.patch_size} × {preprocessing.patch_size} pixels around each spot, RGB, 0 to 255{swapped}",
         "field of view": f"{width}{scales}",
-        "stains": "as they are" if recipe.stain == "none" else f"normalised: `{recipe.stain}`",
+        "stains": "as they are" if preprocessing.stain == "none" else f"normalized: `{preprocessing.stain}`",
     }
-    if recipe.embedding is not None:
-        rows = {"embeddings": f"`obsm[{recipe.embedding!r}]` of a section, instead of an image"}
-    steps = "array steps" if recipe.graph_on == "array" else "spot distances"
-    near = "" if recipe.max_distance is None else f", at most {recipe.max_distance:g} {steps} away"
-    pruned = "" if recipe.prune == "none" else f", pruned: `{recipe.prune}`"
+    if preprocessing.embedding is not None:
+        rows = {"embeddings": f"`obsm[{preprocessing.embedding!r}]` of a section, instead of an image"}
+    steps = "array steps" if preprocessing.coord_type == "array" else "spot distances"
+    near = "" if preprocessing.max_distance is None else f", at most {preprocessing.max_distance:g} {steps} away"
+    pruned = "" if preprocessing.prune == "none" else f", pruned: `{preprocessing.prune}`"
     if has_graph:
-        kind = _count(recipe.k, "nearest spot")
-        if recipe.graph != "knn":
-            kind = f"`{recipe.graph}` " + ", ".join(f"{name}={value}" for name, value in recipe.graph_kwargs.items())
-        rows["graph"] = f"{kind.strip()} by {recipe.graph_on} position{near}{pruned}"
-    if recipe.um_per_pixel is not None:
-        rows["training images"] = f"{recipe.um_per_pixel:.3g} µm per pixel"
-    if recipe.pitch is not None:
-        rows["training spots"] = f"{recipe.pitch:.4g} pixels apart"
-    whose = "the panel's" if recipe.total == "panel" else "all genes'"
+        kind = _count(preprocessing.k, "nearest spot")
+        if preprocessing.graph != "knn":
+            kind = f"`{preprocessing.graph}` " + ", ".join(
+                f"{name}={value}" for name, value in preprocessing.graph_kwargs.items()
+            )
+        rows["graph"] = f"{kind.strip()} by {preprocessing.coord_type} position{near}{pruned}"
+    if preprocessing.um_per_pixel is not None:
+        rows["training images"] = f"{preprocessing.um_per_pixel:.3g} µm per pixel"
+    if preprocessing.pitch is not None:
+        rows["training spots"] = f"{preprocessing.pitch:.4g} pixels apart"
+    whose = "the panel's" if preprocessing.normalize_by == "panel" else "all genes'"
     rows["output"] = f"log10(1 + 10,000 · counts / {whose} counts of the spot)"
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
@@ -229,7 +233,7 @@ def _model(model: SavedModel, description: Mapping[str, Any]) -> str:
     rows = [f"`{description['model']}`, {sum(p.numel() for p in model.parameters()):,} parameters."]
     origin = encoder_origin(model.vision_stages)
     if origin not in (None, "random"):
-        rows[0] += f" The vision stage began with weights of others ({origin}), whose licence holds too."
+        rows[0] += f" The vision stage began with weights of others ({origin}), whose license holds too."
     for name, value in description["arguments"].items():
         text = json.dumps(value)
         rows.append(f"- `{name}`: `{text}`" if len(text) <= 100 else f"- `{name}`: see `config.json`")

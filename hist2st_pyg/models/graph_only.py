@@ -1,4 +1,4 @@
-"""Hist2ST's graph on colour statistics instead of a convolutional network."""
+"""Hist2ST's graph on color statistics instead of a convolutional network."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from hist2st_pyg.models.hist2st import Hist2ST
 
 
 class GraphOnly(Hist2ST):
-    """:class:`Hist2ST` whose nodes know only 27 colour and texture statistics of their patch.
+    """:class:`Hist2ST` whose nodes know only 27 color and texture statistics of their patch.
 
-    What it reaches is what the graph makes of colours; the distance to Hist2ST is what the vision stage adds.
+    What it reaches is what the graph makes of colors; the distance to Hist2ST is what the vision stage adds.
 
     Args:
         n_genes: Number of genes, G.
@@ -26,7 +26,7 @@ class GraphOnly(Hist2ST):
         self,
         n_genes: int,
         *,
-        vision: str = "statistics",
+        vision: str = "color_texture",
         transformer_layers: int = 0,
         position: str = "none",
         **arguments: Any,

@@ -60,23 +60,23 @@ class Hist2ST(ExpressionModel):
         gnn_kwargs: Further arguments of each layer.
         gnn_layers: Number of graph layers.
         gnn_act: Activation after each graph layer, by PyG's name.
-        gnn_norm: Normalisation after it, a key of ``nn.NORMS``.
+        gnn_norm: Normalization after it, a key of ``nn.NORMS``.
         gnn_residual: Add each graph layer's input to its output.
         gnn_dropout: Dropout after each graph layer.
         gnn_edge_weight: How the distance becomes the ``edge_weight`` of layers that take one, a key of
             ``nn.EDGE_WEIGHTS`` or a function ``(distance [E], in spot pitches) -> weight [E]``.
-        readout: Read-out over the graph layers, a key of ``nn.READOUTS``.
-        statistics: Add a second stream of colour and texture statistics through a Transformer and a graph of its own;
+        jk: jumping knowledge over the graph layers, a key of ``nn.JUMPING_KNOWLEDGE``.
+        color_stream: Add a second stream of color and texture statistics through a Transformer and a graph of its own;
             the expression is the streams' mean.
         likelihood: A key of ``nn.LIKELIHOODS``, or None.
         detach_likelihood: Fit the likelihood to the embedding as it is, without a gradient to the stages before it.
-        views: Number of augmented views for self-distillation; 0 builds no weights for it.
+        n_views: Number of augmented views for self-distillation; 0 builds no weights for it.
         dropout: Dropout of the Transformer.
 
     Shapes:
         ``forward(data)`` gives a dict: ``expression`` [N, G] (log10), ``embedding`` [N, C]; with ``"zinb"`` also
         ``mean`` (before the size factor), ``dispersion``, ``dropout`` [N, G]; with ``"nb"`` ``log_r``, ``logit_p``;
-        with ``statistics`` the ``streams`` [2, N, G], and embeddings of both side by side.
+        with ``color_stream`` the ``streams`` [2, N, G], and embeddings of both side by side.
 
     Raises:
         TypeError: If ``gnn`` or ``vision`` is an instance, or ``gnn`` a class that two widths do not build.
@@ -109,16 +109,16 @@ class Hist2ST(ExpressionModel):
         gnn_residual: bool = False,
         gnn_dropout: float = 0.0,
         gnn_edge_weight: str | EdgeWeight = "inverse",
-        readout: str = "hist2st",
-        statistics: bool = False,
+        jk: str = "hist2st",
+        color_stream: bool = False,
         likelihood: str | None = "zinb",
         detach_likelihood: bool = False,
-        views: int = 0,
+        n_views: int = 0,
         dropout: float = 0.2,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        if statistics and vision == "precomputed":
-            raise ValueError("Precomputed embeddings have no patches to take statistics of; give statistics=False.")
+        if color_stream and vision == "precomputed":
+            raise ValueError("Precomputed embeddings have no patches to take statistics of; give color_stream=False.")
         super().__init__(n_genes, n_scales)
 
         def stream(encoder: nn.Module) -> Stream:
@@ -135,7 +135,7 @@ class Hist2ST(ExpressionModel):
                     gnn_norm,
                     gnn_residual,
                     gnn_dropout,
-                    readout,
+                    jk,
                     gnn_edge_weight,
                 ),
                 ExpressionHead(channels, n_genes),
@@ -144,17 +144,17 @@ class Hist2ST(ExpressionModel):
         encoder = vision_resolver(vision, patch_size, n_scales, **(vision_kwargs or {}))
         self.config = {**config, "vision_kwargs": rebuild_arguments(encoder, vision_kwargs)}
         streams = [stream(encoder)]
-        if statistics:
+        if color_stream:
             options = {"out_channels": streams[0].channels // n_scales, "dropout": gnn_dropout}
-            streams.append(stream(vision_resolver("statistics", patch_size, n_scales, **options)))
+            streams.append(stream(vision_resolver("color_texture", patch_size, n_scales, **options)))
         self.streams = nn.ModuleList(streams)  # type: ignore[assignment]
         width = sum(part.channels for part in streams)
         self.likelihood = resolve(LIKELIHOODS, likelihood, "likelihood")(width, n_genes) if likelihood else None
         self.detach_likelihood = detach_likelihood
-        self.distillation = Distillation(width) if views else None
+        self.distillation = Distillation(width) if n_views else None
 
     @property
-    def graph_hops(self) -> int | None:
+    def num_hops(self) -> int | None:
         """As far as the graph layers look."""
         return self.streams[0].gnn.hops
 
@@ -185,7 +185,7 @@ class Hist2ST(ExpressionModel):
             h = stream.transformer(h, data.grid, ptr)
             h = stream.gnn(h, data.edge_index, data.edge_attr, batch)
             embeddings.append(h)
-            expressions.append(self.unstandardise(stream.expression(h)))
+            expressions.append(self.unstandardize(stream.expression(h)))
         out = {"expression": torch.stack(expressions).mean(0), "embedding": torch.cat(embeddings, dim=1)}
         return out | ({"streams": torch.stack(expressions)} if len(expressions) > 1 else {})
 
@@ -199,10 +199,10 @@ class Hist2ST(ExpressionModel):
             views: The same spots with augmented patches.
 
         Raises:
-            ValueError: If the model was built without ``views``.
+            ValueError: If the model was built without ``n_views``.
         """
         if self.distillation is None:
-            raise ValueError("This model was built with views=0; build it with the number of views to distil from.")
+            raise ValueError("This model was built with n_views=0; build it with the number of views to distil from.")
 
         def predicted(view: Data) -> tuple[Tensor, Tensor]:
             out = self._expression(view)

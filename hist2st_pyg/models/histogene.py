@@ -65,7 +65,7 @@ class HisToGene(ExpressionModel):
         self.expression = ExpressionHead(channels, n_genes)
 
     @property
-    def graph_hops(self) -> int | None:
+    def num_hops(self) -> int | None:
         """There is no graph."""
         return 0
 
@@ -77,10 +77,10 @@ class HisToGene(ExpressionModel):
     def embed(self, data: Data) -> Tensor:
         """The embedding of each spot, [N, C]."""
         # Pixel by pixel, the channels last: the order of the published weights.
-        flat = self.normalise(data.x).permute(0, 2, 3, 1).flatten(1)
+        flat = self.normalize(data.x).permute(0, 2, 3, 1).flatten(1)
         return self.transformer(self.vision(flat), data.grid, section_ptr(data))  # type: ignore[no-any-return]
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
         h = self.embed(data)
-        return {"expression": self.unstandardise(self.expression(h)), "embedding": h}
+        return {"expression": self.unstandardize(self.expression(h)), "embedding": h}

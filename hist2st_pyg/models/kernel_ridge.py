@@ -1,4 +1,4 @@
-"""Kernel ridge regression on features of each patch and its neighbours': what a second of fitting reaches."""
+"""Kernel ridge regression on features of each patch and its neighbors': what a second of fitting reaches."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def gaussian(x: Tensor, y: Tensor, width: Tensor | float) -> Tensor:
 
 
 class KernelSolver(Solver):
-    """The basis is the similarity to each training spot: the kernel of standardised features.
+    """The basis is the similarity to each training spot: the kernel of standardized features.
 
-    Its width is the median distance between training spots. The intercept is each gene's mean, which is not penalised.
+    Its width is the median distance between training spots. The intercept is each gene's mean, which is not penalized.
 
     Raises:
         ValueError: If there are more training spots than ``MAX_SPOTS``.
@@ -38,7 +38,7 @@ class KernelSolver(Solver):
         if len(x) > MAX_SPOTS:
             raise ValueError(
                 f"kernel_ridge keeps the similarity of every two training spots, of at most {MAX_SPOTS} spots, got "
-                f"{len(x)}; train on fewer sections, or take ridge_neighbours."
+                f"{len(x)}; train on fewer sections, or take ridge_neighbors."
             )
         self.mean, self.scale = x.mean(0), np.maximum(x.std(0), 1e-6)
         self.spots = (x - self.mean) / self.scale
@@ -67,7 +67,7 @@ class KernelRidge(FeatureRegression[KernelSolver]):
 
     Args:
         n_genes: Number of genes, G.
-        neighbours: Append the mean of the graph neighbours' features.
+        neighbors: Append the mean of the graph neighbors' features.
         arguments: Those of :class:`~hist2st_pyg.models.regression.FeatureRegression`.
     """
 
@@ -81,8 +81,8 @@ class KernelRidge(FeatureRegression[KernelSolver]):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, n_genes: int, *, neighbours: bool = True, **arguments: Any) -> None:
-        super().__init__(n_genes, neighbours=neighbours, **arguments)
+    def __init__(self, n_genes: int, *, neighbors: bool = True, **arguments: Any) -> None:
+        super().__init__(n_genes, neighbors=neighbors, **arguments)
         self.register_buffer("feature_mean", torch.zeros(self.n_features))
         self.register_buffer("feature_scale", torch.ones(self.n_features))
         self.register_buffer("width", torch.ones(()))
@@ -98,7 +98,7 @@ class KernelRidge(FeatureRegression[KernelSolver]):
         return torch.cat([gaussian(part, self.spots, self.width) @ self.weight + self.bias for part in parts])
 
     def solver(self, x: Floats) -> KernelSolver:
-        """Kernel ridge regression of standardised features."""
+        """Kernel ridge regression of standardized features."""
         return KernelSolver(x)
 
     def keep(self, solver: KernelSolver, weight: Floats, bias: Floats) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from hist2st_pyg.data.preprocessing import Recipe
+from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.models.card import CARD, edited, model_card
 from hist2st_pyg.models.saved import GeneTrust, SavedModel
 from hist2st_pyg.models.training_sections import plain_sections, read_training_sections
@@ -41,7 +41,7 @@ def describe(model: SavedModel) -> dict[str, Any]:
         "format": FORMAT,
         "model": key,
         "arguments": {name: _argument(name, value) for name, value in model.config.items()},
-        "recipe": model.recipe.to_dict() if model.recipe is not None else None,
+        "preprocessing": model.preprocessing.to_dict() if model.preprocessing is not None else None,
         "training_sections": plain_sections(model.training_sections),
         # Models of before it, and checkpoints, have none.
         **({"gene_trust": model.gene_trust} if model.gene_trust else {}),
@@ -157,7 +157,7 @@ def description_key(description: Any, source: str) -> str:
     if description.get("format") not in READ:
         formats = f"{', '.join(map(str, READ[:-1]))} and {READ[-1]}"
         raise ValueError(f"{source}: model format {description.get('format')!r} is none of {formats}, those read here.")
-    if missing := sorted({"model", "arguments", "recipe", "training_sections"} - set(description)):
+    if missing := sorted({"model", "arguments", "preprocessing", "training_sections"} - set(description)):
         raise ValueError(f"{source}: the saved model is damaged: its description lacks {', '.join(missing)}.")
     return str(description["model"])
 
@@ -181,18 +181,18 @@ def rebuild(
         raise TypeError(f"{source}: the model has no argument {unknown[0]!r} to pass again.")
     try:
         model = build(**{**arguments, **custom})
-        recipe = None if description["recipe"] is None else Recipe(**description["recipe"])
+        preprocessing = None if description["preprocessing"] is None else Preprocessing(**description["preprocessing"])
     except TypeError as error:
         raise ValueError(f"{source}: the saved model is damaged, or of another version: {error}") from error
-    if recipe is not None and len(recipe.genes) != arguments["n_genes"]:
-        raise ValueError(f"{source}: the panel has {len(recipe.genes)} genes, the model {arguments['n_genes']}.")
+    if preprocessing is not None and len(preprocessing.genes) != arguments["n_genes"]:
+        raise ValueError(f"{source}: the panel has {len(preprocessing.genes)} genes, the model {arguments['n_genes']}.")
     _check_finite(state, source)
     state = build.upgrade_state(state, description["format"])
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ValueError(f"{source}: the weights do not fit the model: {error}") from error
-    model.recipe = recipe
+    model.preprocessing = preprocessing
     model.training_sections = read_training_sections(description["training_sections"], source)
     model.gene_trust = _gene_trust(description.get("gene_trust", {}), arguments["n_genes"], source)
     return model.eval()

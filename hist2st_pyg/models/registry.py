@@ -41,7 +41,7 @@ def load_model(path: str | Path, **custom: Any) -> ExpressionModel:
         custom: The class or factory of a model that was built with one, by argument: ``gnn=MyConv``.
 
     Returns:
-        The model in eval mode, with its ``recipe``.
+        The model in eval mode, with its ``preprocessing``.
 
     Raises:
         FileNotFoundError: If there is no model at ``path``.

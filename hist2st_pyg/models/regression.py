@@ -17,7 +17,7 @@ from torch_scatter import scatter
 
 from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.losses import training_target
-from hist2st_pyg.models.base import FittedModel, section_ptr
+from hist2st_pyg.models.base import ClosedFormModel, section_ptr
 from hist2st_pyg.models.selection import folds, mean_pcc, section_pcc
 from hist2st_pyg.nn.statistics import PatchStatistics
 from hist2st_pyg.nn.vision import rebuild_arguments, vision_resolver
@@ -28,7 +28,7 @@ Groups = list[tuple[NDArray[np.bool_], NDArray[np.intp]]]
 
 
 class Solver(ABC):
-    """Penalised least squares: expression is a linear function of a basis, M functions of the features."""
+    """Penalized least squares: expression is a linear function of a basis, M functions of the features."""
 
     size: int
 
@@ -51,7 +51,7 @@ class Solver(ABC):
 SolverType = TypeVar("SolverType", bound=Solver)
 
 
-class FeatureRegression(FittedModel, Generic[SolverType]):
+class FeatureRegression(ClosedFormModel, Generic[SolverType]):
     """A regression from features of each spot's patch to expression, with one penalty for all genes.
 
     It is fitted to the targets that networks are trained on, denoised where they are. Dividing them by each gene's
@@ -61,10 +61,10 @@ class FeatureRegression(FittedModel, Generic[SolverType]):
         n_genes: Number of genes, G.
         patch_size: Side of a patch in pixels, P.
         n_scales: Number of fields of view in a patch's channels, S; their features stand side by side.
-        vision: A key of ``nn.ENCODERS``, its weights left as they are; None takes the 27 colour and texture statistics.
+        vision: A key of ``nn.ENCODERS``, its weights left as they are; None takes the 27 color and texture statistics.
         vision_kwargs: Further arguments of the encoder.
-        neighbours: Append the mean of the graph neighbours' features.
-        per_section: Standardise each feature within its own section (uses all of the section's patches, no counts).
+        neighbors: Append the mean of the graph neighbors' features.
+        per_section: Standardize each feature within its own section (uses all of the section's patches, no counts).
         alpha: The penalty; None chooses one of ``alphas`` by the PCC with the targets as measured (never denoised), on
             what validates or, where nothing does, on training spots held out in turn, see
             :func:`~hist2st_pyg.models.selection.folds`.
@@ -83,7 +83,7 @@ class FeatureRegression(FittedModel, Generic[SolverType]):
         n_scales: int = 1,
         vision: str | None = None,
         vision_kwargs: dict[str, Any] | None = None,
-        neighbours: bool = False,
+        neighbors: bool = False,
         per_section: bool = False,
         alpha: float | None = None,
     ) -> None:
@@ -96,13 +96,13 @@ class FeatureRegression(FittedModel, Generic[SolverType]):
             **(vision_kwargs or {}),
         )
         self.config = {**config, "vision_kwargs": rebuild_arguments(self.vision, vision_kwargs)}
-        self.neighbours, self.per_section, self.alpha = neighbours, per_section, alpha
-        self.n_features = int(self.vision.out_channels) * (1 + neighbours)  # type: ignore[arg-type]
+        self.neighbors, self.per_section, self.alpha = neighbors, per_section, alpha
+        self.n_features = int(self.vision.out_channels) * (1 + neighbors)  # type: ignore[arg-type]
 
     @property
-    def graph_hops(self) -> int | None:
-        """The neighbours, where they are used; to be standardised per section, all spots are needed."""
-        return None if self.per_section else int(self.neighbours)
+    def num_hops(self) -> int | None:
+        """The neighbors, where they are used; to be standardized per section, all spots are needed."""
+        return None if self.per_section else int(self.neighbors)
 
     @torch.no_grad()
     def embed(self, data: Data) -> Tensor:
@@ -112,7 +112,7 @@ class FeatureRegression(FittedModel, Generic[SolverType]):
             ptr = section_ptr(data)
             parts = [x[start:end] for start, end in itertools.pairwise(ptr)]
             x = torch.cat([(p - p.mean(0)) / p.std(0, unbiased=False).clamp(min=1e-6) for p in parts])
-        if self.neighbours:
+        if self.neighbors:
             source, target = data.edge_index
             x = torch.cat([x, scatter(x[source], target, dim=0, dim_size=len(x), reduce="mean")], dim=1)
         return x

@@ -13,7 +13,7 @@ from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
 
 
 class LinearSolver(Solver):
-    """The basis is the standardised features, or their principal components."""
+    """The basis is the standardized features, or their principal components."""
 
     def __init__(self, x: Floats, components: int | None) -> None:
         self.mean, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
@@ -25,7 +25,7 @@ class LinearSolver(Solver):
         return np.asarray((x - self.mean) @ self.projection)
 
     def solve(self, rows: NDArray[np.bool_], y: Floats, alpha: float) -> tuple[Floats, Floats]:
-        """scikit-learn's ridge regression; the intercept is not penalised."""
+        """scikit-learn's ridge regression; the intercept is not penalized."""
         from sklearn.linear_model import Ridge as LinearRidge
 
         model = LinearRidge(alpha).fit(self.x[rows], y)
@@ -37,7 +37,7 @@ class Ridge(FeatureRegression[LinearSolver]):
 
     Args:
         n_genes: Number of genes, G.
-        components: Principal components kept of the standardised features; None keeps all.
+        components: Principal components kept of the standardized features; None keeps all.
         arguments: Those of :class:`~hist2st_pyg.models.regression.FeatureRegression`.
     """
 
@@ -48,7 +48,7 @@ class Ridge(FeatureRegression[LinearSolver]):
     def __init__(self, n_genes: int, *, components: int | None = None, **arguments: Any) -> None:
         super().__init__(n_genes, **arguments)
         self.config["components"] = self.components = components
-        # Standardising, projecting and regressing are affine maps, so the fitted model is one of them.
+        # Standardizing, projecting and regressing are affine maps, so the fitted model is one of them.
         self.expression = nn.Linear(self.n_features, n_genes)
 
     def predict(self, h: Tensor) -> Tensor:
@@ -56,23 +56,23 @@ class Ridge(FeatureRegression[LinearSolver]):
         return self.expression(h)  # type: ignore[no-any-return]
 
     def solver(self, x: Floats) -> LinearSolver:
-        """Ridge regression of standardised features."""
+        """Ridge regression of standardized features."""
         return LinearSolver(x, self.components)
 
     def keep(self, solver: LinearSolver, weight: Floats, bias: Floats) -> None:
-        """Fold standardising and projecting into the linear map."""
+        """Fold standardizing and projecting into the linear map."""
         weight = solver.projection @ weight
         self.expression.weight.copy_(torch.from_numpy(weight.T))
         self.expression.bias.copy_(torch.from_numpy(bias - solver.mean @ weight))
 
 
-class RidgeNeighbours(Ridge):
-    """:class:`Ridge` on each patch's statistics and the mean of its graph neighbours': the smallest graph model."""
+class RidgeNeighbors(Ridge):
+    """:class:`Ridge` on each patch's statistics and the mean of its graph neighbors': the smallest graph model."""
 
-    key = "ridge_neighbours"
+    key = "ridge_neighbors"
 
-    def __init__(self, n_genes: int, *, neighbours: bool = True, **arguments: Any) -> None:
-        super().__init__(n_genes, neighbours=neighbours, **arguments)
+    def __init__(self, n_genes: int, *, neighbors: bool = True, **arguments: Any) -> None:
+        super().__init__(n_genes, neighbors=neighbors, **arguments)
 
 
 class EmbeddingRidge(Ridge):
@@ -87,7 +87,7 @@ class EmbeddingRidge(Ridge):
 
 
 def _principal(x: Floats, components: int | None) -> Floats:
-    """The projection [F, K] onto the principal components of standardised features."""
+    """The projection [F, K] onto the principal components of standardized features."""
     if components is None or components >= min(x.shape):
         return np.eye(x.shape[1])
     from sklearn.decomposition import PCA

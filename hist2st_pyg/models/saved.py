@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, Self
 
 from torch import Tensor, nn
 
-from hist2st_pyg.data.preprocessing import Recipe
+from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.section import SectionRecord
 
 Task = Literal["prediction", "interpolation", "diagnostic"]
@@ -19,7 +19,7 @@ class SavedModel(Protocol):
     """A model as saving, loading, the card and the hub see it."""
 
     config: dict[str, Any]
-    recipe: Recipe | None
+    preprocessing: Preprocessing | None
     training_sections: dict[str, list[SectionRecord]]
     gene_trust: GeneTrust
 
@@ -30,7 +30,7 @@ class SavedModel(Protocol):
     def uses_counts(self) -> bool: ...
 
     @property
-    def graph_hops(self) -> int | None: ...
+    def num_hops(self) -> int | None: ...
 
     @property
     def vision_stages(self) -> list[nn.Module]: ...

@@ -42,7 +42,7 @@ def mean_pcc(scores: Sequence[float]) -> float:
 def folds(train: Sequence[Data]) -> list[tuple[list[Data], list[Data]]]:
     """Hold out the training spots in turn: whole sections, or each half of a single section.
 
-    What is held out stands for a section that was never seen, and neighbouring spots look alike, so the pieces are as
+    What is held out stands for a section that was never seen, and neighboring spots look alike, so the pieces are as
     large as can be. Where the sections have denoised targets, those of each fold are made anew: what is held out does
     not reach them.
 

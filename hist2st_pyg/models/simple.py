@@ -13,13 +13,13 @@ from torch_scatter import scatter
 from hist2st_pyg.data.graph import knn_edges
 from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.losses import training_target
-from hist2st_pyg.models.base import FittedModel, section_ptr
+from hist2st_pyg.models.base import ClosedFormModel, section_ptr
 from hist2st_pyg.models.selection import mean_pcc, section_pcc
 
-NEIGHBOURS = (4, 8, 16, 32)
+NEIGHBORS = (4, 8, 16, 32)
 
 
-class Mean(FittedModel):
+class Mean(ClosedFormModel):
     """Each gene's mean over the training spots, whatever the image shows.
 
     Args:
@@ -33,7 +33,7 @@ class Mean(FittedModel):
         self.config = {"n_genes": n_genes}
 
     @property
-    def graph_hops(self) -> int | None:
+    def num_hops(self) -> int | None:
         """Nothing is read."""
         return 0
 
@@ -47,7 +47,7 @@ class Mean(FittedModel):
         self.target_mean.copy_(_moments(train)[0])
 
 
-class PositionKNN(FittedModel):
+class PositionKNN(ClosedFormModel):
     """The mean of the nearest other spots' measured expression, within the section that is predicted.
 
     It is not a prediction from an image: it needs the section's own counts, all but the spot's. What it reaches is what
@@ -67,7 +67,7 @@ class PositionKNN(FittedModel):
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Interpolate in a ``Data`` or a ``Batch`` with ``y`` [N, G]; ``embedding`` is the position [N, 2]."""
-        k = self.config["k"] or NEIGHBOURS[0]
+        k = self.config["k"] or NEIGHBORS[0]
         ptr = section_ptr(data)
         parts = []
         for start, end in itertools.pairwise(ptr):
@@ -80,7 +80,7 @@ class PositionKNN(FittedModel):
         if self.config["k"] is not None:
             return
         scores = {}
-        for k in NEIGHBOURS:
+        for k in NEIGHBORS:
             self.config["k"] = k
             scores[k] = mean_pcc(
                 [section_pcc(self(data)["expression"][validation_spots(data)], data) for data in val or train]
@@ -88,11 +88,11 @@ class PositionKNN(FittedModel):
         self.config["k"] = max(scores, key=lambda k: scores[k])
 
 
-class DepthOracle(FittedModel):
+class DepthOracle(ClosedFormModel):
     """A line for each gene from the spot's measured depth, log10(1 + panel counts), to its expression.
 
     A diagnostic, not a prediction: it reads the counts of the spot itself. It shows how much of a correlation is
-    cellularity and sequencing depth (the easy signal that log-normalised targets keep).
+    cellularity and sequencing depth (the easy signal that log-normalized targets keep).
 
     Args:
         n_genes: Number of genes, G.

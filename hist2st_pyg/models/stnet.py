@@ -53,7 +53,7 @@ class STNet(ExpressionModel):
         self.register_load_state_dict_pre_hook(_refuse_layer_norm)  # type: ignore[no-untyped-call]
 
     @property
-    def graph_hops(self) -> int | None:
+    def num_hops(self) -> int | None:
         """There is no graph."""
         return 0
 
@@ -71,7 +71,7 @@ class STNet(ExpressionModel):
         patches = [data.x] if self.training else symmetries(data.x)
         embeddings = [self.embed(Data(x=x)) for x in patches]
         expression = torch.stack([self.expression(h) for h in embeddings]).mean(0)
-        return {"expression": self.unstandardise(expression), "embedding": torch.stack(embeddings).mean(0)}
+        return {"expression": self.unstandardize(expression), "embedding": torch.stack(embeddings).mean(0)}
 
 
 def _refuse_layer_norm(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -7,10 +7,10 @@ from hist2st_pyg.nn.foundation import FoundationEncoder
 from hist2st_pyg.nn.gnn import CONVS, GNN, Hist2STConv, conv_resolver
 from hist2st_pyg.nn.graph_arguments import EDGE_WEIGHTS
 from hist2st_pyg.nn.heads import Distillation, ExpressionHead
+from hist2st_pyg.nn.jumping_knowledge import JUMPING_KNOWLEDGE, NORMS
 from hist2st_pyg.nn.likelihoods import LIKELIHOODS, Likelihood
 from hist2st_pyg.nn.linear import LinearEncoder
 from hist2st_pyg.nn.precomputed import PrecomputedEncoder
-from hist2st_pyg.nn.readout import NORMS, READOUTS
 from hist2st_pyg.nn.statistics import PatchStatistics, StatisticsEncoder
 from hist2st_pyg.nn.texture import TextureCNN
 from hist2st_pyg.nn.transformer import POSITIONS, SpotTransformer
@@ -21,10 +21,10 @@ __all__ = [
     "EDGE_WEIGHTS",
     "ENCODERS",
     "GNN",
+    "JUMPING_KNOWLEDGE",
     "LIKELIHOODS",
     "NORMS",
     "POSITIONS",
-    "READOUTS",
     "ConvMixer",
     "DenseNet121Encoder",
     "Distillation",

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 
 class PatchAugmentation(nn.Module):
-    """Grey, turned, mirrored and recoloured patches.
+    """Grey, turned, mirrored and recolored patches.
 
     The defaults are the paper's three transforms, drawn once for all patches of a call as the original program does.
 
     Args:
-        grayscale: Probability of losing the colour.
+        grayscale: Probability of losing the color.
         rotation: Largest turn in degrees; the angle is uniform in both directions, corners are black as in the paper.
         flip: Probability of a horizontal mirror image.
-        jitter: Standard deviation of a random gain and offset for each colour channel, as a share of 255.
+        jitter: Standard deviation of a random gain and offset for each color channel, as a share of 255.
         symmetries: Also draw one of the square's eight symmetries (no interpolation, no corners).
         per_spot: Draw anew for each spot instead of once for all.
 
@@ -59,7 +59,7 @@ class PatchAugmentation(nn.Module):
         if self.flip:
             x = torch.where(chance(self.flip), x.flip(3), x)
         if self.jitter:
-            # One draw for the colour channels of all scales: a stain does not change with the field of view.
+            # One draw for the color channels of all scales: a stain does not change with the field of view.
             scales = x.shape[1] // 3
             gain, offset = (
                 (self.jitter * torch.randn(draws, 3, 1, 1, device=x.device)).repeat(1, scales, 1, 1) for _ in range(2)

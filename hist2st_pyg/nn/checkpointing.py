@@ -42,7 +42,7 @@ def _still(module: nn.Module, averages: Averages) -> Iterator[None]:
     norms = _norms(module)
     kept = [(norm.momentum, norm.num_batches_tracked, norm.running_mean, norm.running_var) for norm in norms]
     for norm, (mean, var) in zip(norms, averages, strict=True):
-        norm.momentum, norm.num_batches_tracked = 0.0, None  # it normalises as before and moves nothing
+        norm.momentum, norm.num_batches_tracked = 0.0, None  # it normalizes as before and moves nothing
         norm.running_mean, norm.running_var = mean, var
     try:
         yield

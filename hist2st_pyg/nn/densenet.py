@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 URL = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
 """torchvision's weights; the name holds the beginning of the file's SHA-256."""
 
-SCALINGS = {"imagenet": "pixels", "training": "normalised"}
-"""Whose statistics scale the colours, and what the encoder is then given."""
+SCALINGS = {"imagenet": "pixels", "training": "normalized"}
+"""Whose statistics scale the colors, and what the encoder is then given."""
 
 SMALLEST = 29
 """Side of the smallest patch, in pixels, of which anything is left after five halvings."""
@@ -41,8 +41,8 @@ class DenseNet121Encoder(nn.Module):
         size: Patches are resized to this side first, in pixels; None leaves them.
         chunk: Most patches at a time, for memory; in training batch norm takes its statistics from each chunk.
         origin: Where weights that are loaded later come from; for building a saved model again.
-        scaling: Whose statistics scale the colours: ``"imagenet"``, or ``"training"``, those of the training patches
-            (``training.normalise``), as ST-Net does.
+        scaling: Whose statistics scale the colors: ``"imagenet"``, or ``"training"``, those of the training patches
+            (``training.normalize``), as ST-Net does.
 
     Attributes:
         origin: Where the weights come from, in words.
@@ -79,7 +79,7 @@ class DenseNet121Encoder(nn.Module):
                 "resize them, such as size=64."
             )
         net = DenseNet121(spatial_dims=2, in_channels=in_channels, out_channels=1)
-        found = _initialise(net.features, weights)
+        found = _initialize(net.features, weights)
         self.origin = origin or found
         self.arguments = {
             "weights": "random",
@@ -99,7 +99,7 @@ class DenseNet121Encoder(nn.Module):
         return in_chunks(self.net, x, self.chunk)
 
 
-def _initialise(features: nn.Module, weights: str) -> str:
+def _initialize(features: nn.Module, weights: str) -> str:
     """Load the weights, and say in words where they come from."""
     if weights == "random":
         return "random"

@@ -23,7 +23,7 @@ class FoundationEncoder(nn.Module):
     """The embedding of a vision transformer that was trained on pathology; C is its width, or twice that.
 
     Phikon (Filiot et al. 2023), Phikon-v2 (Filiot et al. 2024) and Midnight (Karasikov et al. 2025) are keys of
-    ``ENCODERS``. Their weights have licences of their own; accepting them is up to you.
+    ``ENCODERS``. Their weights have licenses of their own; accepting them is up to you.
 
     Args:
         in_channels: Channels of a patch, 3.
@@ -31,7 +31,7 @@ class FoundationEncoder(nn.Module):
         hub: The model's id on the Hugging Face hub; the key sets it.
         patch_mean: Append the mean of the patch tokens to the class token, as Midnight's model card does; the key sets
             it.
-        statistics: Mean and standard deviation of the colours, where the source has no ``preprocessor_config.json``;
+        statistics: Mean and standard deviation of the colors, where the source has no ``preprocessor_config.json``;
             the key sets it.
         source: A local folder in transformers' format, or an id on the hub; None takes ``hub``.
         config: Build the architecture from this configuration, with random weights, and fetch nothing.
@@ -126,7 +126,7 @@ def _build(config: dict[str, Any]) -> Any:
 
 
 def _fetch(source: str, statistics: Statistics) -> tuple[Any, Statistics]:
-    """The model, and the statistics of the colours it was trained with."""
+    """The model, and the statistics of the colors it was trained with."""
     from safetensors import SafetensorError
     from transformers import AutoModel
 
@@ -139,7 +139,7 @@ def _fetch(source: str, statistics: Statistics) -> tuple[Any, Statistics]:
             raise OSError(f"{source} does not hold a model that can be read: {error} {FILES}") from error
         raise OSError(
             f"{source} could not be fetched from the Hugging Face hub, nor is it a local folder: {error}\nDownload it "
-            f"elsewhere (the hub may ask you to accept a licence) and give source=FOLDER. {FILES}"
+            f"elsewhere (the hub may ask you to accept a license) and give source=FOLDER. {FILES}"
         ) from error
     if missing := sorted(name for name in info["missing_keys"] if not name.startswith(UNUSED)):
         raise ValueError(f"{source} lacks {len(missing)} weights of {type(model).__name__}, {missing[0]} for one.")

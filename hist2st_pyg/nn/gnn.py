@@ -1,4 +1,4 @@
-"""The graph stage: neighbouring spots exchange messages, [N, C] -> [N, C].
+"""The graph stage: neighboring spots exchange messages, [N, C] -> [N, C].
 
 To add a layer, write a builder ``(in_channels, out_channels, **kwargs) -> module`` and add one line to :data:`CONVS`,
 and the layer's class to :data:`ONE_HOP` where it is of that kind.
@@ -17,7 +17,7 @@ from torch_scatter import scatter
 
 from hist2st_pyg.nn.graph_arguments import EDGE_WEIGHTS, EdgeWeight, edge_arguments, takes
 from hist2st_pyg.nn.graph_check import check_class, check_layer, features, small_graph
-from hist2st_pyg.nn.readout import NORMS, READOUTS
+from hist2st_pyg.nn.jumping_knowledge import JUMPING_KNOWLEDGE, NORMS
 from hist2st_pyg.utils.resolver import resolve
 
 ConvFactory = Callable[[int, int], nn.Module]
@@ -29,13 +29,13 @@ AGGREGATIONS = ("mean", "max")
 class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
     r"""The paper's aggregation :math:`W · \mathrm{aggregate}_{j ∈ N(i)} h_j` (Zeng et al. 2022): no self term, no bias.
 
-    The paper follows it by ReLU and L2 normalisation, which :class:`GNN` applies. A spot without neighbours gets 0. The
+    The paper follows it by ReLU and L2 normalization, which :class:`GNN` applies. A spot without neighbors gets 0. The
     initial weights are Xavier's uniform ones (Glorot & Bengio 2010), as in the original program.
 
     Args:
         in_channels: Width of the input.
         out_channels: Width of the output.
-        aggr: ``"mean"`` or ``"max"`` over the neighbours.
+        aggr: ``"mean"`` or ``"max"`` over the neighbors.
 
     Shapes:
         - x [N, in_channels], edge_index [2, E] (source, target) -> [N, out_channels]
@@ -53,11 +53,11 @@ class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
         nn.init.xavier_uniform_(self.lin.weight)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Aggregate the neighbours and project."""
+        """Aggregate the neighbors and project."""
         return self.lin(self.propagate(edge_index, x=x))  # type: ignore[no-any-return]
 
     def message(self, x_j: Tensor) -> Tensor:
-        """The neighbour's feature itself."""
+        """The neighbor's feature itself."""
         return x_j
 
     def aggregate(
@@ -135,7 +135,7 @@ ONE_HOP = (
     gnn.TransformerConv,
     Hist2STConv,
 )
-"""Layers that read a spot's neighbours and no others."""
+"""Layers that read a spot's neighbors and no others."""
 
 
 def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
@@ -173,7 +173,7 @@ def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
 
 
 class GNN(nn.Module):
-    """A stack of graph convolutions and a read-out over their depths.
+    """A stack of graph convolutions and a jumping knowledge over their depths.
 
     Each layer is ``h <- norm(act(conv(h)))``, with dropout, and added to its input where ``residual``. The defaults are
     the paper's, so that swapping ``conv`` changes the message passing alone.
@@ -187,7 +187,7 @@ class GNN(nn.Module):
         norm: A key of :data:`NORMS`.
         residual: Add each layer's input to its output.
         dropout: Dropout after each layer.
-        readout: A key of :data:`READOUTS`.
+        jk: A key of :data:`JUMPING_KNOWLEDGE`.
         edge_weight: How the distance becomes the weight of an edge, a key of :data:`EDGE_WEIGHTS` or a function
             ``(distance [E]) -> weight [E]``.
 
@@ -217,13 +217,13 @@ class GNN(nn.Module):
         norm: str = "l2",
         residual: bool = False,
         dropout: float = 0.0,
-        readout: str = "hist2st",
+        jk: str = "hist2st",
         edge_weight: str | EdgeWeight = "inverse",
     ) -> None:
         super().__init__()
         factory = conv_resolver(conv, **(conv_kwargs or {}))
         build_norm = resolve(NORMS, norm, "norm")
-        build_readout = resolve(READOUTS, readout, "readout")
+        build_jk = resolve(JUMPING_KNOWLEDGE, jk, "jk")
         self.edge_weight = edge_weight if callable(edge_weight) else resolve(EDGE_WEIGHTS, edge_weight, "edge_weight")
         depth = 0 if factory is None else num_layers
         layers = [factory(channels, channels) for _ in range(depth) if factory is not None]
@@ -235,7 +235,7 @@ class GNN(nn.Module):
         self.act = activation_resolver(act)
         self.residual = residual
         self.dropout = nn.Dropout(dropout)
-        self.readout = build_readout(channels, depth) if depth else None
+        self.jk = build_jk(channels, depth) if depth else None
         self.edge_arguments = [edge_arguments(layer) for layer in layers]
         self.batch_arguments = [takes(layer, "batch") for layer in layers]
         self.mixing = sorted({type(layer).__name__ for layer, alone in zip(layers, apart, strict=True) if not alone})
@@ -250,7 +250,7 @@ class GNN(nn.Module):
         hops = [1 if type(layer) in ONE_HOP else getattr(layer, "hops", None) for layer in self.convs]
         if not all(isinstance(reach, int) for reach in hops):
             return None
-        # GCN weighs an edge by the neighbours of its source, which are one edge farther than the source.
+        # GCN weighs an edge by the neighbors of its source, which are one edge farther than the source.
         degrees = any(isinstance(layer, gnn.GCNConv) for layer in self.convs)
         return sum(reach for reach in hops if reach is not None) + degrees
 
@@ -275,7 +275,7 @@ class GNN(nn.Module):
             h = self.dropout(norm(self.act(h)))
             x = x + h if self.residual else h
             depths.append(x)
-        return self.readout(depths) if self.readout is not None else x
+        return self.jk(depths) if self.jk is not None else x
 
     def _edges(self, edge_attr: Tensor) -> dict[str, Tensor]:
         """What layers are given of the edges."""

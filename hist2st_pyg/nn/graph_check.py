@@ -30,7 +30,7 @@ def features(out: Any) -> Any:
 
 
 def small_graph(channels: int) -> Data:
-    """The graph on which layers are tried: sections of four and six spots, one without neighbours.
+    """The graph on which layers are tried: sections of four and six spots, one without neighbors.
 
     Args:
         channels: Width of ``x``.
@@ -155,7 +155,7 @@ def _check_output(layer: nn.Module, out: Any, x: Tensor) -> None:
         raise ValueError(f"{name} gives {list(h.shape)} for features {[n, channels]}; a graph layer keeps their shape.")
     bad = ~torch.isfinite(h).all(1)
     if bad.any():
-        where = "a spot without neighbours" if bad.nonzero().tolist() == [[9]] else f"{int(bad.sum())} of {n} spots"
+        where = "a spot without neighbors" if bad.nonzero().tolist() == [[9]] else f"{int(bad.sum())} of {n} spots"
         raise ValueError(
             f"{name} gives values that are not finite for {where} of a small graph; choose its arguments: {hint}."
         )

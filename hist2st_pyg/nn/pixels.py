@@ -17,7 +17,7 @@ IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Pixels(nn.Module):
-    """Resize patches and scale their colours by a network's own statistics.
+    """Resize patches and scale their colors by a network's own statistics.
 
     Args:
         statistics: Mean and standard deviation of each channel, on the scale 0 to 1.

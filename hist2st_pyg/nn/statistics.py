@@ -1,4 +1,4 @@
-"""Colour and texture statistics of a patch: what can be seen without a trained network."""
+"""Color and texture statistics of a patch: what can be seen without a trained network."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class PatchStatistics(nn.Module):
         x = (F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x) / 255
         down, across = (x[..., 2:, 1:-1] - x[..., :-2, 1:-1]) / 2, (x[..., 1:-1, 2:] - x[..., 1:-1, :-2]) / 2
         steepness = (down.square() + across.square() + TINY).sqrt().flatten(2)
-        colours = x.flatten(2)
-        parts = [*_mean_and_deviation(colours), *_quantiles(colours), *_mean_and_deviation(steepness)]
+        colors = x.flatten(2)
+        parts = [*_mean_and_deviation(colors), *_quantiles(colors), *_mean_and_deviation(steepness)]
         return torch.stack(parts, dim=2).flatten(1)
 
 
 class StatisticsEncoder(nn.Module):
-    """:class:`PatchStatistics`, standardised over the training patches, and one layer.
+    """:class:`PatchStatistics`, standardized over the training patches, and one layer.
 
     Args:
         in_channels: Channels of a patch, 3.
@@ -71,7 +71,7 @@ class StatisticsEncoder(nn.Module):
         # Nothing before it learns, so the running statistics are plain averages over training (momentum None), which
         # training is shown too: a batch's own would hide how it differs from others. Texture varies little (1e-5), so
         # eps is smaller still.
-        self.standardise = nn.BatchNorm1d(self.statistics.out_channels, eps=1e-8, momentum=None, affine=False)
+        self.standardize = nn.BatchNorm1d(self.statistics.out_channels, eps=1e-8, momentum=None, affine=False)
         self.project = nn.Sequential(
             nn.Linear(self.statistics.out_channels, out_channels),
             nn.LayerNorm(out_channels),
@@ -82,7 +82,7 @@ class StatisticsEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode patches [N, 3, P, P] as [N, C]."""
-        statistics, bn = self.statistics(x), self.standardise
+        statistics, bn = self.statistics(x), self.standardize
         if self.training:
             bn(statistics)
         standard = F.batch_norm(statistics, bn.running_mean, bn.running_var, eps=bn.eps)

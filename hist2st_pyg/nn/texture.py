@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class TextureCNN(nn.Module):
-    """A small encoder for small data: strided convolutions, each stage summarised by its mean and deviation.
+    """A small encoder for small data: strided convolutions, each stage summarized by its mean and deviation.
 
     The summaries keep what a patch is made of and forget where in the patch it lies, which is what a few hundred spots
     can teach.
@@ -62,6 +62,6 @@ class TextureCNN(nn.Module):
 def _mean_and_deviation(x: Tensor) -> Tensor:
     """[N, C, H, W] -> [N, 2C]; the small constant keeps the root's gradient finite on flat patches."""
     mean = x.mean((2, 3))
-    # Not torch.var, whose kernel took a third of a training step; values are normalised, so nothing cancels badly.
+    # Not torch.var, whose kernel took a third of a training step; values are normalized, so nothing cancels badly.
     variance = (x.square().mean((2, 3)) - mean.square()).clamp(min=0)
     return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)

@@ -3,7 +3,7 @@
 To add an encoder, write a module with an ``out_channels`` attribute and add one line to :data:`ENCODERS`. It may also
 have these attributes:
 
-- ``takes``: what its input is. ``"normalised"``, if it has none: patches scaled by the training sections' colours.
+- ``takes``: what its input is. ``"normalized"``, if it has none: patches scaled by the training sections' colors.
   ``"pixels"``: patches 0 to 255, which it scales itself. ``"embeddings"``: [N, D] in place of patches.
 - ``arguments``: keyword arguments that build it again without fetching weights, for loading a saved model.
 - ``origin``: where its weights came from, in words, for result files.
@@ -46,7 +46,7 @@ class MultiScale(nn.Module):
 
     def __init__(self, encoders: Sequence[nn.Module]) -> None:
         super().__init__()
-        takes = {str(getattr(encoder, "takes", "normalised")) for encoder in encoders}
+        takes = {str(getattr(encoder, "takes", "normalized")) for encoder in encoders}
         if len(takes) > 1 or "embeddings" in takes:
             raise ValueError(f"The encoders of several scales all take patches, scaled alike; got {sorted(takes)}.")
         (self.takes,) = takes
@@ -70,7 +70,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "phikon": partial(FoundationEncoder, hub="owkin/phikon"),
     "phikon-v2": partial(FoundationEncoder, hub="owkin/phikon-v2"),
     "precomputed": PrecomputedEncoder,
-    "statistics": StatisticsEncoder,
+    "color_texture": StatisticsEncoder,
 }
 """The encoders that can be chosen by key."""
 

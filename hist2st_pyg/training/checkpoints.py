@@ -95,7 +95,7 @@ class RunCheckpoint(Checkpoint):
             if value.is_floating_point() and not bool(value.isfinite().all()):
                 raise ValueError(
                     f"The weight {name} is not finite at the end of epoch {epoch}, so no model is saved. A lower "
-                    f"training.lr, or a training.clip, may help."
+                    f"training.lr, or a training.gradient_clip_val, may help."
                 )
         score = float(trainer.callback_metrics[MONITOR]) if self.validates else None
         better = score is not None and (self.best_score is None or score > self.best_score)

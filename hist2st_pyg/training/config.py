@@ -31,7 +31,7 @@ class DataConfig(DataOptions):
             ``train``, ``val`` and ``test`` then name ``<section>_<letter>``, and ``patients`` the whole sections.
         panel: ``"variable"``, ``"variance"``, ``"paper"`` or a file with one gene a line.
         n_genes: Size of the ``"variable"`` or ``"variance"`` panel; 50 as in the HEST benchmark.
-        window: Training shows at most this many neighbouring spots of a section at a time; None shows all. With 1 the
+        window: Training shows at most this many neighboring spots of a section at a time; None shows all. With 1 the
             spots of all sections come in random order, for models that take each spot alone.
         val_share: Share of the training spots held out where ``val`` is empty.
         val_side: Side of the held-out squares in spot pitches.
@@ -74,10 +74,10 @@ class AugmentConfig:
     """Random views of patches; see :class:`~hist2st_pyg.nn.PatchAugmentation`.
 
     Args:
-        grayscale: Probability of losing the colour.
+        grayscale: Probability of losing the color.
         rotation: Largest turn in degrees.
         flip: Probability of a horizontal mirror image.
-        jitter: Deviation of a random gain and offset of each colour channel, as a share of 255.
+        jitter: Deviation of a random gain and offset of each color channel, as a share of 255.
         symmetries: Draw one of the square's eight symmetries.
         per_spot: Draw anew for each spot.
     """
@@ -92,7 +92,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Optimisation. The defaults are the paper's.
+    """Optimization. The defaults are the paper's.
 
     Args:
         epochs: Number of epochs.
@@ -101,22 +101,22 @@ class TrainingConfig:
         lr: Learning rate.
         weight_decay: Weight decay.
         momentum: Momentum of ``"sgd"``.
-        schedule: ``"step"`` (times ``gamma`` every ``step_size`` epochs), ``"cosine"`` (to zero, after a warm-up) or
+        lr_scheduler: ``"step"`` (times ``gamma`` every ``step_size`` epochs), ``"cosine"`` (to zero, after a warm-up) or
             ``"constant"``.
         step_size: Epochs of a step of ``"step"``.
         gamma: Factor of ``"step"``.
         warmup: Share of the steps in which ``"cosine"`` warms up.
-        clip: Largest norm of the gradient; None does not clip.
+        gradient_clip_val: Largest norm of the gradient; None does not clip.
         reduction: The losses' ``"mean"`` over a section's spots and the sections of a step, or their ``"sum"`` over
             all spots of a step.
         loss: The error of the expression, a key of :data:`~hist2st_pyg.losses.LOSSES`.
         likelihood_weight: Weight of the negative log-likelihood, where the model has one.
-        views: Augmented views for self-distillation; 0 is without.
-        lamb: Weight of the distillation.
-        view: The augmentation of those views.
+        n_views: Augmented views for self-distillation; 0 is without.
+        distillation_weight: Weight of the distillation.
+        view_augmentation: The augmentation of those views.
         augment: Also augment the patches of the plain prediction, by this; None does not.
-        normalise: Scale patches by the training sections' colour statistics.
-        standardise: Scale each gene's error by its deviation over the training spots.
+        normalize: Scale patches by the training sections' color statistics.
+        standardize: Scale each gene's error by its deviation over the training spots.
         denoise: Train towards targets without most of their counting noise, see
             :func:`~hist2st_pyg.data.targets.denoise_targets`, models that are fitted in one go too; validation and test
             are of the targets as they are.
@@ -130,27 +130,27 @@ class TrainingConfig:
     lr: float = 1e-5
     weight_decay: float = 0.0
     momentum: float = 0.9
-    schedule: Literal["step", "cosine", "constant"] = "step"
+    lr_scheduler: Literal["step", "cosine", "constant"] = "step"
     step_size: int = 50
     gamma: float = 0.9
     warmup: float = 0.1
-    clip: float | None = None
+    gradient_clip_val: float | None = None
     reduction: Literal["mean", "sum"] = "mean"
     loss: str = "squared"
     likelihood_weight: float = 0.25
-    views: int = 5
-    lamb: float = 0.5
-    view: AugmentConfig = field(default_factory=AugmentConfig)
+    n_views: int = 5
+    distillation_weight: float = 0.5
+    view_augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     augment: AugmentConfig | None = None
-    normalise: bool = False
-    standardise: bool = False
+    normalize: bool = False
+    standardize: bool = False
     denoise: bool = False
     patience: int | None = None
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
         """Take augmentations as they stand in a YAML file, and refuse what cannot be meant."""
-        for name in ("view", "augment"):
+        for name in ("view_augmentation", "augment"):
             value = getattr(self, name)
             if isinstance(value, dict):
                 object.__setattr__(self, name, AugmentConfig(**value))
@@ -165,14 +165,14 @@ class TrainingConfig:
             gamma=above(0),
             momentum=between(0, 1),
             warmup=between(0, 1),
-            clip=above(0),
+            gradient_clip_val=above(0),
             likelihood_weight=at_least(0),
-            views=at_least(0),
-            lamb=at_least(0),
+            n_views=at_least(0),
+            distillation_weight=at_least(0),
             patience=at_least(1),
             max_minutes=above(0),
         )
-        for name, view in (("view", self.view), ("augment", self.augment)):
+        for name, view in (("view_augmentation", self.view_augmentation), ("augment", self.augment)):
             if view is not None:
                 shares = {"grayscale": between(0, 1), "flip": between(0, 1)}
                 check(view, f"training.{name}", **shares, rotation=at_least(0), jitter=at_least(0))
@@ -185,7 +185,7 @@ class TrainConfig:
     Args:
         data: Sections, panel, patches and graph.
         model: ``name``, a key of ``MODELS``, and the model's arguments.
-        training: Optimisation.
+        training: Optimization.
         preset: The preset these values started from.
         seed: Seed of everything random.
         output: The run folder.

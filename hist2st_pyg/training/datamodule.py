@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
-from hist2st_pyg.data.preprocessing import Recipe, SectionData
+from hist2st_pyg.data.preprocessing import Preprocessing, SectionData
 from hist2st_pyg.data.splits import block_mask, check_disjoint
 from hist2st_pyg.data.targets import denoise_targets, target_statistics
 from hist2st_pyg.section import Section
@@ -32,7 +32,7 @@ class SectionDataModule(pl.LightningDataModule):
     (``train_mask``, ``val_mask``, as PyG's node data sets have them), their counts do not enter the loss.
 
     Args:
-        recipe: How a section becomes a ``Data``.
+        preprocessing: How a section becomes a ``Data``.
         train: Sections of training.
         val: Sections that choose the epoch.
         test: Sections to predict.
@@ -53,7 +53,7 @@ class SectionDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        recipe: Recipe,
+        preprocessing: Preprocessing,
         train: Sequence[Section],
         val: Sequence[Section] = (),
         test: Sequence[Section] = (),
@@ -73,7 +73,7 @@ class SectionDataModule(pl.LightningDataModule):
         check_disjoint(train, val, test, split)
         if not 0 <= val_share < 1:
             raise ValueError(f"val_share is at least 0 and below 1, got {val_share}.")
-        self.recipe = recipe
+        self.preprocessing = preprocessing
         self.sections = {"train": list(train), "val": list(val), "test": list(test)}
         self.val_share, self.val_side = val_share, val_side
         self.batch_size, self.window = batch_size, window
@@ -84,7 +84,7 @@ class SectionDataModule(pl.LightningDataModule):
         """The ``Data`` of ``"train"``, ``"val"`` or ``"test"``, made when first asked for."""
         if part not in self._data:
             sections = tqdm(self.sections[part], desc=f"{part} sections", leave=False, disable=None)
-            self._data[part] = [self.recipe.to_data(section, self.cache) for section in sections]
+            self._data[part] = [self.preprocessing.to_data(section, self.cache) for section in sections]
             if part == "train" and not self.sections["val"] and self.val_share:
                 self._hold_out(self._data["train"])
             if part == "train" and self.denoise:
@@ -152,7 +152,7 @@ class SectionDataModule(pl.LightningDataModule):
         return self.test_dataloader()
 
     def pixel_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of each colour channel over the training patches, [3·S] each."""
+        """Mean and deviation of each color channel over the training patches, [3·S] each."""
         pieces = (piece.double() for data in self.data("train") for piece in data.x.split(64))
         sums = [(p.sum((0, 2, 3)), (p**2).sum((0, 2, 3)), p[:, 0].numel()) for p in pieces]
         total = sum(n for _, _, n in sums)

@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from hist2st_pyg.models import ExpressionModel, FittedModel, load_model
+from hist2st_pyg.models import ClosedFormModel, ExpressionModel, load_model
 from hist2st_pyg.training.checkpoints import BEST, LAST, MONITOR, AtomicCheckpointIO, RunCheckpoint
 from hist2st_pyg.training.config import TrainConfig
 from hist2st_pyg.training.datamodule import SectionDataModule
@@ -57,12 +57,12 @@ def fit(config: TrainConfig, model: ExpressionModel, datamodule: SectionDataModu
         datamodule: The data.
         loggers: Where losses and validation PCC go.
     """
-    if isinstance(model, FittedModel):
+    if isinstance(model, ClosedFormModel):
         return _at_once(model, datamodule)
     return _by_gradient(config, model, datamodule, loggers)
 
 
-def _at_once(model: FittedModel, datamodule: SectionDataModule) -> Fit:
+def _at_once(model: ClosedFormModel, datamodule: SectionDataModule) -> Fit:
     val = datamodule.validation()
     model.fit(datamodule.data("train"), val)
     return Fit(model.eval(), None, validation_pcc(model, val) if val else None)
@@ -138,7 +138,7 @@ def _trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logge
         precision=config.precision,  # type: ignore[arg-type]
         max_epochs=config.training.epochs,
         plugins=[AtomicCheckpointIO()],
-        gradient_clip_val=config.training.clip,
+        gradient_clip_val=config.training.gradient_clip_val,
         # Named, because Lightning takes another bar where rich happens to be installed.
         callbacks=[*callbacks, TQDMProgressBar() if bar else _Lines()],
         logger=loggers,

@@ -35,7 +35,7 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
     data = datamodule.data(part)[0]
     name = "training" if part == "train" and "val_mask" not in data else "validation"
     where = validation_spots(data).cpu().numpy()
-    genes = datamodule.recipe.genes
+    genes = datamodule.preprocessing.genes
     true, predicted = data.y.cpu().numpy()[where], run_model(model, data)["expression"].cpu().numpy()[where]
     section = datamodule.sections[part][0]
     # With precomputed embeddings a section needs no image.

@@ -17,7 +17,7 @@ _GRAPH = {
     "gnn_norm": "layer",
     "gnn_residual": True,
     "gnn_dropout": 0.6,
-    "readout": "last",
+    "jk": "last",
     "detach_likelihood": True,
 }
 _ENCODER = {"vision_kwargs": {"out_channels": 64, "dropout": 0.6}}
@@ -29,9 +29,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "data": {
             "panel": "paper",  # her_hvg_cut_1000.npy: 785 genes
-            "graph_on": "array",  # calcADJ takes array coordinates
+            "coord_type": "array",  # calcADJ takes array coordinates
             "max_distance": 2.0,  # --prune Grid; tutorial.ipynb has NA for cSCC
-            "swap_axes": True,  # dataset.py: im.permute(1, 0, 2)
+            "transpose_patches": True,  # dataset.py: im.permute(1, 0, 2)
             "val_share": 0.0,  # all spots of the training sections train, and the last epoch is kept
         },
         "training": {},
@@ -40,17 +40,17 @@ PRESETS: dict[str, dict[str, Any]] = {
             # vis_model.py: Adam at a constant rate, dropout 0.1.
             "histogene": {
                 "model": {"transformer_layers": 8},
-                "training": {"epochs": 100, "lr": 1e-5, "schedule": "constant"},
+                "training": {"epochs": 100, "lr": 1e-5, "lr_scheduler": "constant"},
             },
             # He et al. 2020, README.md: cross_validate.py ... 50 --lr 1e-6 --window 224 --model densenet121 --pretrain
             # --batch 32.
             "stnet": {
                 "data": {
                     "patch_size": 224,  # --window 224
-                    "swap_axes": False,
+                    "transpose_patches": False,
                     "window": 1,  # with batch_size: random batches of single spots
                 },
-                # --pretrain; run_spatial.py scales colours by the training patches' mean and deviation.
+                # --pretrain; run_spatial.py scales colors by the training patches' mean and deviation.
                 "model": {"vision_kwargs": {"weights": "imagenet", "scaling": "training"}},
                 "training": {
                     "epochs": 50,
@@ -58,10 +58,10 @@ PRESETS: dict[str, dict[str, Any]] = {
                     "optimizer": "sgd",  # parser.py: --optim SGD, --momentum 0.9, --weight_decay 0
                     "momentum": 0.9,
                     "lr": 1e-6,  # --lr 1e-6
-                    "schedule": "constant",
+                    "lr_scheduler": "constant",
                     "reduction": "sum",  # run_spatial.py: sum((pred - gene) ** 2) / outputs
                     "augment": _SYMMETRIES,  # run_spatial.py: flips and quarter turns; no jitter is asked for
-                    "normalise": True,
+                    "normalize": True,
                 },
             },
         },
@@ -69,7 +69,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one and
     # three and a half spot distances wide, whatever the array; the number of epochs is fixed, because held-out squares
     # cost more in training spots than they gain in stopping. Models that are fitted in one go (ridge, kernel_ridge, and
-    # others) take the same data and the same denoised targets; of the rest of `training` they take `normalise` alone.
+    # others) take the same data and the same denoised targets; of the rest of `training` they take `normalize` alone.
     "small": {
         "data": {
             "patch_size": 56,
@@ -85,12 +85,12 @@ PRESETS: dict[str, dict[str, Any]] = {
             "optimizer": "adamw",
             "lr": 3e-3,
             "weight_decay": 0.05,
-            "schedule": "cosine",
+            "lr_scheduler": "cosine",
             "warmup": 0.2,
-            "views": 0,
+            "n_views": 0,
             "augment": replace(_SYMMETRIES, jitter=0.03),
-            "normalise": True,
-            "standardise": True,
+            "normalize": True,
+            "standardize": True,
             "denoise": True,
         },
         "models": {
@@ -99,7 +99,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "model": {
                     "vision": "cnn",
                     **_ENCODER,
-                    "statistics": True,
+                    "color_stream": True,
                     "transformer_layers": 0,
                     "position": "none",
                     **_GRAPH,
@@ -141,12 +141,12 @@ def preset_values(
     training = {**values["training"], **chosen.get("training", {})}
     if "n_scales" not in known or embedding is not None:
         data["scales"] = [1.0]
-    if "views" not in known:
-        training["views"] = 0
+    if "n_views" not in known:
+        training["n_views"] = 0
     if patch_um is not None:
         data["patch_pitch"] = None
     if embedding is not None:
-        own.pop("statistics", None)
+        own.pop("color_stream", None)
     if embedding is not None or (vision is not None and vision != own.get("vision", known.get("vision"))):
         own.pop("vision_kwargs", None)
     return {"data": data, "model": own, "training": training}

@@ -118,7 +118,7 @@ def _state(last: Path) -> dict[str, Any]:
 def _check_same(before: dict[str, Any], config: TrainConfig, where: str) -> None:
     different = _differences(before, config)
     # A longer run is the same as far as the shorter goes, unless the learning rate looks ahead to the end.
-    longer = {"training.max_minutes"} | ({"training.epochs"} if config.training.schedule != "cosine" else set())
+    longer = {"training.max_minutes"} | ({"training.epochs"} if config.training.lr_scheduler != "cosine" else set())
     if others := sorted(different.keys() - longer):
         told = "; ".join(f"{name} is {different[name][0]!r} there and {different[name][1]!r} now" for name in others)
         raise ValueError(f"{where} is of another run: {told}. Give the same values, or another output.")

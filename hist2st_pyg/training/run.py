@@ -13,11 +13,11 @@ import yaml
 from pytorch_lightning.loggers import Logger
 
 from hist2st_pyg.data.expression import gene_panel
-from hist2st_pyg.data.preprocessing import Recipe, spot_pitch
+from hist2st_pyg.data.preprocessing import Preprocessing, spot_pitch
 from hist2st_pyg.data.splits import cut_stripes
 from hist2st_pyg.datasets import load_sections, section_names
 from hist2st_pyg.io.embeddings import read_embeddings
-from hist2st_pyg.models import MODELS, ExpressionModel, FittedModel
+from hist2st_pyg.models import MODELS, ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.card import summary_facts
 from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.models.training_sections import plain_sections
@@ -193,14 +193,14 @@ def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = No
     genes = gene_panel(data.panel, train, data.n_genes, data.name, data.root)
     resolutions = [s.um_per_pixel for s in train if s.um_per_pixel is not None]
     embedding = Path(data.embedding).name if data.embedding is not None else None
-    recipe = Recipe(
+    preprocessing = Preprocessing(
         tuple(genes),
         um_per_pixel=sum(resolutions) / len(resolutions) if len(resolutions) == len(train) else None,
         pitch=sum(spot_pitch(section.pos) for section in train) / len(train),
         **{**data.data_options(), "embedding": embedding},
     )
     return SectionDataModule(
-        recipe,
+        preprocessing,
         train,
         val,
         test,
@@ -236,38 +236,42 @@ def make_model(config: TrainConfig, datamodule: SectionDataModule) -> Expression
     Raises:
         ValueError: If the model cannot do what the configuration asks for.
     """
-    recipe, options = datamodule.recipe, config.training
+    preprocessing, options = datamodule.preprocessing, config.training
     arguments = dict(config.model)
     name = arguments.pop("name", "hist2st")
     build = resolve(MODELS, name, "model.name")
     known = parameters_of(build)
-    shapes: dict[str, Any] = {"patch_size": recipe.patch_size, "n_scales": len(recipe.scales), "views": options.views}
-    for shape, plain, what in (("n_scales", 1, "several scales"), ("views", 0, "self-distillation")):
+    shapes: dict[str, Any] = {
+        "patch_size": preprocessing.patch_size,
+        "n_scales": len(preprocessing.scales),
+        "n_views": options.n_views,
+    }
+    for shape, plain, what in (("n_scales", 1, "several scales"), ("n_views", 0, "self-distillation")):
         if shapes[shape] != plain and shape not in known:
             raise ValueError(f"model.name={name!r} knows no {what}, got {shapes[shape]} {shape}.")
-    if recipe.embedding is not None:
-        if options.views:
-            raise ValueError(f"Precomputed embeddings have no views to distil from, got views={options.views}.")
+    if preprocessing.embedding is not None:
+        if options.n_views:
+            raise ValueError(f"Precomputed embeddings have no views to distil from, got n_views={options.n_views}.")
         width = datamodule.data("train")[0].x.shape[1]
         arguments["vision"] = "precomputed"
         arguments["vision_kwargs"] = {**(arguments.get("vision_kwargs") or {}), "embedding_channels": width}
     shapes = {shape: value for shape, value in shapes.items() if shape in known}
-    model = build(len(recipe.genes), **{**arguments, **shapes})
-    if datamodule.window == 1 and model.receptive_hops != 0 and not isinstance(model, FittedModel):
+    model = build(len(preprocessing.genes), **{**arguments, **shapes})
+    if datamodule.window == 1 and model.receptive_field != 0 and not isinstance(model, ClosedFormModel):
         raise ValueError(
             f"data.window=1 trains each spot alone, but model.name={name!r} reads the others of its section; take a "
             "larger window, or null for whole sections."
         )
-    if options.normalise and recipe.embedding is None:
+    if options.normalize and preprocessing.embedding is None:
         mean, std = datamodule.pixel_statistics()
         model.pixel_mean.copy_(mean)
         model.pixel_std.copy_(std)
     mean, std = datamodule.target_statistics()
-    if options.standardise:
+    if options.standardize:
         model.target_mean.copy_(mean)
         model.target_std.copy_(std)
     model.initialize(mean)
-    model.recipe = recipe
+    model.preprocessing = preprocessing
     model.training_sections = {
         part: [section.record for section in datamodule.sections[part]] for part in ("train", "val")
     }

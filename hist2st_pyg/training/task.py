@@ -1,4 +1,4 @@
-"""The Lightning module: losses, optimiser and validation for any expression model."""
+"""The Lightning module: losses, optimizer and validation for any expression model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
-SCHEDULES = {"constant": None, "cosine": "step", "step": "epoch"}
+LR_SCHEDULERS = {"constant": None, "cosine": "step", "step": "epoch"}
 """The schedules, and how often each is stepped."""
 REDUCTIONS = {name: name for name in get_args(losses.Reduction)}
 
@@ -40,7 +40,7 @@ class ExpressionTask(pl.LightningModule):
 
     Args:
         model: The model.
-        training: The optimisation.
+        training: The optimization.
     """
 
     def __init__(self, model: ExpressionModel, training: TrainingConfig | None = None) -> None:
@@ -48,10 +48,10 @@ class ExpressionTask(pl.LightningModule):
         self.model = model
         self.options = training or TrainingConfig()
         resolve(OPTIMIZERS, self.options.optimizer, "optimizer")
-        resolve(SCHEDULES, self.options.schedule, "schedule")
+        resolve(LR_SCHEDULERS, self.options.lr_scheduler, "lr_scheduler")
         resolve(losses.LOSSES, self.options.loss, "loss")
         resolve(REDUCTIONS, self.options.reduction, "reduction")
-        self.view = _augmentation(self.options.view)
+        self.view = _augmentation(self.options.view_augmentation)
         self.augment = _augmentation(self.options.augment) if self.options.augment is not None else None
         self._validated: dict[str, tuple[float, float, int]] = {}
 
@@ -69,7 +69,7 @@ class ExpressionTask(pl.LightningModule):
             raise ValueError(
                 f"The loss is not finite in epoch {self.current_epoch}, step {self.global_step}, counted from 0: "
                 f"{values} (sections {', '.join(sorted(set(batch.section)))}). Training stops and no model is saved. "
-                "A lower training.lr or a training.clip may help; the run then needs another output."
+                "A lower training.lr or a training.gradient_clip_val may help; the run then needs another output."
             )
         # sync_dist: the mean over processes, where there are several.
         parts = {f"train/{name}": value for name, value in parts.items()}
@@ -84,7 +84,7 @@ class ExpressionTask(pl.LightningModule):
 
     def losses(self, batch: Data) -> dict[str, Tensor]:
         """The weighted parts of the loss, by name."""
-        options, scale = self.options, self.model.target_std if self.options.standardise else None
+        options, scale = self.options, self.model.target_std if self.options.standardize else None
         reduction = options.reduction
         # Precomputed embeddings [N, D] are left as they are.
         plain = batch if self.augment is None or batch.x.dim() == 2 else _with_patches(batch, self.augment(batch.x))
@@ -92,10 +92,12 @@ class ExpressionTask(pl.LightningModule):
         parts = {"expression": losses.expression_error(out, batch, scale, reduction, options.loss)}
         if options.likelihood_weight and getattr(self.model, "likelihood", None) is not None:
             parts["likelihood"] = options.likelihood_weight * losses.negative_log_likelihood(out, batch, reduction)
-        if options.views:
-            views = (_with_patches(batch, self.view(batch.x)) for _ in range(options.views))
+        if options.n_views:
+            views = (_with_patches(batch, self.view(batch.x)) for _ in range(options.n_views))
             distilled = self.model.distil(views)  # type: ignore[operator]
-            parts["distillation"] = options.lamb * losses.distillation_error(distilled, out, batch, scale, reduction)
+            parts["distillation"] = options.distillation_weight * losses.distillation_error(
+                distilled, out, batch, scale, reduction
+            )
         return parts
 
     def validation_step(self, batch: Data, batch_idx: int) -> None:
@@ -124,13 +126,13 @@ class ExpressionTask(pl.LightningModule):
         return self.model(batch)  # type: ignore[no-any-return]
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, and the learning rate's schedule."""
+        """The optimizer, and the learning rate's schedule."""
         o = self.options
         more: dict[str, Any] = {"momentum": o.momentum} if o.optimizer == "sgd" else {}
         optimizer = OPTIMIZERS[o.optimizer](self.model.parameters(), lr=o.lr, weight_decay=o.weight_decay, **more)  # type: ignore[call-arg]
-        if o.schedule == "constant":
+        if o.lr_scheduler == "constant":
             return optimizer
-        if o.schedule == "step":
+        if o.lr_scheduler == "step":
             scheduler: Any = torch.optim.lr_scheduler.StepLR(optimizer, o.step_size, o.gamma)
         else:
             steps = int(self.trainer.estimated_stepping_batches)
@@ -143,7 +145,10 @@ class ExpressionTask(pl.LightningModule):
                 ],
                 [warmup],
             )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": SCHEDULES[o.schedule]}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": LR_SCHEDULERS[o.lr_scheduler]},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to build the model again, so that ``load_model`` reads checkpoints."""

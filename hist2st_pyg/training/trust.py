@@ -50,14 +50,14 @@ def _validated(model: ExpressionModel, datamodule: SectionDataModule) -> tuple[F
             continue
         predicted = run_model(model, data)["expression"][rows].cpu().numpy()
         mask = data.gene_mask.reshape(-1).cpu().numpy()
-        totals = totals_of(section, datamodule.recipe.total)
+        totals = totals_of(section, datamodule.preprocessing.normalize_by)
         parts[0].append(pearson_per_gene(data.y[rows].cpu().numpy(), predicted, mask))
         parts[1].append(
             noise_ceiling(
                 data.counts[rows].cpu().numpy(), None if totals is None else totals[rows.cpu().numpy()], mask=mask
             )
         )
-    n_genes = len(datamodule.recipe.genes)
+    n_genes = len(datamodule.preprocessing.genes)
     pcc, ceiling = (_mean(np.array(part).reshape(-1, n_genes)) for part in parts)
     return pcc, ceiling
 

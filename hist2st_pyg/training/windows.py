@@ -1,4 +1,4 @@
-"""Sections in pieces for training: windows of neighbouring spots, or each spot alone."""
+"""Sections in pieces for training: windows of neighboring spots, or each spot alone."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ class SpotWindows(Dataset[SectionData]):
         self.windows: list[tuple[SectionData, int]] = []  # with the spot in the middle
         for data in self.sections:
             # One that trains, so that no window is without.
-            centres = training_spots(data).nonzero()[:, 0].cpu().numpy()
-            drawn = rng.choice(centres, math.ceil(len(data.pos) / self.size))
-            self.windows += [(data, int(centre)) for centre in drawn]
+            centers = training_spots(data).nonzero()[:, 0].cpu().numpy()
+            drawn = rng.choice(centers, math.ceil(len(data.pos) / self.size))
+            self.windows += [(data, int(center)) for center in drawn]
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __getitem__(self, index: int) -> SectionData:
-        data, centre = self.windows[index]
+        data, center = self.windows[index]
         if len(data.pos) <= self.size:
             return data
-        nearest = (data.pos - data.pos[centre]).square().sum(1).topk(self.size, largest=False).indices.sort().values
+        nearest = (data.pos - data.pos[center]).square().sum(1).topk(self.size, largest=False).indices.sort().values
         return data.subgraph(nearest)  # type: ignore[no-any-return]
 
 

@@ -20,8 +20,8 @@ WIDTH, HEIGHT = 300, 130
 def picture() -> NDArray[np.uint8]:
     """Smooth, and different at each corner."""
     x, y = np.linspace(0, 1, WIDTH), np.linspace(0, 1, HEIGHT)[:, None]
-    colours = np.stack([200 * x + 0 * y, 220 * y + 0 * x, 90 + 60 * x * y], axis=-1)
-    return np.rint(colours).astype(np.uint8)
+    colors = np.stack([200 * x + 0 * y, 220 * y + 0 * x, 90 + 60 * x * y], axis=-1)
+    return np.rint(colors).astype(np.uint8)
 
 
 WRITERS: dict[str, Any] = {
@@ -37,7 +37,7 @@ WRITERS: dict[str, Any] = {
 
 
 def tissue(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Colour that changes over some ten pixels, uint8 [height, width, 3]."""
+    """Color that changes over some ten pixels, uint8 [height, width, 3]."""
     noise = gaussian_filter(np.random.default_rng(seed).normal(size=(height, width, 3)), (6, 6, 0))
     return np.rint((150 + 40 * noise / noise.std()).clip(0, 255)).astype(np.uint8)
 

@@ -57,17 +57,17 @@ def write_mtx(folder: Path, counts: NDArray[Any], barcodes: Sequence[str]) -> No
             csv.writer(file, delimiter="\t", lineterminator="\n").writerows(rows)
 
 
-def colours(places: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """A colour that tells a spot's row and column, [N, 3]."""
+def colors(places: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """A color that tells a spot's row and column, [N, 3]."""
     return np.column_stack([100 + 10 * places[:, 0], 100 + 5 * places[:, 1], np.full(len(places), 90)]).astype(np.uint8)
 
 
 def write_image(path: Path, pos: NDArray[Any], places: NDArray[np.int64], scale: float, side: int) -> None:
-    """White, with a square in a spot's colour around it."""
+    """White, with a square in a spot's color around it."""
     width, height = (round(length * scale) for length in SIZE)
     pixels = np.full((height, width, 3), 255, dtype=np.uint8)
-    for (x, y), colour in zip(np.rint(pos * scale).astype(int), colours(places), strict=True):
-        pixels[max(y - side, 0) : y + side, max(x - side, 0) : x + side] = colour
+    for (x, y), color in zip(np.rint(pos * scale).astype(int), colors(places), strict=True):
+        pixels[max(y - side, 0) : y + side, max(x - side, 0) : x + side] = color
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
 

@@ -11,7 +11,7 @@ from _helpers.made_prediction import made_prediction
 from anndata import AnnData
 from scipy.stats import rankdata
 
-from hist2st_pyg import Hist2ST, Recipe, Section, evaluate, predict_section
+from hist2st_pyg import Hist2ST, Preprocessing, Section, evaluate, predict_section
 from hist2st_pyg.analysis.confidence import check_confidence, draw_confidence, likelihood_of, spot_confidence
 from hist2st_pyg.metrics.calibration import coverage
 
@@ -102,7 +102,7 @@ def test_coverage_from_the_file_is_that_of_the_model(cohort: list[Section], like
         6, patch_size=28, vision="cnn", vision_kwargs={"channels": [8], "out_channels": 16}, transformer_layers=0,
         position="none", gnn="none", likelihood=likelihood,
     )  # fmt: skip
-    model.recipe = Recipe(tuple(f"GENE{i + 1}" for i in range(6)), patch_size=28)
+    model.preprocessing = Preprocessing(tuple(f"GENE{i + 1}" for i in range(6)), patch_size=28)
     section = cohort[0]
     found = check_confidence(predict_section(model.eval(), section), section)
     expected = evaluate(model, [section])

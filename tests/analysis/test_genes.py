@@ -41,7 +41,7 @@ def adata(prediction: AnnData) -> AnnData:
 
 @pytest.fixture
 def noisy(adata: AnnData) -> AnnData:
-    """Some genes follow the tissue, some not, some are against their neighbours; a spot stands alone."""
+    """Some genes follow the tissue, some not, some are against their neighbors; a spot stands alone."""
     rng = np.random.default_rng(0)
     adata.X[:, 8:] = rng.normal(size=(64, 16))
     adata.X[:, 20] = adata.obs["array_col"] % 2 + 0.2 * rng.normal(size=64)
@@ -143,7 +143,7 @@ def test_a_negative_mean_has_no_fold_change(adata: AnnData, recwarn: pytest.Warn
 @pytest.mark.parametrize("layer", [None, "mean"])
 def test_genes_of_a_prediction_are_ranked_and_not_tested(noisy: AnnData, layer: str | None) -> None:
     measured = spatial_genes(noisy, layer)
-    noisy.uns["hist2st"] = {"total": "panel"}
+    noisy.uns["hist2st"] = {"normalize_by": "panel"}
     noisy.uns[MORAN] = measured.uns[MORAN]  # of an earlier version's file
     found = spatial_genes(noisy, layer)
     pd.testing.assert_frame_equal(found.uns[MORAN], measured.uns[MORAN][["I"]])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hist2st_pyg import Hist2ST, Recipe, Section, predict, predict_section
+from hist2st_pyg import Hist2ST, Preprocessing, Section, predict, predict_section
 from hist2st_pyg.analysis.maps import draw_prediction
 
 
@@ -17,7 +17,7 @@ def model() -> Hist2ST:
         3, patch_size=28, vision="cnn", vision_kwargs={"channels": [8], "out_channels": 16}, transformer_layers=0,
         position="none", gnn="none", likelihood=None,
     )  # fmt: skip
-    built.recipe = Recipe(("GENE1", "GENE2", "ABSENT"), patch_size=28, pitch=64.0)
+    built.preprocessing = Preprocessing(("GENE1", "GENE2", "ABSENT"), patch_size=28, pitch=64.0)
     return built.eval()
 
 

@@ -181,8 +181,8 @@ def test_enrichment_is_drawn(tmp_path: Path, drawn: Callable[[str], dict[str, An
     adata = made_prediction()[0]
     table = enrich({"b": ["GENE0", "GENE1", "GENE9"], "a": ["GENE8"]}, SETS, list(adata.var_names))
     assert draw_enrichment(adata, tmp_path, table).name == "made_enrichment.png"
-    assert list(seen["colour"].columns) == ["b", "a"]
+    assert list(seen["color"].columns) == ["b", "a"]
     best = table.set_index(["Group", "Term"]).loc[("b", "TUMOUR")]
-    assert seen["colour"].loc["TUMOUR", "b"] == pytest.approx(-np.log10(best["Adjusted P-value"]))
+    assert seen["color"].loc["TUMOUR", "b"] == pytest.approx(-np.log10(best["Adjusted P-value"]))
     assert seen["size"].loc["TUMOUR", "b"] == pytest.approx(2 / 6)
-    assert np.isnan(seen["colour"].loc["TUMOUR", "a"])
+    assert np.isnan(seen["color"].loc["TUMOUR", "a"])

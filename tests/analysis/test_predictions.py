@@ -8,7 +8,7 @@ from _helpers.made_prediction import made_prediction
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from hist2st_pyg import Hist2ST, Recipe, Section, predict_section
+from hist2st_pyg import Hist2ST, Preprocessing, Section, predict_section
 from hist2st_pyg.analysis.predictions import (
     expression_of,
     image_of,
@@ -92,7 +92,7 @@ def test_measured_expression_is_the_target_of_training(cohort: list[Section], to
         4, patch_size=28, vision="cnn", vision_kwargs={"channels": [8], "out_channels": 16}, transformer_layers=0,
         position="none", gnn="none", likelihood=None,
     )  # fmt: skip
-    model.recipe = Recipe(genes, patch_size=28, total=total)
+    model.preprocessing = Preprocessing(genes, patch_size=28, normalize_by=total)
     adata = predict_section(model.eval(), section)[::-1]  # another order of the spots
     predicted, measured = measured_expression(adata, section)
     assert list(predicted.var_names) == list(measured.var_names) == ["GENE3", "GENE1", "GENE2"]

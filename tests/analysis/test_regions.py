@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from hist2st_pyg.analysis.regions import METHODS, agreement, draw_regions, find_regions, n_labels, region_agreement
-from hist2st_pyg.io.tables import UNLABELLED
+from hist2st_pyg.io.tables import UNLABELED
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_k_means_is_scikit_learn_s_on_the_principal_components(mixture: anndata.
     assert list(sizes) == sorted(sizes, reverse=True)
 
 
-def test_colours_of_earlier_regions_are_dropped(mixture: anndata.AnnData) -> None:
+def test_colors_of_earlier_regions_are_dropped(mixture: anndata.AnnData) -> None:
     mixture.uns["region_colors"] = ["red"]
     assert "region_colors" not in find_regions(mixture, "kmeans", n_regions=3).uns
 
@@ -103,7 +103,7 @@ def test_agreement_with_labels(mixture: anndata.AnnData) -> None:
 
 
 def test_k_means_finds_as_many_regions_as_there_are_labels(mixture: anndata.AnnData) -> None:
-    labels = np.array(["a", "a", UNLABELLED], dtype=object)[mixture.obs["truth"]]
+    labels = np.array(["a", "a", UNLABELED], dtype=object)[mixture.obs["truth"]]
     labels[:20] = "b"
     result = region_agreement(mixture.X, labels, method="kmeans")
     found = find_regions(mixture, "kmeans", n_regions=2).obs["region"]
@@ -114,7 +114,7 @@ def test_k_means_finds_as_many_regions_as_there_are_labels(mixture: anndata.AnnD
 
 
 def test_spots_without_a_region_are_not_compared(mixture: anndata.AnnData) -> None:
-    labels = np.array(["tumour", "stroma", UNLABELLED], dtype=object)[mixture.obs["truth"]]
+    labels = np.array(["tumour", "stroma", UNLABELED], dtype=object)[mixture.obs["truth"]]
     found = find_regions(mixture).obs["region"]  # of all spots
     result = region_agreement(mixture.X, labels)
     assert result is not None
@@ -128,19 +128,19 @@ def published() -> tuple[anndata.AnnData, NDArray[Any]]:
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 4, 160)
     values = rng.normal(size=(160, 60)) + 0.35 * rng.normal(size=(4, 60))[truth]
-    return anndata.AnnData(values), np.array(["a", "b", "c", UNLABELLED], dtype=object)[truth]
+    return anndata.AnnData(values), np.array(["a", "b", "c", UNLABELED], dtype=object)[truth]
 
 
 def test_the_published_procedure_step_by_step(published: tuple[anndata.AnnData, NDArray[Any]]) -> None:
     """As ``cluster`` of Hist2ST's ``predict.py``; scikit-learn chose 10 starts then, by its components here."""
     adata, labels = published
-    known = labels != UNLABELLED
+    known = labels != UNLABELED
     components = PCA(50, svd_solver="full").fit_transform(adata.X[known])
     expected = KMeans(3, init="k-means++", n_init=10, random_state=0).fit(components).labels_
     found = find_regions(adata, "paper", labels=labels)
     assert adjusted_rand_score(expected, found.obs["region"][known]) == 1
-    assert list(found.obs["region"].cat.categories) == ["0", "1", "2", UNLABELLED]
-    assert (found.obs["region"][~known] == UNLABELLED).all()
+    assert list(found.obs["region"].cat.categories) == ["0", "1", "2", UNLABELED]
+    assert (found.obs["region"][~known] == UNLABELED).all()
     assert found.uns["region"]["params"] == {"method": "paper", "n_regions": 3, "n_components": 50, "seed": 0}
     score = region_agreement(adata.X, labels, method="paper")
     assert score is not None
@@ -156,8 +156,8 @@ def test_the_published_procedure_where_every_spot_has_a_label(mixture: anndata.A
     found = find_regions(mixture, "paper", labels=mixture.obs["truth"])
     assert adjusted_rand_score(mixture.obs["truth"], found.obs["region"]) == 1
     assert list(found.obs["region"].cat.categories) == ["0", "1", "2"]
-    half = np.where(mixture.obs["truth"] == 2, UNLABELLED, mixture.obs["truth"].astype(str).astype(object))
-    mixture.X[half != UNLABELLED] = 1
+    half = np.where(mixture.obs["truth"] == 2, UNLABELED, mixture.obs["truth"].astype(str).astype(object))
+    mixture.X[half != UNLABELED] = 1
     assert region_agreement(mixture.X, half, method="paper") == {"ari": 0, "nmi": 0}
 
 
@@ -167,8 +167,8 @@ def test_the_published_procedure_where_every_spot_has_a_label(mixture: anndata.A
         ({}, "as many regions as there are labels: give labels and no n_regions"),
         ({"labels": ["a", "b"] * 60, "n_regions": 2}, "give labels and no n_regions, or take method='kmeans'"),
         ({"labels": ["a", "b"]}, r"a label for each of 120 spots and two different ones, got \[2\] with 2"),
-        ({"labels": ["a", UNLABELLED] * 60}, r"two different ones, got \[120\] with 1"),
-        ({"labels": ["a", "b"] + [UNLABELLED] * 118}, "at least 3 spots, got 2"),
+        ({"labels": ["a", UNLABELED] * 60}, r"two different ones, got \[120\] with 1"),
+        ({"labels": ["a", "b"] + [UNLABELED] * 118}, "at least 3 spots, got 2"),
     ],
 )
 def test_labels_that_the_published_procedure_cannot_use(
@@ -186,7 +186,7 @@ def test_agreement_of_noise_is_near_0_and_of_a_constant_0(mixture: anndata.AnnDa
     assert region_agreement(np.ones(mixture.shape), mixture.obs["truth"]) == {"ari": 0, "nmi": 0}
 
 
-@pytest.mark.parametrize("labels", [["tumour"] * 120, [UNLABELLED] * 120, ["tumour"] * 60 + [UNLABELLED] * 60])
+@pytest.mark.parametrize("labels", [["tumour"] * 120, [UNLABELED] * 120, ["tumour"] * 60 + [UNLABELED] * 60])
 def test_fewer_than_two_labels(mixture: anndata.AnnData, labels: list[str]) -> None:
     assert region_agreement(mixture.X, labels) is None
     assert agreement(["0"] * 120, labels) is None

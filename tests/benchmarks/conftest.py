@@ -48,7 +48,7 @@ def grid(made_sections: Path) -> dict[str, Any]:
         },
         "models": {
             "mean": {},
-            "ridge_neighbours": {},
+            "ridge_neighbors": {},
             "tiny": {
                 "model": {"name": "hist2st", "gnn": "sage", "vision_kwargs": {"channels": [8], "out_channels": 16}},
             },

@@ -91,7 +91,7 @@ def test_cells_are_chosen_by_name_or_number(
     assert run.main([*common, "--fold", "B", "--model", "mean", "--seed", "1"]) == 0
     assert (tmp_path / "r/made/leave_one_patient_out/B/mean/1.json").is_file()
     assert run.main([*common, "--index", "1"]) == 0
-    assert (tmp_path / "r/made/leave_one_patient_out/A/ridge_neighbours/0.json").is_file()
+    assert (tmp_path / "r/made/leave_one_patient_out/A/ridge_neighbors/0.json").is_file()
     capsys.readouterr()
     assert run.main([*common, "--index", "12"]) == 2
     assert "--index is from 0 to 11, got 12" in capsys.readouterr().err

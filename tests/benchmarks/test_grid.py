@@ -38,7 +38,7 @@ def run(grid_file: Path, results: Path, *arguments: str) -> int:
 @pytest.fixture
 def small(grid_file: Path) -> Path:
     values = yaml.safe_load(grid_file.read_text())
-    del values["models"]["ridge_neighbours"]
+    del values["models"]["ridge_neighbors"]
     grid_file.write_text(yaml.safe_dump({**values, "seeds": [0]}, sort_keys=False))
     return grid_file
 

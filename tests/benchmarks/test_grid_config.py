@@ -34,7 +34,7 @@ def read(values: dict[str, Any], path: Path) -> list[Cell]:
 def test_a_grid_is_the_product_of_its_parts(grid_file: Path) -> None:
     cells = read_grid(grid_file)
     assert len(cells) == len({cell.place for cell in cells}) == 2 * 2 * 3
-    assert [cell.model for cell in cells[:3]] == ["mean", "ridge_neighbours", "tiny"]
+    assert [cell.model for cell in cells[:3]] == ["mean", "ridge_neighbors", "tiny"]
     assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6
     assert cells[0].fold == Fold("A", ("B1",), (), ("A1", "A2"))
     assert cells[3].fold == Fold("B", ("A1",), ("A2",), ("B1",))
@@ -146,7 +146,7 @@ def is_pending(cell: Cell) -> bool:
     """Whether the results are still to be made of today's code: benchmarks/README.md says which, and so does this."""
     if cell.grid in ("her2st_small", "mob_small"):
         return cell.model == "stnet" or (
-            "ridge" in cell.model and cell.model not in ("ridge_neighbours", "kernel_ridge")
+            "ridge" in cell.model and cell.model not in ("ridge_neighbors", "kernel_ridge")
         )
     if cell.grid == "her2st_rates":
         return True

@@ -18,7 +18,7 @@ from benchmarks.region_scores import against_labels, against_measured, clusterin
 from hist2st_pyg import Section
 from hist2st_pyg.analysis.regions import find_regions, region_agreement
 from hist2st_pyg.data.expression import expression_target, panel_counts
-from hist2st_pyg.io.tables import UNLABELLED
+from hist2st_pyg.io.tables import UNLABELED
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +48,11 @@ def test_agreement_with_labels_is_the_mean_over_seeds(cohort: list[Section], gen
     assert all(set(scores) == {"kmeans", "leiden", "paper"} for scores in result["scores"].values())
 
 
-def test_the_published_procedure_sees_labelled_spots_alone(cohort: list[Section], genes: list[str]) -> None:
+def test_the_published_procedure_sees_labeled_spots_alone(cohort: list[Section], genes: list[str]) -> None:
     adata = cohort[0].adata.copy()
-    adata.obs["label"] = adata.obs["label"].astype(object).replace("adipose", UNLABELLED)
+    adata.obs["label"] = adata.obs["label"].astype(object).replace("adipose", UNLABELED)
     section = replace(cohort[0], adata=adata)
-    known = section.label != UNLABELLED
+    known = section.label != UNLABELED
     result = against_labels(section, genes, {}, seeds=2)
     target = expression_target(section, panel_counts(section, genes)[0])
     score = region_agreement(target, section.label, method="paper")
@@ -92,7 +92,7 @@ def test_regions_are_counted() -> None:
 
 def test_a_section_without_labels(cohort: list[Section], genes: list[str]) -> None:
     with pytest.raises(ValueError, match="Section 'A1' does not have two labels"):
-        against_labels(replace(cohort[0], adata=_unlabelled(cohort[0])), genes, {}, seeds=1)
+        against_labels(replace(cohort[0], adata=_unlabeled(cohort[0])), genes, {}, seeds=1)
 
 
 def test_folds_keep_patients_apart_unless_they_are_named(
@@ -107,7 +107,7 @@ def test_folds_keep_patients_apart_unless_they_are_named(
 
 def test_models_are_trained_as_the_accuracy_grid_trains_them(tmp_path: Path) -> None:
     configs = Path(regions.__file__).parent / "configs" / "accuracy"
-    for name, file in (("paper_recipe", "paper.yaml"), ("small", "test.yaml"), ("ridge_neighbours", "test.yaml")):
+    for name, file in (("paper_recipe", "paper.yaml"), ("small", "test.yaml"), ("ridge_neighbors", "test.yaml")):
         (cell,) = [
             cell
             for cell in read_grid(configs / file, tmp_path)
@@ -122,7 +122,7 @@ def test_models_are_trained_as_the_accuracy_grid_trains_them(tmp_path: Path) -> 
 def test_an_image_is_taken_from_the_folder_that_has_it(
     cohort: list[Section], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    bare, without_label = replace(cohort[0], image=None), replace(cohort[2], image=None, adata=_unlabelled(cohort[2]))
+    bare, without_label = replace(cohort[0], image=None), replace(cohort[2], image=None, adata=_unlabeled(cohort[2]))
     folders = {"first": [bare, cohort[1], without_label], "second": [cohort[0], replace(cohort[1], image=None)]}
     monkeypatch.setattr(regions, "FOLDERS", ("first", "second", "absent"))
     monkeypatch.setattr(regions, "load_sections", lambda _, root: folders[root.name])
@@ -155,18 +155,18 @@ def test_the_command_trains_predicts_and_writes(
 
     monkeypatch.setattr(regions, "preset_config", small)
     arguments = ["--data", str(tmp_path), "--results", "results", "--epochs", "1", "--seeds", "1"]
-    assert regions.main([*arguments, "--models", "ridge_neighbours"]) == 0
+    assert regions.main([*arguments, "--models", "ridge_neighbors"]) == 0
     labels, measured = (json.loads(Path(f"results/{name}.json").read_text()) for name in ("labels", "measured"))
     assert set(labels["sections"]) == {"A1", "A2", "B1"}
-    assert set(labels["sections"]["B1"]["scores"]["ridge_neighbours"]) == {"kmeans", "leiden", "paper"}
+    assert set(labels["sections"]["B1"]["scores"]["ridge_neighbors"]) == {"kmeans", "leiden", "paper"}
     assert [labels["sections"][name]["train"] for name in ("A1", "A2", "B1")] == [["B1"], None, ["A1"]]
-    assert labels["models"] == measured["models"] == {"ridge_neighbours": {"model": {"name": "ridge_neighbours"}}}
-    assert "ridge_neighbours" not in labels["sections"]["A2"]["scores"]  # no image
+    assert labels["models"] == measured["models"] == {"ridge_neighbors": {"model": {"name": "ridge_neighbors"}}}
+    assert "ridge_neighbors" not in labels["sections"]["A2"]["scores"]  # no image
     assert measured["sections"]["B1"]["train"] == ["A1"]
     assert measured["sections"]["B1"]["regions_of_kmeans"] == labels["sections"]["B1"]["labels"]
     assert labels["seeds"] == 1
     out = capsys.readouterr().out
-    assert "| B1 | `ridge_neighbours` |" in out
+    assert "| B1 | `ridge_neighbors` |" in out
     score = measured["sections"]["B1"]["scores"]["positions"]
     kmeans, leiden = f"{score['kmeans']['ari']:.2f} ± 0.00", f"{score['leiden']['ari']:.2f} ± 0.00"
     assert f"| B1 | `positions` | {kmeans} | {leiden} ({score['leiden']['regions']:.0f}) |" in out
@@ -179,7 +179,7 @@ def test_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "benchmarks.regions: There is no paper_gene_panel_her2st.txt" in capsys.readouterr().err
 
 
-def _unlabelled(section: Section) -> AnnData:
+def _unlabeled(section: Section) -> AnnData:
     adata = section.adata.copy()
     del adata.obs["label"]
     return adata

@@ -29,7 +29,7 @@ from benchmarks.reporting.tables import fold_table, main_table, more_table, read
 from hist2st_pyg.data.splits import SPLITS
 
 GENES = [f"GENE{i}" for i in range(12)]
-MODELS = {"ridge_neighbours": 0.20, "sage": 0.26, "gat": 0.24, "depth_only": 0.30}
+MODELS = {"ridge_neighbors": 0.20, "sage": 0.26, "gat": 0.24, "depth_only": 0.30}
 TASKS = {"depth_only": "diagnostic"}
 SECTIONS = {"A": ["A1", "A2"], "B": ["B1"]}
 Results = Callable[..., Path]
@@ -132,7 +132,7 @@ def pcc(fold: str, model: str, seed: int) -> float:
 
 def test_the_main_table_is_what_a_calculation_by_hand_gives(group: Any) -> None:
     table = main_table(group)
-    assert [row.model for row in table.predictions] == ["sage", "gat", "ridge_neighbours"]
+    assert [row.model for row in table.predictions] == ["sage", "gat", "ridge_neighbors"]
     assert [(row.model, row.task) for row in table.others] == [("depth_only", "diagnostic")]
     a, b = [pcc("A", "sage", 0), pcc("A", "sage", 1)], [pcc("B", "sage", 0), pcc("B", "sage", 1)]
     row = row_of(table, "sage")
@@ -155,7 +155,7 @@ def test_more_metrics_leave_out_what_no_model_has(group: Any) -> None:
     assert "ari" not in keys
     assert "pcc_mean_detected" not in keys
     assert row_of(table, "sage")["coverage_50"].text == "52 %"
-    assert row_of(table, "ridge_neighbours")["coverage_50"].text == "–"
+    assert row_of(table, "ridge_neighbors")["coverage_50"].text == "–"
     assert row_of(table, "sage")["parameters"].text == "100,000"
     assert row_of(table, "gat")["flops"].text == "1"
     assert row_of(table, "gat")["chosen_epoch"].text == "57"
@@ -185,7 +185,7 @@ def test_one_fold_is_averaged_over_seeds(results: Results) -> None:
 
 
 def test_many_folds_have_a_table_of_their_own(results: Results) -> None:
-    cells = [make_cell("A", m, 0) | {"fold": f"F{i}"} for m in ("sage", "ridge_neighbours") for i in range(6)]
+    cells = [make_cell("A", m, 0) | {"fold": f"F{i}"} for m in ("sage", "ridge_neighbors") for i in range(6)]
     (group,) = grouped(cells)
     assert "fold_F0" not in [column.key for column in main_table(group).columns]
     table = fold_table(group)
@@ -211,7 +211,7 @@ def test_missing_and_failed_cells_are_told(results: Results) -> None:
         "Without a mean over folds, because folds are missing: sage (B).",
         "1 cell failed; the last line of each traceback is below.",
     ]
-    text = report_markdown([group], [compared(group, "ridge_neighbours")], [[]])
+    text = report_markdown([group], [compared(group, "ridge_neighbors")], [[]])
     assert "- `B/sage/0`: RuntimeError: loss \\| is nan" in text
 
 
@@ -305,21 +305,21 @@ def test_facts_name_sections_budget_and_ceiling(group: Any) -> None:
 
 
 def test_differences_are_paired_and_over_seeds(group: Any) -> None:
-    comparison = compared(group, "ridge_neighbours")
+    comparison = compared(group, "ridge_neighbors")
     assert comparison is not None
     means = {
         model: [
             np.mean([[make_cell(f, model, s)["test"][name]["per_gene"][g] for g in GENES[:-1]] for s in (0, 1)])
             for f, name in (("A", "A1"), ("A", "A2"), ("B", "B1"))
         ]
-        for model in ("sage", "ridge_neighbours")
+        for model in ("sage", "ridge_neighbors")
     }
-    difference = np.subtract(means["sage"], means["ridge_neighbours"])
+    difference = np.subtract(means["sage"], means["ridge_neighbors"])
     row = row_of(statistics_table(comparison), "sage")
     assert row["difference"].value == pytest.approx(difference.mean())
     # The main table's means differ by the same.
     pcc_mean = {model: row_of(main_table(group), model)["pcc_mean"].value for model in means}
-    assert pcc_mean["sage"] - pcc_mean["ridge_neighbours"] == pytest.approx(difference.mean())
+    assert pcc_mean["sage"] - pcc_mean["ridge_neighbors"] == pytest.approx(difference.mean())
     low, middle, high = row["difference"].interval
     assert low < middle < high
     assert row["difference"].text == f"{middle:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
@@ -331,7 +331,7 @@ def test_differences_are_paired_and_over_seeds(group: Any) -> None:
 
 
 def test_validation_chooses_the_variant_in_each_fold(group: Any) -> None:
-    comparison = compared(group, "ridge_neighbours")
+    comparison = compared(group, "ridge_neighbors")
     assert comparison is not None
     assert comparison.chosen == {"A": "gat", "B": "sage"}
     assert comparison.row == CHOSEN
@@ -344,7 +344,7 @@ def test_validation_chooses_the_variant_in_each_fold(group: Any) -> None:
         for m, sections in (
             ("gat", [("A", "A1"), ("A", "A2")]),
             ("sage", [("B", "B1")]),
-            ("ridge_neighbours", [("A", "A1"), ("A", "A2"), ("B", "B1")]),
+            ("ridge_neighbors", [("A", "A1"), ("A", "A2"), ("B", "B1")]),
         )
     )
     expected = np.mean(np.subtract([*gat, *sage], ridge))
@@ -353,7 +353,7 @@ def test_validation_chooses_the_variant_in_each_fold(group: Any) -> None:
 
 def test_without_validation_nothing_is_chosen(results: Results) -> None:
     (group,) = grouped(read_cells(results(val_pcc=None)))
-    comparison = compared(group, "ridge_neighbours")
+    comparison = compared(group, "ridge_neighbors")
     assert verdict(group, comparison) == (
         "No hist2st variant can be chosen by validation: a fold has none with a validation PCC."
     )
@@ -363,9 +363,9 @@ def test_without_validation_nothing_is_chosen(results: Results) -> None:
 
 
 def test_a_model_that_never_met_the_reference_is_not_compared(results: Results) -> None:
-    skip = tuple((fold, model, seed) for fold, model in (("A", "sage"), ("B", "ridge_neighbours")) for seed in (0, 1))
+    skip = tuple((fold, model, seed) for fold, model in (("A", "sage"), ("B", "ridge_neighbors")) for seed in (0, 1))
     (group,) = grouped(read_cells(results(skip=skip)))
-    comparison = compared(group, "ridge_neighbours")
+    comparison = compared(group, "ridge_neighbors")
     assert comparison is not None
     assert "sage" not in comparison.table.index
     assert compared(group, "mlp") is None
@@ -415,7 +415,7 @@ def test_the_page_loads_nothing_and_holds_what_it_draws(page: Path) -> None:
     assert len(curve) <= 51
     assert [curve[0], curve[-1]] == [[0, 0.001], [60, 0.301]]
     assert payload["scores"]["sage"]["B/B1"] == [[seed, round(pcc("B", "sage", seed), 4)] for seed in (0, 1)]
-    assert (payload["focus"], payload["reference"]) == ("sage", "ridge_neighbours")
+    assert (payload["focus"], payload["reference"]) == ("sage", "ridge_neighbors")
 
 
 def test_names_are_escaped(results: Results) -> None:
@@ -433,10 +433,10 @@ def test_the_readme_is_rewritten(results: Results, tmp_path: Path) -> None:
     table = report.readme_table(report.read_cells(folder))
     assert readme.read_text() == (f"before\n<!-- table: benchmarks.report -->\n{table}\n<!-- end of table -->\nafter\n")
     assert with_table(readme.read_text(), table) == readme.read_text()
-    assert "| model | fold A | fold B | all 2 folds | of ceiling | difference from `ridge_neighbours` [95 %] |" in table
+    assert "| model | fold A | fold B | all 2 folds | of ceiling | difference from `ridge_neighbors` [95 %] |" in table
     seeds = [pcc("A", "gat", 0), pcc("A", "gat", 1)]
     assert f"\n| `gat` | {np.mean(seeds):.3f} ± {np.std(seeds, ddof=1):.3f} | " in table
-    assert table.splitlines()[-1].startswith("| `ridge_neighbours` |")
+    assert table.splitlines()[-1].startswith("| `ridge_neighbors` |")
     assert table.endswith("| – |")
     assert "depth_only" not in table
     with pytest.raises(ValueError, match="needs the lines '<!-- table: benchmarks"):
@@ -453,7 +453,7 @@ def test_errors_name_the_file_and_what_is_wrong(results: Results, tmp_path: Path
     assert report.main([str(tmp_path / "none")]) == 2
     assert "There is no result in" in capsys.readouterr().err
     folder = results()
-    with pytest.raises(ValueError, match="no result of the reference 'mlp'; there are gat, ridge_neighbours, sage"):
+    with pytest.raises(ValueError, match="no result of the reference 'mlp'; there are gat, ridge_neighbors, sage"):
         report.report(folder, tmp_path, "mlp")
     place = folder / "made" / "leave_one_patient_out" / "A" / "sage" / "0.json"
     cell = make_cell("A", "sage", 0)
@@ -499,7 +499,7 @@ def test_the_page_works_in_a_browser(page: Path, browser: Callable[..., tuple[st
     address = page.resolve().as_uri()
     seen, log = browser(address, "--dump-dom", f"--user-data-dir={tmp_path / 'profile'}")
     assert "CONSOLE" not in log
-    assert order(seen) == ["sage", "gat", "ridge_neighbours"]
+    assert order(seen) == ["sage", "gat", "ridge_neighbors"]
     assert re.search(r'<th scope="col" data-key="pcc_mean"[^>]*aria-sort="descending"', seen)
     # The script drew: the spots of three maps, a dot for each scored gene, a curve for each trained cell of a fold.
     maps = seen.split('data-plot="maps">')[1].split("</figure>")[0]
@@ -511,9 +511,9 @@ def test_the_page_works_in_a_browser(page: Path, browser: Callable[..., tuple[st
     assert facets.count("<circle") == 3 * len(MODELS) * 2
 
     for wanted, expected, direction in (
-        ("rmse", ["sage", "gat", "ridge_neighbours"], "ascending"),
-        ("-rmse", ["ridge_neighbours", "gat", "sage"], "descending"),
-        ("model", ["gat", "ridge_neighbours", "sage"], "ascending"),
+        ("rmse", ["sage", "gat", "ridge_neighbors"], "ascending"),
+        ("-rmse", ["ridge_neighbors", "gat", "sage"], "descending"),
+        ("model", ["gat", "ridge_neighbors", "sage"], "ascending"),
     ):
         seen, log = browser(f"{address}#sort={wanted}", "--dump-dom", f"--user-data-dir={tmp_path / 'profile'}")
         assert "CONSOLE" not in log

@@ -53,7 +53,7 @@ def test_a_slide_is_predicted_in_a_process_of_its_own(tmp_path: Path, capsys: py
     assert result["patches_per_second"] == pytest.approx(result["patches"] / result["seconds"])
     assert 100 < result["peak_mb_before"] <= result["peak_mb"] < 2000
     assert result["peak_share_of_decoded"] == pytest.approx(result["peak_mb"] * 1e6 / (3 * 4096**2))
-    assert result["note"] is None or "colour" in result["note"]
+    assert result["note"] is None or "color" in result["note"]
     assert not list(tmp_path.glob("slide*"))
 
 

@@ -97,7 +97,7 @@ def test_predict_evaluate_info(run: Path, cohort: list[Section], capsys: pytest.
     assert main(["info", str(run)]) == 0
     info = json.loads(capsys.readouterr().out)
     assert info["arguments"]["gnn"] == "gat"
-    assert info["recipe"]["genes"].startswith("8 genes: ")
+    assert info["preprocessing"]["genes"].startswith("8 genes: ")
 
 
 def test_a_run_that_kept_no_test_sections_says_so_first(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,11 +132,11 @@ def test_unknown_keys_and_wrong_types(arguments: list[str], message: str, capsys
 
 
 def test_an_unknown_key_in_the_file(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("wrong.yaml").write_text("data: {neighbours: 4}\n")
+    Path("wrong.yaml").write_text("data: {neighbors: 4}\n")
     with pytest.raises(SystemExit) as exit_:
         main(["train", "wrong.yaml"])
     assert exit_.value.code == 2
-    assert "neighbours" in capsys.readouterr().err
+    assert "neighbors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_run_in_the_way(run: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_part_of_a_nested_value(tmp_path: Path) -> None:
     text = CONFIG.replace("{epochs: 2, lr: 0.01}", "{epochs: 1, augment: {jitter: 0.3}}")
     (tmp_path / "config.yaml").write_text(text)
-    options = ["--training.view.grayscale", "0.7", "--model.vision_kwargs.dropout", "0.5"]
+    options = ["--training.view_augmentation.grayscale", "0.7", "--model.vision_kwargs.dropout", "0.5"]
     assert main(["train", "config.yaml", "--output", "run", *options]) == 0
     values = yaml.safe_load(Path("run/config.yaml").read_text())
     augment = values["training"]["augment"]
@@ -192,7 +192,7 @@ def test_the_paper_s_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     parser = ArgumentParser()
     train.build(parser, ["--preset", "paper"])
     values = parser.parse_args(["--preset", "paper"])
-    assert (values.data.max_distance, values.training.views, values.model.gnn) == (2.0, 5, "hist2st")
+    assert (values.data.max_distance, values.training.n_views, values.model.gnn) == (2.0, 5, "hist2st")
 
 
 def test_download_passes_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,10 +102,20 @@ def test_hist2st_s_weights_are_converted(
     assert "--genes names them" in out
     assert "--training_sections" in out
     check_outputs("model", golden[0])
-    recipe = load_model("model").recipe
-    assert recipe is not None
-    assert (recipe.patch_size, recipe.k, recipe.max_distance, recipe.graph_on) == (28, 6, None, "array")
-    assert (recipe.swap_axes, recipe.total, recipe.stain, recipe.genes[:2]) == (
+    preprocessing = load_model("model").preprocessing
+    assert preprocessing is not None
+    assert (preprocessing.patch_size, preprocessing.k, preprocessing.max_distance, preprocessing.coord_type) == (
+        28,
+        6,
+        None,
+        "array",
+    )
+    assert (
+        preprocessing.transpose_patches,
+        preprocessing.normalize_by,
+        preprocessing.stain,
+        preprocessing.genes[:2],
+    ) == (
         True,
         "panel",
         "none",
@@ -121,9 +131,9 @@ def test_the_other_recorded_weights(name: str) -> None:
     torch.save(state, "weights.pth")
     assert main(["convert", "weights.pth", "-o", "model"]) == 0
     check_outputs("model", arrays)
-    recipe = load_model("model").recipe
-    assert recipe is not None
-    assert (recipe.k, recipe.max_distance) == (4, 2.0)
+    preprocessing = load_model("model").preprocessing
+    assert preprocessing is not None
+    assert (preprocessing.k, preprocessing.max_distance) == (4, 2.0)
 
 
 def test_what_the_weights_tell(golden: tuple[dict[str, NDArray[Any]], Any], checkpoint: Path) -> None:
@@ -147,9 +157,9 @@ def test_checkpoints_for_cscc_are_run_without_pruning_as_published(
         weights[f"{name}.bias"] = torch.zeros(genes)
     torch.save(weights, "weights.pth")
     assert main(["convert", "weights.pth", "-o", "model", *(f"--prune={flag}" for flag in flags)]) == 0
-    recipe = load_model("model").recipe
-    assert recipe is not None
-    assert recipe.max_distance == {"NA": None, "Grid": 2.0}[prune]
+    preprocessing = load_model("model").preprocessing
+    assert preprocessing is not None
+    assert preprocessing.max_distance == {"NA": None, "Grid": 2.0}[prune]
     assert (f"prune={prune}" in capsys.readouterr().out) == (not flags)
 
 
@@ -173,7 +183,7 @@ def original_names(model: compat.Hist2ST) -> dict[str, Tensor]:
     old = [
         (r"transformer.position.column.", "x_embed."), ("transformer.position.row.", "y_embed."),
         ("expression.", "gene_head."), ("vision.patch_embedding.", "patch_embedding."),
-        ("vision.down.", "vit.transformer.down.0."), ("gnn.readout.lstm.", "vit.transformer.jknet.0."),
+        ("vision.down.", "vit.transformer.down.0."), ("gnn.jk.lstm.", "vit.transformer.jknet.0."),
         ("likelihood.mean.", "mean.0."), ("likelihood.dispersion.", "disp.0."), ("likelihood.dropout.", "pi.0."),
         ("likelihood.log_r.", "hr."), ("likelihood.logit_p.", "hp."), ("distillation.weight.", "coef."),
         ("vision.blocks.", "vit.transformer.layer1."), (".depthwise.", ".dw."), (".pointwise.", ".pw."),
@@ -359,7 +369,7 @@ def test_a_weight_of_another_shape_is_named(weights: dict[str, Tensor]) -> None:
         ({"zinb": 0}, r"zinb=0 does not fit the weights, which say 0\.25"),
         ({"nb": False}, "nb=False does not fit the weights, which say True"),
         ({"policy": "sum"}, "Unknown aggr='sum'"),
-        ({"prune": "STD"}, "prune='STD' is not one that a recipe knows"),
+        ({"prune": "STD"}, "prune='STD' is not one that a preprocessing knows"),
         ({"dim_head": 16}, "There is no argument 'dim_head'; there are bake, channel, depth1"),
     ],
 )
@@ -423,9 +433,9 @@ def test_the_panel_and_the_sections_are_checked(checkpoint: Path, capsys: pytest
         assert main(["convert", str(checkpoint), "-o", "model", *arguments]) == 2
         assert message in capsys.readouterr().err
     assert not Path("model").exists()
-    recipe = convert(checkpoint, genes=list("ABCDEFGHIJKL")).model.recipe
-    assert recipe is not None
-    assert recipe.genes == tuple("ABCDEFGHIJKL")
+    preprocessing = convert(checkpoint, genes=list("ABCDEFGHIJKL")).model.preprocessing
+    assert preprocessing is not None
+    assert preprocessing.genes == tuple("ABCDEFGHIJKL")
 
 
 def test_a_configuration_is_json(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,7 @@ def test_regions_as_published(prediction: anndata.AnnData, capsys: pytest.Captur
     assert expected is not None
     out = capsys.readouterr().out
     assert out.startswith("3 regions of 56 spots (paper): 0: ")
-    assert "8 spots are labelled 'undetermined' and were dropped." in out
+    assert "8 spots are labeled 'undetermined' and were dropped." in out
     assert f"ARI {expected['ari']:.3f}, NMI {expected['nmi']:.3f} against 3 labels." in out
     written = anndata.read_h5ad("out.h5ad")
     assert (written.obs["region"] == "undetermined").sum() == 8

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hist2st_pyg import Hist2ST, Recipe, Section, load_model
+from hist2st_pyg import Hist2ST, Preprocessing, Section, load_model
 from hist2st_pyg.cli import main
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.explain import Explanation, explain_spot
@@ -18,16 +18,18 @@ from hist2st_pyg.models import MODELS
 GENES = tuple(f"GENE{i}" for i in range(1, 4))
 
 
-def save(name: str, **recipe: Any) -> None:
+def save(name: str, **preprocessing: Any) -> None:
     torch.manual_seed(0)
     options: dict[str, Any] = {"vision": "cnn", "vision_kwargs": {"channels": [8], "out_channels": 8}}
-    if "embedding" in recipe:
+    if "embedding" in preprocessing:
         options = {"vision": "precomputed", "vision_kwargs": {"embedding_channels": 5, "out_channels": 8}}
     model = Hist2ST(
-        len(GENES), patch_size=16, n_scales=1 if "embedding" in recipe else 2, transformer_layers=0, position="none",
-        gnn="sage", gnn_layers=1, gnn_norm="layer", gnn_residual=True, readout="last", likelihood=None, **options,
+        len(GENES), patch_size=16, n_scales=1 if "embedding" in preprocessing else 2, transformer_layers=0, position="none",
+        gnn="sage", gnn_layers=1, gnn_norm="layer", gnn_residual=True, jk="last", likelihood=None, **options,
     )  # fmt: skip
-    model.recipe = Recipe(GENES, **{"patch_size": 16, "scales": (1.0, 3.0), "pitch": 64.0, **recipe})
+    model.preprocessing = Preprocessing(
+        GENES, **{"patch_size": 16, "scales": (1.0, 3.0), "pitch": 64.0, **preprocessing}
+    )
     model.save_pretrained(name)
 
 
@@ -46,8 +48,8 @@ def files(cohort: list[Section]) -> Section:
 
 def by_hand(section: Section, spot: int, gene: str, **options: Any) -> Explanation:
     model = load_model("model")
-    assert model.recipe is not None
-    data: SectionData = model.recipe.input_data(section)
+    assert model.preprocessing is not None
+    data: SectionData = model.preprocessing.input_data(section)
     return explain_spot(model, data, spot, gene, **options)
 
 
@@ -71,9 +73,9 @@ def test_named_spots(files: Section, method: str | None, capsys: pytest.CaptureF
     assert numbers["predicted"] == pytest.approx(expected.predicted, abs=1e-5)
     assert (numbers["measured"], numbers["method"]) == (None, method or "integrated")
     assert (numbers["reference"] is None) == (method is not None)
-    assert [n["spot"] for n in numbers["neighbours"]] == [f"s{i}/a" for i in expected.neighbours]
-    np.testing.assert_allclose([n["importance"] for n in numbers["neighbours"]], expected.importance, atol=1e-5)
-    own = numbers["neighbours"][0]
+    assert [n["spot"] for n in numbers["neighbors"]] == [f"s{i}/a" for i in expected.neighbors]
+    np.testing.assert_allclose([n["importance"] for n in numbers["neighbors"]], expected.importance, atol=1e-5)
+    own = numbers["neighbors"][0]
     np.testing.assert_allclose([own["x"], own["y"]], files.pos[20])
     assert [[e["source"], e["target"]] for e in numbers["edges"]] == [
         [f"s{source}/a", f"s{target}/a"] for source, target in expected.edges.T
@@ -103,7 +105,7 @@ def test_the_highest_spots_of_a_grid(files: Section, capsys: pytest.CaptureFixtu
     assert main([*arguments[:-1], "wide.json", *wide]) == 0
     (other,) = json.loads(Path("wide.json").read_text())
     assert other["pixels"][0]["baseline"] == "mean"
-    x, y = ([n[key] for n in other["neighbours"]] for key in ("x", "y"))
+    x, y = ([n[key] for n in other["neighbors"]] for key in ("x", "y"))
     np.testing.assert_allclose(np.hypot(x[1] - x[0], y[1] - y[0]), 100, rtol=0.01)
     assert "Picture: pictures/" in capsys.readouterr().out
 
@@ -133,7 +135,7 @@ def test_models_that_cannot_be_explained(files: Section, capsys: pytest.CaptureF
     assert main(["explain", "embedded", *rest]) == 2
     assert "The model reads precomputed embeddings (obsm['embedding']), not an image" in capsys.readouterr().err
     ridge = MODELS["ridge"](len(GENES), patch_size=16)
-    ridge.recipe = Recipe(GENES, patch_size=16, pitch=64.0)
+    ridge.preprocessing = Preprocessing(GENES, patch_size=16, pitch=64.0)
     ridge.save_pretrained("ridge")
     assert main(["explain", "ridge", *rest]) == 2
     assert "Ridge cannot be explained: gradients go through a vision stage" in capsys.readouterr().err

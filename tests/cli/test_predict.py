@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hist2st_pyg import Hist2ST, Recipe, Section, load_model
+from hist2st_pyg import Hist2ST, Preprocessing, Section, load_model
 from hist2st_pyg.cli import main
 
 GENES = tuple(f"GENE{i}" for i in range(1, 7))
@@ -30,7 +30,7 @@ def here(cohort: list[Section], tmp_path: Path) -> Path:
         len(GENES), patch_size=28, vision="cnn", vision_kwargs={"channels": [8], "out_channels": 16},
         transformer_layers=0, position="none", gnn="sage", gnn_layers=1,
     )  # fmt: skip
-    model.recipe = Recipe(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0)
+    model.preprocessing = Preprocessing(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0)
     model.save_pretrained("model")
     Path("slides").mkdir()
     image = cohort[0].require_image()
@@ -129,8 +129,8 @@ def test_one_image_to_a_table(here: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_gene_that_is_named_as_a_column_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = load_model("model")
-    assert model.recipe is not None
-    model.recipe = replace(model.recipe, genes=("x", *GENES[1:]))
+    assert model.preprocessing is not None
+    model.preprocessing = replace(model.preprocessing, genes=("x", *GENES[1:]))
     model.save_pretrained("other")
     assert main(["predict", "other", "slides/a.png", "--um_per_pixel", "3", "-o", "a.csv"]) == 2
     assert "The gene 'x' is named as a column of the .csv is; write .h5ad instead." in capsys.readouterr().err

@@ -92,7 +92,7 @@ def test_the_published_call(published: compat.Hist2ST) -> None:
     torch.testing.assert_close(published(patches, coordinates.float(), adjacency), out)
 
 
-def test_row_i_of_the_adjacency_marks_the_neighbours_of_spot_i() -> None:
+def test_row_i_of_the_adjacency_marks_the_neighbors_of_spot_i() -> None:
     patches, coordinates, _ = call()
     adjacency = torch.zeros(9, 9)
     adjacency[2, 7] = adjacency[2, 5] = adjacency[4, 0] = 1  # not symmetric
@@ -182,14 +182,19 @@ def test_a_converted_model_records_how_the_original_cuts_its_patches() -> None:
     arrays = np.load(GOLDEN / "hist2st_nb_max.npz", allow_pickle=False)
     state = {name.removeprefix("state."): arrays[name] for name in arrays.files if name.startswith("state.")}
     config = json.loads(str(arrays["config"]))
-    recipe = compat.load_hist2st(state, config, genes=list("ABCDEFGHIJKL")).recipe
-    assert recipe is not None
-    assert (recipe.swap_axes, recipe.graph_on, recipe.k, recipe.max_distance) == (True, "array", 6, None)
-    assert (recipe.patch_size, recipe.genes[:2]) == (28, ("A", "B"))
-    pruned = compat.load_hist2st(state, {**config, "prune": "Grid"}).recipe
+    preprocessing = compat.load_hist2st(state, config, genes=list("ABCDEFGHIJKL")).preprocessing
+    assert preprocessing is not None
+    assert (preprocessing.transpose_patches, preprocessing.coord_type, preprocessing.k, preprocessing.max_distance) == (
+        True,
+        "array",
+        6,
+        None,
+    )
+    assert (preprocessing.patch_size, preprocessing.genes[:2]) == (28, ("A", "B"))
+    pruned = compat.load_hist2st(state, {**config, "prune": "Grid"}).preprocessing
     assert pruned is not None
     assert pruned.max_distance == 2.0
-    pruned = compat.load_hist2st(state, {**config, "prune": "STD"}).recipe
+    pruned = compat.load_hist2st(state, {**config, "prune": "STD"}).preprocessing
     assert pruned is not None
     assert (pruned.max_distance, pruned.prune) == (None, "std")
     with pytest.raises(ValueError, match=r"Unknown prune='std'. Choose one of: Grid, NA, STD\."):

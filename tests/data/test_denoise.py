@@ -39,10 +39,10 @@ def median_of_noise(beta: float) -> float:
 
     In place of an eigenvalue its root t, and in place of t an angle, so that nothing is singular at the edges.
     """
-    centre, half = 1 + beta, 2 * np.sqrt(beta)
+    center, half = 1 + beta, 2 * np.sqrt(beta)
 
     def density(angle: float) -> float:
-        x = centre - half * np.cos(angle)
+        x = center - half * np.cos(angle)
         return float((half * np.sin(angle)) ** 2 / (2 * np.pi * beta * x))
 
     def mass(angle: float) -> float:
@@ -50,7 +50,7 @@ def median_of_noise(beta: float) -> float:
 
     assert mass(np.pi) == pytest.approx(1, abs=1e-6)
     angle = brentq(lambda angle: mass(angle) - 0.5, 0.01, np.pi)
-    return float(np.sqrt(centre - half * np.cos(angle)))
+    return float(np.sqrt(center - half * np.cos(angle)))
 
 
 def by_numpy(values: Floats) -> Floats:

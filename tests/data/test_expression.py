@@ -55,13 +55,13 @@ def test_the_target_by_hand(convert: Any) -> None:
     np.testing.assert_array_equal(expression_target(s, counts), expression_target(s, counts, "panel"))
     single = section(np.array([[0, 1, 0, 0]]))
     np.testing.assert_allclose(expression_target(single, panel_counts(single, GENES)[0])[0, 1], log(10001), rtol=1e-6)
-    with pytest.raises(ValueError, match=r"Unknown total='some'. Choose one of: panel, all"):
+    with pytest.raises(ValueError, match=r"Unknown normalize_by='some'. Choose one of: panel, all"):
         expression_target(s, counts, "some")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("total", ["panel", "all"])
 def test_the_target_of_a_data(total: str) -> None:
-    data = to_data(section(), ["G3", "G0"], patch_size=14, k=1, total=total)
+    data = to_data(section(), ["G3", "G0"], patch_size=14, k=1, normalize_by=total)
     totals = np.array([7, 8, 2] if total == "panel" else [10, 8, 4])[:, None]
     counts = np.array([[6, 1], [8, 0], [0, 2]])
     np.testing.assert_array_equal(data.counts, counts)

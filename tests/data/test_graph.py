@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from hist2st_pyg import Recipe, Section, grid_edges, knn_edges, prune_distant, radius_edges
+from hist2st_pyg import Preprocessing, Section, grid_edges, knn_edges, prune_distant, radius_edges
 from hist2st_pyg.data import GRAPHS, delaunay_edges, spot_pitch
 from hist2st_pyg.data import PRUNINGS as PRUNED
 from hist2st_pyg.data.section_data import section_graph
@@ -50,7 +50,7 @@ def test_the_graph_is_the_original_programs(section: int, k: int, pruning: str) 
     if pruning == "STD":
         edge_index, distance = prune_distant(edge_index, distance)
     between = cdist(grid, grid)
-    for i in range(len(grid)):  # equidistant neighbours may be others, so the distances are compared
+    for i in range(len(grid)):  # equidistant neighbors may be others, so the distances are compared
         np.testing.assert_allclose(np.sort(distance[edge_index[1] == i]), np.sort(between[i][adjacency[i]]))
 
 
@@ -70,7 +70,7 @@ def test_knn_is_brute_force(pos: NDArray[np.float64], k: int) -> None:
 
 def test_ties_go_to_the_lower_index() -> None:
     #    3
-    #  1 0 4     spot 0 has four neighbours at distance 1, spot 5 stands at distance 2
+    #  1 0 4     spot 0 has four neighbors at distance 1, spot 5 stands at distance 2
     #    2 . 5
     pos = np.array([[0, 0], [-1, 0], [0, 1], [0, -1], [1, 0], [2, 1]])
     edge_index, distance = knn_edges(pos, 2)
@@ -88,7 +88,7 @@ def test_ties_on_a_large_array() -> None:
     assert edge_index[0].reshape(-1, 6).tolist() == brute_force(pos.astype(float), 6)
 
 
-def test_the_edge_runs_from_the_neighbour_to_the_spot() -> None:
+def test_the_edge_runs_from_the_neighbor_to_the_spot() -> None:
     pos = np.array([[0.0, 0], [1, 0], [5, 0]])
     edge_index, distance = knn_edges(pos, 1)
     # Spot 2's nearest is spot 1, whose nearest is spot 0.
@@ -96,7 +96,7 @@ def test_the_edge_runs_from_the_neighbour_to_the_spot() -> None:
     assert distance.tolist() == [1, 1, 4]
 
 
-def test_spots_at_one_place_are_neighbours_but_never_of_themselves() -> None:
+def test_spots_at_one_place_are_neighbors_but_never_of_themselves() -> None:
     pos = np.array([[0.0, 0]] * 30 + [[1.0, 0]])
     edge_index, distance = knn_edges(pos, 3)
     assert not (edge_index[0] == edge_index[1]).any()
@@ -105,13 +105,13 @@ def test_spots_at_one_place_are_neighbours_but_never_of_themselves() -> None:
 
 
 @pytest.mark.parametrize("k", [3, 4, 100])
-def test_more_neighbours_than_spots_gives_all_others(k: int) -> None:
+def test_more_neighbors_than_spots_gives_all_others(k: int) -> None:
     pos = np.random.default_rng(0).random((4, 2))
     edge_index, _ = knn_edges(pos, k)
     assert edges(edge_index) == {(j, i) for j in range(4) for i in range(4) if i != j}
 
 
-def test_one_spot_has_no_neighbours() -> None:
+def test_one_spot_has_no_neighbors() -> None:
     one = np.array([[3.0, 4.0]])
     for edge_index, distance in (knn_edges(one, 4), radius_edges(one, 2.0), grid_edges(np.array([[1, 1]]), 2)):
         assert edge_index.shape == (2, 0)
@@ -120,7 +120,7 @@ def test_one_spot_has_no_neighbours() -> None:
     assert knn_edges(torch.tensor([[3.0, 4.0]]), 4)[0].dtype == torch.int64
 
 
-def test_far_neighbours_are_dropped() -> None:
+def test_far_neighbors_are_dropped() -> None:
     pos = np.array([[0.0, 0], [1, 0], [3, 0], [9, 0]])
     edge_index, distance = knn_edges(pos, 2, max_distance=2.0)
     assert edges(edge_index) == {(1, 0), (0, 1), (2, 1), (1, 2)}  # a distance of exactly 2 stays, spot 3 is alone
@@ -171,7 +171,7 @@ def test_steps_go_from_spot_to_spot() -> None:
     assert not any(1 in pair for pair in steps[4])
 
 
-def test_a_hexagon_has_six_neighbours() -> None:
+def test_a_hexagon_has_six_neighbors() -> None:
     # Visium: the columns of even rows are even, those of odd rows odd.
     #   1 2
     #  3 0 4
@@ -197,8 +197,8 @@ def test_a_hexagon_has_six_neighbours() -> None:
 def test_rings_of_a_full_hexagonal_array_hold_6_12_18_spots(rings: int) -> None:
     grid = np.array([[c, r] for r in range(13) for c in range(26) if c % 2 == r % 2])
     edge_index, steps = grid_edges(grid, rings, hexagonal=True)
-    centre = int(np.flatnonzero((grid == [12, 6]).all(1))[0])
-    mine = steps[edge_index[1] == centre]
+    center = int(np.flatnonzero((grid == [12, 6]).all(1))[0])
+    mine = steps[edge_index[1] == center]
     assert [int((mine == ring).sum()) for ring in range(1, rings + 1)] == [6 * ring for ring in range(1, rings + 1)]
 
 
@@ -326,8 +326,8 @@ def test_delaunay_is_squidpys() -> None:
     ],
 )
 def test_a_graph_that_cannot_be_built_is_refused_at_once(options: dict[str, Any], message: str) -> None:
-    for make in (Recipe, DataConfig):
-        genes: dict[str, Any] = {"genes": ("A",)} if make is Recipe else {}
+    for make in (Preprocessing, DataConfig):
+        genes: dict[str, Any] = {"genes": ("A",)} if make is Preprocessing else {}
         with pytest.raises(ValueError, match=message):
             make(**genes, **options)
 

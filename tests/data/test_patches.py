@@ -18,14 +18,14 @@ from PIL import Image
 
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.data import cut_patches
-from hist2st_pyg.data.preprocessing import Recipe
+from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.image import ArrayImage, HistologyImage, Region, open_image
 
 WIDTH, HEIGHT = 90, 50
 
 
 def picture() -> NDArray[np.uint8]:
-    """Red says x, green says y: every pixel has a colour of its own."""
+    """Red says x, green says y: every pixel has a color of its own."""
     array = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
     array[..., 0] = np.arange(WIDTH)
     array[..., 1] = 2 * np.arange(HEIGHT)[:, None]
@@ -77,7 +77,7 @@ def test_to_data_keeps_the_axes() -> None:
         assert patch[:, 7, 9].tolist() == [x + 2, 2 * y, 200]
         assert patch[:, 9, 7].tolist() == [x, 2 * y + 4, 200]
     np.testing.assert_array_equal(data.pos.numpy(), POS)
-    swapped = to_data(section(picture()), ["G1", "G2"], patch_size=14, k=2, swap_axes=True)
+    swapped = to_data(section(picture()), ["G1", "G2"], patch_size=14, k=2, transpose_patches=True)
     np.testing.assert_array_equal(swapped.x.numpy(), data.x.numpy().transpose(0, 1, 3, 2))
 
 
@@ -141,15 +141,15 @@ def test_a_field_in_pitches_needs_no_resolution() -> None:
     pos = np.array([[20.0, 20.0], [34.0, 20.0], [48.0, 20.0]])
     image, grid = ArrayImage(picture()), np.array([[0, 0], [1, 0], [2, 0]])
 
-    def side(recipe: Recipe, **known: float) -> int:
-        x = recipe.image_data(image, pos, grid, **known).x.numpy()
+    def side(preprocessing: Preprocessing, **known: float) -> int:
+        x = preprocessing.image_data(image, pos, grid, **known).x.numpy()
         (field,) = (f for f in range(2, 60) if np.array_equal(x, cut_patches(image, pos, 14, field=f)))
         return field
 
-    recipe = Recipe(genes=("G1",), patch_size=14, k=1, patch_pitch=2.0)
-    assert side(recipe) == 28  # the spots' own pitch is 14 px
-    assert side(recipe, pitch=20.0) == 40  # a grid finer than the array
-    trained = replace(recipe, pitch=10.0, um_per_pixel=3.0)
+    preprocessing = Preprocessing(genes=("G1",), patch_size=14, k=1, patch_pitch=2.0)
+    assert side(preprocessing) == 28  # the spots' own pitch is 14 px
+    assert side(preprocessing, pitch=20.0) == 40  # a grid finer than the array
+    trained = replace(preprocessing, pitch=10.0, um_per_pixel=3.0)
     assert side(trained, um_per_pixel=2.0) == 30  # the training array's 30 µm
     assert side(trained) == 28
 

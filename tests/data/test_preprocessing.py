@@ -10,7 +10,7 @@ import torch
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
-from hist2st_pyg import Recipe, Section, knn_edges, to_data
+from hist2st_pyg import Preprocessing, Section, knn_edges, to_data
 from hist2st_pyg.data import SectionData, spot_pitch
 
 P, G = 14, 5
@@ -75,7 +75,7 @@ def test_the_graph_is_on_the_image_in_spot_pitches(sections: list[Section], gene
 
 
 def test_the_graph_may_be_on_the_array(sections: list[Section], genes: list[str]) -> None:
-    data = to_data(sections[0], genes, patch_size=P, k=4, graph_on="array", max_distance=2.0)
+    data = to_data(sections[0], genes, patch_size=P, k=4, coord_type="array", max_distance=2.0)
     edge_index, distance = knn_edges(sections[0].grid, 4, 2.0)
     np.testing.assert_array_equal(data.edge_index, edge_index)
     np.testing.assert_allclose(data.edge_attr[:, 0], distance, rtol=1e-6)
@@ -131,19 +131,19 @@ def test_masks_of_spots_follow_the_spots(sections: list[Section], genes: list[st
     assert torch.equal(batch.train_mask, torch.cat([data.train_mask for data in alone]))
 
 
-# The recipe.
+# The preprocessing.
 
-RECIPE = Recipe(
+PREPROCESSING = Preprocessing(
     genes=("A", "B"),
     patch_size=28,
     patch_um=150.0,
     scales=(1.0, 2.5),
     k=6,
     max_distance=1.5,
-    graph_on="array",
+    coord_type="array",
     stain="macenko",
-    total="all",
-    swap_axes=True,
+    normalize_by="all",
+    transpose_patches=True,
     embedding="uni",
     um_per_pixel=0.68,
     pitch=64.2,
@@ -154,37 +154,38 @@ RECIPE = Recipe(
 
 
 def test_a_recipe_survives_json() -> None:
-    in_pitches = replace(RECIPE, patch_um=None, patch_pitch=1.5)
-    for recipe in (RECIPE, in_pitches):
-        again = Recipe(**json.loads(json.dumps(recipe.to_dict())))
-        assert again == recipe
+    in_pitches = replace(PREPROCESSING, patch_um=None, patch_pitch=1.5)
+    for preprocessing in (PREPROCESSING, in_pitches):
+        again = Preprocessing(**json.loads(json.dumps(preprocessing.to_dict())))
+        assert again == preprocessing
         assert isinstance(again.genes, tuple)
         assert isinstance(again.scales, tuple)
-        assert hash(again) == hash(recipe)
-    default = Recipe(genes=("A",))
-    assert Recipe(**json.loads(json.dumps(default.to_dict()))) == default
+        assert hash(again) == hash(preprocessing)
+    default = Preprocessing(genes=("A",))
+    assert Preprocessing(**json.loads(json.dumps(default.to_dict()))) == default
     assert all(
-        getattr(RECIPE, name) != value or getattr(in_pitches, name) != value for name, value in asdict(default).items()
+        getattr(PREPROCESSING, name) != value or getattr(in_pitches, name) != value
+        for name, value in asdict(default).items()
     )
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"genes": ()}, "Recipe: the gene panel is empty"),
-        ({"genes": ("A", "A")}, "Recipe: gene 'A' is in the panel twice"),
+        ({"genes": ()}, "Preprocessing: the gene panel is empty"),
+        ({"genes": ("A", "A")}, "Preprocessing: gene 'A' is in the panel twice"),
         ({"patch_um": 50.0, "patch_pitch": 1.0}, "patch_um or patch_pitch, got both: 50.0 and 1.0"),
         ({"stain": "vahadane"}, "Unknown stain='vahadane'"),
-        ({"graph_on": "image"}, "Unknown graph_on='image'. Choose one of: pixel, array"),
+        ({"coord_type": "image"}, "Unknown coord_type='image'. Choose one of: pixel, array"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Recipe(**{"genes": ("A",), **fields})
+        Preprocessing(**{"genes": ("A",), **fields})
 
 
 def test_to_data_is_the_recipes(sections: list[Section], genes: list[str]) -> None:
-    data = Recipe(genes=tuple(genes), patch_size=P, k=2, scales=(1.0, 2.0)).to_data(sections[0])
+    data = Preprocessing(genes=tuple(genes), patch_size=P, k=2, scales=(1.0, 2.0)).to_data(sections[0])
     short = to_data(sections[0], genes, patch_size=P, k=2, scales=[1.0, 2.0])
     assert all(torch.equal(data[name], short[name]) for name in data.keys() if isinstance(data[name], torch.Tensor))  # noqa: SIM118
     with pytest.raises(TypeError, match="sides"):
@@ -193,9 +194,9 @@ def test_to_data_is_the_recipes(sections: list[Section], genes: list[str]) -> No
 
 def test_a_prediction_needs_no_counts(sections: list[Section], genes: list[str]) -> None:
     section = sections[0]
-    recipe = Recipe(genes=tuple(genes), patch_size=P)
-    data = recipe.image_data(section.require_image(), section.pos, section.grid)
-    whole = recipe.to_data(section)
+    preprocessing = Preprocessing(genes=tuple(genes), patch_size=P)
+    data = preprocessing.image_data(section.require_image(), section.pos, section.grid)
+    whole = preprocessing.to_data(section)
     assert set(data.keys()) == {"x", "edge_index", "edge_attr", "pos", "grid"}
     assert all(torch.equal(data[name], whole[name]) for name in data.keys())  # noqa: SIM118
     assert data.validate(raise_on_error=True)

@@ -9,12 +9,12 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
-from hist2st_pyg import Recipe, Section
+from hist2st_pyg import Preprocessing, Section
 from hist2st_pyg.data import source
 from hist2st_pyg.data.patches import cut_patches
 from hist2st_pyg.data.source import SpotPatches, kept_open, rows_of
 from hist2st_pyg.image import ArrayImage, HistologyImage, open_image, stain
-from hist2st_pyg.image.stain import normalise_stain
+from hist2st_pyg.image.stain import normalize_stain
 
 PARTS = [np.array([3]), np.array([0, 1, 2]), np.array([40, 7, 21, 7])]
 
@@ -35,10 +35,10 @@ def pyramid(section: Section, path: Path) -> HistologyImage:
     return open_image(path)
 
 
-@pytest.mark.parametrize("swap_axes", [False, True])
-@pytest.mark.parametrize("stain", ["none", "macenko", "standardise"])
-def test_some_patches_are_those_of_all(cohort: list[Section], stain: str, swap_axes: bool) -> None:
-    patches = patches_of(cohort[0], stain=stain, swap_axes=swap_axes)
+@pytest.mark.parametrize("transpose_patches", [False, True])
+@pytest.mark.parametrize("stain", ["none", "macenko", "standardize"])
+def test_some_patches_are_those_of_all(cohort: list[Section], stain: str, transpose_patches: bool) -> None:
+    patches = patches_of(cohort[0], stain=stain, transpose_patches=transpose_patches)
     whole = patches()
     assert whole.shape == (48, 6, 14, 14)
     assert whole.dtype == torch.uint8
@@ -56,7 +56,7 @@ def test_patches_of_a_pyramid_do_not_depend_on_their_company(cohort: list[Sectio
 def test_they_are_cut_and_stained_as_for_training(cohort: list[Section]) -> None:
     section = cohort[0]
     x = cut_patches(section.require_image(), section.pos, 14, 33.0, (1.0, 2.5))
-    expected = normalise_stain(x, "macenko")
+    expected = normalize_stain(x, "macenko")
     np.testing.assert_array_equal(patches_of(section, stain="macenko")().numpy(), expected)
     np.testing.assert_array_equal(patches_of(section, stain="macenko")(PARTS[2]).numpy(), expected[PARTS[2]])
 
@@ -146,13 +146,13 @@ def test_what_is_at_hand_is_indexed() -> None:
 
 
 def test_a_recipe_s_graph_joins_spots_of_one_array(cohort: list[Section]) -> None:
-    section, recipe = cohort[0], Recipe(("A",), k=3)
+    section, preprocessing = cohort[0], Preprocessing(("A",), k=3)
     even, odd = np.arange(0, 48, 2), np.arange(1, 48, 2)
-    graph = recipe.build_graph(section.pos, section.grid, [even, odd])
+    graph = preprocessing.build_graph(section.pos, section.grid, [even, odd])
     source, target = graph.edge_index.numpy()
     assert (source % 2 == target % 2).all()
     assert (np.diff(target) >= 0).all()
-    alone = recipe.build_graph(section.pos[odd], section.grid[odd])
+    alone = preprocessing.build_graph(section.pos[odd], section.grid[odd])
     own = target % 2 == 1
     np.testing.assert_array_equal(graph.edge_index.numpy()[:, own], odd[alone.edge_index.numpy()])
     np.testing.assert_array_equal(graph.edge_attr.numpy()[own], alone.edge_attr.numpy())

@@ -187,14 +187,14 @@ def test_paper_panel(root: Path, real_data: Path) -> None:
     assert len(genes) == len(set(genes)) == 171
 
 
-def test_recognises(root: Path, tmp_path: Path) -> None:
-    assert cscc.recognises(root)
-    assert cscc.recognises(root.parent)
-    assert not cscc.recognises(tmp_path / "absent")
-    assert not cscc.recognises(root / f"{GSM}_{NAME}.jpg")
+def test_recognizes(root: Path, tmp_path: Path) -> None:
+    assert cscc.is_dataset(root)
+    assert cscc.is_dataset(root.parent)
+    assert not cscc.is_dataset(tmp_path / "absent")
+    assert not cscc.is_dataset(root / f"{GSM}_{NAME}.jpg")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "HC_1_stdata.tsv").touch()
-    assert not cscc.recognises(tmp_path / "other")
+    assert not cscc.is_dataset(tmp_path / "other")
 
 
 @dataclass

@@ -126,7 +126,7 @@ def test_two_images(root: Path) -> None:
         load_sections("her2st", root)
 
 
-def test_spots_without_neighbours_have_no_scale(root: Path) -> None:
+def test_spots_without_neighbors_have_no_scale(root: Path) -> None:
     spots = "".join(line for line in SPOTS.splitlines(keepends=True) if not line.startswith(("10\t13", "11")))
     (root / "data" / "ST-spotfiles" / "A1_selection.tsv").write_text(spots)
     (section,) = load_sections("her2st", root)

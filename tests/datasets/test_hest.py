@@ -19,7 +19,7 @@ from scipy.sparse import csc_matrix
 from hist2st_pyg.data.patches import cut_patches
 from hist2st_pyg.data.preprocessing import to_data
 from hist2st_pyg.datasets import load_sections
-from hist2st_pyg.datasets.hest import recognises
+from hist2st_pyg.datasets.hest import is_dataset
 from hist2st_pyg.image import FileImage
 from hist2st_pyg.image.mosaic import PatchMosaic
 from hist2st_pyg.io.alignment import in_order, placement, tissue
@@ -338,7 +338,7 @@ def test_mosaic(tmp_path: Path) -> None:
     assert image.level_downsamples == (1.0, 2.0)
     assert image.level_sizes == ((400, 300), (200, 150))
     assert (image.tile_size(0), image.tile_size(1)) == ((16, 16), (8, 8))
-    np.testing.assert_array_equal(image.centres, POS)
+    np.testing.assert_array_equal(image.centers, POS)
     assert image.barcodes == NAMES
     covered = np.zeros((HEIGHT, WIDTH), dtype=bool)
     for x, y in cut()[1]:
@@ -416,7 +416,7 @@ def test_patches_that_are_not_around_spots(root: Path) -> None:
     write_counts(root)
     with pytest.raises(ValueError, match=r"cut around spots with x and y as in the file .* Give swap_xy=False"):
         load(root, swap_xy=True)
-    write_patches(root, coords=POS.astype(int))  # their centres
+    write_patches(root, coords=POS.astype(int))  # their centers
     with pytest.raises(
         ValueError, match=r"A\.h5 are not around their spots \(median distance 8\.0 px, their side 16\.0 px"
     ):
@@ -491,14 +491,14 @@ def test_spots_at_the_border_are_no_swap(root: Path, caplog: pytest.LogCaptureFi
     assert "1 of 89 spots are not on the slide" in caplog.text
 
 
-def test_recognises(root: Path, tmp_path: Path) -> None:
-    assert recognises(root)
-    assert not recognises(root / "st")
-    assert not recognises(tmp_path)
-    assert not recognises(tmp_path / "absent")
-    assert not recognises(root / "st" / "A.h5ad")
+def test_recognizes(root: Path, tmp_path: Path) -> None:
+    assert is_dataset(root)
+    assert not is_dataset(root / "st")
+    assert not is_dataset(tmp_path)
+    assert not is_dataset(tmp_path / "absent")
+    assert not is_dataset(root / "st" / "A.h5ad")
     write_counts(tmp_path / "bare")
-    assert not recognises(tmp_path / "bare")
+    assert not is_dataset(tmp_path / "bare")
 
 
 def test_real_sample(real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -509,7 +509,7 @@ def test_real_sample(real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureF
     for folder, suffix in (("st", "h5ad"), ("wsis", "jpg"), ("metadata", "json")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / f"NCBI858.{suffix}").symlink_to(source.resolve() / f"NCBI858.{suffix}")
-    assert recognises(tmp_path)
+    assert is_dataset(tmp_path)
     with pytest.raises(
         ValueError, match=r"hest NCBI858: x and y look swapped: .* swapped 99\.0% and 100\.0%\. Give swap_xy"
     ):

@@ -22,7 +22,7 @@ from spatialdata.models import Image2DModel, ShapesModel, TableModel
 from spatialdata.transformations import Affine, BaseTransformation, Identity, Scale, Sequence, Translation
 
 from hist2st_pyg import Section, load_sections, to_data
-from hist2st_pyg.datasets.spatialdata import StoreImage, recognises
+from hist2st_pyg.datasets.spatialdata import StoreImage, is_dataset
 from hist2st_pyg.section import SectionRecord
 
 WIDTH, HEIGHT = 240, 160
@@ -296,23 +296,23 @@ def test_folders(tmp_path: Path) -> None:
         load_sections("spatialdata", tmp_path / "absent")
 
 
-def test_recognises(tmp_path: Path) -> None:
+def test_recognizes(tmp_path: Path) -> None:
     path = write(tmp_path / "stores" / "a.zarr")
-    assert recognises(path)
-    assert recognises(tmp_path / "stores")
-    assert not recognises(tmp_path)
+    assert is_dataset(path)
+    assert is_dataset(tmp_path / "stores")
+    assert not is_dataset(tmp_path)
     for element in ("tables/table", "images/he", "images/he/s0", "shapes/spots"):
-        assert not recognises(path / element)
+        assert not is_dataset(path / element)
     table = read_zarr(path)["table"]
     table.write_zarr(tmp_path / "table.zarr")
-    assert not recognises(tmp_path / "table.zarr")
+    assert not is_dataset(tmp_path / "table.zarr")
     (tmp_path / "file.zarr").touch()
-    assert not recognises(tmp_path / "file.zarr")
-    assert not recognises(tmp_path / "absent")
+    assert not is_dataset(tmp_path / "file.zarr")
+    assert not is_dataset(tmp_path / "absent")
     for content in ("[1]", "{", '{"attributes": {}}'):
         (tmp_path / "other.zarr").mkdir(exist_ok=True)
         (tmp_path / "other.zarr" / "zarr.json").write_text(content)
-        assert not recognises(tmp_path / "other.zarr")
+        assert not is_dataset(tmp_path / "other.zarr")
 
 
 def test_the_former_format(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_the_former_format(tmp_path: Path) -> None:
         tables={"table": annotation()},
     )
     store.write(tmp_path / "a.zarr", sdata_formats=SpatialDataContainerFormatV01())
-    assert recognises(tmp_path / "a.zarr")
+    assert is_dataset(tmp_path / "a.zarr")
     with pytest.warns(UserWarning, match="not stored in the most current format"):
         section = load(tmp_path / "a.zarr")
     np.testing.assert_allclose(section.pos, PIXELS)

@@ -33,7 +33,7 @@ def target(section: Section) -> Floats:
     return scaled
 
 
-def colours(section: Section, size: int = 64) -> Floats:
+def colors(section: Section, size: int = 64) -> Floats:
     """Mean and standard deviation of red, green and blue in each spot's patch, [N, 6]."""
     image = pixels(section).astype(float)
     corners = np.rint(section.pos).astype(int) - size // 2
@@ -41,7 +41,7 @@ def colours(section: Section, size: int = 64) -> Floats:
     return np.concatenate([patches.mean(axis=1), patches.std(axis=1)], axis=1)
 
 
-def with_neighbours(section: Section, features: Floats) -> Floats:
+def with_neighbors(section: Section, features: Floats) -> Floats:
     distance = np.linalg.norm(section.pos[:, None] - section.pos, axis=-1)
     nearest = np.argsort(distance, axis=1)[:, 1:5]
     return np.concatenate([features, features[nearest].mean(axis=1)], axis=1)
@@ -105,9 +105,9 @@ def test_counts_are_overdispersed_and_depth_is_the_patients() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_learnable(seed: int) -> None:
-    """Ridge on the patch's colours carries over to a new patient; neighbours help; noise genes stay noise."""
+    """Ridge on the patch's colors carries over to a new patient; neighbors help; noise genes stay noise."""
     sections = load_sections("synthetic", seed=seed, genes=70, noise_genes=16)
-    features = {s.name: colours(s) for s in sections}
+    features = {s.name: colors(s) for s in sections}
 
     def score(design: dict[str, Floats]) -> Floats:
         train = [s for s in sections if s.patient != "C"]
@@ -118,7 +118,7 @@ def test_learnable(seed: int) -> None:
         return mean
 
     alone = score(features)
-    around = score({s.name: with_neighbours(s, features[s.name]) for s in sections})
+    around = score({s.name: with_neighbors(s, features[s.name]) for s in sections})
     assert 0.3 < alone[:54].mean() < 0.7
     assert around[:54].mean() > alone[:54].mean() + 0.01
     assert abs(alone[54:].mean()) < 0.06

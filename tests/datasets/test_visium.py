@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scanpy
 import squidpy
-from _helpers.spaceranger import HIRES, IDS, SIZE, Made, colours, write_h5, write_image, write_visium
+from _helpers.spaceranger import HIRES, IDS, SIZE, Made, colors, write_h5, write_image, write_visium
 from anndata import AnnData
 
 from hist2st_pyg import Section, load_sections, to_data
@@ -82,12 +82,12 @@ def test_resolution(tmp_path: Path) -> None:
 
 
 def test_x_is_the_column(tmp_path: Path) -> None:
-    """Each spot's patch shows the colour that was painted where the spot is, in the one image and in the other."""
+    """Each spot's patch shows the color that was painted where the spot is, in the one image and in the other."""
     made = write_visium(tmp_path / "A")
     write_image(tmp_path / "he.png", made.pos, made.places, 1, 6)
     section = load(tmp_path / "A", image=tmp_path / "he.png")
     assert section.require_image().size == SIZE
-    expected = colours(made.places[made.kept])
+    expected = colors(made.places[made.kept])
     for patches in (
         to_data(section, ["GAPDH"], patch_size=4, k=2).x,
         to_data(load(tmp_path / "A", image="hires"), ["GAPDH"], patch_size=2, k=2).x,
@@ -200,12 +200,12 @@ def test_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert label is not None
         return list(label)
 
-    # Loupe Browser's export: a spot of which it says nothing is not labelled, one that has no counts does not matter.
+    # Loupe Browser's export: a spot of which it says nothing is not labeled, one that has no counts does not matter.
     rows = [f"{name},{'tumor' if n % 2 else 'stroma'}" for n, name in enumerate(order[:-2])]
     text = "\n".join(["Barcode,Region", *reversed(rows), f"{order[-2]},", "ZZZ-1,fat"])
     expected = [row.split(",")[1] for row in rows] + ["undetermined"] * 2
     assert labels(text) == expected
-    assert f"2 of {len(order)} spots are not labelled in {path}" in caplog.text
+    assert f"2 of {len(order)} spots are not labeled in {path}" in caplog.text
     assert labels(text, label_key="Region") == expected
     assert labels(f"Barcode,Graph,Region\n{order[0]},7,fat\n", label_key="Graph")[:2] == ["7", "undetermined"]
     with pytest.raises(ValueError, match=r"A\.csv has 2 columns beside the barcode \('Graph', 'Region'\); say which"):

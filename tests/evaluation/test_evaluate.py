@@ -15,9 +15,9 @@ import torch
 from scipy.stats import pearsonr
 from torch_geometric.data import Data
 
-from hist2st_pyg import Hist2ST, Recipe, Section, evaluate, predict_section
+from hist2st_pyg import Hist2ST, Preprocessing, Section, evaluate, predict_section
 from hist2st_pyg.analysis.regions import region_agreement
-from hist2st_pyg.evaluation import noise_ceiling, run, section_scores, summarise
+from hist2st_pyg.evaluation import noise_ceiling, run, section_scores, summarize
 from hist2st_pyg.evaluation.run import scalars
 from hist2st_pyg.evaluation.section_scores import measure_section
 from hist2st_pyg.inference import predict_spots, run_model
@@ -31,13 +31,13 @@ from hist2st_pyg.section import SectionRecord
 GENES = ("GENE1", "GENE2", "GENE3", "GENE4", "ABSENT")
 
 
-def build(likelihood: str | None = None, **recipe: Any) -> Hist2ST:
+def build(likelihood: str | None = None, **preprocessing: Any) -> Hist2ST:
     torch.manual_seed(0)
     built = Hist2ST(
         len(GENES), patch_size=28, vision="cnn", vision_kwargs={"channels": [8], "out_channels": 16},
         transformer_layers=0, position="none", gnn="none", likelihood=likelihood,
     )  # fmt: skip
-    built.recipe = Recipe(GENES, patch_size=28, pitch=64.0, **recipe)
+    built.preprocessing = Preprocessing(GENES, patch_size=28, pitch=64.0, **preprocessing)
     built.training_sections = {"train": [SectionRecord("A1", "GSE1/A", "given")], "val": []}
     return built.eval()
 
@@ -55,18 +55,18 @@ class Spy(ExpressionModel):
 
 def spy(task: Task, section: Section) -> tuple[Spy, dict[str, Any]]:
     model = type("Spy", (Spy,), {"task": task})(len(GENES))
-    model.recipe = Recipe(GENES, patch_size=28, pitch=64.0)
+    model.preprocessing = Preprocessing(GENES, patch_size=28, pitch=64.0)
     return model, evaluate(model, [section])
 
 
 def test_every_number_of_a_section_is_that_of_the_arrays(cohort: list[Section]) -> None:
     model, section = build("zinb"), cohort[0]
-    assert model.recipe is not None
+    assert model.preprocessing is not None
     result = evaluate(model, [section], gene_sets={"two": ["GENE2", "ABSENT", "GENE3"]}, seed=4)
     numbers = result["sections"]["A1"]
-    data = model.recipe.to_data(section)
+    data = model.preprocessing.to_data(section)
     predicted, target, mask = predict_section(model, section).X, data.y.numpy(), data.gene_mask.numpy()
-    expected = summarise(target, predicted, GENES, mask)
+    expected = summarize(target, predicted, GENES, mask)
     per_gene = expected.pop("per_gene")
     ceiling = noise_ceiling(data.counts.numpy(), seed=4, mask=mask)
     edges = adjacent_edges(section.pos)
@@ -116,8 +116,8 @@ def test_the_map_is_of_the_genes_of_the_highest_ceiling(cohort: list[Section]) -
     numbers = evaluate(model, [section])["sections"]["A1"]
     ceiling = {gene: value for gene, value in numbers["ceiling"].items() if value is not None}
     assert list(numbers["map"]["genes"]) == sorted(ceiling, key=lambda gene: -ceiling[gene])[:3]
-    assert model.recipe is not None
-    target, predicted = model.recipe.to_data(section).y.numpy(), predict_section(model, section).X
+    assert model.preprocessing is not None
+    target, predicted = model.preprocessing.to_data(section).y.numpy(), predict_section(model, section).X
     np.testing.assert_allclose(numbers["map"]["pos"], section.pos, atol=0.0501)
     for gene, values in numbers["map"]["genes"].items():
         for name, array in (("true", target), ("predicted", predicted)):
@@ -151,8 +151,8 @@ def test_sections_are_averaged_and_pooled(cohort: list[Section], tmp_path: Path)
     for kind in ("per_gene", "ceiling"):
         assert result[kind]["GENE2"] == pytest.approx(np.mean([part[kind]["GENE2"] for part in parts]))
         assert result[kind]["ABSENT"] is None
-    assert model.recipe is not None
-    target = np.concatenate([model.recipe.to_data(section).y.numpy() for section in cohort[:2]])
+    assert model.preprocessing is not None
+    target = np.concatenate([model.preprocessing.to_data(section).y.numpy() for section in cohort[:2]])
     predicted = np.concatenate([predict_section(model, section).X for section in cohort[:2]])
     pooled = [pearsonr(target[:, g], predicted[:, g]).statistic for g in range(4)]
     assert result["pcc_pooled"] == pytest.approx(np.mean(pooled), abs=1e-6)
@@ -173,11 +173,13 @@ def test_sections_are_averaged_and_pooled(cohort: list[Section], tmp_path: Path)
 
 def test_a_gene_is_pooled_over_the_sections_that_measured_it(cohort: list[Section]) -> None:
     model = build()
-    assert model.recipe is not None
+    assert model.preprocessing is not None
     without = cohort[1].adata[:, [gene for gene in cohort[1].adata.var_names if gene != "GENE2"]].copy()
     sections = [cohort[0], Section("A2", "A", without, cohort[1].image)]
     result = evaluate(model, sections)
-    arrays = [(model.recipe.to_data(section).y.numpy(), predict_section(model, section).X) for section in sections]
+    arrays = [
+        (model.preprocessing.to_data(section).y.numpy(), predict_section(model, section).X) for section in sections
+    ]
     pooled = []
     for g in range(4):
         used = arrays[:1] if g == 1 else arrays
@@ -188,9 +190,9 @@ def test_a_gene_is_pooled_over_the_sections_that_measured_it(cohort: list[Sectio
 
 
 def test_the_ceiling_follows_the_target_s_total(cohort: list[Section]) -> None:
-    model = build(total="all")
-    assert model.recipe is not None
-    counts = model.recipe.to_data(cohort[0]).counts.numpy()
+    model = build(normalize_by="all")
+    assert model.preprocessing is not None
+    counts = model.preprocessing.to_data(cohort[0]).counts.numpy()
     expected = noise_ceiling(counts, np.ravel(cohort[0].adata.X.sum(1)))
     found = evaluate(model, cohort[:1])["ceiling"]
     assert [found[gene] for gene in GENES[:4]] == list(expected[:4])
@@ -199,8 +201,8 @@ def test_the_ceiling_follows_the_target_s_total(cohort: list[Section]) -> None:
 
 def test_a_model_that_predicts_is_given_nothing_measured(cohort: list[Section]) -> None:
     model, _ = spy("prediction", cohort[0])
-    assert model.recipe is not None
-    expected = model.recipe.input_data(cohort[0])
+    assert model.preprocessing is not None
+    expected = model.preprocessing.input_data(cohort[0])
     assert set(model.given.keys()) == set(expected.keys())
     for key in expected.keys():  # noqa: SIM118 - a Data iterates over pairs
         assert torch.equal(model.given[key], expected[key])
@@ -221,9 +223,9 @@ def test_what_cannot_be_computed_is_none(cohort: list[Section]) -> None:
     for name in ("pcc_mean", "share_of_ceiling", "pcc_pooled", "gsc", "ssc", "ari", "ari_paper"):
         assert metrics[name] == 0, name
     assert metrics["n_constant_predictions"] == 4
-    unlabelled = cohort[0].adata.copy()
-    del unlabelled.obs["label"]
-    without = evaluate(build(), [Section("A1", "A", unlabelled, cohort[0].image)])
+    unlabeled = cohort[0].adata.copy()
+    del unlabeled.obs["label"]
+    without = evaluate(build(), [Section("A1", "A", unlabeled, cohort[0].image)])
     assert without["ari"] is without["ari_paper"] is None
 
 
@@ -249,7 +251,7 @@ def test_a_section_with_embeddings_needs_no_image(cohort: list[Section], tmp_pat
             return {"expression": data.x, "embedding": data.x}
 
     model = Linear(len(GENES))
-    model.recipe = Recipe(GENES, embedding="numbers", pitch=64.0)
+    model.preprocessing = Preprocessing(GENES, embedding="numbers", pitch=64.0)
     result = evaluate(model, [section], figures=tmp_path / "figures")
     assert result["pcc_mean"] is not None
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"A1_maps.png", "A1_pcc.png"}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import k_hop_subgraph
 
-from hist2st_pyg import Hist2ST, HisToGene, Recipe, Section
+from hist2st_pyg import Hist2ST, HisToGene, Preprocessing, Section
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.data.source import rows_of
 from hist2st_pyg.explain import (
@@ -26,26 +26,26 @@ from hist2st_pyg.explain import (
     find_spots,
 )
 from hist2st_pyg.models import MODELS, STNet
-from hist2st_pyg.models.base import ExpressionModel, FittedModel
+from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.nn import CONVS
 
 P = 16
 GENES = tuple(f"GENE{i}" for i in range(1, 5))
 SMALL: dict[str, Any] = {
     "patch_size": P, "vision": "cnn", "vision_kwargs": {"channels": [8], "out_channels": 8}, "transformer_layers": 0,
-    "position": "none", "gnn": "sage", "gnn_layers": 2, "gnn_norm": "layer", "gnn_residual": True, "readout": "last",
+    "position": "none", "gnn": "sage", "gnn_layers": 2, "gnn_norm": "layer", "gnn_residual": True, "jk": "last",
     "heads": 2, "dim_head": 4, "likelihood": None,
 }  # fmt: skip
 FIELDS = (1.0, 3.0)
 
 
-def recipe(**change: Any) -> Recipe:
-    return Recipe(**{"genes": GENES, "patch_size": P, "k": 4, "scales": FIELDS, **change})
+def preprocessing(**change: Any) -> Preprocessing:
+    return Preprocessing(**{"genes": GENES, "patch_size": P, "k": 4, "scales": FIELDS, **change})
 
 
 @pytest.fixture(scope="module")
 def data(cohort: list[Section]) -> SectionData:
-    return recipe().to_data(cohort[0])
+    return preprocessing().to_data(cohort[0])
 
 
 def build(**options: Any) -> Hist2ST:
@@ -55,8 +55,8 @@ def build(**options: Any) -> Hist2ST:
 
 
 def ready(model: Any, **change: Any) -> Any:
-    """With a recipe, statistics of colours and of targets."""
-    model.recipe = recipe(scales=FIELDS[: len(model.pixel_mean) // 3], **change)
+    """With a preprocessing, statistics of colors and of targets."""
+    model.preprocessing = preprocessing(scales=FIELDS[: len(model.pixel_mean) // 3], **change)
     model.pixel_mean.fill_(150)
     model.pixel_std.fill_(50)
     model.target_mean.copy_(torch.arange(len(GENES)))
@@ -72,7 +72,7 @@ def views(data: SectionData, n: int) -> SectionData:
 
 
 def importance_of(explanation: Explanation) -> dict[int, float]:
-    return dict(zip(explanation.neighbours.tolist(), explanation.importance.tolist(), strict=True))
+    return dict(zip(explanation.neighbors.tolist(), explanation.importance.tolist(), strict=True))
 
 
 # A graph of which one edge counts.
@@ -121,12 +121,12 @@ def marked(data: SectionData) -> tuple[SectionData, int, int]:
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-@pytest.mark.parametrize("statistics", [False, True])
-def test_the_one_neighbour_that_counts_comes_first(data: SectionData, method: str, statistics: bool) -> None:
+@pytest.mark.parametrize("color_stream", [False, True])
+def test_the_one_neighbor_that_counts_comes_first(data: SectionData, method: str, color_stream: bool) -> None:
     data, target, source = marked(data)
-    model = build(gnn=MarkedEdges, gnn_layers=1, gnn_residual=False, statistics=statistics)
+    model = build(gnn=MarkedEdges, gnn_layers=1, gnn_residual=False, color_stream=color_stream)
     found = explain_spot(model, data, target, "GENE2", method=method, pixels=2)
-    assert found.neighbours[:2].tolist() == [target, source]  # the spot itself, then the most important
+    assert found.neighbors[:2].tolist() == [target, source]  # the spot itself, then the most important
     others = np.delete(np.abs(found.importance), 1)
     assert np.abs(found.importance[1]) > 5 * others.max() + 0.01
     assert found.edge_importance is not None
@@ -144,7 +144,7 @@ def test_layers_that_are_not_pyg_s(data: SectionData) -> None:
     model = build(gnn=Plain, gnn_layers=1, gnn_residual=False)
     for method in ("gradient", "integrated"):
         found = explain_spot(model, data, target, "GENE2", method=method, pixels=0)
-        assert found.neighbours[1] == source
+        assert found.neighbors[1] == source
         assert found.edge_importance is None
         assert found.edges.shape[1] > 0
     with pytest.raises(TypeError, match="Plain does not; method='integrated' takes any layer"):
@@ -167,7 +167,7 @@ def state(model: ExpressionModel) -> list[Any]:
 
 @pytest.mark.parametrize("gnn", sorted(CONVS))
 def test_every_layer_by_every_method(data: SectionData, gnn: str) -> None:
-    model = build(gnn=gnn, statistics=True, vision_kwargs={"channels": [4], "out_channels": 8})
+    model = build(gnn=gnn, color_stream=True, vision_kwargs={"channels": [4], "out_channels": 8})
     with torch.no_grad():
         expected = float(model(data)["expression"][20, 2])
     for parameter in list(model.parameters())[::3]:
@@ -175,12 +175,12 @@ def test_every_layer_by_every_method(data: SectionData, gnn: str) -> None:
     model.train()
     model.streams[0].vision.eval()
     before, random = state(model), torch.get_rng_state()
-    reach = k_hop_subgraph(20, model.graph_hops, data.edge_index)[0].tolist()
+    reach = k_hop_subgraph(20, model.num_hops, data.edge_index)[0].tolist()
     for method in METHODS:
         found = explain_spot(model, data, 20, "GENE3", method=method, steps=16, epochs=20)
         assert found.predicted == pytest.approx(expected, abs=1e-5)
-        assert sorted(found.neighbours.tolist()) == reach
-        assert found.neighbours[0] == 20
+        assert sorted(found.neighbors.tolist()) == reach
+        assert found.neighbors[0] == 20
         rest = np.abs(found.importance[1:])
         assert (np.diff(rest) <= 0).all()
         assert np.isfinite(found.importance).all()
@@ -205,7 +205,7 @@ def test_every_layer_by_every_method(data: SectionData, gnn: str) -> None:
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_without_a_graph_there_is_the_spot_itself(data: SectionData, method: str) -> None:
     found = explain_spot(build(gnn="none"), data, 7, "GENE1", method=method, pixels=3)
-    assert found.neighbours.tolist() == [7]
+    assert found.neighbors.tolist() == [7]
     assert found.edges.shape == (2, 0)
     assert found.edge_importance is not None
     assert len(found.edge_importance) == 0
@@ -223,7 +223,7 @@ def test_a_spot_without_edges(data: SectionData) -> None:
     data.edge_index, data.edge_attr = data.edge_index[:, kept], data.edge_attr[kept]
     for method in METHODS:
         found = explain_spot(build(), data, 7, "GENE1", method=method, pixels=0)
-        assert found.neighbours.tolist() == [7]
+        assert found.neighbors.tolist() == [7]
         assert found.edges.shape == (2, 0)
 
 
@@ -231,14 +231,14 @@ def test_a_spot_without_edges(data: SectionData) -> None:
 
 
 def test_the_gradient_is_that_of_the_stages(data: SectionData) -> None:
-    model = build(statistics=True)
+    model = build(color_stream=True)
     found = explain_spot(model, data, 20, "GENE3", method="gradient", pixels=0)
     streams = model.streams
     inputs = [model.encode(m.vision, data).detach().requires_grad_() for m in streams]
 
     def predict() -> Tensor:
         h = [m.expression(m.gnn(x, data.edge_index, data.edge_attr)) for m, x in zip(streams, inputs, strict=True)]
-        return model.unstandardise(torch.stack(h).mean(0))[20, 2]
+        return model.unstandardize(torch.stack(h).mean(0))[20, 2]
 
     norms = torch.cat(torch.autograd.grad(predict(), inputs), dim=1).norm(dim=1)
     expected = norms / norms.sum()
@@ -266,7 +266,7 @@ def test_the_gradient_is_that_of_the_stages(data: SectionData) -> None:
 
 @pytest.mark.parametrize("layers", [0, 1])
 def test_what_spots_add_is_the_difference_from_average_spots(data: SectionData, layers: int) -> None:
-    model = build(statistics=True, transformer_layers=layers, position="fourier")
+    model = build(color_stream=True, transformer_layers=layers, position="fourier")
     found = explain_spot(model, data, 20, "GENE3", pixels=0, steps=64)
     n = len(data.pos)
     with torch.no_grad():
@@ -277,11 +277,11 @@ def test_what_spots_add_is_the_difference_from_average_spots(data: SectionData, 
             for m, x in zip(streams, means, strict=True)
         ]
         values = [m.expression(x) for m, x in zip(streams, h, strict=True)]
-        reference = float(model.unstandardise(torch.stack(values).mean(0))[20, 2])
+        reference = float(model.unstandardize(torch.stack(values).mean(0))[20, 2])
     assert found.reference == pytest.approx(reference, abs=1e-5)
     assert abs(found.predicted - reference) > 0.01
     assert found.importance.sum() == pytest.approx(found.predicted - reference, abs=0.002)
-    assert len(found.neighbours) == (n if layers else len(k_hop_subgraph(20, 2, data.edge_index)[0]))
+    assert len(found.neighbors) == (n if layers else len(k_hop_subgraph(20, 2, data.edge_index)[0]))
 
 
 def test_what_edges_add_is_the_difference_from_no_messages(data: SectionData) -> None:
@@ -302,8 +302,8 @@ def test_gnnexplainer_keeps_what_counts_and_has_a_seed(data: SectionData) -> Non
     assert masks[0].importance.tolist() == masks[1].importance.tolist()
     assert masks[0].importance.tolist() != masks[2].importance.tolist()
     # The seeds agree on which spots and edges, and so does what the spots add.
-    added = np.abs([importance_of(explain_spot(model, data, 20, "GENE3", pixels=0))[i] for i in masks[0].neighbours])
-    order = np.argsort(masks[2].neighbours), np.argsort(masks[0].neighbours)
+    added = np.abs([importance_of(explain_spot(model, data, 20, "GENE3", pixels=0))[i] for i in masks[0].neighbors])
+    order = np.argsort(masks[2].neighbors), np.argsort(masks[0].neighbors)
     assert np.corrcoef(masks[2].importance[order[0]], masks[0].importance[order[1]])[0, 1] > 0.9
     assert added[masks[0].importance > 0.5].mean() > 3 * added[masks[0].importance < 0.5].mean()
 
@@ -320,12 +320,12 @@ def test_pixels_add_up_to_the_difference_from_the_baseline(data: SectionData, ba
     elif kind == "histogene":
         model = ready(HisToGene(len(GENES), patch_size=P, channels=16, transformer_layers=1, heads=2, dim_head=8))
     else:
-        options = {"statistics": True} if kind == "stream" else {"transformer_layers": 1, "position": "table"}
+        options = {"color_stream": True} if kind == "stream" else {"transformer_layers": 1, "position": "table"}
         model = build(**options)
     data = views(data, len(model.pixel_mean) // 3)
-    neighbour = kind != "stnet"
+    neighbor = kind != "stnet"
     found = explain_spot(model, data, 20, "GENE3", method="gradient", pixels=2, baseline=baseline, steps=128)
-    assert len(found.pixels) == 1 + neighbour
+    assert len(found.pixels) == 1 + neighbor
     for pixels in found.pixels:
         changed = copy.copy(data)
         changed.x = data.x.float()
@@ -366,18 +366,20 @@ class Corner(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("swap_axes", [False, True])
+@pytest.mark.parametrize("transpose_patches", [False, True])
 @pytest.mark.parametrize("baseline", sorted(BASELINES))
-def test_a_model_that_sees_a_corner(data: SectionData, baseline: str, swap_axes: bool) -> None:
-    model = ready(build(vision=Corner, vision_kwargs=None, gnn_residual=True), swap_axes=swap_axes)
+def test_a_model_that_sees_a_corner(data: SectionData, baseline: str, transpose_patches: bool) -> None:
+    model = ready(build(vision=Corner, vision_kwargs=None, gnn_residual=True), transpose_patches=transpose_patches)
     found = explain_spot(model, data, 20, "GENE3", baseline=baseline, pixels=2)
-    high, wide = (9, 5) if swap_axes else (5, 9)
+    high, wide = (9, 5) if transpose_patches else (5, 9)
     for pixels in found.pixels:
         corner = pixels.importance[:, :high, :wide]
         assert (corner > 0).mean() > 0.95
         assert (pixels.importance > 0).sum() == (corner > 0).sum()
         x = data.x[pixels.spot].reshape(2, 3, P, P).numpy()
-        np.testing.assert_array_equal(pixels.patch, x.transpose(0, 3, 2, 1) if swap_axes else x.transpose(0, 2, 3, 1))
+        np.testing.assert_array_equal(
+            pixels.patch, x.transpose(0, 3, 2, 1) if transpose_patches else x.transpose(0, 2, 3, 1)
+        )
 
 
 class Blind(Corner):
@@ -389,10 +391,10 @@ class Blind(Corner):
 
 def test_an_encoder_without_a_gradient(data: SectionData) -> None:
     model = build(vision=Blind, vision_kwargs=None, n_scales=1)
-    model.recipe = recipe(scales=(1.0,))
-    with pytest.raises(ValueError, match="Blind passes no gradient to the pixels; pixels=0 explains the neighbours"):
+    model.preprocessing = preprocessing(scales=(1.0,))
+    with pytest.raises(ValueError, match="Blind passes no gradient to the pixels; pixels=0 explains the neighbors"):
         explain_spot(model, views(data, 1), 20, "GENE3")
-    assert len(explain_spot(model, views(data, 1), 20, "GENE3", pixels=0).neighbours) > 1
+    assert len(explain_spot(model, views(data, 1), 20, "GENE3", pixels=0).neighbors) > 1
 
 
 def test_a_frozen_foundation_model(data: SectionData) -> None:
@@ -402,7 +404,7 @@ def test_a_frozen_foundation_model(data: SectionData) -> None:
         "patch_size": 14, "intermediate_size": 16,
     }  # fmt: skip
     model = build(vision="phikon", vision_kwargs={"config": config, "size": 28}, n_scales=1)
-    model.recipe = recipe(scales=(1.0,))
+    model.preprocessing = preprocessing(scales=(1.0,))
     found = explain_spot(model, views(data, 1), 20, "GENE3", steps=4)
     assert found.pixels[0].importance.max() > 0
     assert model.streams[0].vision.frozen
@@ -416,7 +418,7 @@ def test_embeddings_have_no_pixels(data: SectionData) -> None:
     data.x = torch.randn(len(data.pos), 5)
     found = explain_spot(model, data, 20, "GENE3")
     assert found.pixels == ()
-    assert len(found.neighbours) > 1
+    assert len(found.neighbors) > 1
     assert len(explanation_figure(found, data.pos.numpy()).axes) == 2
 
 
@@ -425,7 +427,7 @@ def test_embeddings_have_no_pixels(data: SectionData) -> None:
 
 def test_only_what_is_needed_is_read(cohort: list[Section], data: SectionData) -> None:
     model, asked = build(), []
-    graph = recipe().build_graph(cohort[0].pos, cohort[0].grid)
+    graph = preprocessing().build_graph(cohort[0].pos, cohort[0].grid)
 
     def patches(spots: NDArray[np.int64] | None) -> Tensor:
         asked.append(spots)
@@ -448,7 +450,7 @@ def test_a_large_section_is_read_around_the_spot(monkeypatch: pytest.MonkeyPatch
     from hist2st_pyg.explain import reading
 
     monkeypatch.setattr(reading, "SAMPLE", 6)
-    model, asked = build(statistics=True), []
+    model, asked = build(color_stream=True), []
 
     def patches(spots: NDArray[np.int64] | None) -> Tensor:
         asked.extend([] if spots is None else spots.tolist())
@@ -458,7 +460,7 @@ def test_a_large_section_is_read_around_the_spot(monkeypatch: pytest.MonkeyPatch
         asked.clear()
         found = explain_spot(model, data, 20, "GENE3", method=method, patches=patches)
         reach = set(k_hop_subgraph(20, 2, data.edge_index)[0].tolist())
-        assert set(found.neighbours.tolist()) == reach
+        assert set(found.neighbors.tolist()) == reach
         assert reach < set(asked)
         assert len(asked) <= len(reach) + 6 < len(data.pos)
         with torch.no_grad():
@@ -470,7 +472,7 @@ def test_a_large_section_is_read_around_the_spot(monkeypatch: pytest.MonkeyPatch
 def test_attention_reaches_all_spots(data: SectionData) -> None:
     model = ready(HisToGene(len(GENES), patch_size=P, channels=16, transformer_layers=1, heads=2, dim_head=8))
     found = explain_spot(model, views(data, 1), 20, "GENE3", pixels=0)
-    assert len(found.neighbours) == len(data.pos)
+    assert len(found.neighbors) == len(data.pos)
     assert (found.importance != 0).all()
     assert found.edges.shape == (2, 0)
     with pytest.raises(TypeError, match="HisToGene has not; method='integrated' explains it"):
@@ -478,12 +480,12 @@ def test_attention_reaches_all_spots(data: SectionData) -> None:
     # GNNExplainer looks at the graph layers alone.
     both = build(transformer_layers=1, gnn_layers=1)
     masks = explain_spot(both, data, 20, "GENE3", method="gnnexplainer", pixels=0, epochs=5)
-    assert len(masks.neighbours) == 1 + 4
-    assert len(explain_spot(both, data, 20, "GENE3", pixels=0).neighbours) == len(data.pos)
+    assert len(masks.neighbors) == 1 + 4
+    assert len(explain_spot(both, data, 20, "GENE3", pixels=0).neighbors) == len(data.pos)
 
 
 class Smoothed(ExpressionModel):
-    """A user's own: the neighbours' sum of what a convolutional network says."""
+    """A user's own: the neighbors' sum of what a convolutional network says."""
 
     def __init__(self) -> None:
         super().__init__(len(GENES), n_scales=2)
@@ -499,9 +501,9 @@ class Smoothed(ExpressionModel):
 def test_a_model_of_one_s_own(data: SectionData) -> None:
     model = ready(Smoothed())
     found = explain_spot(model, data, 20, "GENE3", pixels=2, steps=8)
-    assert len(found.neighbours) == len(data.pos)  # it does not say how far it looks
+    assert len(found.neighbors) == len(data.pos)  # it does not say how far it looks
     around = data.edge_index[0, data.edge_index[1] == 20]
-    assert set(found.neighbours[1:][np.abs(found.importance[1:]) > 0]) == set(around.tolist())
+    assert set(found.neighbors[1:][np.abs(found.importance[1:]) > 0]) == set(around.tolist())
     assert found.importance[0] == 0
     assert found.edge_importance is None
     assert found.pixels[0].importance.max() == 0
@@ -513,7 +515,7 @@ def test_a_model_of_one_s_own(data: SectionData) -> None:
 # Errors.
 
 
-FITTED = sorted(key for key, cls in MODELS.items() if isinstance(cls, type) and issubclass(cls, FittedModel))
+FITTED = sorted(key for key, cls in MODELS.items() if isinstance(cls, type) and issubclass(cls, ClosedFormModel))
 
 
 @pytest.mark.parametrize("key", FITTED)
@@ -552,8 +554,8 @@ def test_data_without_patches(data: SectionData) -> None:
 
 def test_a_model_without_recipe(data: SectionData) -> None:
     model = build()
-    model.recipe = None
-    with pytest.raises(ValueError, match="has no recipe"):
+    model.preprocessing = None
+    with pytest.raises(ValueError, match="has no preprocessing"):
         explain_spot(model, data, 20, "GENE3")
 
 
@@ -572,7 +574,7 @@ def test_spots_by_name() -> None:
 @pytest.mark.parametrize(("method", "fields", "pixels"), list(itertools.product(sorted(METHODS), (1, 2), (1, 2))))
 def test_the_picture(cohort: list[Section], data: SectionData, method: str, fields: int, pixels: int) -> None:
     model = build(n_scales=fields)
-    model.recipe = recipe(scales=FIELDS[:fields])
+    model.preprocessing = preprocessing(scales=FIELDS[:fields])
     found = explain_spot(model, views(data, fields), 20, "GENE3", method=method, pixels=pixels, steps=2, epochs=5)
     image = cohort[0].require_image()
     figure = explanation_figure(found, cohort[0].pos, image, image.thumbnail(50))
@@ -581,12 +583,12 @@ def test_the_picture(cohort: list[Section], data: SectionData, method: str, fiel
         f"GENE3 at spot 20: predicted {found.predicted:.2f}, measured {found.measured:.2f} (log10 expression)"
     )
     axes = figure.axes
-    assert len(axes) == 1 + 2 * fields * pixels + 1  # the map, its colour bar, patches and heats
+    assert len(axes) == 1 + 2 * fields * pixels + 1  # the map, its color bar, patches and heats
     shown = axes[2].get_images()[0].get_array()
     np.testing.assert_array_equal(shown, found.pixels[0].patch[0])
     (circles,) = [c for c in axes[0].collections if type(c).__name__ == "EllipseCollection"]
     np.testing.assert_array_equal(circles.get_array(), found.importance)
-    np.testing.assert_array_equal(circles.get_offsets(), cohort[0].pos[found.neighbours])
+    np.testing.assert_array_equal(circles.get_offsets(), cohort[0].pos[found.neighbors])
     left, right, bottom, top = axes[0].get_images()[0].get_extent()
     x, y = cohort[0].pos[20]
     assert left < x < right

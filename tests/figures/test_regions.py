@@ -6,28 +6,28 @@ from matplotlib.collections import EllipseCollection
 from matplotlib.colors import to_hex
 
 from hist2st_pyg import figures
-from hist2st_pyg.figures.regions import NOWHERE, PALETTE, matched_colours
+from hist2st_pyg.figures.regions import NOWHERE, PALETTE, matched_colors
 
 POS = np.stack(np.meshgrid(np.arange(6) * 50.0, np.arange(4) * 50.0), axis=-1).reshape(-1, 2)
 IMAGE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
 
 
-def test_regions_take_the_colour_of_the_label_they_share_most_with() -> None:
+def test_regions_take_the_color_of_the_label_they_share_most_with() -> None:
     labels = np.array(["fat"] * 6 + ["tumour"] * 10 + ["undetermined"] * 4)
     regions = np.array(["0"] * 3 + ["2"] * 3 + ["1"] * 10 + ["0"] * 2 + ["3"] * 2)
-    of_labels = matched_colours(labels, labels, "undetermined")
+    of_labels = matched_colors(labels, labels, "undetermined")
     assert of_labels == {"fat": PALETTE[0], "tumour": PALETTE[1], "undetermined": NOWHERE}
-    colours = matched_colours(labels, regions, "undetermined")
-    assert list(colours) == ["0", "1", "2", "3"]
-    assert colours["1"] == of_labels["tumour"]
-    assert {colours["0"], colours["2"]} & {of_labels["fat"]}
-    assert len(set(colours.values())) == 4
-    assert NOWHERE not in colours.values()
+    colors = matched_colors(labels, regions, "undetermined")
+    assert list(colors) == ["0", "1", "2", "3"]
+    assert colors["1"] == of_labels["tumour"]
+    assert {colors["0"], colors["2"]} & {of_labels["fat"]}
+    assert len(set(colors.values())) == 4
+    assert NOWHERE not in colors.values()
 
 
 def test_numbered_regions_are_in_the_order_of_their_numbers() -> None:
     regions = np.array([str(i) for i in range(12)])
-    assert list(matched_colours(regions, regions, "undetermined")) == list(regions)
+    assert list(matched_colors(regions, regions, "undetermined")) == list(regions)
 
 
 def test_each_partition_is_a_map_on_the_image() -> None:
@@ -44,7 +44,7 @@ def test_each_partition_is_a_map_on_the_image() -> None:
         assert bottom > top
         (spots,) = [c for c in axis.collections if isinstance(c, EllipseCollection)]
         np.testing.assert_array_equal(spots.get_offsets(), POS)
-        drawn.append([to_hex(colour) for colour in spots.get_facecolors()])
+        drawn.append([to_hex(color) for color in spots.get_facecolors()])
     assert drawn[0] == drawn[1]  # the same partition under other names
     assert drawn[0] == [PALETTE[0] if label == "fat" else PALETTE[1] for label in labels]
     assert [text.get_text() for text in first.get_legend().get_texts()] == ["fat (8)", "tumour (16)"]
@@ -65,9 +65,9 @@ def test_what_cannot_be_drawn() -> None:
         figures.region_maps(POS, {"labels": ["a", "b", "c"]})
 
 
-def test_many_regions_differ_in_colour_and_leave_room_for_the_map() -> None:
+def test_many_regions_differ_in_color_and_leave_room_for_the_map() -> None:
     regions = np.array([str(i) for i in range(24)])
-    assert len(set(matched_colours(regions, regions, "undetermined").values())) == 24
+    assert len(set(matched_colors(regions, regions, "undetermined").values())) == 24
     figure = figures.region_maps(POS, {"few": np.arange(24) % 3, "many": regions})
     figure.draw_without_rendering()
     few, many = figure.axes

@@ -20,8 +20,8 @@ def test_heat_map_is_white_at_0() -> None:
 
 
 def test_dots_are_where_there_are_numbers() -> None:
-    colour, size = TABLE.abs(), pd.DataFrame([[0.1, 0.2], [0, 0.4], [0.4, 0.0]], index=TABLE.index, columns=["0", "1"])
-    figure = figures.dot_plot(colour, size, unit="p", size_unit="share", least=5)
+    color, size = TABLE.abs(), pd.DataFrame([[0.1, 0.2], [0, 0.4], [0.4, 0.0]], index=TABLE.index, columns=["0", "1"])
+    figure = figures.dot_plot(color, size, unit="p", size_unit="share", least=5)
     axis, bar = figure.axes
     dots = axis.collections[0]
     np.testing.assert_array_equal(dots.get_offsets(), [[0, 0], [1, 0], [1, 1], [0, 2], [1, 2]])

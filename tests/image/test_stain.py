@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.image import ArrayImage
 from hist2st_pyg.image import stain as module
-from hist2st_pyg.image.stain import HE, HE_STRENGTH, STAINS, apply_stain, fit_stain, normalise_stain, stain_spots
+from hist2st_pyg.image.stain import HE, HE_STRENGTH, STAINS, apply_stain, fit_stain, normalize_stain, stain_spots
 
 
 def stained(strength: tuple[float, float] = (1.0, 1.0), seed: int = 0, share: float = 0.5) -> NDArray[np.uint8]:
@@ -26,17 +26,17 @@ def stained(strength: tuple[float, float] = (1.0, 1.0), seed: int = 0, share: fl
 @pytest.mark.parametrize("stain", sorted(STAINS))
 def test_each_way_keeps_shape_and_bytes(stain: str) -> None:
     patches = np.concatenate([stained(), stained(seed=1)], axis=1)
-    result = normalise_stain(patches, stain)
+    result = normalize_stain(patches, stain)
     assert result.shape == patches.shape
     assert result.dtype == np.uint8
     assert (result is patches) == (stain == "none")
 
 
-@pytest.mark.parametrize("stain", ["macenko", "standardise"])
+@pytest.mark.parametrize("stain", ["macenko", "standardize"])
 def test_a_stronger_stain_comes_out_the_same(stain: str) -> None:
     weak, strong = stained((0.8, 0.8)), stained((1.2, 1.2))
     before = np.abs(weak.astype(float) - strong).mean()
-    after = np.abs(normalise_stain(weak, stain).astype(float) - normalise_stain(strong, stain)).mean()
+    after = np.abs(normalize_stain(weak, stain).astype(float) - normalize_stain(strong, stain)).mean()
     assert after < before / 6
 
 
@@ -50,21 +50,21 @@ def test_macenko_finds_the_stains_and_their_strength() -> None:
     np.testing.assert_array_equal(offset, 0)
 
 
-def test_macenko_keeps_a_difference_in_tissue_that_standardising_takes_away() -> None:
+def test_macenko_keeps_a_difference_in_tissue_that_standardizing_takes_away() -> None:
     cellular, sparse = stained(share=0.8), stained(share=0.2)
 
     def red(stain: str) -> float:
-        return float(normalise_stain(sparse, stain)[:, 0].mean() - normalise_stain(cellular, stain)[:, 0].mean())
+        return float(normalize_stain(sparse, stain)[:, 0].mean() - normalize_stain(cellular, stain)[:, 0].mean())
 
     assert red("macenko") > 20
-    assert abs(red("standardise")) < red("macenko") / 4
+    assert abs(red("standardize")) < red("macenko") / 4
 
 
 def test_the_map_is_fitted_to_the_first_field_of_view_and_applied_to_all() -> None:
     first, second = stained(), stained(seed=1)
-    both = normalise_stain(np.concatenate([first, second], axis=1), "macenko")
-    np.testing.assert_array_equal(both[:, :3], normalise_stain(first, "macenko"))
-    again = normalise_stain(np.concatenate([first, first], axis=1), "macenko")
+    both = normalize_stain(np.concatenate([first, second], axis=1), "macenko")
+    np.testing.assert_array_equal(both[:, :3], normalize_stain(first, "macenko"))
+    again = normalize_stain(np.concatenate([first, first], axis=1), "macenko")
     np.testing.assert_array_equal(again[:, 3:], again[:, :3])
 
 
@@ -79,11 +79,11 @@ def reference(patches: NDArray[np.uint8], stain: str, sample: int) -> NDArray[np
 
 
 @pytest.mark.parametrize("sample", [500_000, 10_000, 777])
-@pytest.mark.parametrize("stain", ["macenko", "standardise"])
+@pytest.mark.parametrize("stain", ["macenko", "standardize"])
 def test_all_spots_of_a_section_share_the_map(stain: str, sample: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SAMPLE", sample)
     patches = np.concatenate([np.concatenate([stained(seed=s), stained(seed=s + 1)], axis=1) for s in range(5)])
-    np.testing.assert_array_equal(normalise_stain(patches, stain), reference(patches, stain, sample))
+    np.testing.assert_array_equal(normalize_stain(patches, stain), reference(patches, stain, sample))
 
 
 @pytest.mark.parametrize("sizes", [(24,), (1,) * 24, (5, 19), (7, 7, 10)])
@@ -95,7 +95,7 @@ def test_a_map_may_be_fitted_to_parts_and_applied_to_parts(
     parts = np.split(patches, np.cumsum(sizes)[:-1])
     fitted = fit_stain(iter(parts), 24 * 16 * 16, "macenko")
     np.testing.assert_array_equal(
-        np.concatenate([apply_stain(part, fitted) for part in parts]), normalise_stain(patches, "macenko")
+        np.concatenate([apply_stain(part, fitted) for part in parts]), normalize_stain(patches, "macenko")
     )
 
 
@@ -115,10 +115,10 @@ def test_a_large_section_s_map_is_fitted_to_evenly_spaced_spots(monkeypatch: pyt
     monkeypatch.setattr(module, "SPOTS", 8)
     patches = np.concatenate([stained((1.0, 1.0)), stained((0.6, 1.4), seed=1)])
     fitted = fit_stain([patches[stain_spots(48)]], 8 * 16 * 16, "macenko")
-    np.testing.assert_array_equal(normalise_stain(patches, "macenko"), apply_stain(patches, fitted))
+    np.testing.assert_array_equal(normalize_stain(patches, "macenko"), apply_stain(patches, fitted))
 
 
-def test_a_recipe_normalises_what_it_cuts(cohort: list[Section]) -> None:
+def test_a_recipe_normalizes_what_it_cuts(cohort: list[Section]) -> None:
     genes = list(cohort[0].adata.var_names)[:4]
     image = cohort[0].require_image()
     with image.open() as region:
@@ -130,8 +130,8 @@ def test_a_recipe_normalises_what_it_cuts(cohort: list[Section]) -> None:
     assert (normal[0] - normal[1]).abs().mean() < (plain[0] - plain[1]).abs().mean() / 5
 
 
-def test_what_cannot_be_normalised_is_named(cohort: list[Section]) -> None:
+def test_what_cannot_be_normalized_is_named(cohort: list[Section]) -> None:
     with pytest.raises(ValueError, match=r"Section 'S1': 0 of 6144 sampled pixels are stained.*stain: none"):
-        normalise_stain(np.full((24, 3, 16, 16), 250, np.uint8), "macenko", "S1")
-    with pytest.raises(ValueError, match=r"Unknown stain='vahadane'. Choose one of: macenko, none, standardise"):
+        normalize_stain(np.full((24, 3, 16, 16), 250, np.uint8), "macenko", "S1")
+    with pytest.raises(ValueError, match=r"Unknown stain='vahadane'. Choose one of: macenko, none, standardize"):
         to_data(cohort[0], ["g"], stain="vahadane")

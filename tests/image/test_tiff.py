@@ -88,12 +88,12 @@ def test_every_level_of_a_pyramid_is_read(tmp_path: Path, name: str) -> None:
 
 
 def test_a_thumbnail_of_a_pyramid_reads_the_level_it_needs(tmp_path: Path) -> None:
-    # The smaller levels are of another colour, so that it shows which one is read.
-    grey = [np.full((HEIGHT // f, WIDTH // f, 3), colour, np.uint8) for f, colour in ((2, 80), (4, 40))]
+    # The smaller levels are of another color, so that it shows which one is read.
+    grey = [np.full((HEIGHT // f, WIDTH // f, 3), color, np.uint8) for f, color in ((2, 80), (4, 40))]
     write_subifds(tmp_path / "pyramid.tif", [picture(), *grey])
     image = open_image(tmp_path / "pyramid.tif")
-    for longest, colour in ((60, 40), (75, 40), (76, 80), (150, 80)):
-        assert np.unique(image.thumbnail(longest)).tolist() == [colour]
+    for longest, color in ((60, 40), (75, 40), (76, 80), (150, 80)):
+        assert np.unique(image.thumbnail(longest)).tolist() == [color]
     assert image.thumbnail(151).max() > 150
     np.testing.assert_array_equal(image.thumbnail(1000), picture())
 
@@ -131,7 +131,7 @@ def test_tiles_that_a_scanner_left_out_are_white(tmp_path: Path) -> None:
     assert [int(pixels[y, x, 0]) for y in (0, 40) for x in (0, 40)] == [9, 255, 255, 7]
 
 
-def test_pixels_that_are_not_8_bit_colour_are_refused(tmp_path: Path) -> None:
+def test_pixels_that_are_not_8_bit_color_are_refused(tmp_path: Path) -> None:
     expected = r"an 8-bit RGB or grey image \(axes YXS, SYX, CYX or YX\) is expected"
     tifffile.imwrite(tmp_path / "deep.tif", 256 * picture().astype(np.uint16), photometric="rgb")
     with pytest.raises(ValueError, match=rf"deep.tif holds uint16 with axes YXS; {expected}"):
@@ -140,10 +140,10 @@ def test_pixels_that_are_not_8_bit_colour_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"stack.tif holds uint8 with axes QYX; {expected}"):
         _ = open_image(tmp_path / "stack.tif").size
     tifffile.imwrite(tmp_path / "stains.ome.tif", np.zeros((4, 40, 30), np.uint8), metadata={"axes": "CYX"})
-    with pytest.raises(ValueError, match=r"stains.ome.tif has MINISBLACK colours with shape \(4, 40, 30\); convert"):
+    with pytest.raises(ValueError, match=r"stains.ome.tif has MINISBLACK colors with shape \(4, 40, 30\); convert"):
         _ = open_image(tmp_path / "stains.ome.tif").size
     tifffile.imwrite(tmp_path / "ink.tif", np.zeros((40, 30, 4), np.uint8), photometric="separated")
-    with pytest.raises(ValueError, match=r"ink.tif has SEPARATED colours with shape \(40, 30, 4\); convert it to RGB"):
+    with pytest.raises(ValueError, match=r"ink.tif has SEPARATED colors with shape \(40, 30, 4\); convert it to RGB"):
         _ = open_image(tmp_path / "ink.tif").size
 
 

@@ -23,9 +23,9 @@ def slide(height: int = 300, width: int = 400) -> NDArray[np.uint8]:
     return np.clip(np.array(GLASS) + noise, 0, 255).astype(np.uint8)
 
 
-def stain(picture: NDArray[np.uint8], where: NDArray[np.bool_], colour: tuple[int, int, int] = STAIN) -> None:
+def stain(picture: NDArray[np.uint8], where: NDArray[np.bool_], color: tuple[int, int, int] = STAIN) -> None:
     rng = np.random.default_rng(1)
-    picture[where] = np.array(colour) + rng.integers(-20, 21, size=(int(where.sum()), 3))
+    picture[where] = np.array(color) + rng.integers(-20, 21, size=(int(where.sum()), 3))
 
 
 def an_l(height: int = 300, width: int = 400) -> NDArray[np.bool_]:
@@ -119,7 +119,7 @@ def test_pale_tissue_with_threads_is_tissue() -> None:
         slide(),
         np.full((1, 1, 3), 200, dtype=np.uint8),
     ],
-    ids=["white", "black", "glass", "one colour", "noise", "one pixel"],
+    ids=["white", "black", "glass", "one color", "noise", "one pixel"],
 )
 def test_a_blank_picture_has_no_tissue(picture: NDArray[np.uint8]) -> None:
     with warnings.catch_warnings():
@@ -159,7 +159,7 @@ def test_saturation_is_that_of_hsv() -> None:
     assert not saturation(np.full((2, 2, 3), (9, 0, 4), dtype=np.uint8)).any()
 
 
-def test_otsu_maximises_the_variance_between_the_classes() -> None:
+def test_otsu_maximizes_the_variance_between_the_classes() -> None:
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(0.1, 0.02, 900), rng.normal(0.5, 0.1, 100)])
 

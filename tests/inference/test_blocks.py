@@ -13,11 +13,11 @@ from PIL import Image
 from torch_geometric import nn as gnn
 from torch_geometric.data import Data
 
-from hist2st_pyg import Hist2ST, Recipe, Section
+from hist2st_pyg import Hist2ST, Preprocessing, Section
 from hist2st_pyg.data.source import SpotPatches
 from hist2st_pyg.inference import blocks, predict_blocks, predict_section, run_model, spatial_blocks
 from hist2st_pyg.inference.blocks import Prediction
-from hist2st_pyg.models import MODELS, ExpressionModel, FittedModel
+from hist2st_pyg.models import MODELS, ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.nn import CONVS
 from hist2st_pyg.training.presets import preset_values
@@ -26,7 +26,7 @@ GENES = tuple(f"GENE{i}" for i in range(1, 7))
 SHARED = {"embedding", "expression", "mean", "sd", "zero_probability"}
 
 
-def model(name: str = "hist2st", recipe: dict[str, Any] | None = None, **arguments: Any) -> ExpressionModel:
+def model(name: str = "hist2st", preprocessing: dict[str, Any] | None = None, **arguments: Any) -> ExpressionModel:
     """A model of the small preset with random weights."""
     torch.manual_seed(0)
     known = parameters_of(MODELS[name])
@@ -38,17 +38,23 @@ def model(name: str = "hist2st", recipe: dict[str, Any] | None = None, **argumen
     built.pixel_std.fill_(40.0)
     built.target_std.fill_(0.5)
     built.target_mean.copy_(torch.arange(len(GENES)) / 10)
-    # Some spots lose neighbours, so that degrees differ.
-    fields: dict[str, Any] = {"k": 6, "max_distance": 1.3, "stain": "macenko", "scales": scales, **(recipe or {})}
-    built.recipe = Recipe(GENES, patch_size=14, pitch=64.0, **fields)
+    # Some spots lose neighbors, so that degrees differ.
+    fields: dict[str, Any] = {
+        "k": 6,
+        "max_distance": 1.3,
+        "stain": "macenko",
+        "scales": scales,
+        **(preprocessing or {}),
+    }
+    built.preprocessing = Preprocessing(GENES, patch_size=14, pitch=64.0, **fields)
     return built.eval()
 
 
 def predicted(built: ExpressionModel, section: Section, **options: Any) -> Prediction:
     """The section's prediction by blocks."""
-    assert built.recipe is not None
-    graph = built.recipe.build_graph(section.pos, section.grid)
-    return predict_blocks(built, graph, built.recipe.section_patches(section), **options)
+    assert built.preprocessing is not None
+    graph = built.preprocessing.build_graph(section.pos, section.grid)
+    return predict_blocks(built, graph, built.preprocessing.section_patches(section), **options)
 
 
 def check_same(built: ExpressionModel, section: Section, sizes: tuple[int, ...]) -> None:
@@ -60,11 +66,11 @@ def check_same(built: ExpressionModel, section: Section, sizes: tuple[int, ...])
         assert parts.values.keys() == whole.values.keys() <= SHARED
         for key, value in whole.values.items():
             np.testing.assert_allclose(parts.values[key], value, rtol=1e-5, atol=1e-5, err_msg=f"{key}, {size}")
-        assert parts.colour_distance == pytest.approx(whole.colour_distance, rel=1e-12)
+        assert parts.color_distance == pytest.approx(whole.color_distance, rel=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 7, 20, 100, 1000])
-def test_blocks_part_the_spots_into_neighbours(size: int) -> None:
+def test_blocks_part_the_spots_into_neighbors(size: int) -> None:
     pos = np.random.default_rng(0).random((700, 2)) * [3, 1]
     parts = spatial_blocks(pos, size)
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(700))
@@ -82,7 +88,7 @@ def test_blocks_part_the_spots_into_neighbours(size: int) -> None:
         ("hist2st", {}, 2),
         ("hist2st", {"gnn_layers": 4, "likelihood": "nb", "position": "fourier"}, 4),
         ("graph_only", {}, 2),
-        ("ridge_neighbours", {}, 1),
+        ("ridge_neighbors", {}, 1),
         ("ridge", {}, 0),
         ("kernel_ridge", {}, 1),
         ("embedding_ridge", {"vision": "linear", "components": None}, 0),
@@ -95,10 +101,10 @@ def test_blocks_give_the_whole_section_s_prediction(
     cohort: list[Section], name: str, arguments: dict[str, Any], hops: int
 ) -> None:
     built = model(name, **arguments)
-    assert built.receptive_hops == hops
-    if isinstance(built, FittedModel):
-        assert built.recipe is not None
-        built.fit([built.recipe.to_data(cohort[1])], [])
+    assert built.receptive_field == hops
+    if isinstance(built, ClosedFormModel):
+        assert built.preprocessing is not None
+        built.fit([built.preprocessing.to_data(cohort[1])], [])
     check_same(built, cohort[0], (1, 5, 17, 40))
 
 
@@ -110,14 +116,14 @@ def test_the_halo_is_wide_enough_for_every_layer(cohort: list[Section], gnn_key:
 def test_a_narrower_halo_would_show(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
     built = model()
     whole = predicted(built, cohort[0]).values["expression"]
-    monkeypatch.setattr(Hist2ST, "graph_hops", property(lambda self: 1))
+    monkeypatch.setattr(Hist2ST, "num_hops", property(lambda self: 1))
     assert np.abs(predicted(built, cohort[0], block=12).values["expression"] - whole).max() > 1e-3
 
 
 def test_it_is_the_model_s_own_output(cohort: list[Section]) -> None:
     built = model()
-    assert built.recipe is not None
-    out = run_model(built, built.recipe.input_data(cohort[0]))
+    assert built.preprocessing is not None
+    out = run_model(built, built.preprocessing.input_data(cohort[0]))
     values = predicted(built, cohort[0], block=10).values
     np.testing.assert_allclose(values["expression"], out["expression"], atol=1e-5)
     assert values["embedding"].shape == (48, 2 * 128)
@@ -126,8 +132,8 @@ def test_it_is_the_model_s_own_output(cohort: list[Section]) -> None:
 def test_model_and_data_stay_on_their_device(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
     """What trains and draws goes on with both after a prediction on a GPU; meta tensors stand for the GPU's."""
     built = model()
-    assert built.recipe is not None
-    data = built.recipe.input_data(cohort[0])
+    assert built.preprocessing is not None
+    data = built.preprocessing.input_data(cohort[0])
     moves = []
 
     def to(device: object) -> ExpressionModel:
@@ -149,7 +155,11 @@ def test_model_and_data_stay_on_their_device(cohort: list[Section], monkeypatch:
 def test_only_a_block_and_its_surroundings_are_cut_at_a_time(
     cohort: list[Section], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built, section, asked = model("ridge_neighbours", recipe={"k": 2}), cohort[0], list[NDArray[np.int64] | None]()
+    built, section, asked = (
+        model("ridge_neighbors", preprocessing={"k": 2}),
+        cohort[0],
+        list[NDArray[np.int64] | None](),
+    )
     cut = SpotPatches.__call__
 
     def spy(self: SpotPatches, spots: NDArray[np.int64] | None = None) -> torch.Tensor:
@@ -183,13 +193,13 @@ def test_embeddings_are_predicted_by_blocks(cohort: list[Section]) -> None:
     adata = cohort[0].adata.copy()
     adata.obsm["uni"] = np.random.default_rng(0).normal(size=(48, 5)).astype(np.float32)
     built = model(
-        recipe={"embedding": "uni", "scales": (1.0,)}, vision="precomputed", vision_kwargs={"embedding_channels": 5},
-        n_scales=1, statistics=False,
+        preprocessing={"embedding": "uni", "scales": (1.0,)}, vision="precomputed", vision_kwargs={"embedding_channels": 5},
+        n_scales=1, color_stream=False,
     )  # fmt: skip
     section = replace(cohort[0], adata=adata, image=None)
     whole, parts = predict_section(built, section), predict_section(built, section, block=9)
     np.testing.assert_allclose(parts.X, whole.X, atol=1e-5)
-    assert "colour_distance" not in parts.uns["hist2st"]
+    assert "color_distance" not in parts.uns["hist2st"]
 
 
 ATTENTION: list[tuple[str, dict[str, Any]]] = [
@@ -203,7 +213,7 @@ def test_attention_is_kept_to_blocks_on_large_sections_only(
     cohort: list[Section], name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     built = model(name, **arguments)
-    assert built.receptive_hops is None
+    assert built.receptive_field is None
     whole = predicted(built, cohort[0], block=10)
     np.testing.assert_array_equal(whole.values["expression"], predicted(built, cohort[0]).values["expression"])
     assert whole.notes == []
@@ -225,7 +235,7 @@ def test_what_needs_all_of_a_section_is_not_parted(
     cohort: list[Section], name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = model(name, **arguments)
-    assert built.receptive_hops is None
+    assert built.receptive_field is None
     whole = predicted(built, cohort[0], block=10).values["expression"]
     monkeypatch.setattr(blocks, "WHOLE", 47)
     with pytest.raises(ValueError, match=r"'A1' has 48 spots, .* reads all of a section at once.* Give block=48"):
@@ -236,7 +246,7 @@ def test_what_needs_all_of_a_section_is_not_parted(
 @pytest.mark.parametrize("name", ["position_knn", "depth_oracle"])
 def test_models_that_read_counts_read_the_whole_section(cohort: list[Section], name: str) -> None:
     built = model(name)
-    assert built.receptive_hops is None
+    assert built.receptive_field is None
     assert predict_section(built, cohort[0], block=10).shape == (48, len(GENES))
 
 
@@ -259,8 +269,8 @@ def test_an_empty_block_is_refused(cohort: list[Section]) -> None:
 
 def test_an_error_in_a_block_comes_out(cohort: list[Section]) -> None:
     built = model("ridge")
-    assert built.recipe is not None
-    patches: Callable[..., Any] = built.recipe.section_patches(cohort[0])
+    assert built.preprocessing is not None
+    patches: Callable[..., Any] = built.preprocessing.section_patches(cohort[0])
 
     def broken(spots: NDArray[np.int64] | None) -> torch.Tensor:
         if spots is not None and 30 in spots:
@@ -268,4 +278,4 @@ def test_an_error_in_a_block_comes_out(cohort: list[Section]) -> None:
         return patches(spots)  # type: ignore[no-any-return]
 
     with pytest.raises(OSError, match="the disk is gone"):
-        predict_blocks(built, built.recipe.build_graph(cohort[0].pos, cohort[0].grid), broken, block=8)
+        predict_blocks(built, built.preprocessing.build_graph(cohort[0].pos, cohort[0].grid), broken, block=8)

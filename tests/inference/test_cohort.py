@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hist2st_pyg import Hist2ST, Recipe, Section, load_model, predict
+from hist2st_pyg import Hist2ST, Preprocessing, Section, load_model, predict
 from hist2st_pyg.analysis.maps import draw_prediction
 from hist2st_pyg.inference.cohort import CohortResult, SlideResult, predict_cohort
 from hist2st_pyg.models import MODELS
@@ -32,7 +32,7 @@ def tiny() -> Hist2ST:
         len(GENES), patch_size=28, vision="cnn", vision_kwargs=vision, transformer_layers=0, position="none",
         gnn="sage", gnn_layers=1,
     )  # fmt: skip
-    model.recipe = Recipe(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0)
+    model.preprocessing = Preprocessing(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0)
     return model
 
 
@@ -294,12 +294,12 @@ def test_wrong_input(run: Callable[..., CohortResult], files: Path, tmp_path: Pa
     with pytest.raises(ValueError, match="GPUs are shared out by Ray"):
         run(gpus=1)
     bare = tiny()
-    bare.recipe = None
+    bare.preprocessing = None
     bare.save_pretrained("bare")
-    with pytest.raises(ValueError, match="The model has no recipe"):
+    with pytest.raises(ValueError, match="The model has no preprocessing"):
         predict_cohort("bare", ["A1.png"], "out")
     oracle = MODELS["depth_oracle"](n_genes=len(GENES))
-    oracle.recipe = tiny().recipe
+    oracle.preprocessing = tiny().preprocessing
     oracle.save_pretrained("oracle")
     with pytest.raises(ValueError, match="reads measured counts"):
         predict_cohort("oracle", ["A1.png"], "out")

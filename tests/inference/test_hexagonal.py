@@ -8,16 +8,16 @@ from hist2st_pyg.inference.hexagonal import hexagonal_grid, inside, interleaved
 from hist2st_pyg.io.spots import Spots
 
 
-def test_hexagonal_grid_has_six_neighbours_at_one_pitch() -> None:
+def test_hexagonal_grid_has_six_neighbors_at_one_pitch() -> None:
     spots = hexagonal_grid((1000, 700), 100.0)
     distances = cdist(spots.pos, spots.pos)
     np.fill_diagonal(distances, np.inf)
     np.testing.assert_allclose(distances.min(axis=1), 100)
-    neighbours = (np.abs(distances - 100) < 1e-6).sum(axis=1)
+    neighbors = (np.abs(distances - 100) < 1e-6).sum(axis=1)
     middle = (np.abs(spots.pos - [500, 350]) < 200).all(axis=1)
     assert middle.sum() > 10
-    assert (neighbours[middle] == 6).all()
-    assert neighbours.max() == 6
+    assert (neighbors[middle] == 6).all()
+    assert neighbors.max() == 6
 
 
 def test_hexagonal_grid_places_and_names() -> None:
@@ -42,7 +42,7 @@ def test_hexagonal_grid_covers_the_image_and_stays_on_it(size: tuple[int, int]) 
 
 @pytest.mark.parametrize("pitch", [0.0, 0.5, -3.0, np.nan, np.inf])
 def test_a_wrong_pitch_is_refused(pitch: float) -> None:
-    with pytest.raises(ValueError, match="pitch is the distance of neighbouring spots in pixels"):
+    with pytest.raises(ValueError, match="pitch is the distance of neighboring spots in pixels"):
         hexagonal_grid((500, 500), pitch)
 
 

@@ -9,7 +9,7 @@ import tifffile
 import torch
 from scipy.spatial import cKDTree
 
-from hist2st_pyg import Recipe, Section, predict
+from hist2st_pyg import Preprocessing, Section, predict
 from hist2st_pyg.inference.hexagonal import interleaved
 from hist2st_pyg.inference.layout import GIVEN, GRID, given_layout, grid_layout, lay_grid
 from hist2st_pyg.io.spots import Spots
@@ -19,11 +19,11 @@ GENES = ("GENE1", "GENE2")
 UNKNOWN = "resolution of this image or of the training images is unknown"
 
 
-def model(name: str = "graph_only", **recipe: Any) -> ExpressionModel:
+def model(name: str = "graph_only", **preprocessing: Any) -> ExpressionModel:
     torch.manual_seed(0)
     built = MODELS[name](2, patch_size=14)
-    fields = {"patch_pitch": 1.0, "k": 6, "pitch": 64.0, "um_per_pixel": 3.0, **recipe}
-    built.recipe = Recipe(GENES, patch_size=14, **fields)  # type: ignore[arg-type]
+    fields = {"patch_pitch": 1.0, "k": 6, "pitch": 64.0, "um_per_pixel": 3.0, **preprocessing}
+    built.preprocessing = Preprocessing(GENES, patch_size=14, **fields)  # type: ignore[arg-type]
     return built.eval()
 
 
@@ -85,24 +85,24 @@ def test_an_unknown_resolution_is_noted(cohort: list[Section], caplog: pytest.Lo
 
 
 def test_spots_that_are_given_are_compared_with_those_of_training(cohort: list[Section]) -> None:
-    image, recipe = cohort[0].require_image(), model().recipe
-    assert recipe is not None
+    image, preprocessing = cohort[0].require_image(), model().preprocessing
+    assert preprocessing is not None
     spots = lay_grid(image, 64.0)
-    layout = given_layout(spots, recipe, 3.0)
+    layout = given_layout(spots, preprocessing, 3.0)
     assert (layout.notes, layout.positions, layout.arrays) == ([], GIVEN, None)
     np.testing.assert_array_equal(layout.places, spots.grid)
-    (note,) = given_layout(spots, recipe, 1.5).notes
+    (note,) = given_layout(spots, preprocessing, 1.5).notes
     assert "64 px apart, those of training were 128 px apart" in note
-    assert given_layout(spots, recipe, None).notes == []
+    assert given_layout(spots, preprocessing, None).notes == []
     alone = Spots(["a"], np.array([[9.0, 9.0]]), np.array([[0, 0]]))
-    assert given_layout(alone, recipe, 3.0).notes == []
+    assert given_layout(alone, preprocessing, 3.0).notes == []
 
 
 @pytest.mark.parametrize(("pitch", "factor"), [(32.0, 2), (21.0, 3), (64.0, 1), (50.0, 1), (128.0, 0)])
 def test_a_finer_grid_is_several_of_about_the_training_pitch(cohort: list[Section], pitch: float, factor: int) -> None:
-    recipe = model().recipe
-    assert recipe is not None
-    layout = grid_layout(cohort[0].require_image(), recipe, 3.0, pitch)
+    preprocessing = model().preprocessing
+    assert preprocessing is not None
+    layout = grid_layout(cohort[0].require_image(), preprocessing, 3.0, pitch)
     assert layout.positions == GRID
     assert layout.thumbnail is not None
     if factor < 2:
@@ -120,7 +120,7 @@ def test_a_finer_grid_is_several_of_about_the_training_pitch(cohort: list[Sectio
 
 
 @pytest.mark.parametrize("block", [1024, 40])
-@pytest.mark.parametrize("name", ["graph_only", "ridge_neighbours", "ridge"])
+@pytest.mark.parametrize("name", ["graph_only", "ridge_neighbors", "ridge"])
 def test_a_finer_pitch_adds_spots_and_leaves_the_others_as_they_are(
     cohort: list[Section], name: str, block: int
 ) -> None:
@@ -150,6 +150,6 @@ def test_the_tissue_is_looked_for_on_one_thumbnail(cohort: list[Section], monkey
 @pytest.mark.parametrize("name", ["position_knn", "depth_oracle"])
 def test_an_image_has_no_counts_to_read(cohort: list[Section], name: str) -> None:
     built = MODELS[name](2)
-    built.recipe = Recipe(GENES, patch_size=14, pitch=64.0)
+    built.preprocessing = Preprocessing(GENES, patch_size=14, pitch=64.0)
     with pytest.raises(ValueError, match=r"reads measured counts \((interpolation|diagnostic)\)"):
         predict(built, cohort[0].require_image())

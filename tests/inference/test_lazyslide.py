@@ -10,24 +10,24 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from hist2st_pyg import Hist2ST, Recipe, Section, predict_section
+from hist2st_pyg import Hist2ST, Preprocessing, Section, predict_section
 from hist2st_pyg.inference import blocks
 from hist2st_pyg.inference.lazyslide import FeaturePredictor
 from hist2st_pyg.models.simple import PositionKNN
 
 GENES, WIDTH = ("GENE1", "GENE2", "GENE3"), 12
 CORNER = 112
-"""From a tile's centre to its corner, in pixels."""
+"""From a tile's center to its corner, in pixels."""
 
 
-def model(transformer_layers: int = 0, **recipe: Any) -> Hist2ST:
+def model(transformer_layers: int = 0, **preprocessing: Any) -> Hist2ST:
     torch.manual_seed(0)
     built = Hist2ST(
         len(GENES), patch_size=28, vision="precomputed", vision_kwargs={"embedding_channels": WIDTH},
         transformer_layers=transformer_layers, heads=2, dim_head=8, position="none", gnn="sage", gnn_layers=2,
         likelihood="nb",
     )  # fmt: skip
-    built.recipe = Recipe(GENES, **{"embedding": "uni", **recipe})
+    built.preprocessing = Preprocessing(GENES, **{"embedding": "uni", **preprocessing})
     return built.eval()
 
 
@@ -73,7 +73,7 @@ def tiles(cohort: list[Section]) -> Section:
 
 
 def test_it_predicts_what_the_model_predicts(tiles: Section) -> None:
-    """Tiles' corners give what the spots' centres give, in the panel's order."""
+    """Tiles' corners give what the spots' centers give, in the panel's order."""
     built = model()
     names, values = run(FeaturePredictor(built), tiles.adata.obsm["uni"], tiles.pos - CORNER)
     assert names == list(GENES)
@@ -85,7 +85,7 @@ def test_it_predicts_what_the_model_predicts(tiles: Section) -> None:
     assert predict_section(built, tiles).X.std(axis=0).min() > 0.01
 
 
-def test_neighbours_are_read(tiles: Section) -> None:
+def test_neighbors_are_read(tiles: Section) -> None:
     """The prediction of a tile depends on which others lie around it."""
     features, predictor = tiles.adata.obsm["uni"], FeaturePredictor(model())
     shuffled = np.random.default_rng(0).permutation(tiles.pos)
@@ -133,12 +133,12 @@ def test_models_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"The model reads patches of an image, .*\(data\.embedding\)"):
         FeaturePredictor(model(embedding=None))
     counts = PositionKNN(3)
-    counts.recipe = Recipe(GENES, embedding="uni")
+    counts.preprocessing = Preprocessing(GENES, embedding="uni")
     with pytest.raises(ValueError, match=r"PositionKNN reads measured counts \(interpolation\), which tiles have not"):
         FeaturePredictor(counts)
     bare = model()
-    bare.recipe = None
-    with pytest.raises(ValueError, match="The model has no recipe"):
+    bare.preprocessing = None
+    with pytest.raises(ValueError, match="The model has no preprocessing"):
         FeaturePredictor(bare)
 
 

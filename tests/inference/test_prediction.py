@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hist2st_pyg import Hist2ST, Recipe, Section, load_model, predict, predict_section
+from hist2st_pyg import Hist2ST, Preprocessing, Section, load_model, predict, predict_section
 from hist2st_pyg.data import source
 from hist2st_pyg.inference import GRID, grid_pitch, run_model, write_h5ad
 from hist2st_pyg.io.spots import Spots
@@ -17,14 +17,14 @@ from hist2st_pyg.io.spots import Spots
 GENES = tuple(f"GENE{i}" for i in range(1, 7))
 
 
-def model(likelihood: str | None = "zinb", **recipe: object) -> Hist2ST:
+def model(likelihood: str | None = "zinb", **preprocessing: object) -> Hist2ST:
     torch.manual_seed(0)
     vision = {"channels": [8], "out_channels": 16}
     built = Hist2ST(
         len(GENES), patch_size=28, vision="cnn", vision_kwargs=vision, transformer_layers=0, position="none",
         gnn="sage", gnn_layers=1, likelihood=likelihood,
     )  # fmt: skip
-    built.recipe = Recipe(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0, **recipe)  # type: ignore[arg-type]
+    built.preprocessing = Preprocessing(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0, **preprocessing)  # type: ignore[arg-type]
     return built.eval()
 
 
@@ -45,8 +45,8 @@ def test_what_comes_out(cohort: list[Section], tmp_path: Path) -> None:
 
 def test_it_is_the_model_s_own_output(cohort: list[Section]) -> None:
     built = model()
-    assert built.recipe is not None
-    expected = built(built.recipe.to_data(cohort[0]))["expression"].detach().numpy()
+    assert built.preprocessing is not None
+    expected = built(built.preprocessing.to_data(cohort[0]))["expression"].detach().numpy()
     np.testing.assert_allclose(predict_section(built, cohort[0]).X, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -67,9 +67,9 @@ def test_layers_follow_the_likelihood(cohort: list[Section], likelihood: str | N
 @pytest.mark.parametrize("likelihood", ["nb", "zinb"])
 def test_the_layers_are_the_likelihood_s(cohort: list[Section], likelihood: str) -> None:
     built = model(likelihood)
-    assert built.recipe is not None
+    assert built.preprocessing is not None
     assert built.likelihood is not None
-    out = run_model(built, built.recipe.input_data(cohort[0]))
+    out = run_model(built, built.preprocessing.input_data(cohort[0]))
     mean, variance = built.likelihood.moments(out)
     layers = predict_section(built, cohort[0]).layers
     np.testing.assert_allclose(layers["mean"], mean, rtol=1e-5)
@@ -93,16 +93,16 @@ def test_without_spots_a_grid_is_laid_on_the_tissue(cohort: list[Section]) -> No
 
 
 def test_the_grid_s_pitch_is_that_of_training_in_micrometres() -> None:
-    recipe = model().recipe
-    assert recipe is not None
-    assert grid_pitch(recipe, 1.5) == 128
-    assert grid_pitch(recipe, None) == 64
+    preprocessing = model().preprocessing
+    assert preprocessing is not None
+    assert grid_pitch(preprocessing, 1.5) == 128
+    assert grid_pitch(preprocessing, None) == 64
     with pytest.raises(ValueError, match="give the pitch in pixels"):
-        grid_pitch(Recipe(GENES), None)
+        grid_pitch(Preprocessing(GENES), None)
 
 
 def test_the_image_s_resolution_sets_the_grid(cohort: list[Section]) -> None:
-    image = cohort[0].require_image()  # the recipe's pitch is 192 µm
+    image = cohort[0].require_image()  # the preprocessing's pitch is 192 µm
     for um_per_pixel, pixels in ((3.0, 64), (2.0, 96)):
         pos = predict(model(), image, um_per_pixel=um_per_pixel).obsm["spatial"]
         distance = np.linalg.norm(pos[:, None] - pos, axis=2)
@@ -120,14 +120,14 @@ def test_x_runs_right_and_y_down(tmp_path: Path) -> None:
         1, patch_size=14, vision="cnn", vision_kwargs={"channels": [4], "out_channels": 8}, gnn="none",
         transformer_layers=0, position="none", likelihood=None,
     )  # fmt: skip
-    dark.recipe = Recipe(("A",), patch_size=14)
+    dark.preprocessing = Preprocessing(("A",), patch_size=14)
     values = np.asarray(predict(dark, tmp_path / "image.png", tmp_path / "spots.csv").X)[:, 0]
     assert values[1] == pytest.approx(values[2], abs=1e-5)
     assert abs(values[0] - values[1]) > 1e-3
 
 
 def test_the_original_programs_axes(cohort: list[Section]) -> None:
-    plain, swapped = model().recipe, model(swap_axes=True).recipe
+    plain, swapped = model().preprocessing, model(transpose_patches=True).preprocessing
     assert plain is not None
     assert swapped is not None
     section = cohort[0]
@@ -162,8 +162,8 @@ def test_a_finer_grid_shows_the_same_fields_of_view(cohort: list[Section], monke
 
 def test_user_errors(cohort: list[Section]) -> None:
     bare = model()
-    bare.recipe = None
-    with pytest.raises(ValueError, match="The model has no recipe"):
+    bare.preprocessing = None
+    with pytest.raises(ValueError, match="The model has no preprocessing"):
         predict_section(bare, cohort[0])
     with pytest.raises(ValueError, match="no tissue"):
         predict(model(), np.full((400, 500, 3), 255, dtype=np.uint8))
@@ -205,8 +205,8 @@ def test_a_broken_write_leaves_the_earlier_file(cohort: list[Section], tmp_path:
 
 def test_the_model_stays_as_it_was(cohort: list[Section]) -> None:
     built = model().train()
-    assert built.recipe is not None
-    run_model(built, built.recipe.to_data(cohort[0]))
+    assert built.preprocessing is not None
+    run_model(built, built.preprocessing.to_data(cohort[0]))
     assert built.training
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from anndata import AnnData
 
-from hist2st_pyg import Hist2ST, Recipe, Section, predict, predict_section
+from hist2st_pyg import Hist2ST, Preprocessing, Section, predict, predict_section
 from hist2st_pyg.inference import write_h5ad
 
 mpl.use("Agg")
@@ -29,7 +29,7 @@ def model() -> Hist2ST:
         len(GENES), patch_size=28, vision="cnn", vision_kwargs={"channels": [8], "out_channels": 16},
         transformer_layers=0, position="none", gnn="sage", gnn_layers=1, likelihood="zinb",
     )  # fmt: skip
-    built.recipe = Recipe(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0)
+    built.preprocessing = Preprocessing(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0)
     return built.eval()
 
 
@@ -96,7 +96,7 @@ def test_it_is_written_and_read(prediction: AnnData, tmp_path: Path) -> None:
 
 
 def check_drawing(axes: mpl.axes.Axes, prediction: AnnData, gene: str) -> None:
-    """The spots' circles are where the spots are on the thumbnail behind them, coloured by the gene."""
+    """The spots' circles are where the spots are on the thumbnail behind them, colored by the gene."""
     library = prediction.uns["spatial"]["A1"]
     factor, hires = library["scalefactors"]["tissue_hires_scalef"], library["images"]["hires"]
     (image,) = axes.get_images()
@@ -104,20 +104,20 @@ def check_drawing(axes: mpl.axes.Axes, prediction: AnnData, gene: str) -> None:
     np.testing.assert_allclose(image.get_extent(), [-0.5, hires.shape[1] - 0.5, hires.shape[0] - 0.5, -0.5])
     (circles,) = (collection for collection in axes.collections if collection.get_array() is not None)
     extents = [path.get_extents() for path in circles.get_paths()]
-    centres = np.array([extent.get_points().mean(0) for extent in extents])
+    centers = np.array([extent.get_points().mean(0) for extent in extents])
     diameter = factor * library["scalefactors"]["spot_diameter_fullres"]
     np.testing.assert_allclose([extent.width for extent in extents], diameter, rtol=1e-6)
     # Either program draws high values last.
     values = np.asarray(prediction[:, gene].X, dtype=np.float64).ravel()
     drawn, order = np.argsort(circles.get_array()), np.argsort(values)
     np.testing.assert_allclose(circles.get_array()[drawn], values[order], rtol=1e-6)
-    np.testing.assert_allclose(centres[drawn], prediction.obsm["spatial"][order] * factor, atol=1e-3)
+    np.testing.assert_allclose(centers[drawn], prediction.obsm["spatial"][order] * factor, atol=1e-3)
     # y runs down, and the view is on the spots.
     bottom, top = axes.get_ylim()
     assert bottom > top
     left, right = axes.get_xlim()
-    assert ((left <= centres[:, 0]) & (centres[:, 0] <= right)).all()
-    assert ((top <= centres[:, 1]) & (centres[:, 1] <= bottom)).all()
+    assert ((left <= centers[:, 0]) & (centers[:, 0] <= right)).all()
+    assert ((top <= centers[:, 1]) & (centers[:, 1] <= bottom)).all()
 
 
 def test_scanpy_draws_it(prediction: AnnData) -> None:
@@ -138,7 +138,7 @@ def test_squidpy_draws_it(prediction: AnnData) -> None:
         check_drawing(ax, prediction, gene)
 
 
-def test_squidpy_finds_the_neighbours(prediction: AnnData) -> None:
+def test_squidpy_finds_the_neighbors(prediction: AnnData) -> None:
     import squidpy as sq
 
     drawn = prediction.copy()

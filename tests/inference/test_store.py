@@ -18,7 +18,7 @@ from spatialdata import SpatialData, get_centroids, get_element_annotators, matc
 from spatialdata.models import Image2DModel, ShapesModel, TableModel
 from spatialdata.transformations import Identity, Scale, get_transformation
 
-from hist2st_pyg import Hist2ST, Recipe, Section, load_sections, predict_section
+from hist2st_pyg import Hist2ST, Preprocessing, Section, load_sections, predict_section
 from hist2st_pyg.inference.store import write_spatialdata
 from hist2st_pyg.section import SectionRecord
 
@@ -34,7 +34,7 @@ def model() -> Hist2ST:
         2, patch_size=28, vision="cnn", vision_kwargs={"channels": [8], "out_channels": 16}, transformer_layers=0,
         position="none", gnn="sage", gnn_layers=1, likelihood="zinb",
     )  # fmt: skip
-    built.recipe = Recipe(("GENE1", "GENE2"), patch_size=28)
+    built.preprocessing = Preprocessing(("GENE1", "GENE2"), patch_size=28)
     built.training_sections = {"train": [SectionRecord("A2", "A", "dataset"), SectionRecord("X")]}
     return built.eval()
 

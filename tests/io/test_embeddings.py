@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hist2st_pyg import Recipe, Section, evaluate, load_model, predict_section, train
+from hist2st_pyg import Preprocessing, Section, evaluate, load_model, predict_section, train
 from hist2st_pyg.io.embeddings import read_embeddings, section_embedding
 from hist2st_pyg.training import preset_config
 
@@ -69,10 +69,10 @@ def test_a_model_of_embeddings_trains_and_predicts_without_images(sections: list
     data = {"test": ["B1"], "n_genes": 4, "embedding": "uni"}
     config = preset_config("small", data, training={"epochs": 1}, output=str(tmp_path / "run"), wandb="off")
     model = load_model(train(config, sections))
-    assert model.recipe is not None
-    assert model.recipe.embedding == "uni"
+    assert model.preprocessing is not None
+    assert model.preprocessing.embedding == "uni"
     assert model.streams[0].vision.takes == "embeddings"  # type: ignore[union-attr]
     assert predict_section(model, sections[2]).shape == (48, 4)
     assert "pcc_mean" in evaluate(model, sections[2:])
     with pytest.raises(ValueError, match=r"The model reads precomputed embeddings \(obsm\['uni'\]\), not an image"):
-        Recipe(genes=("A",), embedding="uni").image_data(None, sections[0].pos, sections[0].grid)  # type: ignore[arg-type]
+        Preprocessing(genes=("A",), embedding="uni").image_data(None, sections[0].pos, sections[0].grid)  # type: ignore[arg-type]

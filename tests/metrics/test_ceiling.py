@@ -28,7 +28,7 @@ def test_reference_values(real_data: Path, name: str, mean: float, median: float
 
 
 def made_section(sd: float, tissue: float, kind: str) -> tuple[Any, Any, Any]:
-    """Counts [400, 200] of known shares, and the part of the standardised log depth that the tissue decides.
+    """Counts [400, 200] of known shares, and the part of the standardized log depth that the tissue decides.
 
     Args:
         sd: Standard deviation of the log depth.

@@ -15,7 +15,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
 from hist2st_pyg import evaluation
-from hist2st_pyg.evaluation import mae, pearson_per_gene, rmse, spearman_per_gene, summarise
+from hist2st_pyg.evaluation import mae, pearson_per_gene, rmse, spearman_per_gene, summarize
 
 FINITE = st.floats(-1e300, 1e300, allow_nan=False, allow_subnormal=True)
 # Multiples of 1/8 of a moderate size: scaling and shifting them stays well conditioned.
@@ -169,12 +169,12 @@ def test_errors_without_a_measured_gene_are_nan(expression: Any) -> None:
         assert np.isnan(mae(true, pred, mask=np.zeros(7, dtype=bool)))
 
 
-def test_summarise_counts_every_gene_once() -> None:
+def test_summarize_counts_every_gene_once() -> None:
     #                 scored, constant prediction, constant target, both masked and constant, masked
     true = np.array([[0.0, 0.0, 5.0, 5.0, 0.0], [1.0, 1.0, 5.0, 5.0, 1.0], [2.0, 3.0, 5.0, 5.0, 2.0]])
     pred = np.array([[0.0, 1.0, 0.0, 0.0, 3.0], [1.0, 1.0, 1.0, 1.0, 1.0], [2.0, 1.0, 5.0, 5.0, 2.0]])
     mask = np.array([True, True, True, False, False])
-    summary = summarise(true, pred, ["A", "B", "C", "D", "E"], mask)
+    summary = summarize(true, pred, ["A", "B", "C", "D", "E"], mask)
     errors = np.array([0, 0, 0, 1, 0, 2, 5, 4, 0], dtype=float)
     assert summary == {
         "pcc_mean": pytest.approx(0.5),
@@ -198,19 +198,19 @@ def test_genes_that_few_spots_have_are_not_detected() -> None:
     true = np.zeros((20, 4))
     true[:2, 0], true[:1, 1], true[:, 2], true[:, 3] = 1, 1, 1, np.arange(20)  # 10 % of the spots, 5 %, constant, all
     pred = np.random.default_rng(0).normal(size=true.shape)
-    summary = summarise(true, pred, ["A", "B", "C", "D"])
+    summary = summarize(true, pred, ["A", "B", "C", "D"])
     assert (summary["n_scored"], summary["n_detected"]) == (3, 2)
     assert summary["pcc_mean_detected"] == pytest.approx((summary["per_gene"]["A"] + summary["per_gene"]["D"]) / 2)
-    rare = summarise(true[:, [1]], pred[:, [1]], ["B"])
+    rare = summarize(true[:, [1]], pred[:, [1]], ["B"])
     assert rare["pcc_mean"] is not None
     assert (rare["pcc_mean_detected"], rare["n_detected"]) == (None, 0)
 
 
 @pytest.mark.parametrize(("mask", "error"), [(None, 0.5), (np.zeros(2, dtype=bool), None)])
-def test_summarise_without_a_scored_gene_says_none_and_warns_of_nothing(mask: Any, error: float | None) -> None:
+def test_summarize_without_a_scored_gene_says_none_and_warns_of_nothing(mask: Any, error: float | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        summary = summarise(np.ones((3, 2)), np.full((3, 2), 1.5), ["A", "B"], mask)
+        summary = summarize(np.ones((3, 2)), np.full((3, 2), 1.5), ["A", "B"], mask)
     for name in ("pcc_mean", "pcc_median", "pcc_mean_detected", "spearman_mean"):
         assert summary[name] is None
     assert summary["rmse"] == summary["mae"] == error
@@ -219,7 +219,7 @@ def test_summarise_without_a_scored_gene_says_none_and_warns_of_nothing(mask: An
 
 
 @pytest.mark.parametrize(
-    "function", [pearson_per_gene, spearman_per_gene, rmse, mae, lambda t, p: summarise(t, p, ["A", "B"])]
+    "function", [pearson_per_gene, spearman_per_gene, rmse, mae, lambda t, p: summarize(t, p, ["A", "B"])]
 )
 def test_bad_input_is_explained(function: Any) -> None:
     good = np.arange(8.0).reshape(4, 2)
@@ -250,14 +250,14 @@ def test_a_mask_of_the_wrong_kind_is_refused(mask: NDArray[Any]) -> None:
 
 
 @pytest.mark.parametrize(("genes", "message"), [(["A"], "2 columns .* got 1"), (["A", "A"], "'A' more than once")])
-def test_summarise_checks_the_gene_names(genes: list[str], message: str) -> None:
+def test_summarize_checks_the_gene_names(genes: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        summarise(np.ones((4, 2)), np.ones((4, 2)), genes)
+        summarize(np.ones((4, 2)), np.ones((4, 2)), genes)
 
 
 def test_the_room_names_what_it_offers() -> None:
     assert set(evaluation.__all__) >= {
-        "mae", "noise_ceiling", "pearson_per_gene", "rmse", "spearman_per_gene", "summarise",
+        "mae", "noise_ceiling", "pearson_per_gene", "rmse", "spearman_per_gene", "summarize",
     }  # fmt: skip
     assert all(hasattr(evaluation, name) for name in evaluation.__all__)
 

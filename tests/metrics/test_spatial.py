@@ -40,7 +40,7 @@ def test_adjacent_spots() -> None:
 def test_morans_i_is_that_of_the_dense_matrix() -> None:
     rng = np.random.default_rng(0)
     edges = rng.integers(40, size=(2, 130))
-    edges = np.unique(edges[:, (edges[0] != edges[1]) & (edges[1] != 3)], axis=1)  # directed; spot 3 has no neighbour
+    edges = np.unique(edges[:, (edges[0] != edges[1]) & (edges[1] != 3)], axis=1)  # directed; spot 3 has no neighbor
     values = rng.normal(size=(40, 5))
     expected = [dense_morans_i(values[:, g], edges) for g in range(5)]
     np.testing.assert_allclose(morans_i(values, edges), expected, rtol=0, atol=1e-12)

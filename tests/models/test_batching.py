@@ -12,10 +12,10 @@ from torch_geometric.loader import DataLoader
 
 from hist2st_pyg import MODELS, Section, to_data
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.models import ExpressionModel, FittedModel
+from hist2st_pyg.models import ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.base import section_ptr
 from hist2st_pyg.models.registry import parameters_of
-from hist2st_pyg.nn import CONVS, ENCODERS, POSITIONS, READOUTS
+from hist2st_pyg.nn import CONVS, ENCODERS, JUMPING_KNOWLEDGE, POSITIONS
 
 P = 14
 PAPER_LIKE = {
@@ -34,7 +34,7 @@ SMALL = {
     "gnn_layers": 2,
     "gnn_norm": "layer",
     "gnn_residual": True,
-    "readout": "last",
+    "jk": "last",
 }
 RIDGE = {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}}
 VIT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": P, "patch_size": 7}
@@ -46,21 +46,21 @@ ENCODER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "phikon": {"config": {"model_type": "vit", "intermediate_size": 32, **VIT}, "size": P},
     "phikon-v2": {"config": DINO, "size": P},
     "precomputed": {"embedding_channels": 10, "out_channels": 16},
-    "statistics": {"out_channels": 16},
+    "color_texture": {"out_channels": 16},
 }
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "histogene": ("histogene", {"channels": 16, "transformer_layers": 2, "heads": 2, "dim_head": 8}),
     "hist2st": ("hist2st", {**PAPER_LIKE, "transformer_layers": 2}),
     "depth_oracle": ("depth_oracle", {}),
     "embedding_ridge": ("embedding_ridge", RIDGE),
-    "graph_only": ("graph_only", {"gnn": "sage", "gnn_layers": 1, "readout": "last"}),
+    "graph_only": ("graph_only", {"gnn": "sage", "gnn_layers": 1, "jk": "last"}),
     "kernel_ridge": ("kernel_ridge", {}),
     "kernel_ridge, within sections": ("kernel_ridge", {"per_section": True, **RIDGE}),
     "mean": ("mean", {}),
     "position_knn": ("position_knn", {"k": 3}),
     "ridge": ("ridge", {}),
-    "ridge_neighbours": ("ridge_neighbours", {}),
-    "ridge_neighbours, within sections": ("ridge_neighbours", {"per_section": True}),
+    "ridge_neighbors": ("ridge_neighbors", {}),
+    "ridge_neighbors, within sections": ("ridge_neighbors", {"per_section": True}),
     "stnet": ("stnet", RIDGE),
     **{
         f"hist2st, {gnn}, paper-like": ("hist2st", {**PAPER_LIKE, "transformer_layers": 1, "gnn": gnn}) for gnn in CONVS
@@ -70,7 +70,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         f"hist2st, {key} encoder": ("hist2st", {**SMALL, "vision": key, "vision_kwargs": kwargs, "gnn": "gat"})
         for key, kwargs in ENCODER_ARGUMENTS.items()
     },
-    **{f"hist2st, {key} readout": ("hist2st", {**SMALL, "gnn": "gat", "readout": key}) for key in READOUTS},
+    **{f"hist2st, {key} jk": ("hist2st", {**SMALL, "gnn": "gat", "jk": key}) for key in JUMPING_KNOWLEDGE},
     **{f"hist2st, {key} position": ("hist2st", {**SMALL, "gnn": "gat", "position": key}) for key in POSITIONS},
 }
 
@@ -98,7 +98,7 @@ def test_each_section_of_a_batch_is_as_if_alone(case: str, sections: list[Sectio
     model = build(*CASES[case], n_genes=sections[0].y.shape[1])
     if CASES[case][1].get("vision") == "precomputed":
         sections = [with_embeddings(section) for section in sections]
-    if isinstance(model, FittedModel):
+    if isinstance(model, ClosedFormModel):
         model.fit(sections[:1], sections[2:])
     with torch.no_grad():
         together = model(Batch.from_data_list(sections))

@@ -15,7 +15,7 @@ from PIL import Image
 from torch_geometric.nn import SAGEConv
 
 import hist2st_pyg as h
-from hist2st_pyg import Hist2ST, Recipe, Section
+from hist2st_pyg import Hist2ST, Preprocessing, Section
 from hist2st_pyg.models import ExpressionModel, HisToGene, STNet
 from hist2st_pyg.models.card import VALIDATION, edited, run_facts
 from hist2st_pyg.models.simple import DepthOracle, PositionKNN
@@ -31,7 +31,9 @@ def build(**options: Any) -> Hist2ST:
     torch.manual_seed(0)
     arguments = {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}, "gnn": "sage", **options}
     model = Hist2ST(len(GENES), patch_size=14, transformer_layers=0, gnn_layers=1, **arguments).eval()
-    model.recipe = Recipe(GENES, patch_size=14, patch_pitch=1.0, k=6, max_distance=2, stain="macenko", pitch=91.25)
+    model.preprocessing = Preprocessing(
+        GENES, patch_size=14, patch_pitch=1.0, k=6, max_distance=2, stain="macenko", pitch=91.25
+    )
     model.training_sections = SECTIONS
     return model
 
@@ -59,7 +61,7 @@ def test_the_hub_s_own_reader_understands_it(tmp_path: Path) -> None:
     assert ModelCardData(**data.to_dict()).to_dict() == data.to_dict()
 
 
-def test_no_licence_is_claimed(tmp_path: Path) -> None:
+def test_no_license_is_claimed(tmp_path: Path) -> None:
     card_of(build(), tmp_path)
     assert ModelCard.load(tmp_path / "README.md").data.license is None
 
@@ -84,8 +86,8 @@ def test_what_the_card_says(tmp_path: Path) -> None:
     inputs = part(card, "Input and output")
     for row in (
         "| patches | 14 × 14 pixels around each spot, RGB, 0 to 255 |",
-        "| field of view | 1 × the distance of neighbouring spots |",
-        "| stains | normalised: `macenko` |",
+        "| field of view | 1 × the distance of neighboring spots |",
+        "| stains | normalized: `macenko` |",
         "| graph | 6 nearest spots by pixel position, at most 2 spot distances away |",
         "| training spots | 91.25 pixels apart |",
         "| output | log10(1 + 10,000 · counts / the panel's counts of the spot) |",
@@ -98,29 +100,29 @@ def test_what_the_card_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "row"),
+    ("preprocessing", "row"),
     [
         ({"patch_um": 100.0, "patch_pitch": None}, "| field of view | 100 µm, so the µm per pixel"),
         ({"patch_pitch": None}, "| field of view | 14 image pixels, whatever they are in µm |"),
         ({"scales": (1.0, 3.5)}, "spots; times 1, 3.5 |"),
-        ({"swap_axes": True}, "0 to 255, the axes swapped as in the original programs |"),
+        ({"transpose_patches": True}, "0 to 255, the axes swapped as in the original programs |"),
         ({"stain": "none"}, "| stains | as they are |"),
         ({"um_per_pixel": 0.51}, "| training images | 0.51 µm per pixel |"),
-        ({"total": "all"}, "counts / all genes' counts of the spot"),
-        ({"graph_on": "array"}, "by array position, at most 2 array steps away |"),
+        ({"normalize_by": "all"}, "counts / all genes' counts of the spot"),
+        ({"coord_type": "array"}, "by array position, at most 2 array steps away |"),
         ({"max_distance": None, "k": 1}, "| graph | 1 nearest spot by pixel position |"),
     ],
 )
-def test_how_the_recipe_is_told(tmp_path: Path, recipe: dict[str, Any], row: str) -> None:
+def test_how_the_recipe_is_told(tmp_path: Path, preprocessing: dict[str, Any], row: str) -> None:
     model = build()
-    assert model.recipe is not None
-    model.recipe = replace(model.recipe, **recipe)
+    assert model.preprocessing is not None
+    model.preprocessing = replace(model.preprocessing, **preprocessing)
     assert row in part(card_of(model, tmp_path), "Input and output")
 
 
 def test_a_model_without_a_graph_has_none_in_its_card(tmp_path: Path) -> None:
     model = STNet(12, patch_size=14, vision="cnn", vision_kwargs={"channels": (8,), "out_channels": 16})
-    model.recipe = build().recipe
+    model.preprocessing = build().preprocessing
     assert "| graph |" not in card_of(model, tmp_path)
 
 
@@ -179,11 +181,11 @@ def test_the_card_says_how_patients_are_known(tmp_path: Path, record: SectionRec
         assert part(card_of(model, tmp_path / "two"), "Training data").endswith("The patients are not known (Z).")
 
 
-def test_weights_of_others_bring_their_licence(tmp_path: Path) -> None:
+def test_weights_of_others_bring_their_license(tmp_path: Path) -> None:
     model = build()
-    assert "licence holds too" not in card_of(model, tmp_path)
+    assert "license holds too" not in card_of(model, tmp_path)
     model.streams[0].vision.origin = "owner/encoder (Hugging Face hub)"  # type: ignore[assignment]
-    assert "weights of others (owner/encoder (Hugging Face hub)), whose licence holds too" in card_of(model, tmp_path)
+    assert "weights of others (owner/encoder (Hugging Face hub)), whose license holds too" in card_of(model, tmp_path)
 
 
 def test_long_arguments_stay_in_the_configuration(tmp_path: Path) -> None:
@@ -192,8 +194,8 @@ def test_long_arguments_stay_in_the_configuration(tmp_path: Path) -> None:
 
 
 def test_an_unknown_fact_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="licence"):
-        build().save_pretrained(tmp_path, model_card_kwargs={"licence": "mit"})
+    with pytest.raises(TypeError, match="license"):
+        build().save_pretrained(tmp_path, model_card_kwargs={"license": "mit"})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -242,17 +244,17 @@ def test_code_of_models_that_need_more(tmp_path: Path, cohort: list[Section]) ->
         (oracle, "a diagnostic of data sets"),
         (PositionKNN(len(genes)), "it fills gaps of a measurement"),
     ):
-        other.recipe = Recipe(genes, patch_size=14)
+        other.preprocessing = Preprocessing(genes, patch_size=14)
         assert text in (card := card_of(other, tmp_path / "counts"))
         assert "h.predict_section(model, section)" in code(card)
     embedded = build()
-    assert embedded.recipe is not None
-    embedded.recipe = replace(embedded.recipe, embedding="phikon")
+    assert embedded.preprocessing is not None
+    embedded.preprocessing = replace(embedded.preprocessing, embedding="phikon")
     card = card_of(embedded, tmp_path / "embedded")
     assert "h.predict_section(model, section)" in code(card)
     assert "| embeddings | `obsm['phikon']` of a section, instead of an image |" in card
     bare = build()
-    bare.recipe = None
+    bare.preprocessing = None
     card = card_of(bare, tmp_path / "bare")
     assert "predict" not in code(card)
     assert "names no genes" in part(card, "Genes")
@@ -303,7 +305,7 @@ def test_a_run_knows_facts_for_the_card(tmp_path: Path, cohort: list[Section]) -
             "small",
             data={"name": "synthetic", "root": "/secret/place", "test": ["B1"], "n_genes": 5, "patch_size": 14,
                   "scales": [1.0], "stain": "none", "val_share": 0.3},
-            model={"vision_kwargs": {"channels": [8], "out_channels": 16}, "statistics": False},
+            model={"vision_kwargs": {"channels": [8], "out_channels": 16}, "color_stream": False},
             training={"epochs": 1}, output=str(tmp_path / "run"), wandb="off",
         ),
         cohort,

@@ -6,9 +6,9 @@ from hist2st_pyg import Section, to_data
 from hist2st_pyg.models.graph_only import GraphOnly
 
 
-def test_it_knows_colours_and_not_shapes(cohort: list[Section]) -> None:
+def test_it_knows_colors_and_not_shapes(cohort: list[Section]) -> None:
     data = to_data(cohort[0], list(cohort[0].adata.var_names)[:4], patch_size=28)
-    model = GraphOnly(4, patch_size=28, gnn="sage", gnn_layers=1, readout="last", likelihood=None).eval()
+    model = GraphOnly(4, patch_size=28, gnn="sage", gnn_layers=1, jk="last", likelihood=None).eval()
     turned = data.clone()
     turned.x = data.x.flip(3)
     darker = data.clone()

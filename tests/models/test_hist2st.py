@@ -45,10 +45,10 @@ def build(data: SectionData) -> Callable[..., Hist2ST]:
     return make
 
 
-@pytest.mark.parametrize(("views", "millions"), [(0, 74.7), (5, 75.8)])
-def test_the_defaults_are_the_papers(views: int, millions: float) -> None:
+@pytest.mark.parametrize(("n_views", "millions"), [(0, 74.7), (5, 75.8)])
+def test_the_defaults_are_the_papers(n_views: int, millions: float) -> None:
     with torch.device("meta"):  # shapes without memory
-        model = Hist2ST(785, views=views)
+        model = Hist2ST(785, n_views=n_views)
     g, c, width = 785, 1024, 16 * 64
     mixer = 2 * (25 * 32 + 32 + 64) + 32 * 32 + 32 + 64  # two depthwise and a pointwise, each with a BatchNorm
     expected = {
@@ -57,7 +57,7 @@ def test_the_defaults_are_the_papers(views: int, millions: float) -> None:
         "gnn": 4 * c * c + 2 * (8 * c * c + 8 * c),
         "expression": 2 * c + c * g + g,
         "likelihood": 3 * (c * g + g),
-        "distillation": (c * c + c + c + 1) if views else 0,
+        "distillation": (c * c + c + c + 1) if n_views else 0,
     }
     for name, size in expected.items():
         stage = getattr(model.streams[0], name) if hasattr(model.streams[0], name) else getattr(model, name)
@@ -80,20 +80,20 @@ def test_the_output_by_likelihood(build: Callable[..., Hist2ST], data: SectionDa
 
 
 @pytest.mark.parametrize(
-    ("gnn", "likelihood", "views"),
+    ("gnn", "likelihood", "n_views"),
     [(gnn, "zinb", 2) for gnn in sorted(CONVS)]
     + [("hist2st", None, 0), ("hist2st", "zinb", 0), ("hist2st", "nb", 0), ("gat", "nb", 2), ("gat", None, 2)],
 )
 def test_every_parameter_is_trained(
-    build: Callable[..., Hist2ST], data: SectionData, gnn: str, likelihood: str | None, views: int
+    build: Callable[..., Hist2ST], data: SectionData, gnn: str, likelihood: str | None, n_views: int
 ) -> None:
-    model = build(likelihood=likelihood, views=views, gnn=gnn, dropout=0.0)
+    model = build(likelihood=likelihood, n_views=n_views, gnn=gnn, dropout=0.0)
     out = model(data)
     loss = losses.expression_error(out, data)
     if likelihood is not None:
         loss = loss + losses.negative_log_likelihood(out, data)
-    if views:
-        loss = loss + losses.distillation_error(model.distil([data] * views), out, data)
+    if n_views:
+        loss = loss + losses.distillation_error(model.distil([data] * n_views), out, data)
     loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -107,7 +107,7 @@ def test_what_is_not_asked_for_is_not_built(build: Callable[..., Hist2ST]) -> No
     model = build(likelihood=None)
     assert model.likelihood is None
     assert model.distillation is None
-    with pytest.raises(ValueError, match="built with views=0"):
+    with pytest.raises(ValueError, match="built with n_views=0"):
         model.distil([])
 
 
@@ -122,17 +122,17 @@ def test_a_detached_likelihood_leaves_the_stages_before_it_alone(
 
 
 def test_distillation_of_equal_views_is_the_prediction(build: Callable[..., Hist2ST], data: SectionData) -> None:
-    model = build(views=3).eval()
+    model = build(n_views=3).eval()
     torch.testing.assert_close(model.distil([data] * 3), model(data)["expression"])
 
 
 def test_fitted_statistics_are_used(build: Callable[..., Hist2ST], data: SectionData) -> None:
     plain, fitted = build().eval(), build().eval()
-    assert torch.equal(plain.normalise(data.x), data.x.float())
+    assert torch.equal(plain.normalize(data.x), data.x.float())
     fitted.pixel_mean.copy_(torch.tensor([200.0, 150.0, 180.0]))
     fitted.pixel_std.copy_(torch.tensor([20.0, 40.0, 30.0]))
     expected = (data.x.double() - fitted.pixel_mean[:, None, None]) / fitted.pixel_std[:, None, None]
-    torch.testing.assert_close(fitted.normalise(data.x).double(), expected)
+    torch.testing.assert_close(fitted.normalize(data.x).double(), expected)
     standard = data.clone()
     standard.x = expected.float()
     torch.testing.assert_close(fitted(data)["embedding"], plain(standard)["embedding"], rtol=1e-4, atol=1e-5)
@@ -160,14 +160,14 @@ def test_a_layer_of_the_users(build: Callable[..., Hist2ST], data: SectionData, 
 def test_arguments_reach_the_stages(build: Callable[..., Hist2ST]) -> None:
     model = build(
         gnn="gat", gnn_kwargs={"heads": 2}, gnn_norm="layer", gnn_residual=True, gnn_dropout=0.3, gnn_act="elu",
-        readout="cat", position="fourier", mlp_channels=24, dropout=0.4, vision="cnn",
+        jk="cat", position="fourier", mlp_channels=24, dropout=0.4, vision="cnn",
         vision_kwargs={"out_channels": 32, "channels": (8,)},
     )  # fmt: skip
     assert [conv.heads for conv in model.streams[0].gnn.convs] == [2, 2]
     assert (model.streams[0].gnn.residual, model.streams[0].gnn.dropout.p) == (True, 0.3)
     assert type(model.streams[0].gnn.act).__name__ == "ELU"
     assert type(model.streams[0].gnn.norms[0]).__name__ == "LayerNorm"
-    assert type(model.streams[0].gnn.readout).__name__ == "CatReadout"
+    assert type(model.streams[0].gnn.jk).__name__ == "CatJumpingKnowledge"
     assert type(model.streams[0].transformer.position).__name__ == "FourierPosition"
     assert model.streams[0].transformer.blocks[0].mlp[1].out_features == 24
     assert model.streams[0].transformer.blocks[0].mlp[3].p == 0.4
@@ -177,7 +177,7 @@ def test_arguments_reach_the_stages(build: Callable[..., Hist2ST]) -> None:
 def test_what_cannot_be_built_is_refused(build: Callable[..., Hist2ST]) -> None:
     with pytest.raises(TypeError, match=r"gnn=GATv2Conv\(...\) is an instance"):
         build(gnn=GATv2Conv(8, 8))
-    for argument in ("gnn", "vision", "position", "readout", "likelihood"):
+    for argument in ("gnn", "vision", "position", "jk", "likelihood"):
         with pytest.raises(ValueError, match=f"Unknown {argument}='other'. Choose one of: "):
             build(**{argument: "other"})
     with pytest.raises(ValueError, match="n_genes is at least 1, got 0"):
@@ -192,7 +192,7 @@ def test_distilling_recomputes_without_counting_batch_norm_twice(
     other.x = data.x.flip(3)
     results = []
     for plain in (True, False):
-        model = build(views=2).train()
+        model = build(n_views=2).train()
         torch.manual_seed(1)  # of dropout
         if plain:
             assert model.distillation is not None
@@ -221,7 +221,9 @@ def test_distilling_by_statistics_gives_the_gradients_of_the_plain_computation(
     other.x = 255 - data.x
     gradients = []
     for plain in (True, False):
-        model = build(views=2, vision="statistics", vision_kwargs={"out_channels": 16, "dropout": 0.0}, dropout=0.0)
+        model = build(
+            n_views=2, vision="color_texture", vision_kwargs={"out_channels": 16, "dropout": 0.0}, dropout=0.0
+        )
         assert model.distillation is not None
         if plain:
             parts = [model(view) for view in (data, other)]
@@ -262,7 +264,7 @@ def trained(model: Hist2ST, sections: list[SectionData]) -> Hist2ST:
 
 def streams_alone(model: Hist2ST, n_scales: int) -> list[Hist2ST]:
     """Both streams of a model as models of their own."""
-    vision_kwargs = ({}, {"vision": "statistics", "vision_kwargs": {"out_channels": 8, "dropout": 0.0}})
+    vision_kwargs = ({}, {"vision": "color_texture", "vision_kwargs": {"out_channels": 8, "dropout": 0.0}})
     alone = []
     for options, stream in zip(vision_kwargs, model.streams, strict=True):
         one = Hist2ST(len(model.target_mean), **{**SMALL, **options}, n_scales=n_scales, likelihood=None)
@@ -277,7 +279,7 @@ def streams_alone(model: Hist2ST, n_scales: int) -> list[Hist2ST]:
 def test_two_streams_are_two_models_side_by_side(
     build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]], n_scales: int
 ) -> None:
-    model = trained(build(statistics=True, n_scales=n_scales, likelihood="zinb"), sections[n_scales])
+    model = trained(build(color_stream=True, n_scales=n_scales, likelihood="zinb"), sections[n_scales])
     data = sections[n_scales][0]
     n, g = data.y.shape
     out = model(data)
@@ -295,7 +297,7 @@ def test_two_streams_are_two_models_side_by_side(
 def test_the_output_of_two_streams_by_likelihood(
     build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]], likelihood: str | None, n_scales: int
 ) -> None:
-    model = build(statistics=True, likelihood=likelihood, n_scales=n_scales)
+    model = build(color_stream=True, likelihood=likelihood, n_scales=n_scales)
     data = sections[n_scales][0]
     out = model(data)
     assert set(out) == KEYS[likelihood] | {"streams"}
@@ -312,7 +314,7 @@ def test_the_output_of_two_streams_by_likelihood(
 
 
 def test_a_detached_likelihood_leaves_both_streams_alone(build: Callable[..., Hist2ST], data: SectionData) -> None:
-    model = build(statistics=True, detach_likelihood=True)
+    model = build(color_stream=True, detach_likelihood=True)
     losses.negative_log_likelihood(model(data), data).backward()
     reached = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert reached == {"likelihood"}
@@ -320,7 +322,7 @@ def test_a_detached_likelihood_leaves_both_streams_alone(build: Callable[..., Hi
 
 @pytest.mark.parametrize("gnn", sorted(CONVS))
 def test_the_squared_error_trains_both_streams(build: Callable[..., Hist2ST], data: SectionData, gnn: str) -> None:
-    model = build(statistics=True, likelihood=None, gnn=gnn, dropout=0.0)
+    model = build(color_stream=True, likelihood=None, gnn=gnn, dropout=0.0)
     losses.expression_error(model(data), data).backward()
     assert len(model.streams) == 2
     for stream in model.streams:
@@ -334,7 +336,7 @@ def test_the_squared_error_trains_both_streams(build: Callable[..., Hist2ST], da
 def test_each_stream_learns_as_if_it_were_alone(
     build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]]
 ) -> None:
-    model = trained(build(statistics=True, likelihood=None), sections[1])
+    model = trained(build(color_stream=True, likelihood=None), sections[1])
     data = sections[1][0]
     losses.expression_error(model(data), data).backward()
     for one, stage in zip(streams_alone(model, 1), model.streams, strict=True):
@@ -350,7 +352,7 @@ def test_each_stream_learns_as_if_it_were_alone(
 def test_with_two_streams_each_section_of_a_batch_is_as_if_alone(
     build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]], gnn: Any, n_scales: int
 ) -> None:
-    model = trained(build(statistics=True, gnn=gnn, n_scales=n_scales), sections[n_scales])
+    model = trained(build(color_stream=True, gnn=gnn, n_scales=n_scales), sections[n_scales])
     with torch.no_grad():
         together = model(Batch.from_data_list(sections[n_scales]))
         alone = [model(data) for data in sections[n_scales]]
@@ -365,17 +367,17 @@ def test_with_two_streams_each_section_of_a_batch_is_as_if_alone(
         {},
         {"n_scales": 2, "likelihood": "nb", "gnn": "gat"},
         {"likelihood": None, "gnn": "gat", "gnn_kwargs": {"heads": 2}, "gnn_dropout": 0.3, "position": "fourier"},
-        {"vision": "statistics", "vision_kwargs": {"out_channels": 8}, "views": 2},
+        {"vision": "color_texture", "vision_kwargs": {"out_channels": 8}, "n_views": 2},
     ],
 )
 def test_a_model_of_two_streams_is_saved_and_loaded(
     build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]], tmp_path: Path, options: dict[str, Any]
 ) -> None:
     data = sections[options.get("n_scales", 1)]
-    model = trained(build(statistics=True, **options), data)
+    model = trained(build(color_stream=True, **options), data)
     loaded = load_model(model.save_pretrained(tmp_path / "model"))
     assert loaded.config == model.config
-    assert loaded.config["statistics"] is True
+    assert loaded.config["color_stream"] is True
     before, after = model(data[0]), loaded(data[0])
     assert before.keys() == after.keys()
     for name, value in before.items():
@@ -385,7 +387,7 @@ def test_a_model_of_two_streams_is_saved_and_loaded(
 def test_a_custom_layer_is_in_both_streams_and_asked_for_again(
     build: Callable[..., Hist2ST], data: SectionData, tmp_path: Path
 ) -> None:
-    model = trained(build(statistics=True, gnn=GATv2Conv), [data])
+    model = trained(build(color_stream=True, gnn=GATv2Conv), [data])
     folder = model.save_pretrained(tmp_path / "model")
     loaded = load_model(folder, gnn=GATv2Conv)
     assert isinstance(loaded, Hist2ST)
@@ -394,14 +396,14 @@ def test_a_custom_layer_is_in_both_streams_and_asked_for_again(
     assert torch.equal(loaded(data)["expression"], model(data)["expression"])
 
 
-def test_without_statistics_there_is_one_stream(build: Callable[..., Hist2ST]) -> None:
+def test_without_color_stream_there_is_one_stream(build: Callable[..., Hist2ST]) -> None:
     assert len(build().streams) == 1
 
 
 def test_distilling_two_streams_distils_what_they_predict_together(
     build: Callable[..., Hist2ST], sections: dict[int, list[SectionData]]
 ) -> None:
-    model, data = trained(build(statistics=True, views=3), sections[1]), sections[1][0]
+    model, data = trained(build(color_stream=True, n_views=3), sections[1]), sections[1][0]
     torch.testing.assert_close(model.distil([data] * 3), model(data)["expression"])
     other = data.clone()
     other.x = data.x.flip(3)
@@ -418,5 +420,5 @@ def test_distilling_two_streams_distils_what_they_predict_together(
 
 
 def test_precomputed_embeddings_have_no_statistics() -> None:
-    with pytest.raises(ValueError, match="no patches to take statistics of; give statistics=False"):
-        Hist2ST(3, vision="precomputed", vision_kwargs={"embedding_channels": 8}, statistics=True)
+    with pytest.raises(ValueError, match="no patches to take statistics of; give color_stream=False"):
+        Hist2ST(3, vision="precomputed", vision_kwargs={"embedding_channels": 8}, color_stream=True)

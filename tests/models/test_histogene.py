@@ -63,7 +63,7 @@ def test_the_embeddings_that_enter_the_transformer_are_dropped_out(data: Section
         model(data)
     embeddings = torch.cat(entered)
     assert float((embeddings == 0).float().mean()) == pytest.approx(0.1, abs=0.01)
-    whole = model.vision(model.normalise(data.x).permute(0, 2, 3, 1).flatten(1)) + model.transformer.position(data.grid)
+    whole = model.vision(model.normalize(data.x).permute(0, 2, 3, 1).flatten(1)) + model.transformer.position(data.grid)
     kept = embeddings[: len(whole)] != 0
     torch.testing.assert_close(embeddings[: len(whole)][kept], whole[kept] / 0.9)
     entered.clear()

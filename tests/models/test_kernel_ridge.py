@@ -30,7 +30,7 @@ def sections(cohort: list[Section]) -> list[SectionData]:
 
 
 def features(data: SectionData) -> NDArray[Any]:
-    """Statistics and, by a dense matrix, the mean of the neighbours'."""
+    """Statistics and, by a dense matrix, the mean of the neighbors'."""
     x = PatchStatistics()(data.x).double().numpy()
     matrix = np.zeros((len(x), len(x)))
     matrix[data.edge_index[1], data.edge_index[0]] = 1
@@ -67,7 +67,7 @@ def test_a_gene_that_a_section_did_not_measure_is_fitted_on_the_others(cohort: l
     model.fit([whole, part], [])
     both = np.vstack([features(whole), features(part)])
     scale = (both - both.mean(0)) / both.std(0)
-    # One standardisation and one width for all genes; the last gene's coefficients are of the first section alone.
+    # One standardization and one width for all genes; the last gene's coefficients are of the first section alone.
     gamma = 1 / (2 * np.median(pdist(scale)) ** 2)
     rows = {0: slice(None), 3: slice(0, len(whole.y))}
     y = torch.cat([whole.y, part.y]).double().numpy()

@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch_geometric.nn import GATv2Conv, SAGEConv
 
-from hist2st_pyg import MODELS, Hist2ST, Recipe, Section, load_model, to_data
+from hist2st_pyg import MODELS, Hist2ST, Preprocessing, Section, load_model, to_data
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.models import ExpressionModel, FittedModel
+from hist2st_pyg.models import ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.pretrained import describe
 from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.section import SectionRecord
@@ -29,15 +29,15 @@ SMALL: dict[str, dict[str, Any]] = {
         "heads": 2,
         "dim_head": 8,
         "gnn_layers": 2,
-        "views": 2,
+        "n_views": 2,
     },
     "histogene": {"channels": 16, "transformer_layers": 1, "heads": 2, "dim_head": 8},
     "stnet": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}},
-    "graph_only": {"gnn": "sage", "gnn_layers": 1, "readout": "last"},
+    "graph_only": {"gnn": "sage", "gnn_layers": 1, "jk": "last"},
     "embedding_ridge": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}, "components": 4},
     "kernel_ridge": {},
     "ridge": {"per_section": True},
-    "ridge_neighbours": {},
+    "ridge_neighbors": {},
     "position_knn": {"k": 3},
     "mean": {},
     "depth_oracle": {},
@@ -51,7 +51,7 @@ def data(cohort: list[Section]) -> SectionData:
 
 
 def build(data: SectionData, key: str = "hist2st", **options: Any) -> ExpressionModel:
-    """A model as training leaves it: fitted statistics, a recipe, BatchNorm that has seen data."""
+    """A model as training leaves it: fitted statistics, a preprocessing, BatchNorm that has seen data."""
     torch.manual_seed(0)
     n_genes = data.y.shape[1]
     sizes = {"patch_size": P} if "patch_size" in parameters_of(MODELS[key]) else {}
@@ -60,13 +60,15 @@ def build(data: SectionData, key: str = "hist2st", **options: Any) -> Expression
     model.pixel_std.uniform_(10, 50)
     model.target_mean.normal_()
     model.target_std.uniform_(0.5, 2)
-    model.recipe = Recipe(genes=tuple(f"G{i}" for i in range(n_genes)), patch_size=P, scales=(1.0,), max_distance=1.5)
+    model.preprocessing = Preprocessing(
+        genes=tuple(f"G{i}" for i in range(n_genes)), patch_size=P, scales=(1.0,), max_distance=1.5
+    )
     model.training_sections = {
         "train": [SectionRecord("A1", "GSE1/A", "dataset"), SectionRecord("A2")],
         "val": [SectionRecord("B1", "B1", "each_section")],
     }
     model(data)
-    if isinstance(model, FittedModel):
+    if isinstance(model, ClosedFormModel):
         model.fit([data], [data])
     return model.eval()
 
@@ -85,7 +87,7 @@ def test_a_saved_model_comes_back(data: SectionData, tmp_path: Path, key: str) -
     assert type(loaded) is type(model)
     assert not loaded.training
     assert same(model, loaded, data)
-    assert loaded.recipe == model.recipe
+    assert loaded.preprocessing == model.preprocessing
     assert loaded.training_sections == model.training_sections
     assert sorted(os.listdir(folder)) == ["README.md", "config.json", "model.safetensors"]
     assert same(model, load_model(str(folder.parent)), data)  # a run folder, with the model in it
@@ -102,7 +104,7 @@ def test_the_files_are_as_readable_as_any(data: SectionData, tmp_path: Path) -> 
 @pytest.mark.parametrize("gnn", ["gat", "pna", "none"])
 @pytest.mark.parametrize("likelihood", ["zinb", "nb", None])
 def test_choices_come_back(data: SectionData, tmp_path: Path, gnn: str, likelihood: str | None) -> None:
-    options = {"gnn": gnn, "likelihood": likelihood, "vision": "cnn", "position": "fourier", "readout": "cat"}
+    options = {"gnn": gnn, "likelihood": likelihood, "vision": "cnn", "position": "fourier", "jk": "cat"}
     options["vision_kwargs"] = {"channels": (8,), "out_channels": 16}
     model = build(data, **options)
     assert same(model, load_model(model.save_pretrained(tmp_path / "model")), data)
@@ -119,7 +121,7 @@ def test_without_a_recipe(data: SectionData, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Hist2ST(data.y.shape[1], patch_size=P, **SMALL["hist2st"]).eval()
     loaded = load_model(model.save_pretrained(tmp_path))
-    assert loaded.recipe is None
+    assert loaded.preprocessing is None
     assert same(model, loaded, data)
 
 
@@ -150,7 +152,7 @@ def test_a_lightning_checkpoint_is_read_without_unpickling(data: SectionData, tm
     torch.save({"description": describe(model), "state_dict": state, "epoch": 3}, tmp_path / "last.ckpt")
     loaded = load_model(tmp_path / "last.ckpt")
     assert same(model, loaded, data)
-    assert loaded.recipe == model.recipe
+    assert loaded.preprocessing == model.preprocessing
 
 
 # Files that are damaged, altered or hostile.
@@ -265,7 +267,7 @@ def test_training_sections_of_other_types_are_refused(saved: Path, sections: Any
 
 def test_a_damaged_description_is_refused(saved: Path) -> None:
     config = json.loads((saved / "config.json").read_text())
-    for key in ("model", "arguments", "recipe", "training_sections"):
+    for key in ("model", "arguments", "preprocessing", "training_sections"):
         (saved / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != key}))
         with pytest.raises(ValueError, match=f"the saved model is damaged: its description lacks {key}"):
             load_model(saved)

@@ -14,7 +14,7 @@ from sklearn.kernel_ridge import KernelRidge as SklearnKernelRidge
 from sklearn.linear_model import Ridge as SklearnRidge
 from torch_geometric.data import Data
 
-from hist2st_pyg import MODELS, Recipe, Section, losses
+from hist2st_pyg import MODELS, Preprocessing, Section, losses
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.data.denoise import denoise
 from hist2st_pyg.data.masks import training_spots
@@ -34,14 +34,14 @@ REGRESSIONS = sorted(key for key, cls in MODELS.items() if isinstance(cls, type)
 
 
 @pytest.fixture(scope="module")
-def recipe(cohort: list[Section]) -> Recipe:
-    return Recipe(genes=tuple(cohort[0].adata.var_names[:G]), patch_size=P, k=3)
+def preprocessing(cohort: list[Section]) -> Preprocessing:
+    return Preprocessing(genes=tuple(cohort[0].adata.var_names[:G]), patch_size=P, k=3)
 
 
 @pytest.fixture(scope="module")
-def denoised(cohort: list[Section], recipe: Recipe) -> list[SectionData]:
+def denoised(cohort: list[Section], preprocessing: Preprocessing) -> list[SectionData]:
     """Three training sections with denoised targets."""
-    return SectionDataModule(recipe, cohort, val_share=0.0, denoise=True).data("train")
+    return SectionDataModule(preprocessing, cohort, val_share=0.0, denoise=True).data("train")
 
 
 def build(key: str, **options: Any) -> Any:
@@ -72,14 +72,16 @@ def test_the_denoised_targets_are_fitted(denoised: list[SectionData], key: str) 
     assert not torch.allclose(predictions[0], predictions[2], atol=1e-3)
 
 
-def test_a_fitted_model_is_handed_the_targets_of_the_networks(cohort: list[Section], recipe: Recipe) -> None:
+def test_a_fitted_model_is_handed_the_targets_of_the_networks(
+    cohort: list[Section], preprocessing: Preprocessing
+) -> None:
     handed: dict[str, Sequence[Data]] = {}
 
     class Recorder(Mean):
         def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
             handed.update(train=train, val=val)
 
-    module = SectionDataModule(recipe, cohort[:2], val_share=0.3, denoise=True)
+    module = SectionDataModule(preprocessing, cohort[:2], val_share=0.3, denoise=True)
     fit(preset_config("small"), Recorder(G), module, [])
     targets = {data.section: training_target(data) for data in handed["train"]}
     batches = list(module.train_dataloader())
@@ -105,7 +107,7 @@ def features(model: Any, data: Data) -> NDArray[Any]:
     return np.asarray(model.embed(data).double())
 
 
-def standardised(y: NDArray[Any]) -> NDArray[Any]:
+def standardized(y: NDArray[Any]) -> NDArray[Any]:
     """Denoised as the training targets are, from the matrix alone."""
     mean, std = y.mean(0), y.std(0)
     return denoise(torch.from_numpy((y - mean) / std))[0].numpy() * std + mean
@@ -114,14 +116,14 @@ def standardised(y: NDArray[Any]) -> NDArray[Any]:
 def predicted(key: str, x: NDArray[Any], y: NDArray[Any], other: NDArray[Any], alpha: float) -> NDArray[Any]:
     mean, std = x.mean(0), x.std(0)
     x, other = (x - mean) / std, (other - mean) / std
-    if key == "ridge_neighbours":
+    if key == "ridge_neighbors":
         return np.asarray(SklearnRidge(alpha).fit(x, y).predict(other))
     distance = np.sqrt(((x[:, None] - x[None]) ** 2).sum(-1))[np.triu_indices(len(x), 1)]
     model = SklearnKernelRidge(alpha=alpha, kernel="rbf", gamma=1 / (2 * np.median(distance) ** 2))
     return np.asarray(model.fit(x, y - y.mean(0)).predict(other) + y.mean(0))
 
 
-def scores(key: str, model: Any, parts: Any, targets: Any = standardised, judged: str = "y") -> list[float]:
+def scores(key: str, model: Any, parts: Any, targets: Any = standardized, judged: str = "y") -> list[float]:
     """The PCC of each penalty on what is held out, by scikit-learn; ``parts`` are pairs of lists of (section, rows)."""
     found = []
     for alpha in model.alphas:
@@ -145,7 +147,7 @@ def scores(key: str, model: Any, parts: Any, targets: Any = standardised, judged
 EVERY = slice(None)
 
 
-@pytest.mark.parametrize("key", ["kernel_ridge", "ridge_neighbours"])
+@pytest.mark.parametrize("key", ["kernel_ridge", "ridge_neighbors"])
 def test_sections_are_held_out_in_turn(denoised: list[SectionData], key: str) -> None:
     model = build(key)
     model.fit(denoised, [])
@@ -154,7 +156,7 @@ def test_sections_are_held_out_in_turn(denoised: list[SectionData], key: str) ->
     assert model.config["alpha"] == model.alphas[int(np.argmax(expected))]
 
 
-@pytest.mark.parametrize("key", ["kernel_ridge", "ridge_neighbours"])
+@pytest.mark.parametrize("key", ["kernel_ridge", "ridge_neighbors"])
 def test_halves_of_a_single_section_are_held_out_in_turn(denoised: list[SectionData], key: str) -> None:
     section = denoised[0]
     model = build(key)
@@ -167,7 +169,7 @@ def test_halves_of_a_single_section_are_held_out_in_turn(denoised: list[SectionD
     assert model.config["alpha"] == model.alphas[int(np.argmax(scores(key, model, parts)))]
 
 
-@pytest.mark.parametrize("key", ["kernel_ridge", "ridge_neighbours"])
+@pytest.mark.parametrize("key", ["kernel_ridge", "ridge_neighbors"])
 def test_what_validates_chooses_by_its_targets_as_measured(denoised: list[SectionData], key: str) -> None:
     train, val = denoised[1:], denoised[0]
     model = build(key)
@@ -220,10 +222,10 @@ def test_every_training_spot_is_held_out_once_and_no_other(denoised: list[Sectio
 def test_without_denoised_targets_those_as_measured_are_fitted(denoised: list[SectionData]) -> None:
     plain = [with_targets(data, data.y) for data in denoised]
     assert all("y_denoised" not in part for fitted, _ in folds(plain) for part in fitted)
-    model = build("ridge_neighbours")
+    model = build("ridge_neighbors")
     model.fit(plain, [])
     parts = [([(d, EVERY) for d in plain if d is not held_out], [(held_out, EVERY)]) for held_out in plain]
-    expected = scores("ridge_neighbours", model, parts, lambda y: y)
+    expected = scores("ridge_neighbors", model, parts, lambda y: y)
     assert model.config["alpha"] == model.alphas[int(np.argmax(expected))]
 
 
@@ -234,7 +236,7 @@ def test_a_single_training_spot_leaves_nothing_to_choose_by(denoised: list[Secti
         build("ridge").fit([section], [])
 
 
-@pytest.mark.parametrize("key", ["kernel_ridge", "ridge_neighbours"])
+@pytest.mark.parametrize("key", ["kernel_ridge", "ridge_neighbors"])
 def test_the_counts_of_test_sections_do_not_matter(cohort: list[Section], key: str) -> None:
     models = []
     for factor in (1, 7):

@@ -31,8 +31,8 @@ def statistics(data: SectionData) -> NDArray[Any]:
     return PatchStatistics()(data.x).double().numpy()
 
 
-def neighbours(data: SectionData) -> NDArray[Any]:
-    """By a dense matrix: row i averages the neighbours of spot i."""
+def neighbors(data: SectionData) -> NDArray[Any]:
+    """By a dense matrix: row i averages the neighbors of spot i."""
     matrix = np.zeros((len(data.pos), len(data.pos)))
     matrix[data.edge_index[1], data.edge_index[0]] = 1
     return (matrix / matrix.sum(1, keepdims=True)) @ statistics(data)
@@ -48,13 +48,13 @@ def by_hand(train: NDArray[Any], y: NDArray[Any], test: NDArray[Any], alpha: flo
 
 
 @pytest.mark.parametrize("components", [None, 5])
-@pytest.mark.parametrize("with_neighbours", [False, True])
-def test_it_is_scikit_learn_s_ridge(sections: list[SectionData], components: int | None, with_neighbours: bool) -> None:
+@pytest.mark.parametrize("with_neighbors", [False, True])
+def test_it_is_scikit_learn_s_ridge(sections: list[SectionData], components: int | None, with_neighbors: bool) -> None:
     first, second, test = sections
-    model = Ridge(6, patch_size=P, neighbours=with_neighbours, components=components, alpha=10.0)
+    model = Ridge(6, patch_size=P, neighbors=with_neighbors, components=components, alpha=10.0)
     model.fit([first, second], [])
     features = [
-        np.hstack([statistics(d), neighbours(d)]) if with_neighbours else statistics(d) for d in (first, second, test)
+        np.hstack([statistics(d), neighbors(d)]) if with_neighbors else statistics(d) for d in (first, second, test)
     ]
     y = torch.cat([first.y, second.y]).double().numpy()
     expected = by_hand(np.vstack(features[:2]), y, features[2], 10.0, components)
@@ -109,7 +109,7 @@ def test_genes_that_a_section_did_not_measure_are_fitted_on_the_others(cohort: l
     assert not torch.allclose(both(whole)["expression"][:, 2], torch.zeros(len(whole.pos)))
 
 
-@pytest.mark.parametrize("key", ["embedding_ridge", "ridge", "ridge_neighbours"])
+@pytest.mark.parametrize("key", ["embedding_ridge", "ridge", "ridge_neighbors"])
 def test_every_key_finds_what_the_images_show(sections: list[SectionData], key: str) -> None:
     options = {"vision": "cnn", "components": 8} if key == "embedding_ridge" else {}
     torch.manual_seed(0)
@@ -134,18 +134,18 @@ def both_statistics(data: SectionData) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("components", [None, 9])
-@pytest.mark.parametrize("with_neighbours", [False, True])
+@pytest.mark.parametrize("with_neighbors", [False, True])
 def test_two_scales_are_scikit_learn_s_ridge_on_both_side_by_side(
-    two_scales: list[SectionData], components: int | None, with_neighbours: bool
+    two_scales: list[SectionData], components: int | None, with_neighbors: bool
 ) -> None:
     features = [both_statistics(data) for data in two_scales]
-    if with_neighbours:
+    if with_neighbors:
         for i, data in enumerate(two_scales):
             matrix = np.zeros((len(data.pos), len(data.pos)))
             matrix[data.edge_index[1], data.edge_index[0]] = 1
             features[i] = np.hstack([features[i], (matrix / matrix.sum(1, keepdims=True)) @ features[i]])
     first, second, test = two_scales
-    model = MODELS["ridge_neighbours" if with_neighbours else "ridge"](
+    model = MODELS["ridge_neighbors" if with_neighbors else "ridge"](
         6, patch_size=P, n_scales=2, components=components, alpha=10.0
     )
     assert isinstance(model, Ridge)
@@ -155,7 +155,7 @@ def test_two_scales_are_scikit_learn_s_ridge_on_both_side_by_side(
     out = model(test)
     np.testing.assert_allclose(out["expression"].detach(), expected, atol=2e-3)
     np.testing.assert_allclose(out["embedding"], features[2], atol=1e-5)
-    assert out["embedding"].shape[1] == 54 * (1 + with_neighbours)
+    assert out["embedding"].shape[1] == 54 * (1 + with_neighbors)
 
 
 def test_two_scales_by_an_encoder_of_each(two_scales: list[SectionData]) -> None:

@@ -68,7 +68,7 @@ def test_eight_symmetries_are_averaged_outside_training(data: SectionData) -> No
     model = small().eval()
     with torch.no_grad():
         expected = torch.stack(
-            [model.expression(model.vision(model.normalise(view))) for view in symmetries(data.x)]
+            [model.expression(model.vision(model.normalize(view))) for view in symmetries(data.x)]
         ).mean(0)
         turned = data.clone()
         turned.x = data.x.rot90(1, (2, 3))

@@ -49,8 +49,8 @@ def test_symmetries_keep_every_pixel() -> None:
     assert not torch.equal(out, x.float())
     assert torch.equal(out.flatten(2).sort().values, x.float().flatten(2).sort().values)
     # Red, green and blue of a pixel stay together.
-    colours = [sorted(map(tuple, spot.flatten(1).T.tolist())) for spot in (x.float()[0], out[0])]
-    assert colours[0] == colours[1]
+    colors = [sorted(map(tuple, spot.flatten(1).T.tolist())) for spot in (x.float()[0], out[0])]
+    assert colors[0] == colors[1]
 
 
 def test_there_are_eight_symmetries() -> None:
@@ -86,13 +86,13 @@ def test_corners_turn_black(monkeypatch: pytest.MonkeyPatch) -> None:
     out = PatchAugmentation(grayscale=0.0, rotation=45.0, flip=0.0)(torch.full((2, 3, 14, 14), 255.0))
     assert out[:, :, [0, 0, -1, -1], [0, -1, 0, -1]].max() == 0
     assert out[:, :, 7, 7].min() == 255
-    # A square in its own circle keeps what is nearer to the centre than half its side.
+    # A square in its own circle keeps what is nearer to the center than half its side.
     y, x = torch.meshgrid(torch.arange(14) - 6.5, torch.arange(14) - 6.5, indexing="ij")
     assert (out[:, :, (x**2 + y**2).sqrt() < 6.5] == 255).all()
 
 
 def test_the_angle_is_bounded_and_goes_both_ways() -> None:
-    # The centre of a bright spot at the right edge says how far the patch was turned.
+    # The center of a bright spot at the right edge says how far the patch was turned.
     x = torch.zeros(300, 3, 41, 41)
     x[:, :, 18:23, 36:41] = 255
     torch.manual_seed(0)
@@ -130,7 +130,7 @@ def test_draws_are_for_the_call_or_for_each_spot(options: dict[str, Any]) -> Non
     assert distinct(torch.cat([once(x[:1]) for _ in range(40)])) > 1  # each call draws anew
 
 
-def test_jitter_is_a_gain_and_an_offset_for_each_colour_the_same_at_all_scales() -> None:
+def test_jitter_is_a_gain_and_an_offset_for_each_color_the_same_at_all_scales() -> None:
     x = patches(5, channels=6)
     torch.manual_seed(0)
     out = PatchAugmentation(**NOTHING, jitter=0.1, per_spot=True)(x)

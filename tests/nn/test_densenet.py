@@ -99,15 +99,15 @@ def test_patches_are_resized_and_chunked(reference: DenseNet121Encoder) -> None:
     }
 
 
-def test_colours_are_scaled_by_the_training_patches_or_by_imagenet(reference: DenseNet121Encoder) -> None:
+def test_colors_are_scaled_by_the_training_patches_or_by_imagenet(reference: DenseNet121Encoder) -> None:
     other = DenseNet121Encoder(3, P, weights="random", scaling="training").eval()
     other.load_state_dict(reference.state_dict())
-    assert (reference.takes, other.takes) == ("pixels", "normalised")
+    assert (reference.takes, other.takes) == ("pixels", "normalized")
     scaled = (patches() / 255 - torch.tensor(module.IMAGENET[0])[:, None, None]) / torch.tensor(module.IMAGENET[1])[
         :, None, None
     ]
     torch.testing.assert_close(other(scaled), reference(patches()), rtol=1e-4, atol=1e-4)
-    assert DenseNet121Encoder(3, P, **other.arguments).takes == "normalised"
+    assert DenseNet121Encoder(3, P, **other.arguments).takes == "normalized"
     with pytest.raises(ValueError, match=r"Unknown scaling='mine'\. Choose one of: imagenet, training\."):
         DenseNet121Encoder(3, P, weights="random", scaling="mine")
 

@@ -69,7 +69,7 @@ def test_a_local_folder_gives_the_models_embedding(key: str, folder: Path) -> No
     assert (encoder.takes, encoder.origin) == ("pixels", "folder weights")
 
 
-def test_the_colours_are_those_of_the_sources_preprocessor(key: str, folder: Path) -> None:
+def test_the_colors_are_those_of_the_sources_preprocessor(key: str, folder: Path) -> None:
     statistics = ([0.7, 0.6, 0.5], [0.2, 0.3, 0.4])
     settings = {"image_mean": statistics[0], "image_std": statistics[1], "size": {"height": 224, "width": 224}}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
@@ -132,7 +132,7 @@ def test_half_precision_on_disk_is_single_in_use(key: str, tmp_path: Path) -> No
 
 def test_what_the_hub_does_not_give_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    message = r"nobody/absent could not be fetched from the Hugging Face hub, .*\n.*licence.* give source=FOLDER"
+    message = r"nobody/absent could not be fetched from the Hugging Face hub, .*\n.*license.* give source=FOLDER"
     with pytest.raises(OSError, match=rf"(?s){message}"):
         vision_resolver("phikon", P, source="nobody/absent")
 

@@ -12,7 +12,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn import ChebConv, GATv2Conv, MessagePassing
 
 from hist2st_pyg import knn_edges
-from hist2st_pyg.nn import CONVS, EDGE_WEIGHTS, GNN, NORMS, READOUTS, Hist2STConv, conv_resolver
+from hist2st_pyg.nn import CONVS, EDGE_WEIGHTS, GNN, JUMPING_KNOWLEDGE, NORMS, Hist2STConv, conv_resolver
 
 C = 16
 LAYERS = sorted(key for key in CONVS if key != "none")
@@ -30,7 +30,7 @@ def build(conv: Any, num_layers: int = 2, seed: int = 0, **options: Any) -> GNN:
 
 
 def dense(edge_index: Tensor, n: int) -> NDArray[np.float64]:
-    """The paper's matrix: A[i, j] = 1 where j is a neighbour of i."""
+    """The paper's matrix: A[i, j] = 1 where j is a neighbor of i."""
     a = np.zeros((n, n))
     a[edge_index[1], edge_index[0]] = 1
     return a
@@ -70,7 +70,7 @@ def test_the_order_of_the_spots_does_not_matter(key: str) -> None:
 
 @pytest.mark.parametrize("key", sorted(CONVS))
 @pytest.mark.parametrize("edges", ["one spot alone", "none"])
-def test_a_spot_without_neighbours_stays_finite(key: str, edges: str) -> None:
+def test_a_spot_without_neighbors_stays_finite(key: str, edges: str) -> None:
     x, edge_index, edge_attr = graph()
     keep = (edge_index != 0).all(0) & (edges != "none")
     x.requires_grad_()
@@ -88,7 +88,7 @@ def test_an_edge_carries_its_source_to_its_target_and_nowhere_else(key: str) -> 
     # The only edge runs from spot 0 (j) to spot 1 (i); spot 2 stands apart.
     edge_index, edge_attr = torch.tensor([[0], [1]]), torch.ones(1, 1)
     x = torch.randn(3, C, generator=torch.Generator().manual_seed(0))
-    model = build(key, num_layers=1, readout="last", norm="none", act="tanh")
+    model = build(key, num_layers=1, jk="last", norm="none", act="tanh")
     before = model(x, edge_index, edge_attr)
 
     def changed(spot: int) -> list[int]:
@@ -140,7 +140,7 @@ def test_heads_that_do_not_divide_the_width_are_refused(key: str) -> None:
 @pytest.mark.parametrize("aggr", ["mean", "max"])
 def test_hist2st_conv_is_the_dense_aggregation(aggr: str) -> None:
     x, edge_index, _ = graph()
-    edge_index = edge_index[:, (edge_index[1] != 4)]  # spot 4 has no neighbours
+    edge_index = edge_index[:, (edge_index[1] != 4)]  # spot 4 has no neighbors
     torch.manual_seed(0)
     conv = Hist2STConv(C, 5, aggr)
     a, h = dense(edge_index, 12), x.double().numpy()
@@ -168,9 +168,9 @@ def test_the_paper_s_layer_starts_from_xavier_s_uniform_weights() -> None:
 
 
 @pytest.mark.parametrize("aggr", ["mean", "max"])
-def test_a_layer_is_rectified_and_then_normalised(aggr: str) -> None:
+def test_a_layer_is_rectified_and_then_normalized(aggr: str) -> None:
     x, edge_index, edge_attr = graph()
-    model = build("hist2st", num_layers=3, conv_kwargs={"aggr": aggr}, readout="last")
+    model = build("hist2st", num_layers=3, conv_kwargs={"aggr": aggr}, jk="last")
     a, h = dense(edge_index, 12), x.double().numpy()
     for conv in model.convs:
         weight = conv.lin.weight.detach().double().numpy()
@@ -182,21 +182,21 @@ def test_a_layer_is_rectified_and_then_normalised(aggr: str) -> None:
 
 def test_residual_adds_each_layers_input() -> None:
     x, edge_index, edge_attr = graph()
-    plain, residual = build("sage", readout="last"), build("sage", readout="last", residual=True)
+    plain, residual = build("sage", jk="last"), build("sage", jk="last", residual=True)
     h = x + GNN.forward(_first_layer(plain), x, edge_index, edge_attr)
     second = _first_layer(plain, 1)
     torch.testing.assert_close(residual(x, edge_index, edge_attr), h + second(h, edge_index, edge_attr))
 
 
 def _first_layer(model: GNN, layer: int = 0) -> GNN:
-    one = build("sage", num_layers=1, readout="last")
+    one = build("sage", num_layers=1, jk="last")
     one.convs[0].load_state_dict(model.convs[layer].state_dict())
     return one
 
 
 def test_dropout_acts_in_training_alone() -> None:
     x, edge_index, edge_attr = graph()
-    model = build("hist2st", num_layers=1, dropout=0.5, readout="last")
+    model = build("hist2st", num_layers=1, dropout=0.5, jk="last")
     evaluated = model(x, edge_index, edge_attr)
     assert torch.equal(evaluated, model(x, edge_index, edge_attr))
     trained = model.train()(x, edge_index, edge_attr)
@@ -213,41 +213,43 @@ def test_without_a_graph_the_stage_is_the_identity() -> None:
     assert torch.equal(GNN(C, 0, "gat")(x, edge_index, edge_attr), x)
 
 
-# Read-outs and norms.
+# Jumping knowledge and norms.
 
 
-@pytest.mark.parametrize("key", sorted(READOUTS))
-def test_readouts_keep_the_width_and_the_spots_apart(key: str) -> None:
+@pytest.mark.parametrize("key", sorted(JUMPING_KNOWLEDGE))
+def test_jumping_knowledge_keep_the_width_and_the_spots_apart(key: str) -> None:
     torch.manual_seed(0)
-    readout = READOUTS[key](C, 3)
+    jk = JUMPING_KNOWLEDGE[key](C, 3)
     depths = [torch.randn(6, C, requires_grad=True) for _ in range(3)]
-    out = readout(depths)
+    out = jk(depths)
     assert out.shape == (6, C)
     (out * torch.randn(6, C)).sum().backward()
-    check_gradients(readout)
+    check_gradients(jk)
     other = [depth.detach().clone() for depth in depths]
     for depth in other:
         depth[2] += 1
-    moved = (readout(other) - out).abs().amax(1) > 1e-6
+    moved = (jk(other) - out).abs().amax(1) > 1e-6
     assert moved.nonzero().flatten().tolist() == [2]
 
 
-def test_readouts_by_formula() -> None:
+def test_jumping_knowledge_by_formula() -> None:
     torch.manual_seed(0)
     depths = [torch.randn(6, C) for _ in range(3)]
-    assert torch.equal(READOUTS["last"](C, 3)(depths), depths[2])
-    np.testing.assert_array_equal(READOUTS["max"](C, 3)(depths).numpy(), np.maximum.reduce([d.numpy() for d in depths]))
-    cat = READOUTS["cat"](C, 3)
+    assert torch.equal(JUMPING_KNOWLEDGE["last"](C, 3)(depths), depths[2])
+    np.testing.assert_array_equal(
+        JUMPING_KNOWLEDGE["max"](C, 3)(depths).numpy(), np.maximum.reduce([d.numpy() for d in depths])
+    )
+    cat = JUMPING_KNOWLEDGE["cat"](C, 3)
     weight, bias = cat.lin.weight, cat.lin.bias
     expected = sum(d @ weight[:, i * C : (i + 1) * C].T for i, d in enumerate(depths)) + bias
     torch.testing.assert_close(cat(depths), expected)
 
 
-def test_the_papers_readout_is_a_two_layer_lstm_averaged_over_depth() -> None:
+def test_the_papers_jk_is_a_two_layer_lstm_averaged_over_depth() -> None:
     torch.manual_seed(0)
-    readout = READOUTS["hist2st"](C, 3)
+    jk = JUMPING_KNOWLEDGE["hist2st"](C, 3)
     depths = [torch.randn(6, C) for _ in range(3)]
-    weights = {name: value.detach().double().numpy() for name, value in readout.lstm.named_parameters()}
+    weights = {name: value.detach().double().numpy() for name, value in jk.lstm.named_parameters()}
 
     def sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
         return 1 / (1 + np.exp(-z))
@@ -264,7 +266,7 @@ def test_the_papers_readout_is_a_two_layer_lstm_averaged_over_depth() -> None:
             h = sigmoid(o) * np.tanh(c)
             outputs.append(h)
         sequence = outputs
-    np.testing.assert_allclose(readout(depths).detach().numpy(), np.mean(sequence, axis=0), atol=1e-6)
+    np.testing.assert_allclose(jk(depths).detach().numpy(), np.mean(sequence, axis=0), atol=1e-6)
 
 
 @pytest.mark.parametrize("key", sorted(NORMS))
@@ -282,15 +284,15 @@ def test_norms_by_formula() -> None:
     x = torch.randn(6, C, generator=torch.Generator().manual_seed(0))
     assert torch.equal(NORMS["none"](C)(x), x)
     torch.testing.assert_close(NORMS["l2"](C)(x), x / x.norm(dim=1, keepdim=True))
-    centred = x - x.mean(1, keepdim=True)
-    torch.testing.assert_close(NORMS["layer"](C)(x), centred / (centred.pow(2).mean(1, keepdim=True) + 1e-5).sqrt())
+    centered = x - x.mean(1, keepdim=True)
+    torch.testing.assert_close(NORMS["layer"](C)(x), centered / (centered.pow(2).mean(1, keepdim=True) + 1e-5).sqrt())
 
 
 # What a user may pass.
 
 
 def test_unknown_keys_list_the_choices() -> None:
-    for options, choices in (({"conv": "gta"}, CONVS), ({"norm": "batch"}, NORMS), ({"readout": "sum"}, READOUTS)):
+    for options, choices in (({"conv": "gta"}, CONVS), ({"norm": "batch"}, NORMS), ({"jk": "sum"}, JUMPING_KNOWLEDGE)):
         with pytest.raises(ValueError, match=f"Choose one of: {', '.join(sorted(choices))}"):
             GNN(C, 1, **options)
 
@@ -407,7 +409,7 @@ def test_keyword_arguments_reach_the_layers() -> None:
         GNN(C, 1, "gat", {"hands": 2})
 
 
-def test_gat_with_one_neighbour_by_hand() -> None:
+def test_gat_with_one_neighbor_by_hand() -> None:
     # One head, one edge 0 -> 1 and the layer's own self-loop: attention is a softmax of two numbers.
     x = torch.randn(2, C, generator=torch.Generator().manual_seed(0))
     edge_index, edge_attr = torch.tensor([[0], [1]]), torch.full((1, 1), 2.0)

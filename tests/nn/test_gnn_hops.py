@@ -39,7 +39,7 @@ def felt(stack: GNN, spots: int = 12) -> int:
 @pytest.mark.parametrize("conv", sorted(CONVS))
 def test_a_change_is_felt_as_far_as_the_layers_say(conv: str, layers: int) -> None:
     torch.manual_seed(0)
-    stack = GNN(8, layers, conv, norm="layer", residual=True, readout="last")
+    stack = GNN(8, layers, conv, norm="layer", residual=True, jk="last")
     # GCN also reads the degree of the farthest spots.
     assert stack.hops == felt(stack) + (conv == "gcn")
 
@@ -50,6 +50,6 @@ def test_a_change_is_felt_as_far_as_the_layers_say(conv: str, layers: int) -> No
 )
 def test_layers_of_one_s_own(conv: Any, hops: int | None) -> None:
     torch.manual_seed(0)
-    stack = GNN(8, 2, conv, norm="layer", residual=True, readout="last")
+    stack = GNN(8, 2, conv, norm="layer", residual=True, jk="last")
     assert stack.hops == hops
     assert hops is None or felt(stack) == hops

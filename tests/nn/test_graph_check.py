@@ -15,7 +15,7 @@ C = 16
 
 
 class Own(nn.Module):
-    """A layer that gives what a function makes of its features and the sum over the neighbours."""
+    """A layer that gives what a function makes of its features and the sum over the neighbors."""
 
     def __init__(self, make: Callable[[Tensor, Tensor], Any]) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ def own(make: Callable[[Tensor, Tensor], Any]) -> Callable[[int, int], nn.Module
 
 def gives(make: Callable[[Tensor, Tensor], Any]) -> Tensor:
     """The output of a stage of one such layer."""
-    model = GNN(C, 1, own(make), norm="none", act="tanh", readout="last")
+    model = GNN(C, 1, own(make), norm="none", act="tanh", jk="last")
     x = torch.randn(3, C, generator=torch.Generator().manual_seed(0))
     return model(x, torch.tensor([[0, 1, 2], [1, 2, 0]]), torch.ones(3, 1))  # type: ignore[no-any-return]
 
@@ -55,7 +55,7 @@ def test_of_features_and_attention_the_features_are_taken(attention: Any) -> Non
         (lambda x, m: x[:4], r"gives \[4, 16\] for features \[10, 16\]"),
         (lambda x, m: x[:, None], r"gives \[10, 1, 16\] for features \[10, 16\]"),
         (lambda x, m: x / 0, "not finite for 10 of 10 spots"),
-        (lambda x, m: x * m / m, "not finite for a spot without neighbours"),
+        (lambda x, m: x * m / m, "not finite for a spot without neighbors"),
         (lambda x, m: x @ torch.ones(3, 3), "fails on a small graph.*RuntimeError: mat1 and mat2"),
         (lambda x, m: x.nothing, "given x, edge_index: AttributeError: .*nothing"),
     ],
@@ -156,7 +156,7 @@ def test_trying_a_layer_changes_nothing() -> None:
     expected = [noisy(C, C) for _ in range(2)]
     drawn = torch.get_rng_state()
     torch.manual_seed(0)
-    model = GNN(C, 2, noisy, readout="last")
+    model = GNN(C, 2, noisy, jk="last")
     assert torch.equal(torch.get_rng_state(), drawn)
     for layer, other in zip(model.convs, expected, strict=True):
         assert [module.training for module in layer.modules()] == [module.training for module in other.modules()]
@@ -170,7 +170,7 @@ def test_trying_a_layer_changes_nothing() -> None:
 def test_trying_a_layer_that_draws_leaves_the_random_state() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    GNN(C, 1, own(lambda x, m: x + torch.zeros_like(x) * torch.rand(1)), readout="last")
+    GNN(C, 1, own(lambda x, m: x + torch.zeros_like(x) * torch.rand(1)), jk="last")
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -12,11 +12,11 @@ def embeddings(scale: float = 1.0) -> torch.Tensor:
     return scale * torch.randn(N, C, generator=torch.Generator().manual_seed(0))
 
 
-def test_expression_is_a_linear_map_of_the_normalised_embedding() -> None:
+def test_expression_is_a_linear_map_of_the_normalized_embedding() -> None:
     torch.manual_seed(0)
     head, x = ExpressionHead(C, G), embeddings()
-    centred = x - x.mean(1, keepdim=True)
-    normed = centred / (centred.pow(2).mean(1, keepdim=True) + 1e-5).sqrt()
+    centered = x - x.mean(1, keepdim=True)
+    normed = centered / (centered.pow(2).mean(1, keepdim=True) + 1e-5).sqrt()
     torch.testing.assert_close(head(x), normed @ head[1].weight.T + head[1].bias)
 
 

@@ -14,7 +14,7 @@ def patches(side: int) -> Tensor:
     return torch.randint(256, (2, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def test_colours_are_scaled_channel_by_channel() -> None:
+def test_colors_are_scaled_channel_by_channel() -> None:
     x = patches(4)
     expected = (x.numpy() / 255 - np.reshape(STATISTICS[0], (3, 1, 1))) / np.reshape(STATISTICS[1], (3, 1, 1))
     np.testing.assert_allclose(Pixels(STATISTICS)(x), expected, atol=1e-6)

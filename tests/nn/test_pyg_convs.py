@@ -198,7 +198,7 @@ def test_a_layer_works(name: str) -> None:
     row = WORK[name]
     torch.manual_seed(0)
     conv: Any = row.factory or getattr(geometric, name)
-    model = GNN(C, 2, conv, act="tanh", norm="none", readout="last").eval()
+    model = GNN(C, 2, conv, act="tanh", norm="none", jk="last").eval()
     data = section(12, 0)
     out = output(model, data)
     assert out.shape == (12, C)
@@ -218,7 +218,7 @@ def test_a_layer_works(name: str) -> None:
         with pytest.raises(ValueError, match="mixes the sections of a batch; give it one section at a time"):
             output(model, Batch.from_data_list(sections))
 
-    # The neighbours and, where it is used, their distance are felt.
+    # The neighbors and, where it is used, their distance are felt.
     far = Data(x=data.x, edge_index=data.edge_index, edge_attr=data.edge_attr**2 + 3)
     assert bool((output(model, far) - out).abs().max() > 1e-5) == row.distance
     apart = Data(x=data.x, edge_index=data.edge_index[:, :0], edge_attr=data.edge_attr[:0])

@@ -55,7 +55,7 @@ def test_a_flat_patch_has_no_texture_and_a_finite_gradient() -> None:
     assert torch.isfinite(x.grad).all()
 
 
-def test_the_encoder_standardises_by_all_training_patches() -> None:
+def test_the_encoder_standardizes_by_all_training_patches() -> None:
     torch.manual_seed(0)
     encoder, sections = StatisticsEncoder(), [patches(40, 8), patches(60, 8).flip(0) // 2]
     for section in sections:
@@ -63,7 +63,7 @@ def test_the_encoder_standardises_by_all_training_patches() -> None:
     rows = [encoder.statistics(section) for section in sections]
     mean, var = torch.stack([r.mean(0) for r in rows]).mean(0), torch.stack([r.var(0) for r in rows]).mean(0)
     encoder.eval()
-    torch.testing.assert_close(encoder.standardise(rows[0]), (rows[0] - mean) / var.sqrt(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(encoder.standardize(rows[0]), (rows[0] - mean) / var.sqrt(), rtol=1e-3, atol=1e-3)
     assert encoder(sections[0]).shape == (40, 128)
     assert {name for name, _ in encoder.named_parameters()} == {
         f"project.{i}.{w}" for i in (0, 1) for w in ("weight", "bias")
@@ -71,7 +71,7 @@ def test_the_encoder_standardises_by_all_training_patches() -> None:
 
 
 def batches() -> list[Tensor]:
-    """Batches of patches that differ in colour and in number."""
+    """Batches of patches that differ in color and in number."""
     return [patches(n, 8).flip(i % 4) // (i + 1) for i, n in enumerate((40, 25, 60))]
 
 
@@ -87,10 +87,10 @@ def test_training_is_shown_the_running_averages() -> None:
         means.append(rows.mean(0))
         variances.append(rows.var(0, ddof=1))
         mean, variance = np.mean(means, axis=0), np.mean(variances, axis=0)
-        np.testing.assert_allclose(encoder.standardise.running_mean, mean, rtol=1e-4)
-        np.testing.assert_allclose(encoder.standardise.running_var, variance, rtol=1e-3)
+        np.testing.assert_allclose(encoder.standardize.running_mean, mean, rtol=1e-4)
+        np.testing.assert_allclose(encoder.standardize.running_var, variance, rtol=1e-3)
         np.testing.assert_allclose(seen[step], (rows - mean) / np.sqrt(variance + 1e-8), atol=2e-2, rtol=1e-3)
-        assert int(encoder.standardise.num_batches_tracked) == step + 1
+        assert int(encoder.standardize.num_batches_tracked) == step + 1
     # So that a dark batch is seen to be dark: its own averages would have put it at 0.
     np.testing.assert_allclose(seen[0].mean(0), 0, atol=1e-2)
     assert float(seen[2][:, 0].mean()) < -1
@@ -112,7 +112,7 @@ def test_prediction_moves_nothing_and_each_patch_is_as_if_alone() -> None:
     encoder.eval()
     before = {name: buffer.clone() for name, buffer in encoder.named_buffers()}
     x = batches()[1]
-    rows, bn = encoder.statistics(x), encoder.standardise
+    rows, bn = encoder.statistics(x), encoder.standardize
     expected = encoder.project(bn(rows))  # batch norm's own evaluation
     torch.testing.assert_close(encoder(x), expected)
     torch.testing.assert_close(torch.cat([encoder(patch[None]) for patch in x]), expected, rtol=1e-4, atol=1e-4)

@@ -17,7 +17,7 @@ def test_the_cnn_averages_large_patches_down() -> None:
     assert TextureCNN(3, 7, size=56).size == 7
 
 
-def test_the_cnn_sees_colour_and_texture() -> None:
+def test_the_cnn_sees_color_and_texture() -> None:
     torch.manual_seed(0)
     encoder = TextureCNN(3, 14, channels=(8, 8), size=14, out_channels=16).eval()
     flat = torch.full((1, 3, 14, 14), 100.0)

@@ -29,8 +29,8 @@ def build(seed: int = 0, position: str = "table", num_layers: int = 2, n_pos: in
 
 
 def layer_norm(x: Floats, weight: Floats, bias: Floats) -> Floats:
-    centred = x - x.mean(1, keepdims=True)
-    scaled: Floats = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5) * weight + bias
+    centered = x - x.mean(1, keepdims=True)
+    scaled: Floats = centered / np.sqrt((centered**2).mean(1, keepdims=True) + 1e-5) * weight + bias
     return scaled
 
 

@@ -32,7 +32,7 @@ def patches(n: int = 4, channels: int = 3, side: int = P) -> Tensor:
 def inputs(encoder: nn.Module, n_scales: int = 1) -> Tensor:
     """What an encoder takes, for 4 spots."""
     x = patches(channels=3 * n_scales)
-    takes = getattr(encoder, "takes", "normalised")
+    takes = getattr(encoder, "takes", "normalized")
     if takes == "embeddings":
         return torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
     return x if takes == "pixels" else (x - 128) / 74
@@ -118,14 +118,14 @@ def test_each_scale_has_an_encoder_of_its_own() -> None:
 
 
 def test_scales_take_the_same() -> None:
-    assert build("statistics", 2).takes == "pixels"
-    assert build("cnn", 2).takes == "normalised"
-    with pytest.raises(ValueError, match=r"got \['normalised', 'pixels'\]"):
-        MultiScale([build("cnn"), build("statistics")])
+    assert build("color_texture", 2).takes == "pixels"
+    assert build("cnn", 2).takes == "normalized"
+    with pytest.raises(ValueError, match=r"got \['normalized', 'pixels'\]"):
+        MultiScale([build("cnn"), build("color_texture")])
 
 
 class _Mean(nn.Module):
-    """The mean colour."""
+    """The mean color."""
 
     def __init__(self, in_channels: int, patch_size: int) -> None:
         super().__init__()

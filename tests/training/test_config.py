@@ -15,15 +15,24 @@ from hist2st_pyg.training import AugmentConfig, DataConfig, TrainingConfig, pres
 AT_LEAST = {
     "data": {"n_genes": 1, "patch_size": 1, "k": 1, "window": 1},
     "training": {
-        "epochs": 1, "batch_size": 1, "weight_decay": 0, "step_size": 1, "likelihood_weight": 0, "views": 0,
-        "lamb": 0, "patience": 1, "view.rotation": 0, "view.jitter": 0, "augment.rotation": 0, "augment.jitter": 0,
+        "epochs": 1, "batch_size": 1, "weight_decay": 0, "step_size": 1, "likelihood_weight": 0, "n_views": 0,
+        "distillation_weight": 0, "patience": 1, "view_augmentation.rotation": 0, "view_augmentation.jitter": 0, "augment.rotation": 0, "augment.jitter": 0,
     },
 }  # fmt: skip
 ABOVE_0 = {
     "data": ["patch_um", "patch_pitch", "scales", "max_distance", "val_side"],
-    "training": ["lr", "gamma", "clip", "max_minutes"],
+    "training": ["lr", "gamma", "gradient_clip_val", "max_minutes"],
 }
-SHARES = {"training": ["momentum", "warmup", "view.grayscale", "view.flip", "augment.grayscale", "augment.flip"]}
+SHARES = {
+    "training": [
+        "momentum",
+        "warmup",
+        "view_augmentation.grayscale",
+        "view_augmentation.flip",
+        "augment.grayscale",
+        "augment.flip",
+    ]
+}
 
 WRONG: list[tuple[str, str, Any, str]] = [
     *((part, key, low - 1, f"at least {low}") for part, keys in AT_LEAST.items() for key, low in keys.items()),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hist2st_pyg import Recipe, Section, SectionDataModule, losses
+from hist2st_pyg import Preprocessing, Section, SectionDataModule, losses
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.data.denoise import denoise
 
@@ -19,14 +19,14 @@ P = 14
 
 
 @pytest.fixture(scope="module")
-def recipe(cohort: list[Section]) -> Recipe:
-    return Recipe(genes=(*cohort[0].adata.var_names[:6], "unmeasured"), patch_size=P, k=3)
+def preprocessing(cohort: list[Section]) -> Preprocessing:
+    return Preprocessing(genes=(*cohort[0].adata.var_names[:6], "unmeasured"), patch_size=P, k=3)
 
 
 @pytest.fixture
-def build(cohort: list[Section], recipe: Recipe) -> Callable[..., SectionDataModule]:
+def build(cohort: list[Section], preprocessing: Preprocessing) -> Callable[..., SectionDataModule]:
     def make(**options: Any) -> SectionDataModule:
-        return SectionDataModule(recipe, **{"train": cohort[:2], "test": cohort[2:], **options})
+        return SectionDataModule(preprocessing, **{"train": cohort[:2], "test": cohort[2:], **options})
 
     return make
 
@@ -157,11 +157,11 @@ def test_pixel_statistics_are_numpys(build: Callable[..., SectionDataModule], co
     black = [replace(cohort[0], image=np.zeros((576, 576, 3), np.uint8))]
     mean, std = build(train=black).pixel_statistics()
     assert mean.tolist() == [0, 0, 0]
-    assert bool((std > 0).all())  # a colour that does not vary is not divided by zero
+    assert bool((std > 0).all())  # a color that does not vary is not divided by zero
 
 
-def test_pixel_statistics_of_two_scales(cohort: list[Section], recipe: Recipe) -> None:
-    mean, std = SectionDataModule(replace(recipe, scales=(1.0, 2.0)), cohort[:1]).pixel_statistics()
+def test_pixel_statistics_of_two_scales(cohort: list[Section], preprocessing: Preprocessing) -> None:
+    mean, std = SectionDataModule(replace(preprocessing, scales=(1.0, 2.0)), cohort[:1]).pixel_statistics()
     assert len(mean) == len(std) == 6
     assert not torch.equal(std[:3], std[3:])
 
@@ -180,10 +180,10 @@ def test_target_statistics_are_numpys_over_the_spots_of_training(
 
 
 def test_target_statistics_leave_out_sections_that_did_not_measure_a_gene(
-    cohort: list[Section], recipe: Recipe
+    cohort: list[Section], preprocessing: Preprocessing
 ) -> None:
     lacking = replace(cohort[1], adata=cohort[1].adata[:, 1:].copy())
-    module = SectionDataModule(recipe, [cohort[0], lacking], val_share=0.0)
+    module = SectionDataModule(preprocessing, [cohort[0], lacking], val_share=0.0)
     first, second = module.data("train")
     assert (bool(first.gene_mask[0]), bool(second.gene_mask[0])) == (True, False)
     mean, std = module.target_statistics()
@@ -198,7 +198,9 @@ def test_a_gene_that_does_not_vary_is_not_blown_up(cohort: list[Section]) -> Non
     adata.X = adata.X.toarray()
     adata.X[:, 0] = 0
     genes = tuple(adata.var_names[:4])
-    _, std = SectionDataModule(Recipe(genes=genes, patch_size=P), [replace(cohort[0], adata=adata)]).target_statistics()
+    _, std = SectionDataModule(
+        Preprocessing(genes=genes, patch_size=P), [replace(cohort[0], adata=adata)]
+    ).target_statistics()
     assert float(std[0]) == 1
     assert bool((std[1:] != 1).all())
 
@@ -216,13 +218,13 @@ def varied(section: Section, spots: Any = slice(None), seed: int = 0) -> Section
 
 
 @pytest.fixture(scope="module")
-def measured(cohort: list[Section]) -> Recipe:
+def measured(cohort: list[Section]) -> Preprocessing:
     """A panel of which every gene is measured."""
-    return Recipe(genes=tuple(cohort[0].adata.var_names[:15]), patch_size=P, k=3)
+    return Preprocessing(genes=tuple(cohort[0].adata.var_names[:15]), patch_size=P, k=3)
 
 
 def test_training_sections_get_denoised_targets(
-    cohort: list[Section], measured: Recipe, caplog: pytest.LogCaptureFixture
+    cohort: list[Section], measured: Preprocessing, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="hist2st_pyg.training.datamodule"):
         module = SectionDataModule(measured, cohort[:1], cohort[1:2], cohort[2:], split="test_patient", denoise=True)
@@ -242,7 +244,7 @@ def test_training_sections_get_denoised_targets(
     assert torch.equal(train.y, plain.y)
 
 
-def test_sections_are_denoised_together(cohort: list[Section], measured: Recipe) -> None:
+def test_sections_are_denoised_together(cohort: list[Section], measured: Preprocessing) -> None:
     first, second = SectionDataModule(measured, cohort[:2], val_share=0.0, denoise=True).data("train")
     y = torch.cat([first.y, second.y]).double().numpy()
     kept = denoise(torch.from_numpy((y - y.mean(0)) / y.std(0)))[0].numpy() * y.std(0) + y.mean(0)
@@ -250,7 +252,7 @@ def test_sections_are_denoised_together(cohort: list[Section], measured: Recipe)
 
 
 def test_held_out_spots_keep_their_targets_and_do_not_influence_the_others(
-    cohort: list[Section], measured: Recipe
+    cohort: list[Section], measured: Preprocessing
 ) -> None:
     module = SectionDataModule(measured, cohort[:2], val_share=0.3, denoise=True)
     held_out = [data.val_mask.numpy() for data in module.data("train")]
@@ -269,7 +271,9 @@ def test_held_out_spots_keep_their_targets_and_do_not_influence_the_others(
         assert torch.equal(got, expected)
 
 
-def test_a_gene_that_one_section_lacks_is_denoised_by_the_others(cohort: list[Section], measured: Recipe) -> None:
+def test_a_gene_that_one_section_lacks_is_denoised_by_the_others(
+    cohort: list[Section], measured: Preprocessing
+) -> None:
     lacking = replace(cohort[1], adata=cohort[1].adata[:, 1:].copy())
     module = SectionDataModule(measured, [cohort[0], lacking], val_share=0.0, denoise=True)
     first, second = module.data("train")
@@ -287,26 +291,26 @@ def test_a_gene_that_one_section_lacks_is_denoised_by_the_others(cohort: list[Se
     assert bool(expression.grad[:, 1:].all())
 
 
-def test_a_gene_measured_nowhere_does_not_change_the_others(cohort: list[Section], measured: Recipe) -> None:
+def test_a_gene_measured_nowhere_does_not_change_the_others(cohort: list[Section], measured: Preprocessing) -> None:
     more = replace(measured, genes=(*measured.genes, *(f"unmeasured{i}" for i in range(8))))
     alone, among = (SectionDataModule(r, cohort[:1], denoise=True).data("train")[0] for r in (measured, more))
     torch.testing.assert_close(among.y_denoised[:, :15], alone.y_denoised)
 
 
 def test_without_structure_training_aims_at_the_targets(
-    cohort: list[Section], measured: Recipe, caplog: pytest.LogCaptureFixture
+    cohort: list[Section], measured: Preprocessing, caplog: pytest.LogCaptureFixture
 ) -> None:
     adata = cohort[0].adata.copy()
     adata.X = np.random.default_rng(0).poisson(40.0, adata.shape).astype(np.float32)
     noise = replace(cohort[0], adata=adata)
-    module = SectionDataModule(replace(measured, total="all"), [noise], val_share=0.3, denoise=True)
+    module = SectionDataModule(replace(measured, normalize_by="all"), [noise], val_share=0.3, denoise=True)
     assert all("y_denoised" not in data for data in module.data("train"))
     (record,) = (r for r in caplog.records if r.levelno == logging.WARNING)
     assert "no structure above their noise" in record.getMessage()
     assert len(list(module.train_dataloader())) == 1
 
 
-def test_batches_carry_the_denoised_targets(cohort: list[Section], measured: Recipe) -> None:
+def test_batches_carry_the_denoised_targets(cohort: list[Section], measured: Preprocessing) -> None:
     module = SectionDataModule(measured, cohort[:2], val_share=0.3, batch_size=2, denoise=True)
     (batch,) = module.train_dataloader()
     by_name = {data.section: data.y_denoised for data in module.data("train")}
@@ -336,11 +340,11 @@ def test_options_that_cannot_be_are_refused(build: Callable[..., SectionDataModu
 
 @pytest.mark.parametrize("share", [0.2, 0.8])
 def test_a_section_too_small_to_hold_out_squares_is_refused(
-    cohort: list[Section], recipe: Recipe, share: float
+    cohort: list[Section], preprocessing: Preprocessing, share: float
 ) -> None:
     # All spots are in one square: either none is held out, or none is left to train on.
     small = replace(cohort[0], adata=cohort[0].adata[:6].copy())
-    module = SectionDataModule(recipe, [small], val_share=share, val_side=10.0)
+    module = SectionDataModule(preprocessing, [small], val_share=share, val_side=10.0)
     with pytest.raises(ValueError, match=r"val_share=.*val_side"):
         module.data("train")
 

@@ -26,7 +26,7 @@ def test_every_preset_names_arguments_that_exist(preset: str, model: str) -> Non
     known = parameters_of(MODELS[model])
     assert config.model["name"] == model
     assert set(config.model) - {"name"} <= set(known)
-    assert config.training.views == 0 or "views" in known
+    assert config.training.n_views == 0 or "n_views" in known
 
 
 def test_every_model_of_a_preset_exists() -> None:
@@ -40,19 +40,25 @@ def test_the_paper_is_the_paper() -> None:
     paper = {"transformer_layers": 8, "gnn_layers": 4, "heads": 16, "dim_head": 64, "n_pos": 64, "dropout": 0.2}
     assert {key: defaults[key] for key in paper} == paper
     t = config.training
-    assert (t.epochs, t.batch_size, t.optimizer, t.lr, t.schedule, t.step_size, t.gamma) == (
+    assert (t.epochs, t.batch_size, t.optimizer, t.lr, t.lr_scheduler, t.step_size, t.gamma) == (
         350, 1, "adam", 1e-5, "step", 50, 0.9,
     )  # fmt: skip
-    assert (t.likelihood_weight, t.views, t.lamb, t.normalise, t.standardise) == (0.25, 5, 0.5, False, False)
-    assert dataclasses.astuple(t.view)[:3] == (0.1, 90.0, 0.2)
-    assert (config.data.k, config.data.max_distance, config.data.graph_on, config.data.panel) == (
+    assert (t.likelihood_weight, t.n_views, t.distillation_weight, t.normalize, t.standardize) == (
+        0.25,
+        5,
+        0.5,
+        False,
+        False,
+    )
+    assert dataclasses.astuple(t.view_augmentation)[:3] == (0.1, 90.0, 0.2)
+    assert (config.data.k, config.data.max_distance, config.data.coord_type, config.data.panel) == (
         4,
         2.0,
         "array",
         "paper",
     )
     # All spots train, on patches cut from the transposed image; nothing chooses the epoch.
-    assert (config.data.val_share, config.data.swap_axes, config.data.patch_size) == (0.0, True, 112)
+    assert (config.data.val_share, config.data.transpose_patches, config.data.patch_size) == (0.0, True, 112)
     assert (config.data.window, config.training.patience) == (None, None)
 
 
@@ -64,9 +70,9 @@ def test_the_paper_s_histogene_is_the_published_recipe() -> None:
     paper = {"channels": 1024, "heads": 16, "dim_head": 64, "n_pos": 64, "dropout": 0.1, "position": "table"}
     assert {key: defaults[key] for key in paper} == paper
     t = config.training
-    assert (t.epochs, t.batch_size, t.optimizer, t.lr, t.schedule) == (100, 1, "adam", 1e-5, "constant")
-    assert (t.views, t.augment, t.normalise, t.standardise, t.reduction) == (0, None, False, False, "mean")
-    assert (config.data.patch_size, config.data.swap_axes, config.data.val_share) == (112, True, 0.0)
+    assert (t.epochs, t.batch_size, t.optimizer, t.lr, t.lr_scheduler) == (100, 1, "adam", 1e-5, "constant")
+    assert (t.n_views, t.augment, t.normalize, t.standardize, t.reduction) == (0, None, False, False, "mean")
+    assert (config.data.patch_size, config.data.transpose_patches, config.data.val_share) == (112, True, 0.0)
 
 
 def test_the_paper_s_stnet_is_the_published_recipe() -> None:
@@ -75,9 +81,9 @@ def test_the_paper_s_stnet_is_the_published_recipe() -> None:
     assert config.model == {"name": "stnet", "vision_kwargs": {"weights": "imagenet", "scaling": "training"}}
     t, d = config.training, config.data
     assert (t.epochs, t.batch_size, t.optimizer, t.momentum, t.lr, t.weight_decay) == (50, 32, "sgd", 0.9, 1e-6, 0.0)
-    assert (t.schedule, t.reduction, t.normalise, t.standardise) == ("constant", "sum", True, False)
+    assert (t.lr_scheduler, t.reduction, t.normalize, t.standardize) == ("constant", "sum", True, False)
     assert t.augment == AugmentConfig(grayscale=0, rotation=0, flip=0, jitter=0, symmetries=True, per_spot=True)
-    assert (d.patch_size, d.window, d.val_share, d.swap_axes, d.scales) == (224, 1, 0.0, False, (1.0,))
+    assert (d.patch_size, d.window, d.val_share, d.transpose_patches, d.scales) == (224, 1, 0.0, False, (1.0,))
     assert (d.panel, d.patch_um, d.patch_pitch, d.stain) == ("paper", None, None, "none")
     # What a user says wins over the model's own values too.
     assert preset_config("paper", data={"patch_size": 56}, model={"name": "stnet"}).data.patch_size == 56
@@ -110,7 +116,7 @@ def test_each_model_has_values_of_its_own() -> None:
     assert histogene.training.lr == 1e-3
     assert preset_config("small", model={"name": "histogene"}, training={"lr": 0.5}).training.lr == 0.5
     assert preset_config("small", model={"name": "mean"}).model == {"name": "mean"}
-    assert preset_config("paper", model={"name": "stnet"}).training.views == 0
+    assert preset_config("paper", model={"name": "stnet"}).training.n_views == 0
 
 
 def test_unknown_names_are_errors() -> None:
@@ -132,12 +138,12 @@ def test_config_dict_is_plain() -> None:
 
 def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> None:
     plain = preset_config("small")
-    assert (plain.data.patch_pitch, plain.data.scales, plain.model["statistics"]) == (1.0, (1.0, 3.5), True)
+    assert (plain.data.patch_pitch, plain.data.scales, plain.model["color_stream"]) == (1.0, (1.0, 3.5), True)
     assert preset_config("small", data={"patch_um": 100.0}).data.patch_pitch is None
     assert "vision_kwargs" not in preset_config("small", model={"vision": "convmixer"}).model
     assert "vision_kwargs" in preset_config("small", model={"vision": "cnn"}).model
     # An encoder that the preset leaves to the model's default is the same one when it is named.
-    for preset, name, vision in (("small", "graph_only", "statistics"), ("paper", "stnet", "densenet121")):
+    for preset, name, vision in (("small", "graph_only", "color_texture"), ("paper", "stnet", "densenet121")):
         named = preset_config(preset, model={"name": name, "vision": vision}).model
         assert named["vision_kwargs"] == preset_config(preset, model={"name": name}).model["vision_kwargs"]
     kwargs = {"channels": 8}
@@ -146,10 +152,10 @@ def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> 
     )
     embedded = preset_config("small", data={"embedding": "uni"})
     assert embedded.data.scales == (1.0,)
-    assert not {"statistics", "vision_kwargs"} & set(embedded.model)
+    assert not {"color_stream", "vision_kwargs"} & set(embedded.model)
 
 
-SEVERAL_SCALES = {"embedding_ridge", "graph_only", "hist2st", "kernel_ridge", "ridge", "ridge_neighbours"}
+SEVERAL_SCALES = {"embedding_ridge", "graph_only", "hist2st", "kernel_ridge", "ridge", "ridge_neighbors"}
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))

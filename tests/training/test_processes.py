@@ -36,7 +36,7 @@ CONFIG = {
     "model": {
         "vision": "linear",
         "vision_kwargs": {"out_channels": 16},
-        "statistics": False,
+        "color_stream": False,
         "gnn_dropout": 0.0,
     },
     "training": {"epochs": 3, "augment": None, "patience": 2},

@@ -28,11 +28,11 @@ SMALL = "the small preset"
 def config(setting: str = ALL, **run: Any) -> TrainConfig:
     """Settings in which everything random is on: dropout, augmentation, views, windows, order."""
     validation = {"val_share": 0.3} if setting == ALL else {}
-    training = {"epochs": 8, "views": 2, "patience": 2} if setting == ALL else {"epochs": 3}
+    training = {"epochs": 8, "n_views": 2, "patience": 2} if setting == ALL else {"epochs": 3}
     return preset_config(
         "small",
         data={"n_genes": 6, "patch_size": 14, "scales": [1.0], "test": ["B1"], "window": 24, **validation},
-        model={"vision_kwargs": {"channels": [4], "out_channels": 8, "dropout": 0.3}, "statistics": False},
+        model={"vision_kwargs": {"channels": [4], "out_channels": 8, "dropout": 0.3}, "color_stream": False},
         training={"batch_size": 2, "lr": 0.02, **training},
         **{"seed": 9, "wandb": "off", "output": "run", "accelerator": "cpu", **run},
     )
@@ -144,7 +144,7 @@ def test_last_is_the_last_epoch_and_best_the_best(broken_off: Path) -> None:
     last, best = (torch.load(broken_off / name, weights_only=True) for name in ("last.ckpt", "best.ckpt"))
     assert (last["epoch"], best["epoch"]) == (3, 2)
     assert set(last["random_states"][0]) == {"torch", "cuda", "numpy", "python"}
-    assert load_model(broken_off / "last.ckpt").recipe == load_model(broken_off / "best.ckpt").recipe
+    assert load_model(broken_off / "last.ckpt").preprocessing == load_model(broken_off / "best.ckpt").preprocessing
     rows = list(csv.DictReader((broken_off / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows if row["val/pcc"]] == ["0", "1", "2", "3"]
 
@@ -202,7 +202,7 @@ def test_another_run_is_not_gone_on_with(broken_off: Path, sections: list[Sectio
         with pytest.raises(ValueError, match=rf"run/config\.yaml is of another run: .*{message}.*or another output"):
             train(other, sections)
     others = load_sections("synthetic", names=["A1", "A2", "B1"], patients=2, spots=48, genes=9, noise_genes=0)
-    with pytest.raises(ValueError, match=r"last\.ckpt cannot be gone on with: its recipe differs"):
+    with pytest.raises(ValueError, match=r"last\.ckpt cannot be gone on with: its preprocessing differs"):
         train(given, others)
     assert snapshot(broken_off) == before
 
@@ -264,7 +264,7 @@ def test_longer_training_is_the_longer_run(sections: list[Section], monkeypatch:
 
     def of(epochs: int, output: str, **run: Any) -> TrainConfig:
         given = config(SMALL, output=output, **run)
-        return replace(given, training=replace(given.training, epochs=epochs, schedule="step"))
+        return replace(given, training=replace(given.training, epochs=epochs, lr_scheduler="step"))
 
     train(of(1, "run"), sections)
     train(of(2, "run", resume=True), sections)

@@ -59,8 +59,8 @@ def test_run_folder(cohort: list[Section]) -> None:
     assert {path.name for path in (run / "figures").iterdir()} == {"curves.png", "validation.png"}
     assert yaml.safe_load((run / "config.yaml").read_text())["training"]["epochs"] == 3
     model = load_model(run)
-    assert model.recipe is not None
-    assert len(model.recipe.genes) == 8
+    assert model.preprocessing is not None
+    assert len(model.preprocessing.genes) == 8
     best = load_model(run / "best.ckpt")
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), best.state_dict().values(), strict=True))
 
@@ -75,12 +75,12 @@ def test_seed_decides_everything(cohort: list[Section]) -> None:
 
 
 def test_an_existing_run_is_not_overwritten_and_can_go_on(cohort: list[Section]) -> None:
-    train(tiny(training={"epochs": 2, "schedule": "step"}), cohort)
+    train(tiny(training={"epochs": 2, "lr_scheduler": "step"}), cohort)
     before = weights(Path("run"))
     with pytest.raises(FileExistsError, match="run holds a run; choose another output, or resume=True"):
         train(tiny(), cohort)
     assert torch.equal(weights(Path("run")), before)
-    run = train(tiny(training={"epochs": 4, "schedule": "step"}, resume=True), cohort)
+    run = train(tiny(training={"epochs": 4, "lr_scheduler": "step"}, resume=True), cohort)
     assert json.loads((run / "summary.json").read_text())["epochs"] == 4
     epochs = [row["epoch"] for row in csv.DictReader((run / "metrics.csv").open()) if row["val/pcc"]]
     assert epochs == ["0", "1", "2", "3"]
@@ -101,14 +101,14 @@ def test_validation_section(cohort: list[Section]) -> None:
 
 
 def test_nothing_validates(cohort: list[Section]) -> None:
-    run = train(tiny({"val_share": 0.0}, training={"epochs": 2, "schedule": "step"}), cohort)
+    run = train(tiny({"val_share": 0.0}, training={"epochs": 2, "lr_scheduler": "step"}), cohort)
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["chosen_epoch"], summary["val_pcc"]) == (1, None)
     last = load_model(run / "last.ckpt").state_dict()
     assert all(torch.equal(value, last[name]) for name, value in load_model(run).state_dict().items())
     assert [path.name for path in run.glob("*.ckpt")] == ["last.ckpt"]
     assert {path.name for path in (run / "figures").iterdir()} == {"curves.png", "training.png"}
-    run = train(tiny({"val_share": 0.0}, training={"epochs": 3, "schedule": "step"}, resume=True), cohort)
+    run = train(tiny({"val_share": 0.0}, training={"epochs": 3, "lr_scheduler": "step"}, resume=True), cohort)
     assert json.loads((run / "summary.json").read_text())["chosen_epoch"] == 2
 
 
@@ -156,7 +156,7 @@ def test_a_time_limit_ends_training_where_an_epoch_ends_and_never_before_the_fir
 
 
 def test_patience_ends_training(cohort: list[Section]) -> None:
-    model = {"vision": "convmixer", "vision_kwargs": {"channels": 8, "depth": 0}, "gnn": "none", "statistics": False}
+    model = {"vision": "convmixer", "vision_kwargs": {"channels": 8, "depth": 0}, "gnn": "none", "color_stream": False}
     config = tiny({"val_share": 0.3}, model, {"epochs": 9, "lr": 1e-30, "patience": 2})  # nothing changes
     summary = json.loads((train(config, cohort) / "summary.json").read_text())
     assert (summary["chosen_epoch"], summary["epochs"]) == (0, 3)
@@ -170,7 +170,7 @@ def test_paper_preset_with_views(cohort: list[Section]) -> None:
     model = {
         "vision_kwargs": {"channels": 8, "depth": 1}, "transformer_layers": 1, "heads": 2, "dim_head": 8,
     }  # fmt: skip
-    config = tiny({"panel": "variable"}, model, {"epochs": 1, "views": 2}, preset="paper")
+    config = tiny({"panel": "variable"}, model, {"epochs": 1, "n_views": 2}, preset="paper")
     run = train(config, cohort)
     row = next(row for row in csv.DictReader((run / "metrics.csv").open()) if row["train/distillation"])
     parts = [float(row[f"train/{part}"]) for part in ("expression", "likelihood", "distillation")]
@@ -378,7 +378,7 @@ def test_a_data_module_of_stripes() -> None:
     # The panel is of the training stripes alone.
     counts = module.sections["train"][0].adata.X.toarray().astype(np.float64)
     variance = np.log10(1 + 1e4 * counts / counts.sum(1, keepdims=True)).var(0)
-    assert list(module.recipe.genes) == [whole.adata.var_names[i] for i in sorted(np.argsort(variance)[-5:])]
+    assert list(module.preprocessing.genes) == [whole.adata.var_names[i] for i in sorted(np.argsort(variance)[-5:])]
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_training_on_stripes() -> None:
 def test_the_data_of_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no .*config\.yaml, which says what a run was trained on"):
         run_data(tmp_path)
-    for text, message in (("[]", "got list"), ("model: {}", "'data'"), ("data: {neighbours: 4}", "neighbours")):
+    for text, message in (("[]", "got list"), ("model: {}", "'data'"), ("data: {neighbors: 4}", "neighbors")):
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(ValueError, match=f"config.yaml is not the configuration of a run: .*{message}"):
             run_data(tmp_path)
@@ -460,9 +460,9 @@ def test_stnet_trains_on_random_batches_of_spots(cohort: list[Section]) -> None:
     run = train(config, cohort)
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["steps"], summary["chosen_epoch"], summary["val_pcc"]) == (2 * 3, 1, None)
-    recipe = load_model(run).recipe
-    assert recipe is not None
-    assert (recipe.patch_size, recipe.swap_axes) == (28, False)
+    preprocessing = load_model(run).preprocessing
+    assert preprocessing is not None
+    assert (preprocessing.patch_size, preprocessing.transpose_patches) == (28, False)
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     losses = [float(row["train/expression"]) for row in rows if row["train/expression"]]
     assert losses[-1] < losses[0]

@@ -26,12 +26,12 @@ def batch(cohort: list[Section]) -> Batch:
 
 def task(**options: Any) -> ExpressionTask:
     torch.manual_seed(0)
-    training = TrainingConfig(**{"views": 0, **options})
-    return ExpressionTask(Hist2ST(len(GENES), **SMALL, views=training.views), training)
+    training = TrainingConfig(**{"n_views": 0, **options})
+    return ExpressionTask(Hist2ST(len(GENES), **SMALL, n_views=training.n_views), training)
 
 
 def test_loss_is_the_sum_of_its_weighted_parts(batch: Batch) -> None:
-    module = task(likelihood_weight=0.3, views=2, lamb=0.7).eval()
+    module = task(likelihood_weight=0.3, n_views=2, distillation_weight=0.7).eval()
     parts = module.losses(batch)
     out = module(batch)
     assert set(parts) == {"expression", "likelihood", "distillation"}
@@ -40,7 +40,7 @@ def test_loss_is_the_sum_of_its_weighted_parts(batch: Batch) -> None:
     assert parts["distillation"] > 0
     with pl.utilities.seed.isolate_rng():
         torch.manual_seed(5)
-        twice = task(likelihood_weight=0, views=2, lamb=1.4).eval()
+        twice = task(likelihood_weight=0, n_views=2, distillation_weight=1.4).eval()
         twice.model.load_state_dict(module.model.state_dict())
         torch.manual_seed(5)
         a = module.losses(batch)["distillation"]
@@ -50,8 +50,8 @@ def test_loss_is_the_sum_of_its_weighted_parts(batch: Batch) -> None:
     assert "likelihood" not in b
 
 
-def test_standardised_error_is_divided_by_each_gene_s_deviation(batch: Batch) -> None:
-    module = task(standardise=True, likelihood_weight=0).eval()
+def test_standardized_error_is_divided_by_each_gene_s_deviation(batch: Batch) -> None:
+    module = task(standardize=True, likelihood_weight=0).eval()
     module.model.target_std.fill_(2.0)
     out = module(batch)
     torch.testing.assert_close(module.losses(batch)["expression"], losses.expression_error(out, batch) / 4)
@@ -65,9 +65,9 @@ def test_augmentation_changes_patches_and_not_the_batch(batch: Batch) -> None:
     assert torch.equal(batch.x, before)
 
 
-@pytest.mark.parametrize("views", [0, 2])
-def test_every_parameter_has_a_gradient(batch: Batch, views: int) -> None:
-    module = task(views=views)
+@pytest.mark.parametrize("n_views", [0, 2])
+def test_every_parameter_has_a_gradient(batch: Batch, n_views: int) -> None:
+    module = task(n_views=n_views)
     torch.stack(list(module.losses(batch).values())).sum().backward()
     assert [name for name, p in module.named_parameters() if p.grad is None] == []
 
@@ -76,7 +76,7 @@ def test_every_parameter_has_a_gradient(batch: Batch, views: int) -> None:
 def test_every_parameter_of_the_paper_s_model_has_a_gradient(batch: Batch, vision_kwargs: dict[str, int]) -> None:
     stages = {"transformer_layers": 2, "heads": 2, "dim_head": 4, "n_pos": 8}
     module = ExpressionTask(
-        Hist2ST(len(GENES), patch_size=14, vision_kwargs=vision_kwargs, views=2, **stages), TrainingConfig(views=2)
+        Hist2ST(len(GENES), patch_size=14, vision_kwargs=vision_kwargs, n_views=2, **stages), TrainingConfig(n_views=2)
     )
     torch.stack(list(module.losses(batch).values())).sum().backward()
     assert [name for name, p in module.named_parameters() if p.grad is None] == []
@@ -122,7 +122,7 @@ def test_step_schedule(batch: Batch, tmp_path: Any) -> None:
 
 
 def test_cosine_schedule_warms_up_and_ends_near_zero(batch: Batch, tmp_path: Any) -> None:
-    rates = fit(task(lr=1e-3, schedule="cosine", warmup=0.4, optimizer="adamw"), batch, 10, tmp_path)
+    rates = fit(task(lr=1e-3, lr_scheduler="cosine", warmup=0.4, optimizer="adamw"), batch, 10, tmp_path)
     assert rates[:5] == pytest.approx([1e-3 * x for x in (0.2, 0.4, 0.6, 0.8, 1.0)])
     assert rates[5:] == sorted(rates[5:], reverse=True)
     assert rates[-1] < 1e-4
@@ -137,12 +137,12 @@ def test_checkpoint_is_read_without_executing_code(batch: Batch, tmp_path: Any) 
 
 
 def test_a_constant_schedule(batch: Batch, tmp_path: Any) -> None:
-    assert fit(task(lr=0.25, schedule="constant"), batch, 3, tmp_path) == [0.25] * 3
+    assert fit(task(lr=0.25, lr_scheduler="constant"), batch, 3, tmp_path) == [0.25] * 3
 
 
 def test_sgd_with_momentum_on_the_sum_over_spots(batch: Batch, tmp_path: Any) -> None:
-    """Two steps of ST-Net's optimiser, written out: v <- 0.9 v + g; w <- w - lr v."""
-    module = task(lr=1e-4, optimizer="sgd", momentum=0.9, schedule="constant", reduction="sum", likelihood_weight=0)
+    """Two steps of ST-Net's optimizer, written out: v <- 0.9 v + g; w <- w - lr v."""
+    module = task(lr=1e-4, optimizer="sgd", momentum=0.9, lr_scheduler="constant", reduction="sum", likelihood_weight=0)
     for dropout in (m for m in module.modules() if isinstance(m, torch.nn.Dropout)):
         dropout.p = 0.0
     other = task(likelihood_weight=0)
@@ -167,9 +167,9 @@ def test_sgd_with_momentum_on_the_sum_over_spots(batch: Batch, tmp_path: Any) ->
         torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize(("field", "value"), [("optimizer", "rprop"), ("schedule", "linear"), ("reduction", "max")])
+@pytest.mark.parametrize(("field", "value"), [("optimizer", "rprop"), ("lr_scheduler", "linear"), ("reduction", "max")])
 def test_unknown_choices(field: str, value: str) -> None:
-    options = dataclasses.replace(TrainingConfig(views=0), **{field: value})
+    options = dataclasses.replace(TrainingConfig(n_views=0), **{field: value})
     with pytest.raises(ValueError, match=f"Unknown {field}='{value}'"):
         ExpressionTask(Hist2ST(3, **SMALL), options)
 
@@ -194,5 +194,5 @@ def test_a_loss_that_is_not_finite_ends_training_at_its_step(
     with pytest.raises(
         ValueError, match=rf"not finite in epoch 2, step 2, .*: {message} \(sections A1, A2\).*training\.lr"
     ):
-        fit(task(views=2), batch, 9, tmp_path)
+        fit(task(n_views=2), batch, 9, tmp_path)
     assert next(steps) == 3

@@ -39,8 +39,8 @@ def test_it_is_of_the_validation_spots_and_travels_with_the_prediction(
     model = load_model(run_of(cohort, arguments, train=["A1", "A2"], val=["B1"]))
     section = next(section for section in cohort if section.name == "B1")
     prediction = predict_section(model, section)
-    assert model.recipe is not None
-    data = model.recipe.add_measured(SectionData(), section)
+    assert model.preprocessing is not None
+    data = model.preprocessing.add_measured(SectionData(), section)
     expected = pearson_per_gene(data.y.numpy(), prediction.X, data.gene_mask.numpy())
     np.testing.assert_allclose(prediction.var["val_pcc"], expected, atol=2e-4)
     ceiling = noise_ceiling(data.counts.numpy(), mask=data.gene_mask.numpy())

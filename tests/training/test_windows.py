@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hist2st_pyg import Section, to_data
-from hist2st_pyg.data.preprocessing import Recipe, SectionData
+from hist2st_pyg.data.preprocessing import Preprocessing, SectionData
 from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.training.windows import SpotWindows
 
@@ -36,7 +36,7 @@ def test_the_gene_mask_is_whole_where_there_are_as_many_genes_as_spots(data: Sec
     assert len(square.subgraph(torch.tensor([0, 3])).gene_mask) == 6
 
 
-def test_windows_are_neighbours_and_as_many_as_fill_the_section(data: SectionData) -> None:
+def test_windows_are_neighbors_and_as_many_as_fill_the_section(data: SectionData) -> None:
     windows = SpotWindows([data], 10, 0)
     assert len(windows) == 5  # 48 spots
     for i in range(len(windows)):
@@ -67,16 +67,16 @@ def test_every_window_has_a_spot_that_trains(data: SectionData) -> None:
 
 
 def test_the_data_module_shows_windows_in_training_only(cohort: list[Section]) -> None:
-    recipe = Recipe(genes=tuple(cohort[0].adata.var_names[:6]), patch_size=14)
-    module = SectionDataModule(recipe, cohort[:2], cohort[2:], batch_size=2, window=20)
+    preprocessing = Preprocessing(genes=tuple(cohort[0].adata.var_names[:6]), patch_size=14)
+    module = SectionDataModule(preprocessing, cohort[:2], cohort[2:], batch_size=2, window=20)
     sizes = [batch.ptr.diff().tolist() for batch in module.train_dataloader()]
     assert sizes == [[20, 20]] * 3
     assert [len(batch.y) for batch in module.val_dataloader()] == [48]
 
 
 def test_windows_carry_the_denoised_targets(cohort: list[Section]) -> None:
-    recipe = Recipe(genes=tuple(cohort[0].adata.var_names[:15]), patch_size=14)
-    module = SectionDataModule(recipe, cohort[:2], cohort[2:], window=20, denoise=True)
+    preprocessing = Preprocessing(genes=tuple(cohort[0].adata.var_names[:15]), patch_size=14)
+    module = SectionDataModule(preprocessing, cohort[:2], cohort[2:], window=20, denoise=True)
     whole = {data.section: data for data in module.data("train")}
     for batch in module.train_dataloader():
         data = whole[batch.section[0]]
@@ -96,8 +96,8 @@ def test_single_spots_are_each_training_spot_once_in_batches_that_mix_sections(
     cohort: list[Section],
 ) -> None:
     genes = (*cohort[0].adata.var_names[:4], "unmeasured")
-    recipe = Recipe(genes=genes, patch_size=14, k=3)
-    module = SectionDataModule(recipe, cohort[:2], val_share=0.3, window=1, batch_size=32)
+    preprocessing = Preprocessing(genes=genes, patch_size=14, k=3)
+    module = SectionDataModule(preprocessing, cohort[:2], val_share=0.3, window=1, batch_size=32)
     sections = module.data("train")
     trained = [d.y[d.train_mask] for d in sections]
     count = sum(len(y) for y in trained)

@@ -1,4 +1,4 @@
-"""Which neighbours and which edges of the graph a prediction comes from."""
+"""Which neighbors and which edges of the graph a prediction comes from."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def gradient(reading: Reading, values: list[Tensor], steps: int, epochs: int, se
     """How sensitive the prediction is to each spot: the norm of its gradient by the spot's features.
 
     Importances are shares, they add up to 1. Edges: size of the gradient by the weight of their messages, which is 1,
-    log10 expression. Where a layer takes the neighbours' mean all have about the same.
+    log10 expression. Where a layer takes the neighbors' mean all have about the same.
 
     Args:
         reading: The prediction.
@@ -150,7 +150,7 @@ METHODS: dict[str, Callable[[Reading, list[Tensor], int, int, int], Importance]]
     "gradient": gradient,
     "integrated": integrated,
 }
-"""How neighbours and edges can be weighed: ``(reading, features, steps, epochs, seed)``."""
+"""How neighbors and edges can be weighed: ``(reading, features, steps, epochs, seed)``."""
 
 
 def _gradients(reading: Reading, values: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -163,7 +163,7 @@ def _gradients(reading: Reading, values: Sequence[Tensor]) -> Sequence[Tensor]:
 def _edges(reading: Reading, weights: NDArray[np.float64]) -> tuple[NDArray[np.int64], Floats | None]:
     """The edges in reach, and the prediction's gradient by the weight of each one's messages, mean over weights."""
     if not has_graph(reading.model):
-        none = isinstance(reading.model, Hist2ST) or reading.model.graph_hops == 0
+        none = isinstance(reading.model, Hist2ST) or reading.model.num_hops == 0
         return np.zeros((2, 0), dtype=np.int64), np.zeros(0) if none else None
     part = read_graph(reading, reading.model)
     if not passes_messages(reading.model):

@@ -1,4 +1,4 @@
-"""The read-outs over the depths of the graph stage, and the normalisations between them."""
+"""The jumping knowledge over the depths of the graph stage, and the normalisations between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch_geometric import nn as gnn
 
 
-class LSTMReadout(nn.Module):
+class LSTMJumpingKnowledge(nn.Module):
     """The paper's read-out: a two-layer LSTM along depth, its outputs averaged over depth.
 
     Shapes:
@@ -26,7 +26,7 @@ class LSTMReadout(nn.Module):
         return self.lstm(torch.stack(depths))[0].mean(0)  # type: ignore[no-any-return]
 
 
-class CatReadout(nn.Module):
+class CatJumpingKnowledge(nn.Module):
     """All depths side by side, projected back to C."""
 
     def __init__(self, channels: int, num_layers: int) -> None:
@@ -38,7 +38,7 @@ class CatReadout(nn.Module):
         return self.lin(torch.cat(depths, dim=-1))  # type: ignore[no-any-return]
 
 
-class LastReadout(nn.Module):
+class LastJumpingKnowledge(nn.Module):
     """The deepest layer's output."""
 
     def __init__(self, channels: int, num_layers: int) -> None:
@@ -49,14 +49,14 @@ class LastReadout(nn.Module):
         return depths[-1]
 
 
-READOUTS: dict[str, Callable[[int, int], nn.Module]] = {
-    "cat": CatReadout,
-    "hist2st": LSTMReadout,
-    "last": LastReadout,
+JUMPING_KNOWLEDGE: dict[str, Callable[[int, int], nn.Module]] = {
+    "cat": CatJumpingKnowledge,
+    "hist2st": LSTMJumpingKnowledge,
+    "last": LastJumpingKnowledge,
     "lstm": lambda channels, num_layers: gnn.JumpingKnowledge("lstm", channels, num_layers),
     "max": lambda channels, num_layers: gnn.JumpingKnowledge("max"),
 }
-"""The read-outs over depth; ``"hist2st"`` is the paper's, ``"lstm"`` is PyG's bidirectional LSTM with attention."""
+"""The jumping knowledge over depth; ``"hist2st"`` is the paper's, ``"lstm"`` is PyG's bidirectional LSTM with attention."""
 
 
 class L2Norm(nn.Module):

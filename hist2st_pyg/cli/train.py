@@ -21,6 +21,7 @@ def arrange(arguments: list[str]) -> list[str]:
     """
     import argparse
 
+    from hist2st_pyg.training.renamed import refuse_renamed
     from hist2st_pyg.utils.files import read_yaml
 
     if arguments and not arguments[0].startswith("-"):
@@ -29,7 +30,8 @@ def arrange(arguments: list[str]) -> list[str]:
     parser.add_argument("--config", action="append", default=[])
     given, rest = parser.parse_known_args(arguments)
     for file in given.config:
-        read_yaml(file)
+        refuse_renamed(read_yaml(file), file)
+    refuse_renamed({word.removeprefix("--").partition("=")[0]: None for word in rest if word.startswith("--")})
     return [*(f"--config={file}" for file in given.config), *rest]
 
 

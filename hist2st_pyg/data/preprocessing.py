@@ -163,7 +163,7 @@ class Preprocessing(DataOptions):
             name: The section's name, for errors.
 
         Raises:
-            ValueError: If ``patch_um`` is asked for on an image of unknown resolution, or the preprocessing has no patches.
+            ValueError: If ``patch_um`` is asked for on an image of unknown resolution, or the model reads embeddings.
         """
         if self.embedding is not None:
             raise ValueError(

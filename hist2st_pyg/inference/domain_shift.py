@@ -38,9 +38,9 @@ def resolution_notes(preprocessing: Preprocessing, um_per_pixel: float | None) -
     if preprocessing.patch_um is not None or preprocessing.patch_pitch is not None or abs(ratio - 1) < SAME:
         return []
     return [
-        f"The image has {um_per_pixel:g} µm per pixel, the training images {preprocessing.um_per_pixel:g}, and the model's "
-        f"patches are {preprocessing.patch_size} pixels of whatever size: they show {ratio:.2g} times the width of tissue "
-        "that it was trained on. Scale the image, or train with data.patch_um or data.patch_pitch."
+        f"The image has {um_per_pixel:g} µm per pixel, the training images {preprocessing.um_per_pixel:g}, and the "
+        f"model's patches are {preprocessing.patch_size} pixels of whatever size: they show {ratio:.2g} times the "
+        "width of tissue that it was trained on. Scale the image, or train with data.patch_um or data.patch_pitch."
     ]
 
 
@@ -93,7 +93,7 @@ class Colors:
         self.sum, self.pixels = torch.zeros_like(mean), 0
 
     def add(self, x: Tensor) -> None:
-        """Count in patches, uint8 [n, 3·S, P, P], after the preprocessing's stain normalization; embeddings have no color."""
+        """Count in patches, uint8 [n, 3·S, P, P], after the stain normalization; embeddings have no color."""
         if self.fitted and x.dim() == 4:
             self.sum += x.sum((0, 2, 3), dtype=torch.int64).cpu()
             self.pixels += x[:, 0].numel()

@@ -65,7 +65,7 @@ def predict(
         :attr:`~hist2st_pyg.inference.domain_shift.Colors.distance`).
 
     Raises:
-        ValueError: If the model has no preprocessing or reads counts, there is no tissue, or the input does not fit the model.
+        ValueError: If the model has no preprocessing or reads counts, there is no tissue, or the input does not fit.
     """
     require_preprocessing(model)
     if model.uses_counts:

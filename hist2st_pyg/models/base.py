@@ -265,7 +265,7 @@ def require_preprocessing(model: ExpressionModel) -> Preprocessing:
     """The model's preprocessing, or an error that says how a model comes by one."""
     if model.preprocessing is None:
         raise ValueError(
-            "The model has no preprocessing (gene panel, patch size, graph), so it cannot be given an image; models trained "
-            "by `hist2st train` have one, others get one by `model.preprocessing = Preprocessing(genes=...)`."
+            "The model has no preprocessing (gene panel, patch size, graph), so it cannot be given an image; models "
+            "trained by `hist2st train` have one, others get one by `model.preprocessing = Preprocessing(genes=...)`."
         )
     return model.preprocessing

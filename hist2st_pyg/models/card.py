@@ -202,8 +202,9 @@ def _preprocessing(preprocessing: Preprocessing | None, has_graph: bool) -> str:
         "" if preprocessing.scales == (1.0,) else f"; times {', '.join(f'{scale:g}' for scale in preprocessing.scales)}"
     )
     swapped = ", the axes swapped as in the original programs" if preprocessing.transpose_patches else ""
+    side = preprocessing.patch_size
     rows = {
-        "patches": f"{preprocessing.patch_size} × {preprocessing.patch_size} pixels around each spot, RGB, 0 to 255{swapped}",
+        "patches": f"{side} × {side} pixels around each spot, RGB, 0 to 255{swapped}",
         "field of view": f"{width}{scales}",
         "stains": "as they are" if preprocessing.stain == "none" else f"normalized: `{preprocessing.stain}`",
     }

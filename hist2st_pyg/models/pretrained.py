@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.models.card import CARD, edited, model_card
+from hist2st_pyg.models.formats import FORMAT, READ, upgrade_description, upgrade_weights
 from hist2st_pyg.models.saved import GeneTrust, SavedModel
 from hist2st_pyg.models.training_sections import plain_sections, read_training_sections
 from hist2st_pyg.utils.files import atomic_path, write_json, write_text
@@ -25,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 Expected = TypeVar("Expected", bound=SavedModel)
 Built = TypeVar("Built", bound=SavedModel)
-FORMAT = 3
-READ = (1, 2, 3)
-"""Formats that are read; in 1 a training section is ``"patient/section"``, up to 2 weights had other names."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -131,8 +129,10 @@ def load_local(
     else:
         hub = " A model on the hub is loaded by ExpressionModel.from_pretrained." if is_hub_id(path) else ""
         raise FileNotFoundError(f"There is no model at {path}.{hub}")
-    build = expected if description_key(description, source) == expected.__name__ else None
-    model = rebuild(description, state, source, build or resolve(classes, description["model"], "model"), custom)
+    description = checked_description(description, source)
+    key = description["model"]
+    build = expected if key == expected.__name__ else resolve(classes, key, "model")
+    model = rebuild(description, state, source, build, custom)
     if not isinstance(model, expected):
         raise ValueError(
             f"{source} holds a {type(model).__name__}, not a {expected.__name__}; load it by "
@@ -146,8 +146,8 @@ def is_hub_id(name: str | Path) -> bool:
     return re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)) is not None
 
 
-def description_key(description: Any, source: str) -> str:
-    """The key or name of the model's class in what :func:`describe` gave, which is checked.
+def checked_description(description: Any, source: str) -> dict[str, Any]:
+    """What :func:`describe` gave, of this version or an earlier one, under today's names.
 
     Raises:
         ValueError: If it is no description, or of another format.
@@ -157,9 +157,10 @@ def description_key(description: Any, source: str) -> str:
     if description.get("format") not in READ:
         formats = f"{', '.join(map(str, READ[:-1]))} and {READ[-1]}"
         raise ValueError(f"{source}: model format {description.get('format')!r} is none of {formats}, those read here.")
-    if missing := sorted({"model", "arguments", "preprocessing", "training_sections"} - set(description)):
+    data = "recipe" if description["format"] < 3 else "preprocessing"
+    if missing := sorted({"model", "arguments", data, "training_sections"} - set(description)):
         raise ValueError(f"{source}: the saved model is damaged: its description lacks {', '.join(missing)}.")
-    return str(description["model"])
+    return upgrade_description(description)
 
 
 def rebuild(
@@ -187,7 +188,8 @@ def rebuild(
     if preprocessing is not None and len(preprocessing.genes) != arguments["n_genes"]:
         raise ValueError(f"{source}: the panel has {len(preprocessing.genes)} genes, the model {arguments['n_genes']}.")
     _check_finite(state, source)
-    state = build.upgrade_state(state, description["format"])
+    version = description["format"]
+    state = build.upgrade_state(upgrade_weights(state, version), version)
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:

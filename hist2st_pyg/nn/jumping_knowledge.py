@@ -56,7 +56,7 @@ JUMPING_KNOWLEDGE: dict[str, Callable[[int, int], nn.Module]] = {
     "lstm": lambda channels, num_layers: gnn.JumpingKnowledge("lstm", channels, num_layers),
     "max": lambda channels, num_layers: gnn.JumpingKnowledge("max"),
 }
-"""The jumping knowledge over depth; ``"hist2st"`` is the paper's, ``"lstm"`` is PyG's bidirectional LSTM with attention."""
+"""What is made of the depths; ``"hist2st"`` is the paper's, ``"lstm"`` is PyG's bidirectional LSTM with attention."""
 
 
 class L2Norm(nn.Module):

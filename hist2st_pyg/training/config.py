@@ -101,8 +101,8 @@ class TrainingConfig:
         lr: Learning rate.
         weight_decay: Weight decay.
         momentum: Momentum of ``"sgd"``.
-        lr_scheduler: ``"step"`` (times ``gamma`` every ``step_size`` epochs), ``"cosine"`` (to zero, after a warm-up) or
-            ``"constant"``.
+        lr_scheduler: ``"step"`` (times ``gamma`` every ``step_size`` epochs), ``"cosine"`` (to zero, after a warm-up)
+            or ``"constant"``.
         step_size: Epochs of a step of ``"step"``.
         gamma: Factor of ``"step"``.
         warmup: Share of the steps in which ``"cosine"`` warms up.

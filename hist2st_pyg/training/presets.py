@@ -8,6 +8,7 @@ from typing import Any
 from hist2st_pyg.models import MODELS
 from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.training.config import AugmentConfig, DataConfig, TrainConfig, TrainingConfig
+from hist2st_pyg.training.renamed import refuse_renamed
 from hist2st_pyg.utils.resolver import resolve
 
 _GRAPH = {
@@ -171,6 +172,7 @@ def preset_config(
     Raises:
         ValueError: If the preset is unknown.
     """
+    refuse_renamed({"data": data, "model": model, "training": training})
     model = {"name": "hist2st", **(model or {})}
     given = data or {}
     values = preset_values(

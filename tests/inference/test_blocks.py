@@ -193,8 +193,8 @@ def test_embeddings_are_predicted_by_blocks(cohort: list[Section]) -> None:
     adata = cohort[0].adata.copy()
     adata.obsm["uni"] = np.random.default_rng(0).normal(size=(48, 5)).astype(np.float32)
     built = model(
-        preprocessing={"embedding": "uni", "scales": (1.0,)}, vision="precomputed", vision_kwargs={"embedding_channels": 5},
-        n_scales=1, color_stream=False,
+        preprocessing={"embedding": "uni", "scales": (1.0,)}, vision="precomputed",
+        vision_kwargs={"embedding_channels": 5}, n_scales=1, color_stream=False,
     )  # fmt: skip
     section = replace(cohort[0], adata=adata, image=None)
     whole, parts = predict_section(built, section), predict_section(built, section, block=9)

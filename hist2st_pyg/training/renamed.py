@@ -1,0 +1,42 @@
+"""Configuration keys of earlier versions: each is refused by an error that names today's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+RENAMED = {
+    "data.total": "data.normalize_by",
+    "data.graph_on": "data.coord_type",
+    "data.swap_axes": "data.transpose_patches",
+    "training.clip": "training.gradient_clip_val",
+    "training.lamb": "training.distillation_weight",
+    "training.normalise": "training.normalize",
+    "training.schedule": "training.lr_scheduler",
+    "training.standardise": "training.standardize",
+    "training.view": "training.view_augmentation",
+    "training.views": "training.n_views",
+    "model.readout": "model.jk",
+    "model.statistics": "model.color_stream",
+}
+"""Today's name of each."""
+
+
+def refuse_renamed(values: Mapping[str, Any], where: str = "") -> None:
+    """Refuse a key that has another name now.
+
+    Args:
+        values: A configuration: nested mappings, or keys with dots in them, as on a command line.
+        where: The file, for the error.
+
+    Raises:
+        ValueError: The message names both keys.
+    """
+    names = [name for name in values if "." in name]
+    for part in ("data", "model", "training"):
+        if isinstance(values.get(part), Mapping):
+            names += [f"{part}.{name}" for name in values[part]]
+    for name in names:
+        old = next((old for old in RENAMED if name == old or name.startswith(f"{old}.")), None)
+        if old is not None:
+            raise ValueError(f"{where + ': ' if where else ''}the key {old} is called {RENAMED[old]} now.")

@@ -25,7 +25,8 @@ def save(name: str, **preprocessing: Any) -> None:
         options = {"vision": "precomputed", "vision_kwargs": {"embedding_channels": 5, "out_channels": 8}}
     model = Hist2ST(
         len(GENES), patch_size=16, n_scales=1 if "embedding" in preprocessing else 2, transformer_layers=0,
-        position="none", gnn="sage", gnn_layers=1, gnn_norm="layer", gnn_residual=True, jk="last", likelihood=None, **options,
+        position="none", gnn="sage", gnn_layers=1, gnn_norm="layer", gnn_residual=True, jk="last", likelihood=None,
+        **options,
     )  # fmt: skip
     model.preprocessing = Preprocessing(
         GENES, **{"patch_size": 16, "scales": (1.0, 3.0), "pitch": 64.0, **preprocessing}

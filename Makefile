@@ -23,8 +23,9 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict hist2st_pyg
 
+# One thread of torch a process: two processes with two threads each on two cores wait for each other.
 test: lint ## lint, then all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal
 
 test-slow: setup ## the tests that take minutes: training runs killed at 20 random moments
 	$(BIN)/python -m pytest -m slow

@@ -228,7 +228,8 @@ def test_an_altered_config_is_refused(saved: Path) -> None:
 def test_the_training_sections_of_an_earlier_version_are_read(saved: Path) -> None:
     """It wrote patient/section, and called a patient that it did not know as the section."""
     saved_then = json.loads((saved / "config.json").read_text())
-    change_config(saved, format=1, recipe=saved_then["preprocessing"], training_sections={"train": ["GSE1/A/A1", "m/m", "m/m_t", "A1"], "val": ["B/B1"]})
+    sections = {"train": ["GSE1/A/A1", "m/m", "m/m_t", "A1"], "val": ["B/B1"]}
+    change_config(saved, format=1, recipe=saved_then["preprocessing"], training_sections=sections)
     assert load_model(saved).training_sections == {
         "train": [
             SectionRecord("A1", "GSE1/A", "unrecorded"),

@@ -20,6 +20,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from hist2st_pyg.image import HistologyImage, Region
+from hist2st_pyg.io.alignment import on_image
 from hist2st_pyg.utils.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -101,10 +102,10 @@ def check_on_image(image: HistologyImage, pos: NDArray[np.float64], name: str) -
         ValueError: If there is one; the message says which, and whether x and y are swapped.
     """
     width, height = image.size
-    outside = ~((pos >= 0) & (pos < [width, height])).all(1)
+    outside = ~on_image(pos, image.size)
     if outside.any():
         i = int(np.flatnonzero(outside)[0])
-        swapped = ((pos >= 0) & (pos < [height, width])).all()
+        swapped = on_image(pos[:, ::-1], image.size).all()
         hint = " With x and y swapped all spots would lie on it; check the order of the columns." if swapped else ""
         raise ValueError(
             f"Section {name!r}: {int(outside.sum())} of {len(pos)} spots are not on the image ({width} x {height} px), "

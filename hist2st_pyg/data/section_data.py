@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch_geometric.data import Data
 
 from hist2st_pyg.data.graph import GRAPHS, PRUNINGS
+from hist2st_pyg.io.array_places import spot_pitch
 from hist2st_pyg.utils.resolver import resolve
 
 
@@ -76,13 +76,3 @@ def section_graph(
         pos=torch.from_numpy(np.ascontiguousarray(pos)).float(),
         grid=torch.from_numpy(grid),
     )
-
-
-def spot_pitch(pos: NDArray[np.float64]) -> float:
-    """Median distance to the nearest other spot, in the unit of ``pos``; 1 where there is one spot."""
-    if len(pos) < 2:
-        return 1.0
-    pitch = float(np.median(cKDTree(pos).query(pos, k=2)[0][:, 1]))
-    if pitch == 0:
-        raise ValueError("More than half of the spots share their position with another.")
-    return pitch

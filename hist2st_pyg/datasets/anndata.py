@@ -11,16 +11,15 @@ from typing import Any
 
 from hist2st_pyg.image import FORMATS
 from hist2st_pyg.io.anndata import (
-    LABEL,
     PATIENT,
     first,
     patient_of,
     positive,
     read_adata,
-    set_labels,
     set_places,
     visium_diameter,
 )
+from hist2st_pyg.io.labels import LABEL, label_by_column
 from hist2st_pyg.io.names import select_names
 from hist2st_pyg.io.sidecars import check_patients
 from hist2st_pyg.patients import Patients, with_patients
@@ -75,7 +74,7 @@ def load(
         source = sources[name]
         adata = read_adata(source.path, counts_layer)
         set_places(adata, source.path)
-        set_labels(adata, source.path, label_key)
+        label_by_column(adata, source.path, label_key)
         provenance = source.provenance()
         sections.append(
             Section(

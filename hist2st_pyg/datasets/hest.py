@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.image.mosaic import PatchMosaic
 from hist2st_pyg.io.alignment import Floats, in_order, on_image
-from hist2st_pyg.io.anndata import LABEL, first, read_adata, set_labels, set_places, visium_diameter
+from hist2st_pyg.io.anndata import first, read_adata, set_places, visium_diameter
 from hist2st_pyg.io.hest_sample import Sample, find_samples
+from hist2st_pyg.io.labels import LABEL, label_by_column
 from hist2st_pyg.io.names import select_names
 from hist2st_pyg.io.sidecars import check_patients
 from hist2st_pyg.patients import Patients, with_patients
@@ -103,7 +104,7 @@ def _read_section(
     adata = adata[keep].copy()
     adata.obsm["spatial"] = pos[keep]
     set_places(adata, sample.path)
-    set_labels(adata, sample.path, label_key)
+    label_by_column(adata, sample.path, label_key)
     return Section(
         name=sample.name,
         patient=sample.patient,

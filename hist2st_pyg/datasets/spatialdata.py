@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hist2st_pyg.image.spatialdata import StoreImage
-from hist2st_pyg.io.anndata import LABEL, PATIENT, patient_of, set_counts, set_labels, set_places
+from hist2st_pyg.io.anndata import PATIENT, patient_of, set_counts, set_places
+from hist2st_pyg.io.labels import LABEL, label_by_column
 from hist2st_pyg.io.names import select_names
 from hist2st_pyg.io.sidecars import check_patients
 from hist2st_pyg.io.spatialdata import annotated_spots, centers, in_pixels, is_store, only, open_store, table_rows
@@ -74,7 +75,7 @@ def load(
         adata.obsm["spatial"] = centers(spots)
         set_counts(adata, counts_layer, f"{path}: the table")
         set_places(adata, path)
-        set_labels(adata, path, label_key)
+        label_by_column(adata, path, label_key)
         sections.append(
             Section(
                 name=name,

@@ -16,11 +16,12 @@ from hist2st_pyg.io.spaceranger import (
     POSITIONS,
     Output,
     join,
+    positions_of,
+    read_positions,
     read_scale_factors,
     read_sections,
     section_folders,
 )
-from hist2st_pyg.io.tables import _naming, numbers
 from hist2st_pyg.io.tenx_matrix import MATRIX, matrix_of, read_counts
 from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 PITCH_UM = 100.0
 """Distance of neighboring spots, on slides of 6.5 and of 11 mm."""
-POSITION_FILES = ("spatial/tissue_positions.csv", "spatial/tissue_positions_list.csv")
-"""The spots' positions, since Space Ranger 2 and before."""
 BINNED = "binned_outputs"
 
 
@@ -83,13 +82,13 @@ def load(
 
 
 def is_dataset(root: Path) -> bool:
-    """Whether this is a folder with filtered_feature_bc_matrix and spatial/tissue_positions*.csv, or of such ones."""
+    """Whether this is a folder with filtered_feature_bc_matrix and spatial/tissue_positions*, or of such ones."""
     return any(section_folders(root, _is_complete))
 
 
 def _is_complete(folder: Path) -> bool:
     has_matrix = any(folder.glob(f"*{MATRIX}.h5")) or (folder / MATRIX).is_dir()
-    return has_matrix and any((folder / name).is_file() for name in POSITION_FILES)
+    return has_matrix and positions_of(folder) is not None
 
 
 def _is_output(folder: Path) -> bool:
@@ -109,31 +108,15 @@ def _folders(root: Path) -> dict[str, Path]:
 
 
 def _read(folder: Path, name: str, um_per_pixel: float | None) -> Output:
-    if (folder / BINNED).is_dir() and not any((folder / file).is_file() for file in POSITION_FILES):
+    if (folder / BINNED).is_dir() and positions_of(folder) is None:
         raise ValueError(f"{folder} is of Visium HD ({BINNED}); it is read by the data set 'visium_hd'.")
     counts, matrix = read_counts(folder)
-    positions, path = _read_positions(folder)
+    positions, path = read_positions(folder)
     scales = read_scale_factors(folder, "spot_diameter_fullres", f"tissue_{HIRES}_scalef")
+    if "bin_size_um" in scales:
+        raise ValueError(f"{folder} has bins of Visium HD; the folder around {BINNED} is read by 'visium_hd'.")
     adata = join(counts, matrix, positions, path, name)
     return Output(folder, adata, scales, _resolution(positions) if um_per_pixel is None else um_per_pixel)
-
-
-def _read_positions(folder: Path) -> tuple[pd.DataFrame, Path]:
-    import pandas as pd
-
-    path = next((folder / name for name in POSITION_FILES if (folder / name).is_file()), None)
-    if path is None:
-        raise FileNotFoundError(f"{folder} has no positions: there is neither {' nor '.join(POSITION_FILES)}.")
-    with _naming(path):
-        with path.open(encoding="utf-8-sig") as file:
-            has_header = file.readline().split(",")[0].strip() == POSITIONS[0]
-        table = pd.read_csv(path, header=0 if has_header else None, dtype={0: str, POSITIONS[0]: str})
-    if not has_header and table.shape[1] == len(POSITIONS):
-        table.columns = pd.Index(POSITIONS)
-        table.index = table.index - 1  # errors count lines, and take the first for a header
-    if missing := [column for column in POSITIONS if column not in table]:
-        raise ValueError(f"{path} lacks {', '.join(missing)}: its columns are {', '.join(POSITIONS)}, in this order.")
-    return numbers(table, POSITIONS[1:], path).set_index(POSITIONS[0]), path
 
 
 def _resolution(positions: pd.DataFrame) -> float | None:

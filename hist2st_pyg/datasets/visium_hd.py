@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hist2st_pyg.io.names import select_names
 from hist2st_pyg.io.sidecars import Files, check_patients
 from hist2st_pyg.io.spaceranger import (
     HIRES,
-    POSITIONS,
     Output,
     join,
+    read_positions,
     read_scale_factors,
     read_sections,
     section_folders,
@@ -21,14 +20,9 @@ from hist2st_pyg.io.spaceranger import (
 from hist2st_pyg.io.tenx_matrix import read_counts
 from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
-from hist2st_pyg.utils.files import read_parquet
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BINNED = "binned_outputs"
 BINS = "square_[0-9][0-9][0-9]um"
-POSITION_FILE = "spatial/tissue_positions.parquet"
 
 
 def load(
@@ -102,16 +96,7 @@ def _bins(folder: Path, bin_um: int) -> Path:
 def _read(section: Path, name: str, bin_um: int, um_per_pixel: float | None) -> Output:
     folder = _bins(section, bin_um)
     counts, matrix = read_counts(folder)
-    positions = _read_positions(folder / POSITION_FILE)
+    positions, path = read_positions(folder)
     scales = read_scale_factors(folder, "spot_diameter_fullres", f"tissue_{HIRES}_scalef", "microns_per_pixel")
-    adata = join(counts, matrix, positions, folder / POSITION_FILE, name)
+    adata = join(counts, matrix, positions, path, name)
     return Output(folder, adata, scales, float(scales["microns_per_pixel"]) if um_per_pixel is None else um_per_pixel)
-
-
-def _read_positions(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise FileNotFoundError(f"There are no positions: {path} is missing.")
-    table = read_parquet(path)
-    if missing := [column for column in POSITIONS if column not in table]:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.")
-    return table.set_index(POSITIONS[0])

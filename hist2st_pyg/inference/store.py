@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.section_data import spot_pitch
 from hist2st_pyg.datasets.spatialdata import PREDICTION
+from hist2st_pyg.io.array_places import spot_pitch
 from hist2st_pyg.io.spatialdata import (
     ATTRIBUTES,
     annotated_spots,

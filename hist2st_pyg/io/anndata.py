@@ -1,4 +1,4 @@
-"""What AnnData says of a section in the ways that are common: counts, places, labels, patient, size of the spots."""
+"""What AnnData says of a section in the ways that are common: counts, places, patient, size of the spots."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from hist2st_pyg.io.array_places import grid_from_positions
-from hist2st_pyg.io.tables import UNLABELED
 from hist2st_pyg.patients import patient_name
 from hist2st_pyg.utils.files import read_h5ad
 
-PATIENT, LABEL = "patient", "label"
+PATIENT = "patient"
 
 
 def read_adata(path: Path, counts_layer: str | None) -> Any:
@@ -56,15 +55,6 @@ def set_places(adata: Any, path: Path) -> None:
         grid = grid_from_positions(np.asarray(adata.obsm["spatial"]))
         for column, values in zip(columns, grid.T, strict=True):
             adata.obs[column] = values
-
-
-def set_labels(adata: Any, path: Path, key: str) -> None:
-    """Set ``obs["label"]`` from a column of ``obs``; only the default one may be missing."""
-    if key in adata.obs:
-        label = adata.obs[key].astype(object)
-        adata.obs["label"] = label.where(label.notna(), UNLABELED).astype(str)
-    elif key != LABEL:
-        raise ValueError(f"{path} has no obs[{key!r}] for the labels; its obs: {', '.join(adata.obs.columns)}.")
 
 
 def patient_of(adata: Any, path: Path, key: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Array columns and rows for spots that come with pixel positions only."""
+"""The array under spots' positions: its pitch, and columns and rows for spots that come without them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,22 @@ logger = logging.getLogger(__name__)
 
 REGULAR = 0.5
 """Share of the spots' agreement on a step (1: all exactly on it) from which an axis counts as regular."""
+
+
+def spot_pitch(pos: NDArray[np.float64]) -> float:
+    """Median distance to the nearest other spot, in the unit of ``pos`` [N, 2]; 1 where there is one spot.
+
+    Raises:
+        ValueError: If it is 0.
+    """
+    from scipy.spatial import cKDTree
+
+    if len(pos) < 2:
+        return 1.0
+    pitch = float(np.median(cKDTree(pos).query(pos, k=2)[0][:, 1]))
+    if pitch == 0:
+        raise ValueError("More than half of the spots share their position with another.")
+    return pitch
 
 
 def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
@@ -27,19 +43,14 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
         Array column and row, int [N, 2], each from 0.
 
     Raises:
-        ValueError: If ``pos`` is not finite [N, 2], or if most spots lie on one another.
+        ValueError: If ``pos`` is not finite [N, 2], or if most spots share their position.
     """
-    from scipy.spatial import cKDTree
-
     positions = np.asarray(pos, dtype=np.float64)
     if positions.ndim != 2 or positions.shape[1] != 2 or not np.isfinite(positions).all():
         raise ValueError(f"Positions are finite, [N, 2], got shape {list(positions.shape)}.")
     if len(positions) < 2:
         return np.zeros(positions.shape, dtype=np.int64)
-    distance, _ = cKDTree(positions).query(positions, k=2)
-    pitch = float(np.median(distance[:, 1]))
-    if pitch <= 0:
-        raise ValueError("Most spots lie on one another (median nearest-neighbor distance 0); there is no array.")
+    pitch = spot_pitch(positions)
     grid = np.stack([_places(axis, pitch) for axis in positions.T], axis=1)
     grid -= grid.min(axis=0)
     if len(np.unique(grid.sum(axis=1) % 2)) == 1:  # staggered: a row has only even or only odd columns

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from hist2st_pyg.io.tables import UNLABELED, _naming
 from hist2st_pyg.patients import Patients, given_patients, refuse_unknown_patients
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-logger = logging.getLogger(__name__)
 
 Files = str | Path | Mapping[str, str | Path]
 """One path for a single section, section name -> path, or a folder of ``<section>.<ending>``."""
@@ -74,35 +66,3 @@ def check_patients(given: Patients | None, names: Sequence[str], available: Iter
     if named and (without := [name for name in names if name not in named]):
         raise ValueError(f"patients has no entry for section {', '.join(map(repr, without))}.")
     refuse_unknown_patients(named, known)
-
-
-def set_labels(adata: AnnData, path: Path, key: str | None) -> None:
-    """Set ``obs["label"]`` from a CSV whose first column is the barcode, as Loupe Browser exports it.
-
-    Args:
-        adata: The section; spots that the file does not name are not labeled.
-        path: The file.
-        key: The column of the labels; None takes the only one there is.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, the column is not clear, or no barcode is the section's.
-    """
-    import pandas as pd
-
-    with _naming(path):
-        table = pd.read_csv(path, index_col=0, dtype=str)
-    columns = ", ".join(map(repr, table.columns)) or "none"
-    if key is None and table.shape[1] != 1:
-        raise ValueError(f"{path} has {table.shape[1]} columns beside the barcode ({columns}); say which by label_key.")
-    if key is not None and key not in table:
-        raise ValueError(f"{path} has no column {key!r} for the labels; its columns: {columns}.")
-    label = table[table.columns[0] if key is None else key]
-    if label.index.has_duplicates:
-        raise ValueError(f"{path}: the barcode {label.index[label.index.duplicated()][0]!r} is there more than once.")
-    if not label.index.isin(adata.obs_names).any():
-        raise ValueError(f"{path} names no barcode of the section; the first is {str(adata.obs_names[0])!r}.")
-    label = label.reindex(adata.obs_names)
-    if missing := int(label.isna().sum()):
-        logger.info("%d of %d spots are not labeled in %s", missing, len(label), path)
-    adata.obs["label"] = label.fillna(UNLABELED).to_numpy(dtype=object)

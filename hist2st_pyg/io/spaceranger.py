@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hist2st_pyg.image import FORMATS
-from hist2st_pyg.io.sidecars import Files, given_files, set_labels
+from hist2st_pyg.io.labels import LABEL, read_labels
+from hist2st_pyg.io.sidecars import Files, given_files
+from hist2st_pyg.io.tables import integers, numbers, read_table, require_columns
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ HIRES = "hires"
 HIRES_IMAGE = "spatial/tissue_hires_image.png"
 POSITIONS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 """Columns of the positions' file, in its order: rows, which count along y, come before columns."""
+POSITION_FILES = (
+    "spatial/tissue_positions.csv",
+    "spatial/tissue_positions_list.csv",
+    "spatial/tissue_positions.parquet",
+)
+"""The spots' positions, of Space Ranger since 2, before (without header), and of Visium HD."""
 OUTS = "outs"
 
 
@@ -79,18 +87,52 @@ def read_scale_factors(folder: Path, *needed: str) -> dict[str, Any]:
     return dict(scales)
 
 
+def positions_of(folder: Path) -> Path | None:
+    """The positions' file of an output, where there is one."""
+    return next((folder / name for name in POSITION_FILES if (folder / name).is_file()), None)
+
+
+def read_positions(folder: Path) -> tuple[pd.DataFrame, Path]:
+    """Read the spots' positions of an output, from any of :data:`POSITION_FILES`, and say which file they are from.
+
+    Args:
+        folder: The output.
+
+    Returns:
+        The columns of :data:`POSITIONS`, by barcode, which is the index; and their file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, lacks a column, or a value is no number.
+    """
+    path = positions_of(folder)
+    if path is None:
+        raise FileNotFoundError(f"{folder} has no positions: there is neither {' nor '.join(POSITION_FILES)}.")
+    return check_positions(read_table(path, headerless=POSITIONS), path).set_index(POSITIONS[0]), path
+
+
+def check_positions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table of positions with numbers in its columns, integers where they are of the array.
+
+    Raises:
+        ValueError: If a column is missing or a value is no number; the message names the file, line and value.
+    """
+    require_columns(table, POSITIONS, path)
+    return numbers(integers(table, POSITIONS[1:4], path), POSITIONS[4:], path)
+
+
 def join(counts: AnnData, matrix: Path, positions: pd.DataFrame, path: Path, name: str) -> AnnData:
     """Give counts their places; spots that are not in the tissue are dropped, and the log says how many.
 
     Args:
         counts: The counts.
         matrix: Their file, for errors.
-        positions: The columns of :data:`POSITIONS` but the barcode, which is the index.
+        positions: The positions, as :func:`read_positions` gives them.
         path: Their file, for errors.
         name: The section's name, for the log.
 
     Raises:
-        ValueError: If a barcode has no place or several, or none is in the tissue.
+        ValueError: If a barcode is not among the positions, or is twice, or none is in the tissue.
     """
     if positions.index.has_duplicates:
         twice = positions.index[positions.index.duplicated()][0]
@@ -108,10 +150,8 @@ def join(counts: AnnData, matrix: Path, positions: pd.DataFrame, path: Path, nam
         logger.info("%s: %d of %d spots dropped, which are not in the tissue", name, (~inside).sum(), len(rows))
         counts = counts[inside].copy()
     placed = positions.iloc[rows[inside]]
-    if (unknown := placed.isna().any(axis=1)).any():
-        raise ValueError(f"{path}: the barcode {unknown.idxmax()!r} has no place.")
     for column in POSITIONS[1:4]:
-        counts.obs[column] = placed[column].to_numpy(dtype=np.int64)
+        counts.obs[column] = placed[column].to_numpy()
     # x is the column, y the row.
     counts.obsm["spatial"] = placed[[POSITIONS[5], POSITIONS[4]]].to_numpy(dtype=np.float64)
     return counts
@@ -189,6 +229,6 @@ def read_sections(
     for name in names:
         output = read(folders[name], name)
         if name in tables:
-            set_labels(output.adata, tables[name], label_key)
+            output.adata.obs[LABEL] = read_labels(tables[name], output.adata, label_key)
         sections.append(output.section(name, images.get(name), hires=image == HIRES))
     return sections

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hist2st_pyg.io.tables import UNLABELED, by_place, numbers, read_columns, read_counts
+from hist2st_pyg.io.labels import labels_by_place
+from hist2st_pyg.io.tables import UNLABELED, by_place, numbers, read_counts, read_table, require_columns
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -54,8 +55,10 @@ def read_array_section(
     from scipy.sparse import csr_matrix
 
     counts = read_counts(counts_path)
-    table = read_columns(spots_path, COLUMNS if whole_array else (*COLUMNS, SELECTED), optional=(SELECTED,))
-    spots = by_place(numbers(table, [str(column) for column in table], spots_path), spots_path)
+    table = read_table(spots_path)
+    require_columns(table, COLUMNS if whole_array else (*COLUMNS, SELECTED), spots_path)
+    read = [column for column in (*COLUMNS, SELECTED) if column in table]
+    spots = by_place(numbers(table, read, spots_path), spots_path)
     selected = spots.index[spots[SELECTED] != 0] if SELECTED in spots else spots.index
     kept = counts.index[counts.index.isin(selected)]
     if kept.empty:
@@ -64,9 +67,7 @@ def read_array_section(
 
     obs = spots.loc[kept, ["x", "y"]].set_axis(["array_col", "array_row"], axis="columns")
     if labels_path is not None:
-        # Rows without a place are spots that the authors did not keep.
-        labels = numbers(read_columns(labels_path, ("x", "y", "label")).dropna(), ("x", "y"), labels_path)
-        label = by_place(labels, labels_path)["label"].reindex(kept)
+        label = labels_by_place(labels_path).reindex(kept)
         if label.isna().any():
             logger.info("%s %s: %d spots are not in %s", dataset, name, label.isna().sum(), labels_path.name)
         obs["label"] = label.fillna(UNLABELED).astype(str)

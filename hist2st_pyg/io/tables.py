@@ -1,8 +1,10 @@
-"""Reading the tables of Spatial Transcriptomics data sets, with errors that name the file."""
+"""Reading tables of spots and counts, with errors that name the file, the line and the value."""
 
 from __future__ import annotations
 
+import csv
 import gzip
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hist2st_pyg.utils.files import read_text
+from hist2st_pyg.utils.files import read_parquet, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,41 +23,96 @@ UNLABELED = "undetermined"
 """The word of her2st for spots without a clear region; spots that a data set leaves without a label get it too."""
 
 
-def read_columns(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table that must have certain columns; a ``.gz`` file is unpacked.
+def read_table(path: Path, headerless: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table of text, separated by tabs or commas, which may be packed (``.gz``), or a parquet file.
 
     Args:
         path: The file.
-        columns: The columns wanted; others are left out.
-        optional: Further columns that are read where they are there.
+        headerless: The columns of a file without header, which is known by as many fields and a number among them.
+
+    Returns:
+        The rows; those of text hold str. A row's index is its line less two, as with pandas, for the errors of
+        :func:`numbers`; the first row of a parquet file is line 1.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or lacks a column.
+        ValueError: If the file cannot be read, has no rows, or has rows of unequal length.
     """
     import pandas as pd
 
-    with _naming(path):
-        table = pd.read_csv(path, sep="\t")
-        if not isinstance(table.index, pd.RangeIndex):
-            raise ValueError("its rows have more fields than its header")
-    missing = [column for column in columns if column not in table]
-    if missing:
+    if path.suffix == ".parquet":
+        table = read_parquet(path)
+        if table.empty:
+            raise ValueError(f"{path} has no spots.")
+        return table.set_axis(pd.RangeIndex(-1, len(table) - 1))
+    if path.suffix == ".gz":
+        with _naming(path):
+            content = gzip.decompress(path.read_bytes()).decode("utf-8-sig").splitlines()
+    else:
+        content = read_text(path).splitlines()
+    delimiter = "\t" if content and "\t" in content[0] else ","
+    lines = enumerate(csv.reader(content, delimiter=delimiter), start=1)
+    numbered = [(line, [field.strip() for field in row]) for line, row in lines if any(row)]
+    if not numbered:
+        raise ValueError(f"{path} is empty.")
+    columns = numbered[0][1]
+    if len(columns) == len(headerless) and any(math.isfinite(_number(field)) for field in columns[1:]):
+        columns = list(headerless)
+    else:
+        del numbered[0]
+    if not numbered:
+        raise ValueError(f"{path} has a header and no spots.")
+    for line, row in numbered:
+        if len(row) != len(columns):
+            raise ValueError(f"{path}, line {line} has {len(row)} fields, the first line has {len(columns)}.")
+    table = pd.DataFrame([row for _, row in numbered], [line - 2 for line, _ in numbered], columns, dtype=object)
+    return table.loc[:, ~table.columns.duplicated()]
+
+
+def require_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
+    """Raise a ValueError that names the columns which a table lacks, and those it has."""
+    if missing := [column for column in columns if column not in table]:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.")
-    return table[[*columns, *(column for column in optional if column in table and column not in columns)]]
 
 
 def numbers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
-    """Return the table when these columns hold finite numbers; the error names the file, line and value."""
-    import pandas as pd
+    """Return the table with finite numbers in these columns; the error names the file, line and value."""
+    from pandas.api.types import is_numeric_dtype
 
+    parsed = {}
     for column in columns:
-        values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
-        wrong = np.flatnonzero(~np.isfinite(values))
-        if wrong.size:
-            value = table[column].iloc[wrong[0]]
-            raise ValueError(f"{path}, line {table.index[wrong[0]] + 2}: {column} is a number, got {str(value)!r}.")
-    return table
+        values = table[column] if is_numeric_dtype(table[column]) else table[column].map(_number).astype(np.float64)
+        wrong = ~np.isfinite(values.to_numpy(dtype=np.float64, na_value=np.nan))
+        if wrong.any():
+            value = str(table[column].iloc[wrong.argmax()])
+            raise ValueError(f"{path}, line {line_of(table, wrong)}: {column} is a number, got {value!r}.")
+        parsed[column] = values
+    return table.assign(**parsed)
+
+
+def integers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
+    """Return the table with integers from 0 in these columns; the error names the file, line and value."""
+    table = numbers(table, columns, path)
+    for column in columns:
+        values = table[column].to_numpy(dtype=np.float64)
+        wrong = (values < 0) | (values != np.floor(values))
+        if wrong.any():
+            value, line = values[wrong.argmax()], line_of(table, wrong)
+            raise ValueError(f"{path}, line {line}: {column} is an integer from 0, got {value:g}.")
+    return table.astype(dict.fromkeys(columns, np.int64))
+
+
+def line_of(table: pd.DataFrame, wrong: NDArray[np.bool_]) -> int:
+    """The line of the first row that is wrong, in the file from which the table was read."""
+    return int(table.index[int(wrong.argmax())]) + 2
+
+
+def _number(value: object) -> float:
+    """The number that a value says, nan where it says none."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return math.nan
 
 
 def by_place(table: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -182,7 +182,10 @@ def test_part_of_a_nested_value(tmp_path: Path) -> None:
     values = yaml.safe_load(Path("run/config.yaml").read_text())
     augment = values["training"]["augment"]
     assert (augment["jitter"], augment["symmetries"], augment["rotation"]) == (0.3, True, 0)  # the rest is the preset's
-    assert (values["training"]["view"]["grayscale"], values["training"]["view"]["rotation"]) == (0.7, 90)
+    assert (
+        values["training"]["view_augmentation"]["grayscale"],
+        values["training"]["view_augmentation"]["rotation"],
+    ) == (0.7, 90)
     assert values["model"]["vision_kwargs"] == {"channels": [8], "out_channels": 16, "dropout": 0.5}
 
 

@@ -369,7 +369,7 @@ def test_a_weight_of_another_shape_is_named(weights: dict[str, Tensor]) -> None:
         ({"zinb": 0}, r"zinb=0 does not fit the weights, which say 0\.25"),
         ({"nb": False}, "nb=False does not fit the weights, which say True"),
         ({"policy": "sum"}, "Unknown aggr='sum'"),
-        ({"prune": "STD"}, "prune='STD' is not one that a preprocessing knows"),
+        ({"prune": "std"}, "Unknown prune='std'"),
         ({"dim_head": 16}, "There is no argument 'dim_head'; there are bake, channel, depth1"),
     ],
 )

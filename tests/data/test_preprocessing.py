@@ -205,13 +205,3 @@ def test_a_prediction_needs_no_counts(sections: list[Section], genes: list[str])
 def test_a_section_without_an_image_is_refused(sections: list[Section], genes: list[str]) -> None:
     with pytest.raises(ValueError, match="Section 'A1' has no image"):
         to_data(replace(sections[0], image=None), genes, patch_size=P)
-
-
-def test_the_spot_pitch() -> None:
-    square = np.stack(np.meshgrid(np.arange(5), np.arange(4)), -1).reshape(-1, 2) * 7.0
-    assert spot_pitch(square) == 7.0
-    # One outlier and one pair at the same place do not count for much.
-    assert spot_pitch(np.vstack([square, [[500.0, 500.0]], square[:1]])) == 7.0
-    assert spot_pitch(square[:1]) == 1.0
-    with pytest.raises(ValueError, match="More than half of the spots share their position"):
-        spot_pitch(np.zeros((4, 2)))

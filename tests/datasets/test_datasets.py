@@ -5,12 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
-from hist2st_pyg.datasets import DATASETS, download, grid_from_positions, load_sections, paper_panel
+from hist2st_pyg.datasets import DATASETS, download, load_sections, paper_panel
 
 
 def test_keys() -> None:
@@ -76,60 +73,3 @@ def test_paper_panel_and_download_where_there_is_none(tmp_path: Path) -> None:
         paper_panel("synthetic", tmp_path)
     with pytest.raises(ValueError, match="'synthetic' has no download; these have: cscc, her2st"):
         download("synthetic", tmp_path)
-
-
-def lattice(columns: int, rows: int) -> NDArray[np.int64]:
-    return np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
-
-
-def test_square_grid() -> None:
-    rng = np.random.default_rng(0)
-    places = lattice(30, 20)
-    places = places[rng.random(len(places)) < 0.7]
-    pos = 411.7 + 287.3 * (places + rng.normal(0, 0.06, places.shape))
-    np.testing.assert_array_equal(grid_from_positions(pos), places - places.min(axis=0))
-    np.testing.assert_array_equal(grid_from_positions(57.0 * places), places - places.min(axis=0))
-
-
-def test_staggered_grid() -> None:
-    """Visium: every other row is half a column to the side; places stay distinct, rows and columns in order."""
-    places = lattice(12, 10)
-    pos = np.column_stack([places[:, 0] + 0.5 * (places[:, 1] % 2), places[:, 1] * np.sqrt(3) / 2]) * 100 + 17
-    np.testing.assert_array_equal(grid_from_positions(pos), places)
-
-
-def test_rotated_square_grid() -> None:
-    """A square array turned by 45 degrees (the 2k arrays) is a staggered one."""
-    turned = lattice(9, 9) @ Rotation.from_euler("z", 45, degrees=True).as_matrix()[:2, :2]
-    grid = grid_from_positions(31.7 * turned)
-    assert len(np.unique(grid, axis=0)) == len(turned)
-    assert grid.min() == 0
-
-
-def test_scattered_cells() -> None:
-    pos = np.random.default_rng(0).uniform(0, 1000, (300, 2))
-    grid = grid_from_positions(pos)
-    assert grid.dtype == np.int64
-    # Order along each axis is kept, even though there is no array.
-    for axis in (0, 1):
-        assert (np.diff(grid[np.argsort(pos[:, axis]), axis]) >= 0).all()
-
-
-def test_few_spots() -> None:
-    assert grid_from_positions([[5, 9]]).tolist() == [[0, 0]]
-    assert grid_from_positions([[0, 0], [0, 10], [0, 20]]).tolist() == [[0, 0], [0, 1], [0, 2]]
-
-
-def test_grid_errors() -> None:
-    with pytest.raises(ValueError, match=r"\[N, 2\], got shape \[3, 3\]"):
-        grid_from_positions(np.zeros((3, 3)))
-    with pytest.raises(ValueError, match="finite"):
-        grid_from_positions(np.array([[0, 0], [np.nan, 1]]))
-    with pytest.raises(ValueError, match="lie on one another"):
-        grid_from_positions(np.zeros((5, 2)))
-
-
-@pytest.mark.parametrize("name", ["A1", "C2", "H1"])
-def test_grid_of_real_arrays(real_data: Path, name: str) -> None:
-    (section,) = load_sections("her2st", real_data / "her2st", [name])
-    np.testing.assert_array_equal(grid_from_positions(section.pos), section.grid - section.grid.min(axis=0))

@@ -22,7 +22,7 @@ from hist2st_pyg.datasets import load_sections
 from hist2st_pyg.datasets.hest import is_dataset
 from hist2st_pyg.image import FileImage
 from hist2st_pyg.image.mosaic import PatchMosaic
-from hist2st_pyg.io.alignment import in_order, placement, tissue
+from hist2st_pyg.io.alignment import in_order, placement
 from hist2st_pyg.section import Section, SectionRecord
 
 WIDTH, HEIGHT = 400, 300
@@ -459,10 +459,8 @@ def test_patches_of_unknown_width(root: Path) -> None:
 
 def test_order_by_a_picture(caplog: pytest.LogCaptureFixture) -> None:
     image = picture()
-    mask = tissue(image)
     truth = np.zeros((HEIGHT, WIDTH), dtype=bool)
     truth[10:210, 20:330] = True
-    assert (mask == truth).mean() > 0.97
     assert placement(np.array([[30.0, 30], [350, 250], [-1, 5], [30, 299.9]]), truth, (WIDTH, HEIGHT)) == placement(
         np.array([[60.0, 60], [700, 500], [-1, 5], [60, 599.9]]), truth, (2 * WIDTH, 2 * HEIGHT)
     )
@@ -470,7 +468,6 @@ def test_order_by_a_picture(caplog: pytest.LogCaptureFixture) -> None:
     assert (place.on_image, place.on_tissue) == (0.75, 0.25)
     # Where nothing stands out only the border tells.
     plain = np.full((HEIGHT, WIDTH, 3), 200, dtype=np.uint8)
-    assert tissue(plain).all()
     with pytest.raises(ValueError, match="x and y look swapped"):
         in_order(POS[:, ::-1], plain, (WIDTH, HEIGHT), None, "it")
     inside = POS[POS[:, 0] < HEIGHT]
@@ -511,7 +508,7 @@ def test_real_sample(real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureF
         (tmp_path / folder / f"NCBI858.{suffix}").symlink_to(source.resolve() / f"NCBI858.{suffix}")
     assert is_dataset(tmp_path)
     with pytest.raises(
-        ValueError, match=r"hest NCBI858: x and y look swapped: .* swapped 99\.0% and 100\.0%\. Give swap_xy"
+        ValueError, match=r"hest NCBI858: x and y look swapped: .* swapped 99\.5% and 100\.0%\. Give swap_xy"
     ):
         load_sections("hest", tmp_path)
     (section,) = load_sections("hest", tmp_path, swap_xy=True)
@@ -524,21 +521,17 @@ def test_real_sample(real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_real_sections_are_in_order(real_data: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No real section is taken for swapped, and nearly all are noticed when they are."""
+    """No real section is taken for swapped, and all are noticed when they are."""
     sections = load_sections("her2st", real_data / "her2st", ["C2", "C3", "C4"])
     folder = real_data / "sections"
     sections += load_sections("anndata", folder) if folder.is_dir() else []
     caplog.clear()
-    noticed = []
     for section in sections:
         image = section.require_image()
         small = image.thumbnail(512)
         in_order(section.pos, small, image.size, None, section.name)
         assert caplog.text == ""
-        try:
+        with pytest.raises(ValueError, match=f"{section.name}: x and y look swapped"):
             in_order(section.pos[:, ::-1], small, image.size, None, section.name)
-        except ValueError:
-            noticed.append(section.name)
-        assert section.name in caplog.text  # warned of, if not refused
+        assert section.name in caplog.text
         caplog.clear()
-    assert len(noticed) >= len(sections) - 1

@@ -205,19 +205,23 @@ def test_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = "\n".join(["Barcode,Region", *reversed(rows), f"{order[-2]},", "ZZZ-1,fat"])
     expected = [row.split(",")[1] for row in rows] + ["undetermined"] * 2
     assert labels(text) == expected
-    assert f"2 of {len(order)} spots are not labeled in {path}" in caplog.text
+    assert f"{path}: 2 of {len(order)} spots have no label" in caplog.text
     assert labels(text, label_key="Region") == expected
     assert labels(f"Barcode,Graph,Region\n{order[0]},7,fat\n", label_key="Graph")[:2] == ["7", "undetermined"]
-    with pytest.raises(ValueError, match=r"A\.csv has 2 columns beside the barcode \('Graph', 'Region'\); say which"):
+    with pytest.raises(ValueError, match=r"A\.csv has 2 columns beside the spot \('Graph', 'Region'\); call one"):
         labels(f"Barcode,Graph,Region\n{order[0]},7,fat\n")
     with pytest.raises(ValueError, match=r"A\.csv has no column 'K' for the labels; its columns: 'Region'"):
         labels(text, label_key="K")
-    with pytest.raises(ValueError, match=rf"A\.csv: the barcode '{order[0]}' is there more than once"):
+    with pytest.raises(ValueError, match=rf"A\.csv: spot '{order[0]}' is there more than once"):
         labels(f"Barcode,Region\n{order[0]},fat\n{order[0]},fat\n")
-    with pytest.raises(ValueError, match=rf"A\.csv names no barcode of the section; the first is '{order[0]}'"):
+    with pytest.raises(ValueError, match=rf"A\.csv shares no spot .* the section '{order[0]}', \.\.\.; is it"):
         labels("Barcode,Region\nZZZ-1,fat\n")
     with pytest.raises(FileNotFoundError, match=r"There is no file .*absent\.csv"):
         load(tmp_path / "A", labels=tmp_path / "absent.csv")
+    # By array place, as her2st's, and the column called label among several.
+    places = "".join(f"{made.places[i, 1]}.1\t{made.places[i, 0]}\tfat\n" for i in made.kept)
+    assert set(labels(f"x\ty\tlabel\n{places}NA\tNA\tskin\n")) == {"fat"}
+    assert labels(f"Barcode,Graph,label\n{order[0]},7,fat\n")[:2] == ["fat", "undetermined"]
     path.write_text(text)
     label = load(tmp_path / "A", labels=tmp_path).label  # a folder of <section>.csv
     assert label is not None
@@ -328,10 +332,12 @@ def test_wrong_positions(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"tissue_positions\.csv, line 1: array_row is a number, got 'x'"):
         load_text("B-1,1,x,1,2,3", *lines)
     with pytest.raises(
-        ValueError, match=r"tissue_positions\.csv lacks pxl_col_in_fullres: its columns are barcode, in_"
+        ValueError, match=r"tissue_positions\.csv lacks the columns pxl_col_in_fullres; it has barcode, in_"
     ):
         load_text(header.replace("pxl_col", "col"), *lines)
-    with pytest.raises(ValueError, match=r"tissue_positions\.csv cannot be read: .* Get the file again"):
+    with pytest.raises(ValueError, match=r"tissue_positions\.csv, line 2: array_row is an integer from 0, got 1\.5"):
+        load_text(header, "B-1,1,1.5,1,2,3", *lines)
+    with pytest.raises(ValueError, match=r"tissue_positions\.csv is empty"):
         load_text("")
 
 

@@ -194,8 +194,8 @@ def test_long_arguments_stay_in_the_configuration(tmp_path: Path) -> None:
 
 
 def test_an_unknown_fact_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="license"):
-        build().save_pretrained(tmp_path, model_card_kwargs={"license": "mit"})
+    with pytest.raises(TypeError, match="terms"):
+        build().save_pretrained(tmp_path, model_card_kwargs={"terms": "mit"})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -149,5 +149,5 @@ def test_what_cannot_be_an_encoder_is_refused() -> None:
         vision_resolver(_Mean(3, P), P)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="The encoder Flatten needs an integer attribute out_channels"):
         vision_resolver(lambda in_channels, patch_size: nn.Flatten(), P)
-    with pytest.raises(ValueError, match=r"Unknown vision='resnet'. Choose one of: cnn, convmixer, densenet121, "):
+    with pytest.raises(ValueError, match=r"Unknown vision='resnet'. Choose one of: cnn, color_texture, convmixer, "):
         vision_resolver("resnet", P)

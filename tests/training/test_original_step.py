@@ -49,7 +49,7 @@ def named(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
-@pytest.mark.parametrize("case", ["zinb", "nb", "n_views"])
+@pytest.mark.parametrize("case", ["zinb", "nb", "views"])
 def test_a_training_step_is_the_original_s(arrays: dict[str, NDArray[Any]], case: str) -> None:
     config = json.loads(str(arrays[f"{case}.config"]))
     model = compat.load_hist2st(named(arrays, f"{case}.state."), config).train()
@@ -58,15 +58,16 @@ def test_a_training_step_is_the_original_s(arrays: dict[str, NDArray[Any]], case
     inputs = {name: torch.from_numpy(value) for name, value in named(arrays, "in.").items()}
     data = compat.to_data(inputs["patches"], inputs["array_coords"], inputs["adjacency"])
     data.counts, data.size_factor, data.y = inputs["counts"], inputs["size_factor"], inputs["y"]
-    options = {"likelihood_weight": config["zinb"], "n_views": config.get("bake", 0), "lamb": config.get("lamb", 0)}
+    views = {"n_views": config.get("bake", 0), "distillation_weight": config.get("lamb", 0)}
+    options = {"likelihood_weight": config["zinb"], **views}
     task = ExpressionTask(model, TrainingConfig(**options))
-    task.view = Recorded(inputs["n_views"].double())
+    task.view = Recorded(inputs["views"].double())
 
     parts = task.losses(data)
     loss = torch.stack(list(parts.values())).sum()
     loss.backward()
 
-    assert set(parts) == {"expression", "likelihood"} | ({"distillation"} if case == "n_views" else set())
+    assert set(parts) == {"expression", "likelihood"} | ({"distillation"} if case == "views" else set())
     assert float(loss.detach()) == pytest.approx(float(arrays[f"{case}.loss"]), rel=BOUND)
     gradients = dict(expected.named_parameters())
     assert all(gradient.dtype == torch.float64 for gradient in gradients.values())
@@ -81,4 +82,4 @@ def test_a_training_step_is_the_original_s(arrays: dict[str, NDArray[Any]], case
         if "running" in name:
             torch.testing.assert_close(buffer, averages[name], rtol=BOUND, atol=BOUND, msg=name)
         elif name.endswith("num_batches_tracked"):
-            assert int(buffer) == int(averages[name]) == (6 if case == "n_views" else 1)
+            assert int(buffer) == int(averages[name]) == (6 if case == "views" else 1)

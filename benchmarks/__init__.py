@@ -1,1 +1,1 @@
-"""Benchmarks: what the README quotes is written by these commands."""
+"""Benchmarks: these commands write the numbers that the README quotes."""

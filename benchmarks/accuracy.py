@@ -1,9 +1,9 @@
-"""Five splits of real sections: table and picture of how much of the attainable correlation is reached.
+"""Five splits of real sections: table and picture of the reached share of the attainable correlation.
 
     python -m benchmarks.accuracy --into README.md benchmarks/ACCURACY.md
 
-Reads result files alone, those of ``configs/accuracy``, and writes the tables between their comment lines in each file,
-and ``report/accuracy/share_of_ceiling.png``.
+Reads only the result files of ``configs/accuracy``, writes the tables between their comment lines in each file, and
+draws ``report/accuracy/share_of_ceiling.png``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ VALIDATION = {
     "stripes": "colon stripes",
 }
 WHOLE = ("test", "paper")
-"""The grids whose models are compared; other models on the same splits are the preset with one thing changed."""
+"""The grids whose models are compared; other models on the same splits are the preset with one change."""
 
 
 def by_split(cells: Sequence[Cell], splits: dict[str, str]) -> dict[str, Group]:
@@ -61,13 +61,13 @@ def by_split(cells: Sequence[Cell], splits: dict[str, str]) -> dict[str, Group]:
 
 
 def parted(cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
-    """The results of whole models, and those of the preset with one thing changed."""
+    """The results of whole models, and those of the preset with one change."""
     whole = {cell["model"] for cell in cells if cell["grid"] in WHOLE}
     return [c for c in cells if c["model"] in whole], [c for c in cells if c["model"] not in whole]
 
 
 def models(groups: dict[str, Group]) -> list[str]:
-    """Every model, by its mean over the splits that all have."""
+    """All models, sorted by their mean over the splits that all have."""
     names = {name for group in groups.values() for name in group.models()}
     common = [group for group in groups.values() if names <= set(group.models())] or list(groups.values())
 
@@ -79,7 +79,7 @@ def models(groups: dict[str, Group]) -> list[str]:
 
 
 def table(groups: dict[str, Group]) -> str:
-    """PCC by model and split, ± deviation over seeds, with the share of the ceiling and what it covers."""
+    """PCC by model and split, ± deviation over seeds, with the share of the ceiling and its explanation."""
     rows = [["model", *groups]]
     for name in models(groups):
         rows.append([f"`{name}`", *(_score(group, name) for group in groups.values())])
@@ -92,7 +92,7 @@ def table(groups: dict[str, Group]) -> str:
 
 
 def changes(cells: Sequence[Cell]) -> str:
-    """What each change of the preset gives: PCC less the preset's, bold outside the range of the preset's seeds."""
+    """The effect of each change: PCC minus the preset's, bold if outside the range of the preset's seeds."""
     groups = by_split(cells, SPLITS)
     names = {cell["model"] for cell in parted(cells)[1] if cell["fold"] in SPLITS}
     rows = [
@@ -128,11 +128,11 @@ TABLES: dict[str, Callable[[Sequence[Cell]], str]] = {
     "<!-- table: benchmarks.accuracy, ablations -->": changes,
     "<!-- table: benchmarks.accuracy, validation -->": lambda cells: table(by_split(cells, VALIDATION)),
 }
-"""Each table's first comment line, and how it is made."""
+"""Each table's first comment line, and the function that makes it."""
 
 
 def notes(groups: dict[str, Group]) -> list[str]:
-    """What to know beside the table: what the ceiling covers, whose patients train, and the code."""
+    """Notes below the table: the ceiling, the patients of training, and the code."""
     trains: dict[bool, list[str]] = {True: [], False: []}
     for title, group in groups.items():
         trains[bool(leaks(group))].append(title.partition(":")[0])
@@ -168,7 +168,7 @@ def _difference(group: Group, reference: str) -> str:
 
 
 def share_of_ceiling(groups: dict[str, Group]) -> Figure:
-    """Bars: the share of the attainable PCC that each model reaches on each split; a dot is a seed."""
+    """Draw bars: the share of the attainable PCC that each model reaches on each split; a dot is a seed."""
     from matplotlib.figure import Figure
 
     colors = {
@@ -199,10 +199,10 @@ def share_of_ceiling(groups: dict[str, Group]) -> Figure:
 
 
 def with_tables(text: str, cells: Sequence[Cell]) -> str:
-    """A file with every table that it has the comment lines of.
+    """Replace the tables whose comment lines a file holds.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If the file holds none.
     """
     wanted = {start: make for start, make in TABLES.items() if start in text}
     if not wanted:
@@ -213,7 +213,6 @@ def with_tables(text: str, cells: Sequence[Cell]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="?", type=Path, default=HERE / "results" / "accuracy")
     parser.add_argument("--into", type=Path, nargs="*", default=[], help="files with the table's two comment lines")

@@ -15,7 +15,7 @@ from hist2st_pyg.utils.files import read_yaml
 from hist2st_pyg.utils.resolver import resolve
 
 EXPLICIT = {"explicit": "test_patient", "explicit_sections": "section"}
-"""Splits whose folds the file names, and what is kept apart in them."""
+"""Splits whose folds the file names, and the units that they separate."""
 KEYS = {"preset", "split", "split_options", "seeds", "threads", "data", "training", "datasets", "models"}
 DATASET_KEYS = {"name", "root", "sections", "options", "patients", "data", "folds"}
 MODEL_KEYS = {"model", "data", "training"}
@@ -64,7 +64,7 @@ class Cell:
             "cache": str(work / "patches") if work is not None else None,
         }
         if not self.fold.val:
-            # One training section: squares of it validate, unless the grid says val_share: 0 (a fixed budget).
+            # One training section: squares of it validate, unless the grid sets val_share: 0 (a fixed budget).
             data.setdefault("val_share", 0.2)
         return preset_config(
             values["preset"],
@@ -81,16 +81,16 @@ class Cell:
 
 
 def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cell]:
-    """All cells of a grid, in the order in which they are run: seeds outermost, so that every model is seen early.
+    """Read all cells of a grid in the order of execution: seeds outermost, so that every model runs early.
 
     Args:
         path: The YAML file. ``datasets`` maps a name to ``name`` (a key of ``DATASETS``), ``root``, ``sections``,
             ``options``, ``patients``, ``data`` and, for explicit splits, ``folds``; ``models`` maps a name to
             ``model``, ``training`` and ``data``.
-        data_root: What the roots are relative to; None takes ``HIST2ST_DATA``, else ``../shared``.
+        data_root: Base folder of the roots; None takes ``HIST2ST_DATA``, else ``../shared``.
 
     Raises:
-        ValueError: If the file holds an unknown key, a key twice, or no fold; the message names it.
+        ValueError: If the file holds an unknown key, a duplicate key, or no fold; the message names it.
     """
     path = Path(path)
     values = read_yaml(path)
@@ -103,7 +103,7 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
     resolve(PRESETS, preset, f"preset in {path}")
     for part in ("datasets", "models"):
         if not isinstance(values[part], dict):
-            raise ValueError(f"{path}: {part} holds a mapping, got {type(values[part]).__name__}.")
+            raise ValueError(f"{path}: {part} must hold a mapping, got {type(values[part]).__name__}.")
     models = {label: _model(label, entry or {}, path) for label, entry in values["models"].items()}
     base = Path(data_root or os.environ.get("HIST2ST_DATA", "../shared"))
     cells = []
@@ -128,7 +128,7 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
             }
             cells.append(Cell(path.stem, dataset, split, fold, label, int(seed), values.get("threads", 1), merged))
     for cell in cells:
-        cell.config()  # a misspelt key is told before anything runs
+        cell.config()  # raises for a misspelt key before any cell runs
     return cells
 
 
@@ -142,7 +142,7 @@ def _model(label: str, entry: dict[str, Any], path: Path) -> dict[str, Any]:
 def _folds(split: str, entry: dict[str, Any], data: dict[str, Any], options: dict[str, Any], where: str) -> list[Fold]:
     if split in EXPLICIT:
         if not entry.get("folds"):
-            raise ValueError(f"{where}: split={split!r} needs folds, each with train, test and perhaps val.")
+            raise ValueError(f"{where}: split={split!r} needs folds, each with train, test and optionally val.")
         return [
             Fold(name, *(tuple(fold.get(part, ())) for part in ("train", "val", "test")))
             for name, fold in entry["folds"].items()
@@ -152,6 +152,6 @@ def _folds(split: str, entry: dict[str, Any], data: dict[str, Any], options: dic
 
 def _check_keys(values: dict[str, Any], known: set[str], where: str) -> None:
     if not isinstance(values, dict):
-        raise ValueError(f"{where} holds a mapping, got {type(values).__name__}.")
+        raise ValueError(f"{where} must hold a mapping, got {type(values).__name__}.")
     if unknown := sorted(set(values) - known):
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}.")
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}. Choose from: {', '.join(sorted(known))}.")

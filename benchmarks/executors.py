@@ -1,4 +1,4 @@
-"""Where the cells of a grid are run: each in a process of its own, on this machine or on a Ray cluster."""
+"""Run the cells of a grid, each in a separate process, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Executor = Callable[[Sequence[Cell], Path, Path, str, int, float], Iterator[tupl
 def run_cells(
     key: str, cells: Sequence[Cell], results: Path, work: Path, wandb: str, jobs: int, gpus: float
 ) -> Iterator[tuple[Cell, bool]]:
-    """Run cells by one of :data:`hist2st_pyg.utils.executors.EXECUTORS`; yields each with whether it went well.
+    """Run cells by one of :data:`hist2st_pyg.utils.executors.EXECUTORS`; yields each with whether it succeeded.
 
-    Every machine of a cluster sees the repository and the folders of data, results and work at the same path.
+    Every machine of a cluster must see the repository and the folders of data, results and work at the same path.
     """
     run = partial(_logged, results.resolve(), work.resolve(), wandb)
     threads = max((cell.threads for cell in cells), default=1)
@@ -37,6 +37,6 @@ def _logged(results: Path, work: Path, wandb: str, cell: Cell) -> bool:
 
 
 EXECUTORS: dict[str, Executor] = {key: partial(run_cells, key) for key in executors.EXECUTORS}
-"""Where a grid can run."""
+"""The executors of a grid."""
 
 local = EXECUTORS["local"]

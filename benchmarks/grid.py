@@ -1,9 +1,9 @@
-"""Run a benchmark grid; finished cells are kept, failed ones are tried again, the rest goes on.
+"""Run a benchmark grid; skips finished cells, retries failed ones, and continues after a failure.
 
     python -m benchmarks.grid benchmarks/configs/her2st_small.yaml --jobs 2
     python -m benchmarks.grid benchmarks/configs/her2st_small.yaml --executor ray
 
-The exit status is 1 where a cell failed, 2 where the grid is not right.
+The exit status is 1 if a cell failed, 2 if the grid is invalid.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ def run_grid(
         work: Folder of run folders, wandb runs, patch cache and logs.
         wandb: As in :class:`~hist2st_pyg.training.TrainConfig`.
         executor: ``"local"`` (processes of this machine) or ``"ray"``.
-        jobs: Cells at a time; with Ray on a cluster its resources decide.
+        jobs: Cells at a time; a Ray cluster runs as many as its resources allow.
         gpus: GPUs of a cell, with Ray.
-        overwrite: Run cells again whose result is of another configuration, instead of refusing.
+        overwrite: Run cells again whose result has another configuration, instead of raising an error.
 
     Returns:
         The failed cells.
 
     Raises:
-        ValueError: If a result is of another configuration.
+        ValueError: If a result has another configuration.
     """
     todo = [cell for cell in cells if not is_done(cell, results, overwrite)]
     say: Report = tqdm.write if sys.stderr.isatty() else lambda line: print(line, flush=True)
@@ -71,7 +71,7 @@ def run_grid(
 
 
 def is_done(cell: Cell, results: Path, overwrite: bool = False) -> bool:
-    """Whether a cell has a result; one of another configuration is refused, or does not count with ``overwrite``."""
+    """Whether a cell has a result; one of another configuration is an error, or ignored with ``overwrite``."""
     path = cell.result(results)
     if not path.is_file():
         return False
@@ -80,7 +80,7 @@ def is_done(cell: Cell, results: Path, overwrite: bool = False) -> bool:
     different = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
     if different and not overwrite:
         raise ValueError(
-            f"{path} was made with another configuration ({different[0]} differs); remove it, give other --results, or "
+            f"{path} was made with another configuration ({different[0]} differs); remove it, set other --results, or "
             "--overwrite."
         )
     return not different
@@ -96,11 +96,10 @@ def _outcome(cell: Cell, results: Path, fine: bool) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common(parser)
     parser.add_argument("--executor", choices=sorted(EXECUTORS), default="local")
-    parser.add_argument("--jobs", type=int, help="cells at a time; default the machine's cores over a cell's threads")
+    parser.add_argument("--jobs", type=int, help="cells at a time; default: the machine's cores / a cell's threads")
     parser.add_argument("--gpus", type=float, default=0, help="GPUs of a cell, with ray")
     parser.add_argument("--overwrite", action="store_true", help="run cells again whose configuration changed")
     arguments = parser.parse_args(argv)
@@ -122,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmarks.grid: {error}", file=sys.stderr)
         return 2
     if failed:
-        print(f"{len(failed)} of {len(cells)} cells failed; start again to try them again.", file=sys.stderr)
+        print(f"{len(failed)} of {len(cells)} cells failed; run the command again to retry them.", file=sys.stderr)
     return 1 if failed else 0
 
 

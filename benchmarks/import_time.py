@@ -1,4 +1,4 @@
-"""How long `import hist2st_pyg` takes beside `import torch_geometric`: processes in turn, the ratio of the fastest.
+"""Time of `import hist2st_pyg` relative to `import torch_geometric`: alternating processes, ratio of the fastest.
 
 python -m benchmarks.import_time
 """
@@ -24,7 +24,7 @@ def seconds(module: str) -> float:
 
 
 def main(runs: int = 5) -> None:
-    """Measure, and write the result."""
+    """Measure and write the result."""
     times = [{module: seconds(module) for module in MODULES} for _ in range(runs)]
     fastest = {module: round(min(run[module] for run in times), 2) for module in MODULES}
     result = {"runs": runs, "seconds": fastest, "ratio": round(fastest[MODULES[1]] / fastest[MODULES[0]], 2)}

@@ -1,4 +1,4 @@
-"""A made slide of any size: pieces of made tissue on glass, as a pyramid of JPEG tiles, written with bounded memory."""
+"""A synthetic slide of any size: pieces of tissue on glass, as a pyramid of JPEG tiles, written with bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TILE = 512
 """Side of a tile in pixels, as scanners write them."""
 
 CELL = 64
-"""Side of the squares of one tissue that the slide is a mosaic of, in pixels of level 0."""
+"""Side of the mosaic's squares of one tissue, in pixels of level 0."""
 
 STAINS = np.array([[0.65, 0.70, 0.29], [0.16, 0.92, 0.35]])
 """Optical density (red, green, blue) of haematoxylin and eosin."""
@@ -27,19 +27,19 @@ TISSUES = ((0.0, 0.0, 0.0), (0.06, 0.10, 2.0), (0.14, 0.30, 6.0), (0.16, 0.20, 1
 
 
 def make_slide(path: Path, size: int, um_per_pixel: float = 0.25, seed: int = 0) -> float:
-    """Write a slide of tiled JPEG, its pyramid in SubIFDs, as OME-TIFF and others have it.
+    """Write a slide of tiled JPEG with its pyramid in SubIFDs, as in OME-TIFF.
 
-    Tiles of one tissue are alike and are encoded once, so that a slide of 100,000 pixels takes minutes and not hours;
-    reading decodes each of them as it would a scanner's.
+    Tiles of one tissue are equal and encoded once, so that a slide of 100,000 pixels takes minutes instead of hours;
+    reading decodes each tile as in a scanner's slide.
 
     Args:
         path: The TIFF file.
         size: Side in pixels.
-        um_per_pixel: Resolution, which the file says.
+        um_per_pixel: Resolution, stated in the file.
         seed: Seed of the tissue.
 
     Returns:
-        The share of the slide that is tissue.
+        The share of tissue in the slide.
     """
     import tifffile
 
@@ -67,7 +67,7 @@ def make_slide(path: Path, size: int, um_per_pixel: float = 0.25, seed: int = 0)
 
 
 def _mosaic(cells: int, seed: int) -> NDArray[np.uint8]:
-    """Which tissue each square is, [cells, cells]; 0 is glass. Three sections of several tissues."""
+    """The tissue of each square, [cells, cells]; 0 is glass. Three sections of several tissues."""
     rng = default_rng([seed, 0])
     across = np.linspace(-1, 1, cells)
     outline = np.full((cells, cells), -np.inf)
@@ -87,7 +87,7 @@ def _smooth(rng: np.random.Generator, side: int, waves: int) -> NDArray[np.float
 
 
 def _textures(um_per_pixel: float, seed: int) -> NDArray[np.uint8]:
-    """What each tissue looks like, uint8 [tissues, TILE, TILE, 3]; each continues itself at its borders."""
+    """The texture of each tissue, uint8 [tissues, TILE, TILE, 3], periodic at its borders."""
     rng = default_rng([seed, 1])
     radius = 3.0 / um_per_pixel
     pictures = []
@@ -125,7 +125,7 @@ def _tiles(tissue: NDArray[np.uint8], textures: NDArray[np.uint8], level: int, s
             if (part == part[0, 0]).all():
                 yield of_one(int(part[0, 0]))
                 continue
-            # Beyond the slide, where a tile may reach, is glass.
+            # The parts of tiles beyond the slide are glass.
             kinds = np.zeros((cells, cells), np.uint8)
             kinds[: part.shape[0], : part.shape[1]] = part
             yield encoded(repeated[kinds.repeat(pixels, 0).repeat(pixels, 1), y, x])

@@ -1,4 +1,4 @@
-"""What a cell's result says beside its metrics: configuration, code, curves, cost."""
+"""The contents of a cell's result besides metrics: configuration, code, curves, cost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VARIABLE = 50
 
 
 def comparable(config: TrainConfig) -> dict[str, Any]:
-    """The configuration without what differs between machines."""
+    """The configuration without values that differ between machines."""
     values = config_dict(config)
     for name in ("output", "wandb", "project", "group", "job_type", "run_name", "resume"):
         del values[name]
@@ -40,10 +40,10 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
 
 
 def every_value(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of :func:`comparable` with each option that it leaves at its default, as ``data.k`` and the like.
+    """A configuration of :func:`comparable` with all options, including defaults, by names such as ``data.k``.
 
-    Two cells are the same where these are: an option that a later version added is at its default in earlier results,
-    and which preset the values are from does not matter.
+    Two cells are the same if these are equal: earlier results have options of later versions at their defaults, and the
+    preset behind the values does not matter.
     """
     model = parameters_of(MODELS[config["model"]["name"]])
     defaults = {"data": asdict(DataConfig()), "training": asdict(TrainingConfig()), "model": model}
@@ -62,7 +62,7 @@ def variable_genes(train: Sequence[Section], preprocessing: Preprocessing) -> li
 
 
 def curves(metrics: Path) -> list[dict[str, float]]:
-    """Loss and validation PCC of each epoch, from Lightning's ``metrics.csv``; empty where there is none."""
+    """Loss and validation PCC of each epoch, from Lightning's ``metrics.csv``; empty without the file."""
     if not metrics.exists():
         return []
     epochs: dict[int, dict[str, list[float]]] = {}
@@ -79,12 +79,12 @@ def curves(metrics: Path) -> list[dict[str, float]]:
 
 
 def rounded(scores: dict[str, float | None]) -> dict[str, float | None]:
-    """Correlations of genes to four decimals, half the size of a file that holds thousands."""
+    """Correlations of genes to four decimals, which halves a file of thousands."""
     return {gene: value if value is None else round(value, 4) for gene, value in scores.items()}
 
 
 def forward_flops(model: ExpressionModel, section: Section, config: TrainConfig) -> int:
-    """Floating-point operations of predicting a section, as torch counts them (an LSTM is not counted)."""
+    """Floating-point operations of predicting a section, by torch's counter (which skips an LSTM)."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -98,7 +98,7 @@ def peak_mb() -> float:
 
 
 def versions() -> dict[str, str]:
-    """The code's commit, where it is a repository, and the packages' versions."""
+    """The code's commit, if it is a repository, and the packages' versions."""
     found = {name: version for name in PACKAGES if (version := installed_version(name)) is not None}
     try:
         commit = subprocess.run(

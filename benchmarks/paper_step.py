@@ -2,8 +2,8 @@
 
     python -m benchmarks.paper_step --spots 300 --views 5
 
-Patches and counts are random: the cost does not depend on them. One process measures one setting, as the peak is the
-process's.
+Patches and counts are random: the cost does not depend on them. Each setting needs its own process, because the peak is
+that of the process.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ def section(spots: int, genes: int) -> SectionData:
 
 
 def main() -> None:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spots", type=int, default=300)
     parser.add_argument("--genes", type=int, default=785)

@@ -1,16 +1,17 @@
-"""Numbers in the pages' prose, kept equal to the result files they come from.
+"""Keep the numbers in the pages' prose equal to their result files.
 
-    python -m benchmarks.quoted_numbers            # writes the numbers of README.md and benchmarks/*.md again
-    python -m benchmarks.quoted_numbers --check    # changes nothing; exit status 1 where a number is not the results'
+    python -m benchmarks.quoted_numbers            # rewrites the numbers of README.md and benchmarks/*.md
+    python -m benchmarks.quoted_numbers --check    # changes nothing; exit status 1 if a number differs from its result
 
-A number is followed by a comment that says where it comes from, which a reader of the page does not see:
+A comment after a number, invisible on the rendered page, names its source:
 
     0.163<!-- search/her2st_rates/*/*/hist2st_lr_0.001/*.json val_pcc -->
 
-It names files below ``benchmarks/results`` and a key in them, and stands for the mean over each folder's files, then
-over the folders. ``min`` or ``max`` before it take the folders' smallest or largest mean instead, `` - `` between two
-such sources their difference, and `` / 1000`` at the end divides. Before a ``%`` it is a percentage. A page's log of
-single tries, which no result file holds, stands between ``<!-- log -->`` and ``<!-- end of log -->``.
+The source is a pattern of files below ``benchmarks/results`` and a key in them, and means the mean over each folder's
+files, then over the folders. A leading ``min`` or ``max`` takes the smallest or largest mean of a folder instead,
+`` - `` between two sources takes their difference, and `` / 1000`` at the end divides. Before a ``%`` the number is a
+percentage. A page's log of single tries, which no result file holds, stands between ``<!-- log -->`` and
+``<!-- end of log -->``.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ _APART = re.compile(
 
 
 def value(source: str, results: Path) -> float:
-    """The number that a source stands for.
+    """Compute the number of a source.
 
     Args:
-        source: Such as ``max her2st/*/B/hist2st_*/*.json metrics.pcc_mean``; see the module.
+        source: For example ``max her2st/*/B/hist2st_*/*.json metrics.pcc_mean``; see the module.
         results: The folder of the results.
 
     Raises:
-        ValueError: If the source is not of that form, or no file holds it.
+        ValueError: If the source has another form, or no file holds it.
     """
     source, _, divisor = source.partition(" / ")
     numbers = [_mean(part.split(), results, source) for part in source.split(" - ")]
@@ -55,7 +56,7 @@ def value(source: str, results: Path) -> float:
 def _mean(words: list[str], results: Path, source: str) -> float:
     how = words.pop(0) if words and words[0] in OVER_FOLDERS else "mean"
     if len(words) != 2:
-        raise ValueError(f"{source!r} is not of the form '[mean|min|max] FILES KEY'.")
+        raise ValueError(f"{source!r} must have the form '[mean|min|max] FILES KEY'.")
     folders: dict[Path, list[float]] = defaultdict(list)
     for path in sorted(results.glob(words[0])):
         folders[path.parent].append(_at(path, words[1]))
@@ -69,12 +70,12 @@ def _at(path: Path, key: str) -> float:
     for part in key.split("."):
         found = found[int(part)] if isinstance(found, list) else found.get(part) if isinstance(found, dict) else None
     if not isinstance(found, (int, float)):
-        raise ValueError(f"{path} holds no number as {key!r}.")
+        raise ValueError(f"{path} holds no number under {key!r}.")
     return float(found)
 
 
 def with_numbers(text: str, results: Path = HERE / "results") -> str:
-    """A page with each number that has a source written anew, with as many decimals and in the same form as before."""
+    """Rewrite each number with a source in a page, with the same decimals and form as before."""
 
     def write(match: re.Match[str]) -> str:
         number, percent = match["number"], match["percent"] or ""
@@ -88,18 +89,17 @@ def with_numbers(text: str, results: Path = HERE / "results") -> str:
 
 
 def without_source(text: str) -> list[str]:
-    """The numbers with two or more decimals in a page that say no source, with what stands before them."""
+    """The numbers with two or more decimals and without a source in a page, with the text before them."""
     prose = _PRINTED.sub("", _APART.sub("", text))
     found = re.finditer(r"(?<!Python )(?<![\d.])\d+\.\d\d+(?!\d|\.\d)", prose)
     return [prose[max(0, match.start() - 30) : match.end()].rpartition("\n")[2].strip() for match in found]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", nargs="*", type=Path, default=PAGES, help="the pages; README.md and benchmarks/*.md")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the results")
-    parser.add_argument("--check", action="store_true", help="write nothing, and fail where a number differs")
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail if a number differs")
     arguments = parser.parse_args(argv)
     differ = False
     try:
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             written = with_numbers(text, arguments.results)
             if written != text:
                 differ = True
-                print(f"{page}: {'numbers differ from the results' if arguments.check else 'written anew'}")
+                print(f"{page}: {'numbers differ from the results' if arguments.check else 'updated'}")
                 if not arguments.check:
                     write_text(page, written)
     except (ValueError, OSError) as error:

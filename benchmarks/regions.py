@@ -1,13 +1,13 @@
-"""Regions on real sections: of predictions, of measured expression, of positions alone, beside each other.
+"""Compare regions on real sections: from predictions, from measured expression, from positions alone.
 
     python -m benchmarks.regions --data DIR
 
-Reads her2st in DIR, from :data:`FOLDERS`, and writes two files to ``results/regions``. ``labels.json``: how well
-regions agree with a pathologist's labels, on every section that has labels, of models too where it also has an image.
-``measured.json``: how well regions of a prediction agree with those of the measured expression of the same section,
-where there is an image; that needs no labels. Agreement is the adjusted Rand index and the normalized mutual
-information, averaged over seeds of the clustering; Leiden finds the number of regions, k-means is given that of the
-labels, and ``paper`` is the published procedure, which fixes the seed. A model is trained once.
+Reads her2st in DIR, from :data:`FOLDERS`, and writes two files to ``results/regions``. ``labels.json``: agreement of
+regions with a pathologist's labels, on all sections with labels, and of models on those with an image too.
+``measured.json``: agreement of a prediction's regions with those of the measured expression of the same section, on all
+sections with an image, with or without labels. Agreement is the adjusted Rand index and the normalized mutual
+information, averaged over seeds of the clustering; Leiden finds the number of regions, k-means takes that of the
+labels, and ``paper`` is the published procedure, which fixes the seed. Each model is trained once.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from hist2st_pyg.utils.resolver import resolve
 HERE = Path(__file__).parent
 DATASET = "her2st"
 FOLDERS = ("her2st", "her2st_a1")
-"""Folders of the data set; what the others hold of a section that the first has without an image is read there."""
+"""Folders of the data set; images that the first folder lacks are read from the others."""
 MODELS: dict[str, dict[str, Any]] = {
     "small": {},
-    # As in configs/accuracy/paper.yaml: the minutes that the small preset takes, so no self-distillation. A1's image is
-    # a small copy, so patches are as wide on the tissue as the preprocessing's 112 pixels are on the others: 77 µm.
+    # As in configs/accuracy/paper.yaml: the small preset's training time, so no self-distillation. A1's image is a
+    # small copy, so patches are 77 µm wide, as the preprocessing's 112 pixels on the other images.
     "paper_recipe": {
         "preset": "paper",
         "data": {"patch_um": 77.0},
@@ -51,11 +51,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "ridge_neighbors": {"model": {"name": "ridge_neighbors"}},
     "kernel_ridge": {"model": {"name": "kernel_ridge"}},
 }
-"""The models by their names in the tables: what their training changes of the small preset."""
+"""The models by their names in the tables, with their changes of the small preset."""
 FOLDS = {"C4": ("C2", "C3"), "B4": ("C2", "C3", "C4")}
-"""Test sections and what trains for them: splits a (the same patient) and b (another) of ACCURACY.md.
+"""Test sections and their training sections: splits a (the same patient) and b (another) of ACCURACY.md.
 
-Others with image and labels are predicted from all other patients' sections.
+Other sections with image and labels are predicted from all other patients' sections.
 """
 SEEDS = 5
 
@@ -63,7 +63,7 @@ SEEDS = 5
 def predictions_of(
     section: Section, train_on: Sequence[Section], configs: Mapping[str, TrainConfig]
 ) -> dict[str, Floats]:
-    """Train each model on sections, and predict another from its image alone."""
+    """Train each model on sections, and predict another section from its image alone."""
     return {
         name: np.asarray(predict_section(load_model(train(config, [*train_on, section])), section).X)
         for name, config in tqdm(configs.items(), desc=section.name, leave=False, disable=None)
@@ -73,12 +73,12 @@ def predictions_of(
 def config_of(
     name: str, section: str, train_on: Sequence[str], data: Mapping[str, Any], work: Path, epochs: int | None = None
 ) -> TrainConfig:
-    """How a model of :data:`MODELS` is trained for a section.
+    """The training configuration of a model of :data:`MODELS` for a section.
 
     Args:
         name: The model's name in the tables.
-        section: The section that is predicted.
-        train_on: The sections that train.
+        section: The predicted section.
+        train_on: The training sections.
         data: The data configuration: name, root, panel.
         work: Folder of the runs.
         epochs: Epochs of the training; None takes the preset's.
@@ -102,7 +102,7 @@ def config_of(
 
 
 def read(data: Path) -> list[Section]:
-    """The data set's sections that have an image or labels, from all of :data:`FOLDERS` that there are."""
+    """Read the data set's sections with an image or labels, from the existing :data:`FOLDERS`."""
     found = {section.name: section for section in load_sections(DATASET, data / FOLDERS[0])}
     for folder in FOLDERS[1:]:
         if (data / folder).is_dir():
@@ -112,7 +112,7 @@ def read(data: Path) -> list[Section]:
 
 
 def folds(sections: Iterable[Section]) -> dict[str, list[str]]:
-    """Test sections that have an image, and what trains for each: :data:`FOLDS`, or all other patients' sections."""
+    """Test sections with an image and their training sections: :data:`FOLDS`, or all other patients' sections."""
     with_image = {section.name: section for section in sections if section.image is not None}
     result = {
         test: list(names) for test, names in FOLDS.items() if test in with_image and set(names) <= set(with_image)
@@ -134,7 +134,7 @@ def measure(
     epochs: int | None = None,
     seeds: int = SEEDS,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Everything that goes into ``labels.json`` and ``measured.json``.
+    """The contents of ``labels.json`` and ``measured.json``.
 
     Args:
         sections: The sections.
@@ -158,7 +158,7 @@ def measure(
     for name, trained in tqdm(chosen.items(), desc="trained for", disable=None):
         section = by_name[name]
         predicted[name] = predictions_of(section, [by_name[t] for t in trained], configs[name])
-        # As many as the pathologist saw: in this section, or in another of the patient.
+        # As many as the pathologist's labels in this section, or in another of the patient.
         patient = [k for other, k in counted.items() if by_name[other].patient == section.patient]
         k = counted.get(name, patient[0] if patient else typical)
         measured[name] = {"train": trained, **against_measured(section, genes, predicted[name], k, seeds)}
@@ -178,7 +178,7 @@ def measure(
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """ARI by section, source and method, and the number of regions where the method finds it, in Markdown."""
+    """ARI by section, source and method, with the number of regions if the method finds it, in Markdown."""
     methods = [
         m for m in METHODS if any(m in of for part in result["sections"].values() for of in part["scores"].values())
     ]
@@ -201,7 +201,6 @@ def _entry(method: str, score: Mapping[str, float] | None) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("HIST2ST_DATA", "../shared")))
     parser.add_argument("--results", type=Path, default=HERE / "results" / "regions", help="folder of the JSON files")

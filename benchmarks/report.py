@@ -1,10 +1,10 @@
-"""Report a benchmark from its result files: tables, statistics, pictures, one HTML page, the README's table.
+"""Report a benchmark from its result files: tables, statistics, pictures, an HTML page, the README's table.
 
     python -m benchmarks.report                          # benchmarks/results -> benchmarks/report
     python -m benchmarks.report RESULTS -o REPORT --reference ridge_neighbors --readme README.md
 
-Nothing is trained or predicted here. It writes ``report.md``, ``figures/*.png`` and ``report.html``, which opens
-without network (``#sort=rmse`` in its address sorts the tables).
+It trains and predicts nothing. It writes ``report.md``, ``figures/*.png`` and ``report.html``, which opens without
+network (``#sort=rmse`` in its address sorts the tables).
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ def report(results: str | Path, output: str | Path, reference: str = REFERENCE) 
     Args:
         results: Holds ``<dataset>/<split>/<fold>/<model>/<seed>.json``, and ``<seed>.failed.txt`` of failed cells.
         output: The folder of the report.
-        reference: The model that the others are compared with.
+        reference: The reference model of the comparisons.
 
     Returns:
         The HTML page.
 
     Raises:
-        ValueError: If there is no result, one is not right, or no group has the reference.
+        ValueError: If the folder holds no result or an invalid one, or no group has the reference.
     """
     output = Path(output)
     groups = grouped(read_cells(results), read_failures(results))
     known = {model for group in groups for model in group.models()}
     if reference not in known:
-        raise ValueError(f"There is no result of the reference {reference!r}; there are {', '.join(sorted(known))}.")
+        raise ValueError(f"No result has the reference {reference!r}. Choose one of: {', '.join(sorted(known))}.")
     comparisons = [compared(group, reference) for group in groups]
     figures = output / "figures"
     pictures = [
@@ -57,11 +57,10 @@ def report(results: str | Path, output: str | Path, reference: str = REFERENCE) 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="?", type=Path, default=HERE / "results", help="folder of the results")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "report", help="folder of the report")
-    parser.add_argument("--reference", default=REFERENCE, help="the model that the others are compared with")
+    parser.add_argument("--reference", default=REFERENCE, help="the reference model of the comparisons")
     parser.add_argument("--readme", type=Path, help="also write this README's table")
     arguments = parser.parse_args(argv)
     try:

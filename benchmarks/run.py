@@ -1,9 +1,9 @@
-"""One cell of a benchmark grid: train, predict the test sections once, write one JSON.
+"""Run one cell of a benchmark grid: train, predict the test sections once, write one JSON.
 
     python -m benchmarks.run benchmarks/configs/her2st_small.yaml --fold B --model hist2st_sage --seed 0
-    python -m benchmarks.run benchmarks/configs/her2st_small.yaml --index 17     # for array jobs; --count says how many
+    python -m benchmarks.run benchmarks/configs/her2st_small.yaml --index 17     # for array jobs, see --count
 
-The JSON is ``results/<dataset>/<split>/<fold>/<model>/<seed>.json``; of a cell that fails there is the traceback in
+The JSON is ``results/<dataset>/<split>/<fold>/<model>/<seed>.json``; a failed cell writes its traceback to
 ``<seed>.failed.txt`` instead.
 """
 
@@ -54,7 +54,7 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
     torch.set_num_threads(cell.threads)
     config = cell.config(work, wandb)
     output = Path(config.output)
-    shutil.rmtree(output, ignore_errors=True)  # what a killed run of this cell left
+    shutil.rmtree(output, ignore_errors=True)  # left by a killed run of this cell
     with open_loggers(config, output) as loggers:
         started = time.perf_counter()
         names = [*config.data.train, *config.data.val, *config.data.test]
@@ -64,7 +64,7 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
         summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
         model = load_model(output)
         if model.preprocessing is None:
-            raise RuntimeError(f"{output}: a trained model has a preprocessing.")
+            raise RuntimeError(f"{output}: the trained model has no preprocessing.")
         started = time.perf_counter()
         test = [sections[name] for name in config.data.test]
         variable = variable_genes([sections[name] for name in config.data.train], model.preprocessing)
@@ -99,7 +99,7 @@ def _result(
     evaluation: dict[str, Any],
     test: Sequence[Section],
 ) -> dict[str, Any]:
-    """What others read."""
+    """The content of the cell's JSON."""
     trained = read_training_sections(summary["sections"], config.output)
     parts = {**trained, "test": [section.record for section in test]}
     return {
@@ -136,36 +136,35 @@ def _result(
 
 
 def attempt(cell: Cell, results: Path, work: Path, wandb: str) -> bool:
-    """Run a cell; where it fails, leave the traceback beside where its result would be."""
+    """Run a cell; if it fails, write the traceback beside the place of its result."""
     try:
         run_cell(cell, results, work, wandb)
-    except Exception:  # noqa: BLE001 - whatever a user's model raises must not stop the grid; it is kept and reported
+    except Exception:  # noqa: BLE001 - an error of a user's model is reported and must not stop the grid
         write_text(failure(cell.result(results)), traceback.format_exc())
         return False
     return True
 
 
 def failure(result: Path) -> Path:
-    """Where the traceback of a failed cell is kept."""
+    """The file of a failed cell's traceback."""
     return result.with_suffix(".failed.txt")
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """The arguments that one cell and a whole grid share."""
+    """Add the arguments that one cell and a whole grid share."""
     parser.add_argument("config", type=Path, help="the grid's YAML file")
-    parser.add_argument("--data", type=Path, help="folder of the data sets; default $HIST2ST_DATA, else ../shared")
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default: $HIST2ST_DATA, else ../shared")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of run folders, wandb runs, patch cache")
     parser.add_argument("--wandb", choices=get_args(WandbMode), default="auto")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common(parser)
-    # The longer names are for wandb sweeps, whose parameters must not be named as parts of the run's configuration.
+    # The longer names are for wandb sweeps, whose parameters must not share names with the run's configuration.
     for name in ("dataset", "fold", "model", "seed"):
-        parser.add_argument(f"--{name}", f"--grid_{name}", help=f"the cell's {name}; default the first")
+        parser.add_argument(f"--{name}", f"--grid_{name}", help=f"the cell's {name}; default: the first")
     parser.add_argument("--index", type=int, help="the cell's number, from 0")
     parser.add_argument("--count", action="store_true", help="print the number of cells and stop")
     arguments = parser.parse_args(argv)
@@ -190,14 +189,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _chosen(cells: list[Cell], arguments: argparse.Namespace) -> Cell:
     if arguments.index is not None:
         if not 0 <= arguments.index < len(cells):
-            raise ValueError(f"--index is from 0 to {len(cells) - 1}, got {arguments.index}.")
+            raise ValueError(f"--index must be from 0 to {len(cells) - 1}, got {arguments.index}.")
         return cells[arguments.index]
     for name in ("dataset", "fold", "model", "seed"):
         wanted = getattr(arguments, name)
         known = sorted({str(cell.fold.name if name == "fold" else getattr(cell, name)) for cell in cells})
         if wanted is not None:
             if str(wanted) not in known:
-                raise ValueError(f"There is no {name} {wanted!r} in {arguments.config}; there are {', '.join(known)}.")
+                raise ValueError(
+                    f"There is no {name} {wanted!r} in {arguments.config}. Choose from: {', '.join(known)}."
+                )
             cells = [c for c in cells if str(c.fold.name if name == "fold" else getattr(c, name)) == str(wanted)]
     return cells[0]
 

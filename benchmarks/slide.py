@@ -1,9 +1,9 @@
-"""Cost of predicting a whole slide without spots: peak memory, patches a second, in a process of its own.
+"""Cost of predicting a whole slide without spots: peak memory and patches per second, in a separate process.
 
     python -m benchmarks.slide --size 100000
 
-The slide is made (0.25 µm per pixel, a pyramid of JPEG tiles; 1 GB on disk for 100,000 x 100,000 pixels, removed
-afterwards) and the model is the small preset's with random weights: the cost does not depend on them.
+The slide is synthetic (0.25 µm per pixel, a pyramid of JPEG tiles; 1 GB on disk for 100,000 x 100,000 pixels, removed
+afterwards) and the model is the small preset's with random weights, because the cost does not depend on them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MEASURED = "measured.json"
 
 
 def small_model(genes: int) -> Hist2ST:
-    """The small preset's model and preprocessing, as if trained on sections of 0.5 µm per pixel and 100 µm pitch."""
+    """The small preset's model, with the preprocessing of training sections of 0.5 µm per pixel and 100 µm pitch."""
     torch.manual_seed(0)
     config = preset_config("small")
     arguments = {name: value for name, value in config.model.items() if name != "name"}
@@ -57,13 +57,13 @@ def small_model(genes: int) -> Hist2ST:
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this program so far, in MB; ``ru_maxrss`` begins with that of who started it."""
+    """Largest resident memory of this program so far, in MB; ``ru_maxrss`` would include the parent's."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def measure(work: Path, block: int, device: str) -> dict[str, Any]:
-    """Predict ``work``'s slide by its model in this process, which should be a fresh one, and say what it took."""
+    """Predict the slide in ``work`` with its model in this process, which should be a new one; return the cost."""
     model = load_model(work / "model")
     assert model.preprocessing is not None
     before, started = peak_mb(), time.perf_counter()
@@ -94,9 +94,9 @@ def run(size: int, work: Path, genes: int = 250, block: int = BLOCK, device: str
 
     Args:
         size: Side of the slide in pixels.
-        work: The folder; it has to be there.
-        genes: Genes of the model.
-        block: Most spots that are predicted at a time.
+        work: The folder, which must exist.
+        genes: Number of genes of the model.
+        block: Largest number of spots predicted at a time.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     """
     started = time.perf_counter()
@@ -123,13 +123,12 @@ def run(size: int, work: Path, genes: int = 250, block: int = BLOCK, device: str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=100_000, help="side of the slide in pixels")
     parser.add_argument("--genes", type=int, default=250)
-    parser.add_argument("--block", type=int, default=BLOCK, help="most spots that are predicted at a time")
+    parser.add_argument("--block", type=int, default=BLOCK, help="largest number of spots predicted at a time")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--output", type=Path, help="folder in which slide, model and prediction stay")
+    parser.add_argument("--output", type=Path, help="folder that keeps slide, model and prediction")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "slide", help="folder of the JSON")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
@@ -137,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_json(arguments.measure / MEASURED, measure(arguments.measure, arguments.block, arguments.device))
         return 0
     if arguments.size < SMALLEST:
-        print(f"benchmarks.slide: size is at least {SMALLEST} pixels, got {arguments.size}.", file=sys.stderr)
+        print(f"benchmarks.slide: size must be {SMALLEST} pixels or more, got {arguments.size}.", file=sys.stderr)
         return 2
     options = (arguments.genes, arguments.block, arguments.device)
     if arguments.output is not None:

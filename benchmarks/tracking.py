@@ -1,4 +1,4 @@
-"""A cell's result in its wandb run: per-gene table, maps, the result file."""
+"""Log a cell's result to its wandb run: per-gene table, maps, the result file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 
 def log_result(loggers: Sequence[Logger], result: dict[str, Any], path: Path, figures: Path) -> None:
-    """Add a result to the open wandb run, where there is one; trouble with wandb is logged and does not fail the cell.
+    """Add a result to the open wandb run, if any; errors of wandb are logged and do not fail the cell.
 
     Args:
         loggers: The cell's loggers.
-        result: The result, as its JSON holds it.
+        result: The content of the result's JSON.
         path: The JSON.
         figures: The folder of pictures of the test sections.
     """
@@ -41,4 +41,4 @@ def log_result(loggers: Sequence[Logger], result: dict[str, Any], path: Path, fi
             artifact.add_file(str(path))
             run.log_artifact(artifact)
         except (wandb.Error, OSError) as error:
-            log.warning("wandb did not take the result of %s: %s", path, error)
+            log.warning("wandb could not log the result of %s: %s", path, error)

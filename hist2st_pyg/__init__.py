@@ -54,7 +54,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs Lightning or scanpy when it is first asked for, so that ``import hist2st_pyg`` stays light."""
+    """Import functions that need Lightning or scanpy on first use, so that ``import hist2st_pyg`` stays fast."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""The main job on the embedded synthetic cohort, from sections to pictures."""
+"""Training, prediction and evaluation on the embedded synthetic cohort, from sections to pictures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
     """Train on two synthetic patients, predict the third from its images alone, compare, and draw pictures.
 
     Args:
-        output: The folder of the results; an earlier demo in it is replaced.
+        output: The folder of the results; replaces an earlier demo in it.
         gnn: The graph layer.
-        seed: Seed of everything random.
+        seed: Seed of all random numbers.
         wandb: As in :class:`~hist2st_pyg.training.TrainConfig`.
     """
     from hist2st_pyg.analysis.maps import draw_prediction

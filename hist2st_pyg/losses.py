@@ -1,7 +1,7 @@
-"""Losses: what a model's output and a section's ``Data`` give, as one number.
+"""Losses of a model's output and a section's ``Data``, as scalars.
 
-In a batch each section counts the same, whatever its number of spots; with ``reduction="sum"`` each spot does. Genes
-that a section did not measure (``gene_mask``) and spots outside ``train_mask``, where there is one, do not count.
+All sections of a batch have the same weight, regardless of their number of spots; with ``reduction="sum"`` all spots
+have. Genes that a section did not measure (``gene_mask``) and spots outside ``train_mask``, if set, do not count.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from hist2st_pyg.nn.likelihoods import likelihood_in
 from hist2st_pyg.utils.resolver import resolve
 
 Reduction = Literal["mean", "sum"]
-"""Over the spots: their mean in each section and then over the sections, or their sum."""
+"""Over the spots: the mean in each section and then over the sections, or the sum."""
 
 
 def training_target(data: Data) -> Tensor:
-    """What every model is fitted to, [N, G]: ``y_denoised`` where a ``Data`` or ``Batch`` has it, else ``y``."""
+    """The target of every model, [N, G]: ``y_denoised`` if a ``Data`` or ``Batch`` has it, else ``y``.
+
+    >>> training_target(Data(y=torch.ones(1, 2), y_denoised=torch.zeros(1, 2)))
+    tensor([[0., 0.]])
+    """
     target: Tensor = data.y_denoised if "y_denoised" in data else data.y
     return target
 
@@ -40,10 +44,11 @@ def expression_error(
 ) -> Tensor:
     """Error of the predicted expression.
 
-    Where a model has several streams, each is to predict the target on its own; together they would lean on each other.
+    Each stream of a model must predict the target independently; a joint error would let the streams depend on each
+    other.
 
     Args:
-        out: A model's output; ``streams`` [M, N, G] is used where there is one, else ``expression`` [N, G].
+        out: A model's output with ``streams`` [M, N, G] or, without them, ``expression`` [N, G].
         data: A ``Data`` or ``Batch`` with the target ``y_denoised``, or else ``y`` [N, G].
         scale: Divisor of each gene's error [G], for standardized targets.
         reduction: Over the spots.
@@ -51,6 +56,10 @@ def expression_error(
 
     Raises:
         ValueError: If there is no such loss.
+
+    >>> data = Data(y=torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    >>> expression_error({"expression": torch.zeros(2, 2)}, data)
+    tensor(7.5000)
     """
     predicted = out["streams"] if "streams" in out else out["expression"][None]
     cost = resolve(LOSSES, loss, "loss")
@@ -64,14 +73,18 @@ def distillation_error(
     scale: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Squared difference between the distilled and the plain prediction, both [N, G]; both are trained."""
+    """Squared difference between the distilled and the plain prediction, both [N, G]; both are trained.
+
+    >>> distillation_error(torch.ones(2, 3), {"expression": torch.zeros(2, 3)}, Data())
+    tensor(1.)
+    """
     return _reduce(_difference(distilled, out["expression"], scale).square(), data, reduction)
 
 
 def negative_log_likelihood(out: dict[str, Tensor], data: Data, reduction: Reduction = "mean") -> Tensor:
     """Negative log-likelihood of the raw counts, with the paper's reduction (Zeng et al. 2022).
 
-    It is averaged over genes, or summed where the likelihood says so (``sums_genes``), then taken over the spots.
+    It is averaged over genes, or summed if the likelihood sets ``sums_genes``, then reduced over the spots.
 
     Args:
         out: A model's output with the parameters of one of ``nn.LIKELIHOODS``, each [N, G].
@@ -80,6 +93,10 @@ def negative_log_likelihood(out: dict[str, Tensor], data: Data, reduction: Reduc
 
     Raises:
         ValueError: If the model has no likelihood.
+
+    >>> data = Data(counts=torch.tensor([[0.0], [2.0]]), size_factor=torch.ones(2))
+    >>> negative_log_likelihood({"rate": torch.ones(2, 1)}, data)
+    tensor(1.3466)
     """
     likelihood = likelihood_in(out)
     log_prob = likelihood.log_prob(out, data.counts, data.size_factor[:, None])

@@ -1,4 +1,4 @@
-"""Whose sections are, how that is known, and what is asked for where it is not."""
+"""The patients of sections, their source, and the error if they are required but unknown."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from hist2st_pyg.section import PatientSource, Section, SectionRecord
 
 EACH_SECTION = "each_section"
 Patients = Mapping[str, str | int | float] | Literal["each_section"]
-"""Section name -> patient, or the declaration that each section whose patient is not known is of one of its own."""
+"""Section name -> patient, or the declaration that each section of unknown patient has a separate patient."""
 
 SHOWN = 6
-"""So many names an error lists."""
+"""Largest number of names in an error."""
 
 
 def patient_name(value: Any, where: str) -> str | None:
-    """A patient as a file or a configuration writes it; None where it is missing or empty.
+    """Read a patient's name from a file or configuration; None if it is missing or empty.
 
-    Numbers are names: a column becomes float where another section has a gap, and 1, 1.0 and "1" are one patient.
+    Numbers are names: a gap in a column makes it float, so 1, 1.0 and "1" are one patient.
 
     Args:
         value: The value.
-        where: Where it is from, for the error.
+        where: The source of the value, for the error.
 
     Raises:
-        ValueError: If it is no name and no number.
+        ValueError: If the value is neither a name nor a number.
     """
     plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     while isinstance(plain, list) and len(plain) == 1:
@@ -36,7 +36,7 @@ def patient_name(value: Any, where: str) -> str | None:
     if isinstance(plain, bytes):
         plain = plain.decode()
     if isinstance(plain, bool) or not isinstance(plain, str | int | float | None):
-        raise ValueError(f"{where} is the name of a patient, got {value!r}.")
+        raise ValueError(f"{where} must be the name of a patient, got {value!r}.")
     if isinstance(plain, float):
         if plain != plain:
             return None
@@ -47,12 +47,12 @@ def patient_name(value: Any, where: str) -> str | None:
 def with_patients(
     sections: Sequence[Section], patients: Patients | None, whole: Mapping[str, str] | None = None
 ) -> list[Section]:
-    """Sections with the patients that the user gives.
+    """Set the user's patients on sections.
 
     Args:
         sections: The sections.
         patients: The patients; a section that the mapping does not name keeps its own.
-        whole: The section of which each is a stripe, by name; None where they are whole.
+        whole: The whole section of each stripe, by name; None if the sections are whole.
 
     Raises:
         ValueError: If ``patients`` is neither a mapping to names nor ``"each_section"``.
@@ -72,45 +72,45 @@ def with_patients(
 
 
 def given_patients(patients: Patients | None) -> dict[str, str]:
-    """The patients that are given by name; none where each section is declared a patient of its own.
+    """The patients given by name; empty if each section is declared a separate patient.
 
     Raises:
-        ValueError: If it is neither a mapping to names nor ``"each_section"``.
+        ValueError: If ``patients`` is neither a mapping to names nor ``"each_section"``.
     """
     if patients is None or patients == EACH_SECTION:
         return {}
     if not isinstance(patients, Mapping):
-        raise ValueError(f"patients is a mapping section -> patient, or {EACH_SECTION!r}, got {patients!r}.")
+        raise ValueError(f"patients must be a mapping section -> patient, or {EACH_SECTION!r}, got {patients!r}.")
     named = {name: patient_name(value, f"patients: {name}") for name, value in patients.items()}
     if without := [name for name, value in named.items() if value is None]:
-        raise ValueError(f"patients: {without[0]} has no name; leave out a section whose patient is not known.")
+        raise ValueError(f"patients: {without[0]} has no name; omit sections of unknown patient.")
     return {name: value for name, value in named.items() if value is not None}
 
 
 def refuse_unknown_patients(named: Iterable[str], known: Sequence[str]) -> None:
-    """Refuse patients of sections that are not there: those meant would not be kept apart.
+    """Reject patients of unknown sections, because a split would not separate the intended ones.
 
     Args:
         named: The sections whose patients are given.
         known: All sections.
 
     Raises:
-        ValueError: If there is no such section.
+        ValueError: If a section does not exist.
     """
     if unknown := [name for name in named if name not in known]:
-        raise ValueError(f"patients names {unknown[0]!r}, and there is no such section; there are {', '.join(known)}.")
+        raise ValueError(f"patients names an unknown section {unknown[0]!r}. Choose from: {', '.join(known)}.")
 
 
 def require_patients(sections: Sequence[Section], why: str, instead: str) -> list[str]:
-    """The patient of each section, where a split is by patient.
+    """The patient of each section, for a split by patient.
 
     Args:
         sections: The sections.
-        why: What cannot be done without, for the error.
-        instead: What can be asked for instead, for the error.
+        why: The reason for the requirement, for the error.
+        instead: An alternative, for the error.
 
     Raises:
-        ValueError: If a patient is not known; the message names the sections and what to do.
+        ValueError: If a patient is unknown; the message names the sections and the remedy.
     """
     patients = [section.patient for section in sections if section.patient is not None]
     if len(patients) == len(sections):
@@ -118,14 +118,14 @@ def require_patients(sections: Sequence[Section], why: str, instead: str) -> lis
     unknown = [section.name for section in sections if section.patient is None]
     names = ", ".join(map(repr, unknown[:SHOWN])) + (f" and {len(unknown) - SHOWN} more" * (len(unknown) > SHOWN))
     raise ValueError(
-        f"The patient of {names} is not known: {why}. Say whose each section is (data.patients: "
-        f"{{{unknown[0]}: PATIENT, ...}}), or, where no two are of one patient, that each is a patient of its own "
+        f"The patient of {names} is not known: {why}. Name the patient of each section (data.patients: "
+        f"{{{unknown[0]}: PATIENT, ...}}), or, if no two share a patient, declare each a separate patient "
         f"(data.patients: {EACH_SECTION}). {instead}"
     )
 
 
 def patient_sources(sections: Iterable[SectionRecord]) -> dict[PatientSource, list[str]]:
-    """The names of sections by how their patients are known."""
+    """The names of sections by the source of their patients."""
     found: dict[PatientSource, list[str]] = {}
     for section in sections:
         found.setdefault(section.patient_source, []).append(section.name)
@@ -133,10 +133,10 @@ def patient_sources(sections: Iterable[SectionRecord]) -> dict[PatientSource, li
 
 
 def source_sentences(sources: Mapping[PatientSource, Sequence[str]]) -> str:
-    """How the patients are known, in words.
+    """The source of the patients, in words.
 
     Args:
-        sources: As :func:`patient_sources` gives them; the sections are named where there is more than one source.
+        sources: The result of :func:`patient_sources`; with several sources the text names the sections of each.
     """
     said: dict[PatientSource, str] = {
         "dataset": "The data set names the patients",

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 PatientSource = Literal["dataset", "given", "each_section", "unknown", "unrecorded"]
-"""How it is known whose a section is: the data set names the patient, the user does, the user declares that each
-section is of a patient of its own, nobody does; ``"unrecorded"`` is read from what an earlier version wrote."""
+"""The source of a section's patient: the data set, the user, the user's declaration that each section has a separate
+patient, or none; ``"unrecorded"`` marks models of earlier versions."""
 
 
 @dataclass(frozen=True)
 class SectionRecord:
-    """A section by name: what a model remembers of those it was trained on.
+    """A section by name, as a model stores its training sections.
 
     Args:
         name: The section's name.
-        patient: Its patient; None where unknown.
-        patient_source: How the patient is known.
+        patient: Its patient; None if unknown.
+        patient_source: The source of the patient.
     """
 
     name: str
@@ -36,25 +36,31 @@ class SectionRecord:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """One tissue section, checked when it is made.
+    """One tissue section, validated on construction.
 
-    The fields follow scverse's conventions, so ``section.adata`` works with scanpy and squidpy as it is.
+    The fields follow scverse's conventions, so scanpy and squidpy accept ``section.adata`` unchanged.
 
     Args:
         name: The section's name, unique within a data set.
-        patient: The patient or animal it comes from, None where unknown; splits keep patients apart.
+        patient: The patient or animal, None if unknown; splits separate patients.
         adata: Raw integer counts ``X`` [N spots, genes] (dense or sparse), ``obsm["spatial"]`` [N, 2] (x right, y down,
             full-resolution pixels), ``obs["array_col"]`` and ``obs["array_row"]`` (non-negative integers); optionally
             ``obs["label"]``, the pathologist's region.
-        image: The H&E image: an array, the path of a file, a :class:`~hist2st_pyg.image.HistologyImage`, or None where
-            there is none. It is opened when patches are cut, not before.
-        spot_diameter: Diameter of a spot in pixels, where known.
-        um_per_pixel: Resolution of the image in µm per pixel, where known.
-        patient_source: How the patient is known. None is ``"given"`` with a patient, ``"unknown"`` without.
+        image: The H&E image: an array, the path of a file, a :class:`~hist2st_pyg.image.HistologyImage`, or None. It is
+            opened when patches are cut.
+        spot_diameter: Diameter of a spot in pixels, if known.
+        um_per_pixel: Resolution of the image in µm per pixel, if known.
+        patient_source: The source of the patient. None means ``"given"`` with a patient, ``"unknown"`` without.
 
     Raises:
         TypeError: If a field has the wrong type.
-        ValueError: If a field holds values that cannot be right; the message names the section, field and value.
+        ValueError: If a field holds invalid values; the message names the section, field and value.
+
+    >>> import anndata, numpy as np
+    >>> obs = {"array_col": [0, 1], "array_row": [0, 0]}
+    >>> spatial = {"spatial": np.array([[50.0, 50.0], [90.0, 50.0]])}
+    >>> Section("A1", "A", anndata.AnnData(np.array([[3, 0], [1, 2]]), obs=obs, obsm=spatial))
+    Section('A1', patient='A', 2 spots x 2 genes, no image)
     """
 
     name: str
@@ -70,7 +76,7 @@ class Section:
             if field == "patient" and value is None:
                 continue
             if not isinstance(value, str) or not value:
-                raise TypeError(f"Section {self.name!r}: {field} is a non-empty string, got {value!r}.")
+                raise TypeError(f"Section {self.name!r}: {field} must be a non-empty string, got {value!r}.")
         if self.patient is None:
             object.__setattr__(self, "patient_source", "unknown")
         elif self.patient_source in (None, "unknown"):
@@ -83,7 +89,7 @@ class Section:
         for field in ("spot_diameter", "um_per_pixel"):
             value = getattr(self, field)
             if value is not None and not (np.isfinite(value) and value > 0):
-                raise self._error(field, f"is positive or None (unknown), got {value!r}")
+                raise self._error(field, f"must be positive or None (unknown), got {value!r}")
         self._check_names()
         self._check_counts()
         self._check_positions()
@@ -91,39 +97,39 @@ class Section:
     def _check_names(self) -> None:
         adata = self.adata
         if not hasattr(adata, "obsm"):
-            raise TypeError(f"Section {self.name!r}: adata is an AnnData, got {type(adata).__name__}.")
+            raise TypeError(f"Section {self.name!r}: adata must be an AnnData, got {type(adata).__name__}.")
         if adata.n_obs == 0 or adata.n_vars == 0:
             raise self._error("adata", f"needs at least one spot and one gene, got {adata.n_obs} x {adata.n_vars}")
         for field, names in (("adata.var_names", adata.var_names), ("adata.obs_names", adata.obs_names)):
             if not names.is_unique:
-                raise self._error(field, f"are unique, got {names[names.duplicated()][0]!r} more than once")
+                raise self._error(field, f"must be unique, got {names[names.duplicated()][0]!r} more than once")
 
     def _check_counts(self) -> None:
         counts = self.adata.X
         if counts is None:
-            raise self._error("adata.X", "holds raw counts, got None")
+            raise self._error("adata.X", "must hold raw counts, got None")
         values = np.asarray(counts.data if hasattr(counts, "indptr") else counts)
         if not np.isfinite(values).all():
-            raise self._error("adata.X", "holds raw counts, got a value that is not finite")
+            raise self._error("adata.X", "must hold raw counts, got a value that is not finite")
         wrong = values[(values < 0) | (values != np.floor(values))]
         if wrong.size:
             raise self._error(
-                "adata.X", f"holds raw counts (integers from 0), got {wrong[0]!r}; give counts before normalization"
+                "adata.X", f"must hold raw counts (integers from 0), got {wrong[0]!r}; use counts before normalization"
             )
 
     def _check_positions(self) -> None:
         if "spatial" not in self.adata.obsm:
-            raise self._error("adata.obsm['spatial']", "is missing; it holds each spot's x, y in image pixels")
+            raise self._error("adata.obsm['spatial']", "is missing; it must hold each spot's x, y in image pixels")
         spatial = np.asarray(self.adata.obsm["spatial"])
         if spatial.shape != (self.adata.n_obs, 2) or not np.isfinite(spatial.astype(float)).all():
-            raise self._error("adata.obsm['spatial']", f"is finite, [N, 2], got shape {list(spatial.shape)}")
+            raise self._error("adata.obsm['spatial']", f"must be finite, [N, 2], got shape {list(spatial.shape)}")
         for field in ("array_col", "array_row"):
             if field not in self.adata.obs:
                 raise self._error(f"adata.obs['{field}']", "is missing; see hist2st_pyg.datasets.grid_from_positions")
             values = np.asarray(self.adata.obs[field], dtype=float)
             wrong = values[~((values >= 0) & (values == np.floor(values)))]
             if wrong.size:
-                raise self._error(f"adata.obs['{field}']", f"holds integers from 0, got {wrong[0]!r}")
+                raise self._error(f"adata.obs['{field}']", f"must hold integers from 0, got {wrong[0]!r}")
 
     def _error(self, field: str, problem: str) -> ValueError:
         return ValueError(f"Section {self.name!r}: {field} {problem}.")
@@ -139,7 +145,7 @@ class Section:
 
     @property
     def record(self) -> SectionRecord:
-        """The section by name."""
+        """The section's name, patient and source of the patient."""
         return SectionRecord(self.name, self.patient, self.patient_source or "unknown")
 
     @property
@@ -154,11 +160,11 @@ class Section:
 
     @property
     def label(self) -> NDArray[Any] | None:
-        """The pathologist's region of each spot, where the data set has one, str [N]."""
+        """The pathologist's region of each spot, str [N]; None if the data set has none."""
         return np.asarray(self.adata.obs["label"], dtype=object) if "label" in self.adata.obs else None
 
     def require_image(self) -> HistologyImage:
-        """The image, or an error that says that this section has none."""
+        """Return the image, or raise an error if the section has none."""
         if not isinstance(self.image, HistologyImage):
-            raise ValueError(f"Section {self.name!r} has no image; its patches cannot be cut.")
+            raise ValueError(f"Section {self.name!r} has no image, so its patches cannot be cut.")
         return self.image

@@ -145,7 +145,7 @@ def test_the_nb_is_summed_over_genes_and_averaged_over_spots() -> None:
 
 
 def test_without_a_likelihood_the_error_says_how_to_get_one() -> None:
-    with pytest.raises(ValueError, match="build the model with likelihood= one of 'nb', 'poisson', 'zinb'"):
+    with pytest.raises(ValueError, match="build it with likelihood set to one of 'nb', 'poisson', 'zinb'"):
         negative_log_likelihood(expression(7), section(7, 0))
 
 

@@ -1,1 +1,1 @@
-"""What ``benchmarks.report`` is made of: result files, tables, comparisons, pictures and the two pages."""
+"""The parts of ``benchmarks.report``: result files, tables, comparisons, pictures and the two pages."""

@@ -1,4 +1,4 @@
-"""Result files of a benchmark, checked and grouped by data set and split."""
+"""Read the result files of a benchmark, check them, and group them by data set and split."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TASKS = {
     "interpolation": "Uses measured spots of the test section: another, easier task.",
     "diagnostic": "Uses the measured depth of the test spots: shows what depth alone explains, predicts nothing.",
 }
-"""What a model of each task sees of the test section."""
+"""The input of each task from the test section."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class Group:
 
     @property
     def n_expected(self) -> int:
-        """Cells that each model should have: every fold with every seed that any model has or failed with."""
+        """The number of cells of a complete model: every fold with every seed of any model, failed ones included."""
         folds = {*self.folds, *(failure.fold for failure in self.failures)}
         return len(folds) * len({*map(str, self.seeds), *(failure.seed for failure in self.failures)})
 
     def models(self, task: str = "prediction") -> list[str]:
-        """The models of a task by mean PCC, best first; those that lack a fold, and so have no mean, come last."""
+        """The models of a task by mean PCC, best first; models that lack a fold, and so a mean, come last."""
         names = {cell["model"] for cell in self.cells if cell["task"] == task}
         means = {name: self.mean(name, metric("pcc_mean")) for name in names}
         return sorted(names, key=lambda name: (means[name] is None, -(means[name] or 0.0), name))
@@ -94,7 +94,7 @@ class Group:
         return [c for c in self.cells if c["model"] == model and fold in (None, c["fold"])]
 
     def by_fold(self, model: str, value: Value) -> dict[str, list[float]]:
-        """A number of each seed, by fold."""
+        """The numbers of all seeds, by fold."""
         numbers = {fold: [value(cell) for cell in self.of(model, fold)] for fold in self.folds}
         return {fold: known for fold, seeds in numbers.items() if (known := [n for n in seeds if n is not None])}
 
@@ -103,11 +103,11 @@ class Group:
 
         Args:
             model: The model.
-            value: The number, a cell's mean over its test sections.
-            per_cell: Every fold counts once, however many sections it tests: for what a cell costs.
+            value: Reads the number, a cell's mean over its test sections.
+            per_cell: Weight every fold equally, regardless of its number of test sections; for a cell's cost.
 
         Returns:
-            None where the model lacks a fold in which others have the number.
+            None if the model lacks a fold in which others have the number.
         """
         needed = {cell["fold"] for cell in self.cells if value(cell) is not None}
         seeds = self.by_fold(model, value)
@@ -117,14 +117,14 @@ class Group:
         return float(np.average([np.mean(numbers) for numbers in seeds.values()], weights=weights))
 
     def deviation(self, model: str, value: Value) -> float | None:
-        """Deviation of the folds' means; of the seeds where there is one fold; None where there is one number."""
+        """Deviation of the folds' means, or of the seeds with a single fold; None for a single number."""
         seeds = list(self.by_fold(model, value).values())
         numbers = [float(np.mean(v)) for v in seeds] if len(self.folds) > 1 else [n for v in seeds for n in v]
         return float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
 
 
 def metric(name: str) -> Value:
-    """How to read a metric of a cell; None where the cell lacks it."""
+    """A function that reads a metric of a cell; None if the cell lacks it."""
 
     def value(cell: Cell) -> float | None:
         found: float | None = cell["metrics"].get(name)
@@ -140,7 +140,7 @@ def read_cells(folder: str | Path) -> list[Cell]:
         folder: Holds ``<dataset>/<split>/<fold>/<model>/<seed>.json``.
 
     Raises:
-        ValueError: If there is no result, or one is not right; the message names the file.
+        ValueError: If the folder holds no result or an invalid one; the message names the file.
     """
     paths = sorted(Path(folder).glob(PATTERN))
     if not paths:
@@ -157,18 +157,18 @@ def _read(path: Path) -> Cell:
     if missing := [name for name in REQUIRED if name not in cell]:
         raise ValueError(f"{path} lacks {', '.join(missing)}.")
     if cell["task"] not in TASKS:
-        raise ValueError(f"{path}: task is {cell['task']!r}; known are {', '.join(TASKS)}.")
+        raise ValueError(f"{path}: unknown task {cell['task']!r}. Choose from: {', '.join(TASKS)}.")
     place = _place(path)
     if wrong := [name for name, part in zip(PLACE, place, strict=True) if str(cell[name]) != part]:
-        raise ValueError(f"{path} says {wrong[0]}={cell[wrong[0]]!r}; its place in the folder says otherwise.")
+        raise ValueError(f"{path} holds {wrong[0]}={cell[wrong[0]]!r}, which contradicts its path.")
     return cell
 
 
 def patient_sources(cell: Cell) -> dict[PatientSource, list[str]]:
-    """The sections of a cell by how their patients are known.
+    """The sections of a cell by the source of their patients.
 
-    Results from before that was recorded tell it where their configuration gives the patients, or where no section is
-    called as a patient, which was so where the data set named none.
+    Earlier results do not record it. There it follows from their configuration if that gives the patients, or if no
+    section has the name of a patient, as was the case for data sets without patients.
     """
     if "patient_sources" in cell:
         recorded: dict[PatientSource, list[str]] = cell["patient_sources"]

@@ -1,4 +1,4 @@
-"""The columns of the score tables: what each number is, where it is read, how it is written."""
+"""The columns of the score tables: meaning, source and format of each number."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Column:
     Args:
         key: Its name in the page's address (``#sort=rmse``).
         head: Its heading.
-        better: 1 where more is better, -1 where less is, 0 where neither; it is sorted in that order first.
-        help: What the number is.
+        better: 1 if more is better, -1 if less is, 0 if neither; the first order of sorting.
+        help: The meaning of the number.
     """
 
     key: str
@@ -31,14 +31,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Number:
-    """A column and how it is read and written.
+    """A column with the source and format of its numbers.
 
     Args:
         column: The column.
         value: Reads it from a cell.
         form: A format of one number.
         spread: Write the deviation too.
-        per_cell: Every fold counts once, however many sections it tests.
+        per_cell: Weight every fold equally, regardless of its number of test sections.
     """
 
     column: Column
@@ -49,10 +49,10 @@ class Number:
 
 
 def main_numbers(over: str) -> list[Number]:
-    """What a reader looks for first.
+    """The most important metrics.
 
     Args:
-        over: What the deviation is taken over, ``"folds"`` or ``"seeds"``.
+        over: The unit of the deviation, ``"folds"`` or ``"seeds"``.
     """
     head = "PCC, all folds" if over == "folds" else "PCC"
     pcc = _number("pcc_mean", head, 1, f"mean over genes, then over test sections; ± sd over {over}", spread=True)
@@ -70,7 +70,7 @@ def main_numbers(over: str) -> list[Number]:
 
 
 def more_numbers() -> list[Number]:
-    """All other metrics, and what a model costs."""
+    """All other metrics, and a model's cost."""
     regions = "regions found in the prediction against the pathologist's"
     covered = "share of counts in the predicted interval; {} % is right"
     constant = "genes predicted as a constant, which score 0"
@@ -139,13 +139,13 @@ def _metric(name: str) -> Number:
 
 
 def percent(name: str) -> Value:
-    """How to read a share, in percent."""
+    """A function that reads a share, in percent."""
     value = metric(name)
     return lambda cell: None if (share := value(cell)) is None else 100 * share
 
 
 def seconds(name: str) -> Value:
-    """How to read the seconds of a stage."""
+    """A function that reads the seconds of a stage."""
     return lambda cell: cell["seconds"].get(name)
 
 

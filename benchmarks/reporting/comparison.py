@@ -1,4 +1,4 @@
-"""Models against a reference, gene by gene, and the variant that validation chooses."""
+"""Compare models with a reference, gene by gene, and choose a variant by validation."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHOSEN = "hist2st, chosen by validation"
-"""Name of the model that is, in each fold, the hist2st variant with the highest validation PCC."""
+"""Name of the model that takes, in each fold, the hist2st variant with the highest validation PCC."""
 
 Scores = dict[str, dict[str, float | None]]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is known of each model against the reference.
+    """The comparison of each model with the reference.
 
     Args:
         reference: The reference model.
-        table: One row a model, as :func:`~hist2st_pyg.evaluation.compare.compare_to` gives it; with a row ``CHOSEN``
-            where the choice differs between folds.
-        chosen: The variant that validation chooses in each fold; empty where a fold has no validated variant.
+        table: One row per model, from :func:`~hist2st_pyg.evaluation.compare.compare_to`; with a row ``CHOSEN`` if the
+            choice differs between folds.
+        chosen: The variant that validation chooses in each fold; empty if a fold has no validated variant.
         row: The row of ``table`` that holds the choice; None without one.
     """
 
@@ -38,7 +38,7 @@ class Comparison:
 
 
 def compared(group: Group, reference: str) -> Comparison | None:
-    """Compare every predicting model of a group with the reference; None where it is missing or alone in it."""
+    """Compare every predicting model of a group with the reference; None if it is missing or the only model."""
     if reference not in group.models():
         return None
     baseline = gene_scores(group, dict.fromkeys(group.folds, reference))
@@ -48,7 +48,7 @@ def compared(group: Group, reference: str) -> Comparison | None:
     if chosen:
         row = CHOSEN if len(set(chosen.values())) > 1 else next(iter(chosen.values()))
         scores[row] = gene_scores(group, chosen)
-    # In a grid that is still running, a model and the reference may not have met yet.
+    # In a running grid, a model and the reference may not share a result yet.
     scores = {model: sections for model, sections in scores.items() if set(sections) & set(baseline)}
     if set(scores) == {reference}:
         return None
@@ -60,10 +60,10 @@ def gene_scores(group: Group, model_of: dict[str, str]) -> Scores:
 
     Args:
         group: The results.
-        model_of: Which model to take in each fold.
+        model_of: The model of each fold.
 
     Returns:
-        Gene to PCC by ``<fold>/<section>``; None where no seed scored the gene.
+        Gene to PCC by ``<fold>/<section>``; None if no seed scored the gene.
     """
     seeds: dict[str, list[dict[str, float | None]]] = {}
     for fold, model in model_of.items():
@@ -74,17 +74,17 @@ def gene_scores(group: Group, model_of: dict[str, str]) -> Scores:
 
 
 def mean_over(scores: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """Mean of each gene's known scores; None where there is none."""
+    """Mean of each gene's known scores; None without any."""
     genes = dict.fromkeys(gene for score in scores for gene in score)
     known = {gene: [s for score in scores if (s := score.get(gene)) is not None] for gene in genes}
     return {gene: float(np.mean(values)) if values else None for gene, values in known.items()}
 
 
 def choose_variants(group: Group) -> dict[str, str]:
-    """The hist2st variant with the highest validation PCC in each fold; the test score plays no part.
+    """Choose the hist2st variant with the highest validation PCC in each fold, without the test score.
 
-    The choice is made fold by fold because one fold's validation patients are another fold's test patients. It is empty
-    where a fold has no hist2st variant with a validation PCC.
+    Each fold has its own choice, because one fold's validation patients are another fold's test patients. The result is
+    empty if a fold has no hist2st variant with a validation PCC.
     """
     variants = [model for model in group.models() if is_variant(group.of(model)[0])]
     chosen: dict[str, str] = {}
@@ -106,7 +106,7 @@ def is_variant(cell: Cell) -> bool:
 
 
 def mean_of_chosen(group: Group, chosen: dict[str, str], name: str) -> float | None:
-    """A metric of the chosen variants, mean over test sections of the mean over seeds; None where a fold lacks it."""
+    """A metric of the chosen variants, mean over test sections of the mean over seeds; None if a fold lacks it."""
     value = metric(name)
     seeds = {fold: group.by_fold(model, value).get(fold, []) for fold, model in chosen.items()}
     if not all(seeds.values()):
@@ -116,10 +116,9 @@ def mean_of_chosen(group: Group, chosen: dict[str, str], name: str) -> float | N
 
 
 def pictured(group: Group, comparison: Comparison | None) -> tuple[dict[str, str], str]:
-    """The model to draw in each fold, and how it was picked.
+    """The model to draw in each fold, and the reason for the choice.
 
-    It is the one that validation chose; where there is none, the model of the highest test PCC beside the reference;
-    where there is no such model either, none.
+    It is the variant that validation chose, else the model with the highest test PCC besides the reference, else none.
     """
     if chosen := choose_variants(group):
         return chosen, "the hist2st variant with the highest validation PCC"

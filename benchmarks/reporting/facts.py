@@ -1,4 +1,4 @@
-"""What to know before reading a table: split, sections, budget, code, and what is wrong with the results."""
+"""Facts about the results for readers of a table: split, sections, budget, code, and warnings."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ SPLITS = {
         "The folds are named in the grid's file, section by section; a patient may be on both sides."
     ),
 }
-"""What each split says about its scores, where it is known whose the sections are."""
+"""The description of each split, for sections of known patients."""
 
 BY_SECTION = (
     "Each section is predicted by a model that was trained and selected on other sections. Whether those are of other "
     "patients is not known: {}"
 )
-"""What a split by patient says instead where it is not."""
+"""The description of a split by section, for sections of unknown patients."""
 
 
 def title(group: Group) -> str:
@@ -43,7 +43,7 @@ def title(group: Group) -> str:
 
 
 def describe(group: Group) -> str:
-    """What the split is."""
+    """The description of the split."""
     said = resolve(SPLITS, group.split, "split")
     sources = sources_of(group)
     if group.split.endswith(("_section_out", "_sections")) or not {"each_section", "unrecorded"} & set(sources):
@@ -52,7 +52,7 @@ def describe(group: Group) -> str:
 
 
 def sources_of(group: Group) -> dict[PatientSource, list[str]]:
-    """The sections of the group's cells by how their patients are known."""
+    """The sections of the group's cells by the source of their patients."""
     found: dict[PatientSource, set[str]] = {}
     for cell in group.cells:
         for source, names in patient_sources(cell).items():
@@ -72,7 +72,7 @@ def leaks(group: Group) -> dict[str, list[str]]:
 
 
 def warnings(group: Group) -> list[str]:
-    """What makes results of the group doubtful or hard to compare, one sentence or two each."""
+    """Warnings about results of the group that are doubtful or hard to compare, one or two sentences each."""
     found = []
     if leaking := leaks(group):
         patients = sorted({patient for names in leaking.values() for patient in names})
@@ -113,7 +113,7 @@ def warnings(group: Group) -> list[str]:
 
 
 def facts(group: Group) -> list[tuple[str, str]]:
-    """The circumstances of the group's results, as pairs of a word and what it is."""
+    """Facts about the group's results, as pairs of a term and its text."""
     cells = group.cells
     if not cells:
         return []
@@ -140,7 +140,7 @@ def facts(group: Group) -> list[tuple[str, str]]:
 
 
 def ceiling(group: Group, fold: str) -> float | None:
-    """A fold's attainable PCC; it depends on the counts alone, so any cell has it."""
+    """A fold's attainable PCC; it depends only on the counts, so any cell holds it."""
     value = metric("ceiling_pcc_mean")
     return next((c for cell in group.cells if cell["fold"] == fold and (c := value(cell)) is not None), None)
 
@@ -151,7 +151,7 @@ def n_spots(result: dict[str, Any]) -> int:
 
 
 def verdict(group: Group, comparison: Comparison | None) -> str:
-    """What the variant that validation chose reaches, against the reference and the ceiling."""
+    """The score of the variant that validation chose, relative to the reference and the ceiling."""
     if comparison is None:
         return ""
     if not comparison.chosen or comparison.row is None:
@@ -177,7 +177,7 @@ def verdict(group: Group, comparison: Comparison | None) -> str:
 
 
 def _budget(cells: Iterable[Cell]) -> str:
-    """Epochs and patience of the configurations, with the models where they differ."""
+    """Epochs and patience of the configurations, with the models if they differ."""
     models: dict[str, set[str]] = {}
     for cell in cells:
         training = cell["config"]["training"]

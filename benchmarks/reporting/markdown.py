@@ -19,7 +19,7 @@ from benchmarks.reporting.tables import (
 )
 
 REFERENCE = "ridge_neighbors"
-"""The best honest simple baseline: ridge regression on color and texture of a spot and its neighbors."""
+"""The best simple baseline: ridge regression on color and texture of a spot and its neighbors."""
 NO_COMPARISON = "The reference model has no result here, or no other model has, so nothing is compared."
 START, END = "<!-- table: benchmarks.report -->", "<!-- end of table -->"
 
@@ -111,7 +111,7 @@ def readme_table(cells: Sequence[Cell], reference: str = REFERENCE) -> str:
 
     Args:
         cells: The results.
-        reference: The model that the others are compared with.
+        reference: The reference model of the comparisons.
     """
     parts = []
     for group in grouped(cells):
@@ -122,15 +122,15 @@ def readme_table(cells: Sequence[Cell], reference: str = REFERENCE) -> str:
 
 
 def with_table(text: str, table: str, start: str = START) -> str:
-    """A README with another table between its two comment lines.
+    """Replace the table between the two comment lines of a README.
 
     Args:
         text: The README.
         table: The table.
-        start: The first of the two lines, which says what makes the table.
+        start: The first of the two lines, which names the command that makes the table.
 
     Raises:
-        ValueError: If the comment lines are not there, once each and in order.
+        ValueError: If the comment lines do not occur once each and in order.
     """
     before, found, rest = text.partition(start)
     _, end, after = rest.partition(END)

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 
 def report_page(groups: Sequence[Group], comparisons: Sequence[Comparison | None]) -> str:
-    """The whole page; style and script are in it, and a policy in its head forbids it to load anything.
+    """The whole page, with style and script inline and a policy in its head that forbids loading resources.
 
     Args:
         groups: The groups.

@@ -1,4 +1,4 @@
-"""The numbers that the page's script draws from, small enough to be in the page."""
+"""The numbers for the page's script, small enough to embed in the page."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from benchmarks.reporting.comparison import Comparison, pictured
 from benchmarks.reporting.pictures import gene_ceilings, mean_genes, section_ceiling, slug
 
 LEVELS = 99
-"""A spot's value on the page is one of 0 to 99 between the map's least and largest value: two digits."""
+"""A spot's value on the page is a two-digit level, 0 to 99, between the map's least and largest value."""
 CURVE_POINTS = 50
 
 
 def payload(group: Group, comparison: Comparison | None) -> dict[str, Any]:
-    """Everything the page draws of a group.
+    """All data that the page draws for a group.
 
     Args:
         group: The group.
@@ -56,7 +56,7 @@ def identifier(group: Group) -> str:
 
 
 def _sections(group: Group) -> dict[str, dict[str, Any]]:
-    """Each test section as its first cell has it: positions, measured maps and ceilings are the same in every cell."""
+    """Each test section from its first cell: positions, measured maps and ceilings are the same in every cell."""
     sections: dict[str, dict[str, Any]] = {}
     for cell in group.cells:
         for name, result in cell["test"].items():
@@ -100,7 +100,7 @@ def _maps(group: Group, model: str) -> dict[str, dict[str, Any]]:
 
 
 def _curves(group: Group, model: str) -> dict[str, list[dict[str, Any]]]:
-    """Validation PCC by fold, one curve a seed, thinned to at most ``CURVE_POINTS`` points."""
+    """Validation PCC by fold, one curve per seed, thinned to at most ``CURVE_POINTS`` points."""
     found: dict[str, list[dict[str, Any]]] = {}
     for cell in group.of(model):
         points = [[row["epoch"], round(row["val/pcc"], 3)] for row in cell["curves"] if row.get("val/pcc") is not None]
@@ -125,7 +125,7 @@ def _cost(group: Group, model: str) -> list[float | None]:
 
 
 def _map(values: Sequence[float]) -> dict[str, Any]:
-    """A map as its least and largest value and two digits a spot."""
+    """A map as its least and largest value and two digits per spot."""
     numbers = np.asarray(values, dtype=float)
     low, high = float(numbers.min()), float(numbers.max())
     shares = (numbers - low) / (high - low) if high > low else np.zeros(len(numbers))

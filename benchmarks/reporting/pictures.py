@@ -33,7 +33,7 @@ def draw(group: Group, comparison: Comparison | None, folder: Path) -> list[tupl
     Args:
         group: The group.
         comparison: Its models against the reference.
-        folder: Where the PNG files are written.
+        folder: Folder of the PNG files.
 
     Returns:
         Caption and file name of each.
@@ -82,7 +82,7 @@ def _figures(group: Group, comparison: Comparison | None) -> Iterator[tuple[str,
 
 
 def by_section(group: Group, models: list[str], chosen: set[str], reference: str | None) -> Figure:
-    """Draw each model's PCC in each test section, a dot a seed, with the section's ceiling."""
+    """Draw each model's PCC in each test section, one dot per seed, with the section's ceiling."""
     sections = sorted({(cell["fold"], name) for cell in group.cells for name in cell["test"]})
     columns = min(COLUMNS, len(sections))
     rows = -(-len(sections) // columns)
@@ -132,7 +132,7 @@ def gene_against_gene(
 
 
 def curves(group: Group, models: list[str]) -> Figure:
-    """Draw the validation PCC of every model and seed, one panel a model, the other models in grey."""
+    """Draw the validation PCC of every model and seed, one panel per model, the other models in grey."""
     trained = [model for model in models if any(_curve(cell) for cell in group.of(model))]
     columns = min(COLUMNS, max(1, len(trained)))
     rows = max(1, -(-len(trained) // columns))
@@ -160,7 +160,7 @@ def curves(group: Group, models: list[str]) -> Figure:
 
 
 def cost(group: Group, models: list[str], chosen: set[str], reference: str | None) -> Figure:
-    """Draw what training costs against what it reaches."""
+    """Draw the PCC against the cost of training."""
     figure = _figure(6, 4)
     axis = figure.add_subplot()
     points = []
@@ -175,7 +175,7 @@ def cost(group: Group, models: list[str], chosen: set[str], reference: str | Non
     taken: list[tuple[float, float]] = []
     for seconds, pcc, model in points:
         x, y = axis.transData.transform((seconds, pcc)) * 72 / figure.dpi
-        # Names of dots close to each other are written below each other.
+        # Stack the names of dots that are close to each other.
         below = y
         while any(abs(x - left) < NAME_WIDTH and abs(below - line) < LINE_HEIGHT for left, line in taken):
             below -= 1
@@ -187,7 +187,7 @@ def cost(group: Group, models: list[str], chosen: set[str], reference: str | Non
 
 
 def maps(section: str, cells: dict[str, Cell]) -> Figure:
-    """Draw the genes whose maps all models' results hold, one a row: measured, then each model's prediction."""
+    """Draw the genes whose maps all models' results hold, one row per gene: measured, then each prediction."""
     drawn = {name: cell["test"][section] for name, cell in cells.items()}
     first = next(iter(drawn.values()))["map"]
     values = {}
@@ -220,7 +220,7 @@ def gene_ceilings(group: Group) -> dict[str, float | None]:
 
 
 def section_ceiling(group: Group, fold: str, section: str) -> float | None:
-    """A section's attainable PCC; any cell that tested it has it."""
+    """A section's attainable PCC, which any cell that tested it holds."""
     found = (
         cell["test"][section]["metrics"] for cell in group.cells if cell["fold"] == fold and section in cell["test"]
     )
@@ -228,7 +228,7 @@ def section_ceiling(group: Group, fold: str, section: str) -> float | None:
 
 
 def label_of(chosen: dict[str, str]) -> str:
-    """The name of the drawn model; of all of them where it differs between folds."""
+    """The name of the drawn model; the names of all if it differs between folds."""
     return " / ".join(sorted(set(chosen.values())))
 
 
@@ -238,7 +238,7 @@ def slug(name: str) -> str:
 
 
 def _shrink(path: Path) -> None:
-    """Keep 256 colors, which these pictures do with at a quarter of the size; there may be one for each section."""
+    """Reduce to 256 colors, enough for these pictures, which quarters the size of many files."""
     with Image.open(path) as image, atomic_path(path) as temporary:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(temporary, optimize=True)
 

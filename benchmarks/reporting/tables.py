@@ -1,4 +1,4 @@
-"""Numbers of a group as tables: what is written, and what is sorted by."""
+"""Tables of a group's numbers: their text, and the values to sort by."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchmarks.reporting.comparison import Comparison
 from hist2st_pyg.metrics.ceiling import COVERS
 
 MAX_FOLDS = 5
-"""With more folds than this, the folds' scores have a table of their own."""
+"""Number of folds above which the folds' scores have a separate table."""
 HEADLINE = ("pcc_mean", "share_of_ceiling")
-"""Columns before those of the folds."""
+"""Number of columns before those of the folds."""
 NONE = "–"
 
 
@@ -25,9 +25,9 @@ class Entry:
     """A number of a table.
 
     Args:
-        text: As it is written.
-        value: What it is sorted by; None sorts last.
-        interval: Low, middle and high, where the page draws them.
+        text: The text of the cell.
+        value: The value to sort by; None sorts last.
+        interval: Low, middle and high, if the page draws them.
     """
 
     text: str
@@ -37,11 +37,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table, of one model.
+    """A model's row of a table.
 
     Args:
         model: The model.
-        entries: One of each column.
+        entries: One per column.
         task: The model's task.
     """
 
@@ -55,9 +55,9 @@ class Table:
     """A table of models.
 
     Args:
-        caption: What it shows and how to read it, in a sentence or two.
+        caption: One or two sentences that explain the table.
         columns: The columns after the model's name.
-        rows: The rows, in the order in which they are shown.
+        rows: The rows in their order on the page.
     """
 
     caption: str
@@ -66,7 +66,7 @@ class Table:
 
     @property
     def predictions(self) -> list[Row]:
-        """Rows that may be compared with each other."""
+        """Rows that are comparable with each other."""
         return [row for row in self.rows if row.task == "prediction"]
 
     @property
@@ -76,7 +76,7 @@ class Table:
 
 
 def main_table(group: Group) -> Table:
-    """The scores a reader looks for first, one row a model, sorted by mean PCC."""
+    """The most important scores, one row per model, sorted by mean PCC."""
     folds = fold_columns(group) if 1 < len(group.folds) <= MAX_FOLDS else []
     over = "folds" if len(group.folds) > 1 else "seeds"
     kept = _known(group, main_numbers(over))
@@ -100,7 +100,7 @@ def main_table(group: Group) -> Table:
 
 
 def fold_table(group: Group) -> Table | None:
-    """Each fold's PCC, where there are too many folds for the main table."""
+    """Each fold's PCC, if the main table has no room for the folds."""
     if len(group.folds) <= MAX_FOLDS:
         return None
     folds = fold_columns(group)
@@ -111,7 +111,7 @@ def fold_table(group: Group) -> Table | None:
 
 
 def more_table(group: Group) -> Table:
-    """All other metrics, and what a model costs."""
+    """All other metrics, and a model's cost."""
     kept = _known(group, more_numbers())
     rows = tuple(
         Row(model, tuple(_entry(group, model, number) for number in kept), task)
@@ -205,7 +205,7 @@ def fold_columns(group: Group) -> list[Column]:
 
 
 def fold_entries(group: Group, model: str, columns: Sequence[Column]) -> list[Entry]:
-    """A model's PCC in each fold, mean ± deviation over seeds, with the number of seeds where some are missing."""
+    """A model's PCC in each fold, mean ± deviation over seeds, with the number of seeds if some are missing."""
     seeds = group.by_fold(model, metric("pcc_mean"))
     entries = []
     for fold, _ in zip(group.folds, columns, strict=False):
@@ -217,7 +217,7 @@ def fold_entries(group: Group, model: str, columns: Sequence[Column]) -> list[En
 
 
 def footnotes(group: Group) -> list[tuple[str, list[str]]]:
-    """What to know of an encoder's weights, each with its models."""
+    """Notes on the encoders' weights, each with its models."""
     notes: dict[str, list[str]] = {}
     for cell in group.cells:
         if note := cell.get("encoder_weights"):
@@ -233,7 +233,7 @@ def _entry(group: Group, model: str, number: Number) -> Entry:
 
 
 def written(mean: float | None, sd: float | None, form: str, note: str = "") -> Entry:
-    """A mean ± its deviation, where there is one."""
+    """A mean ± its deviation, if any."""
     if mean is None:
         return Entry(NONE)
     text = form.format(mean) + (f" ± {form.format(sd)}" if sd is not None else "") + note
@@ -248,5 +248,5 @@ def _with_interval(value: float | None, low: float | None, high: float | None, f
 
 
 def _known(group: Group, numbers: Sequence[Number]) -> list[Number]:
-    """Columns in which some model has a number."""
+    """The columns with a number of at least one model."""
     return [number for number in numbers if any(number.value(cell) is not None for cell in group.cells)]

@@ -1,1 +1,1 @@
-"""What is done with an AnnData of measured or predicted expression: regions, genes, gene sets, confidence."""
+"""Analysis of an AnnData of measured or predicted expression: regions, genes, gene sets, confidence."""

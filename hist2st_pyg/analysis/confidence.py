@@ -1,4 +1,4 @@
-"""How sure a model is of its prediction, by the likelihood that the prediction holds, and whether it is right."""
+"""A model's confidence in its prediction, by its likelihood, and a check against counts."""
 
 from __future__ import annotations
 
@@ -25,38 +25,37 @@ Floats = NDArray[np.float64]
 LAYERS = ("mean", "sd")
 ZERO = "zero_probability"
 SMALLEST = 1e-12
-"""Mean of counts that are all but certainly 0, which single precision may round to 0."""
+"""Mean of counts that are almost certainly 0, which single precision may round to 0."""
 POISSON = 1e8
-"""Dispersion of counts that vary no more than Poisson's."""
+"""Dispersion of counts with the variance of Poisson counts."""
 
 
 def spot_confidence(adata: AnnData) -> DataFrame:
-    """How sure the model is of each spot, relative to the section's other spots.
+    """Compute the model's confidence in each spot, relative to the section's other spots.
 
-    A gene's coefficient of variation, sd / mean, is the relative width of its predicted counts. It is large wherever a
-    gene is rare, by the noise of counting alone, so that genes cannot be averaged as they are; instead the spots are
-    ranked within each gene, and the ranks averaged. This is what the model says of itself: it knows neither tissue that
-    it has not seen nor errors of its mean, and it is low where few counts are expected. :func:`check_confidence` says
-    whether it agrees with the errors.
+    A gene's coefficient of variation, sd / mean, is the relative width of its predicted counts. Counting noise makes it
+    large for rare genes, so genes cannot be averaged directly; instead the spots are ranked within each gene, and the
+    ranks averaged. The model rates itself: it accounts neither for unseen tissue nor for errors of its mean, and its
+    confidence is low where few counts are expected. :func:`check_confidence` compares it with the errors.
 
     Args:
         adata: A prediction with the layers ``mean`` and ``sd``.
 
     Returns:
         By spot: ``confidence``, from 0 to 1, one minus the mean rank of the coefficient of variation over the genes
-        (0.5 everywhere where genes do not agree); ``cv``, the median coefficient of variation over the genes;
-        ``excess_cv``, the median of what is left of it without the noise of counting (Poisson);
-        ``zero_probability``, the mean over the genes, where the prediction has that layer.
+        (0.5 everywhere if genes do not agree); ``cv``, the median coefficient of variation over the genes;
+        ``excess_cv``, the same without counting noise (Poisson);
+        ``zero_probability``, the mean over the genes, if the prediction has that layer.
 
     Raises:
-        ValueError: If the prediction has no likelihood, there are fewer than two spots, or a layer is out of range.
+        ValueError: If the prediction has no likelihood or fewer than two spots, or a layer is out of range.
     """
     import pandas as pd
     from scipy.stats import rankdata
 
     mean, sd = _moments(adata)
     if adata.n_obs < 2:
-        raise ValueError("Spots are ranked among each other, and there is one.")
+        raise ValueError("Confidence ranks spots against each other, but the prediction has one spot.")
     variation = sd / mean
     ranks = (rankdata(variation, axis=0) - 1) / (adata.n_obs - 1)
     excess = np.sqrt(np.maximum(sd**2 - mean, 0)) / mean
@@ -76,22 +75,22 @@ def spot_confidence(adata: AnnData) -> DataFrame:
 def check_confidence(
     adata: AnnData, measured: AnnData | Section, levels: Sequence[float] = (0.5, 0.9)
 ) -> dict[str, float]:
-    """Whether the predicted distribution is as wide as it should be, also where the model says that it is less sure.
+    """Check the width of the predicted distribution, for spots of high and of low confidence.
 
     Args:
-        adata: A prediction with the layers ``mean`` and ``sd``, and ``zero_probability`` where it has it.
+        adata: A prediction with the layers ``mean`` and ``sd``, and ``zero_probability`` if it has it.
         measured: The same section's raw counts; spots and genes are joined by their names.
         levels: Levels of the intervals.
 
     Returns:
         ``coverage_50``, ...: the share of the counts in the central intervals, see
         :func:`~hist2st_pyg.metrics.calibration.coverage`, of all spots; ``coverage_50_more_sure`` and
-        ``coverage_50_less_sure``, ...: of the spots above the median ``confidence`` and of the others. Where both are
-        near the level, confidence means what it says; where it is lower for spots of less confidence, the model
-        underestimates how unsure it is there. A spot's size factor is its measured total over the median spot's.
+        ``coverage_50_less_sure``, ...: of the spots above the median ``confidence`` and of the others. If both are near
+        the level, the confidence is calibrated; if coverage is lower for less confident spots, the model underestimates
+        their uncertainty. A spot's size factor is its measured total over the median spot's.
 
     Raises:
-        ValueError: If the prediction has no likelihood, or it and the measurement share too little.
+        ValueError: If the prediction has no likelihood, or shares too few spots or genes with the measurement.
     """
     predicted, shared = measured_counts(adata, measured)
     counts = np.asarray(shared.X)
@@ -116,7 +115,7 @@ def draw_confidence(adata: AnnData, folder: str | Path, table: DataFrame | None 
     Args:
         adata: A prediction with the layers ``mean`` and ``sd``.
         folder: Folder of the picture.
-        table: What :func:`spot_confidence` gave; None computes it.
+        table: The result of :func:`spot_confidence`; None computes it.
     """
     table = spot_confidence(adata) if table is None else table
     titles = {
@@ -133,24 +132,22 @@ def draw_confidence(adata: AnnData, folder: str | Path, table: DataFrame | None 
 def _moments(adata: AnnData) -> tuple[Floats, Floats]:
     if missing := [layer for layer in LAYERS if layer not in adata.layers]:
         raise ValueError(
-            f"The prediction has no layer {missing[0]!r}; models with a likelihood have it (likelihood= one of "
+            f"The prediction has no layer {missing[0]!r}, which needs a model with a likelihood (one of "
             f"{', '.join(LIKELIHOODS)})."
         )
     mean, sd = (expression_of(adata, layer) for layer in LAYERS)
     if not (np.isfinite(mean).all() and np.isfinite(sd).all() and (mean >= 0).all() and (sd >= 0).all()):
-        raise ValueError(
-            "The layers mean and sd hold numbers from 0, which they do not here; did the training diverge?"
-        )
+        raise ValueError("The layers mean and sd must be finite and not negative; did the training diverge?")
     mean = np.maximum(mean, SMALLEST)
-    return mean, np.maximum(sd, np.sqrt(mean))  # counts vary as Poisson's at least
+    return mean, np.maximum(sd, np.sqrt(mean))  # counts vary at least as Poisson's
 
 
 def likelihood_of(adata: AnnData) -> dict[str, Floats]:
     """The zero-inflated negative binomial of a prediction: ``mean``, ``dispersion``, ``dropout``, each [N, G].
 
-    Its three parameters follow from the layers' three: at each dropout, mean and variance give the negative binomial's
-    two, and the more dropout, the more zeros; the dropout is found by halving. Without the layer ``zero_probability``
-    there is no dropout.
+    The three layers determine its three parameters: for a given dropout, mean and variance fix the negative binomial,
+    and more dropout gives more zeros, so bisection finds the dropout. Without the layer ``zero_probability`` the
+    dropout is 0.
 
     Args:
         adata: A prediction with the layers ``mean`` and ``sd``.
@@ -160,7 +157,7 @@ def likelihood_of(adata: AnnData) -> dict[str, Floats]:
     """
     mean, sd = _moments(adata)
     excess = np.maximum(sd**2 / mean - 1, 0)
-    # At the largest dropout all excess variance is dropout's and the rest is Poisson.
+    # At the largest dropout all excess variance comes from dropout, and the rest is Poisson.
     low, high = np.zeros_like(mean), excess / (excess + mean)
     if ZERO not in adata.layers:
         return _parameters(mean, excess, low)

@@ -1,4 +1,4 @@
-"""Gene sets read from files: .gmt, and the tables of g:Profiler's g:Convert that her2st has."""
+"""Read gene sets from .gmt files and from the tables of g:Profiler's g:Convert that her2st holds."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ logger = logging.getLogger(__name__)
 
 GeneSets = dict[str, list[str]]
 GO_COLUMNS = ("initial_alias", "name")
-"""The set and the gene's symbol in a table of g:Convert."""
+"""The columns of the set and of the gene's symbol in a table of g:Convert."""
 MISSING = ("", "None", "nan", "N/A")
-"""What g:Convert writes where an alias has no symbol."""
+"""g:Convert's value for an alias without a symbol."""
 MIN_GENES = 5
 
 
 def read_gene_sets(path: str | Path) -> GeneSets:
-    """Read gene sets; the format is known by the file's name.
+    """Read gene sets; the file's suffix determines the format.
 
     Args:
-        path: A ``.gmt`` file (a set a line: name, description, genes, separated by tabs), a ``.csv`` with the columns
-            ``initial_alias`` (the set) and ``name`` (the gene), as in her2st's ``data/go-sets``, or a folder of these.
+        path: A ``.gmt`` file (one set per line: name, description, genes, separated by tabs), a ``.csv`` with the
+            columns ``initial_alias`` (the set) and ``name`` (the gene), as in her2st's ``data/go-sets``, or a folder of
+            these.
 
     Returns:
-        Each set's genes, none twice, in the file's order.
+        Each set's genes without duplicates, in the file's order.
 
     Raises:
-        FileNotFoundError: If there is no such file, or none in the folder.
-        ValueError: If the format is unknown, a line is malformed, or a set is there twice.
+        FileNotFoundError: If the file does not exist, or the folder holds none.
+        ValueError: If the format is unknown, a line is malformed, or a set is repeated.
     """
     path = Path(path)
     if path.is_dir():
@@ -46,7 +47,7 @@ def read_gene_sets(path: str | Path) -> GeneSets:
     for file in files:
         read = FORMATS.get(file.suffix.lower())
         if read is None:
-            raise ValueError(f"{file} is no file of gene sets; they are read from {', '.join(FORMATS)}, by the name.")
+            raise ValueError(f"{file} is not a file of gene sets; its name must end in one of {', '.join(FORMATS)}.")
         try:
             found = read(file)
         except csv.Error as error:
@@ -54,18 +55,18 @@ def read_gene_sets(path: str | Path) -> GeneSets:
         if not found:
             raise ValueError(f"{file} holds no gene set.")
         if twice := sorted(set(found) & set(sets)):
-            raise ValueError(f"{file}: the gene set {twice[0]!r} is there more than once.")
+            raise ValueError(f"{file}: duplicate gene set {twice[0]!r}.")
         sets |= found
     return sets
 
 
 def panel_sets(gene_sets: Mapping[str, Sequence[str]], genes: Sequence[str], min_genes: int = MIN_GENES) -> GeneSets:
-    """What a panel has of each gene set; sets of which it has too few genes are left out, which is logged.
+    """The genes of each set that a panel holds; skips sets with too few genes and logs them.
 
     Args:
         gene_sets: Genes by the set's name.
         genes: The panel.
-        min_genes: Fewest genes of a set that say something of it.
+        min_genes: Smallest number of a set's genes in the panel.
 
     Raises:
         ValueError: If no set is left.
@@ -75,10 +76,10 @@ def panel_sets(gene_sets: Mapping[str, Sequence[str]], genes: Sequence[str], min
     kept = {name: members for name, members in inside.items() if len(members) >= max(min_genes, 1)}
     if not kept:
         most = max(inside, key=lambda name: len(inside[name]), default=None)
-        found = "" if most is None else f"; {most!r} comes first with {len(inside[most])} of {len(gene_sets[most])}"
+        found = "" if most is None else f"; {most!r} has the most, {len(inside[most])} of {len(gene_sets[most])}"
         raise ValueError(
             f"None of {len(gene_sets)} gene sets has {min_genes} genes in the panel of {len(panel)} ({genes[0]!r}, ...)"
-            f"{found}. Are genes named alike, as symbols of the same species? A lower min_genes takes smaller sets."
+            f"{found}. Do both use gene symbols of the same species? A lower min_genes keeps smaller sets."
         )
     if left := [f"{name} ({len(members)})" for name, members in inside.items() if name not in kept]:
         shown = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
@@ -94,9 +95,9 @@ def _read_gmt(path: Path) -> GeneSets:
         name, *fields = (field.strip() for field in line.split("\t"))
         genes = [gene for gene in fields[1:] if gene]
         if not name or not genes:
-            raise ValueError(f"{path}, line {number}: a gene set is name, description, genes, separated by tabs.")
+            raise ValueError(f"{path}, line {number}: expected name, description, genes, separated by tabs.")
         if name in sets:
-            raise ValueError(f"{path}, line {number}: the gene set {name!r} is there more than once.")
+            raise ValueError(f"{path}, line {number}: duplicate gene set {name!r}.")
         sets[name] = list(dict.fromkeys(genes))
     return sets
 
@@ -108,8 +109,7 @@ def _read_go(path: Path) -> GeneSets:
         columns = rows.fieldnames or []
         if not set(GO_COLUMNS) <= set(columns):
             raise ValueError(
-                f"{path} has the columns {', '.join(columns) or 'none'}; gene sets are read from "
-                f"{' and '.join(GO_COLUMNS)}."
+                f"{path} has the columns {', '.join(columns) or 'none'}; gene sets need {' and '.join(GO_COLUMNS)}."
             )
         for row in rows:
             name, gene = ((row[column] or "").strip() for column in GO_COLUMNS)
@@ -119,4 +119,4 @@ def _read_go(path: Path) -> GeneSets:
 
 
 FORMATS: dict[str, Callable[[Path], GeneSets]] = {".csv": _read_go, ".gmt": _read_gmt}
-"""The formats, by the end of the file's name."""
+"""The formats by file suffix."""

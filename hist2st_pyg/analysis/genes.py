@@ -1,8 +1,7 @@
-"""Genes of a prediction: which follow the tissue (Moran's I), and which mark its regions.
+"""Rank the genes of a prediction by spatial pattern (Moran's I) and as markers of regions.
 
-Genes of a prediction are ranked and not tested. A prediction has no noise of counting and is smooth where the image is,
-so that nearly every gene is far from random, whether it follows the tissue or not. p-values are those of measured
-expression.
+Genes of a prediction are ranked, not tested. A prediction has no counting noise and is as smooth as the image, so that
+nearly every gene is far from random, whether it follows the tissue or not. p-values exist for measured expression only.
 """
 
 from __future__ import annotations
@@ -34,26 +33,26 @@ P_ADJUSTED = "pvals_adj"
 BASE = 10.0
 """Base of the expression's logarithm."""
 ALIKE = 0.9
-"""Correlation from which two genes' maps look the same."""
+"""Correlation above which two genes' maps look the same."""
 
 
 def spatial_genes(adata: AnnData, layer: str | None = None) -> AnnData:
-    """Moran's I of each gene between adjacent spots, as squidpy's ``spatial_autocorr`` gives it.
+    """Compute Moran's I of each gene between adjacent spots, with the result of squidpy's ``spatial_autocorr``.
 
-    Measured expression has p-values too, which ask whether a map is random: of a normal distribution (Cliff and Ord
-    1981), of the tail on which I lies, corrected for the number of genes (Benjamini and Hochberg 1995).
+    Measured expression also gets p-values of a random map: by the normal distribution (Cliff and Ord 1981), one-sided
+    on the side of I, corrected for the number of genes (Benjamini and Hochberg 1995).
 
     Args:
         adata: A prediction, or measured log expression.
-        layer: Another layer than ``X``.
+        layer: A layer to read instead of ``X``.
 
     Returns:
-        A copy with ``uns["moranI"]``, a table of the genes sorted by ``I``, nan where a gene is constant; of measured
+        A copy with ``uns["moranI"]``, a table of the genes sorted by ``I``, nan for constant genes; for measured
         expression with ``pval_norm``, ``var_norm``, ``pval_norm_fdr_bh``. ``obsp["spatial_connectivities"]`` holds the
-        graph, which squidpy reads too.
+        graph, in squidpy's format.
 
     Raises:
-        ValueError: If there are fewer than three spots, or most share a position.
+        ValueError: If ``adata`` has fewer than three spots, or most share a position.
     """
     import pandas as pd
 
@@ -71,22 +70,22 @@ def spatial_genes(adata: AnnData, layer: str | None = None) -> AnnData:
 
 @preserve_num_threads()
 def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
-    """Marker genes of each region: Wilcoxon's rank-sum test against all other spots, through scanpy.
+    """Rank marker genes of each region by Wilcoxon's rank-sum test against all other spots, through scanpy.
 
-    Where the regions were found in the same expression, p-values do not show that a region is real, and neighboring
-    spots are not independent (Zhang, Kamath and Tse 2019).
+    If the regions were found in the same expression, p-values do not show that a region is real, and neighboring spots
+    are not independent (Zhang, Kamath and Tse 2019).
 
     Args:
         adata: A prediction or measured expression, log10(1 + x).
         key: The column of ``obs`` with the regions; regions of one spot and "undetermined" spots have no markers.
 
     Returns:
-        A copy with ``uns["rank_genes_groups"]`` for :func:`marker_table` and scanpy's pictures, which read p-values
-        there; those of a prediction say nothing. A fold change is nan where a mean is negative, as a prediction's can
-        be where a gene is all but absent.
+        A copy with ``uns["rank_genes_groups"]`` for :func:`marker_table` and scanpy's pictures, which read its
+        p-values; ignore those of a prediction. A fold change is nan if a mean is negative, which happens in predictions
+        of nearly absent genes.
 
     Raises:
-        ValueError: If there is no such column, or fewer than two regions of two spots.
+        ValueError: If the column does not exist, or has fewer than two regions of two spots.
     """
     import scanpy as sc
 
@@ -98,16 +97,16 @@ def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
     if len(groups) < 2:
         raise ValueError(f"Markers need two regions of at least 2 spots; obs[{key!r}] has {dict(sizes)}.")
     if alone := [str(region) for region in sizes.index[sizes == 1]]:
-        logger.warning("%s %s: one spot alone has no markers", key, ", ".join(alone))
+        logger.warning("%s %s: skipped, because a region of one spot has no markers", key, ", ".join(alone))
     result.obs[key] = result.obs[key].cat.rename_categories(str)
-    result.uns["log1p"] = {"base": BASE}  # from which scanpy computes the fold change
+    result.uns["log1p"] = {"base": BASE}  # scanpy computes the fold change from it
     with np.errstate(invalid="ignore"):
         sc.tl.rank_genes_groups(result, key, groups=groups, method="wilcoxon", tie_correct=True, use_raw=False)
     return result
 
 
 def check_regions(adata: AnnData, key: str) -> None:
-    """Refuse a prediction without the column of regions."""
+    """Reject a prediction without the column of regions."""
     if key not in adata.obs:
         columns = ", ".join(map(str, adata.obs.columns)) or "none"
         raise ValueError(
@@ -119,20 +118,20 @@ def check_regions(adata: AnnData, key: str) -> None:
 def marker_table(adata: AnnData) -> DataFrame:
     """The table of :func:`rank_markers`, best first: ``group, names, scores, logfoldchanges``, ``pvals, pvals_adj``.
 
-    The last two are those of measured expression and are left out for a prediction.
+    The last two exist for measured expression only.
     """
     import scanpy as sc
 
     table: DataFrame = sc.get.rank_genes_groups_df(adata, group=None)
-    if "group" not in table:  # scanpy leaves it out where there is one
+    if "group" not in table:  # scanpy omits it for a single group
         table.insert(0, "group", adata.uns["rank_genes_groups"]["names"].dtype.names[0])
     return table.drop(columns=["pvals", P_ADJUSTED]) if is_prediction(adata) else table
 
 
 def top_spatial(adata: AnnData, n: int = 50, fdr: float = 0.05) -> list[str]:
-    """The genes of the highest Moran's I, at most ``n``, above that of a random map.
+    """The at most ``n`` genes with the highest Moran's I, if above that of a random map.
 
-    Of measured expression they are also below the false discovery rate ``fdr``.
+    For measured expression they must also be below the false discovery rate ``fdr``.
     """
     table: DataFrame = adata.uns[MORAN]
     kept = table["I"] > -1 / (adata.n_obs - 1)
@@ -142,12 +141,12 @@ def top_spatial(adata: AnnData, n: int = 50, fdr: float = 0.05) -> list[str]:
 
 
 def top_markers(table: DataFrame, n: int = 50, fdr: float = 0.05) -> dict[str, list[str]]:
-    """Each region's genes of the highest scores, at most ``n``, among those that are higher there.
+    """Each region's at most ``n`` genes with the highest scores, among those with higher expression there.
 
     Args:
-        table: As :func:`marker_table` gives it.
-        n: Most genes of a region.
-        fdr: Largest adjusted p-value, where the table has them.
+        table: The result of :func:`marker_table`.
+        n: Largest number of genes of a region.
+        fdr: Largest adjusted p-value, if the table has them.
     """
     higher = table[table["scores"] > 0]
     if P_ADJUSTED in table:
@@ -160,14 +159,14 @@ def top_markers(table: DataFrame, n: int = 50, fdr: float = 0.05) -> dict[str, l
 
 
 def draw_genes(adata: AnnData, folder: str | Path, n: int = 7) -> Path:
-    """Draw the maps of genes of the highest Moran's I, ``<name>_spatial_genes.png``.
+    """Draw the maps of the genes with the highest Moran's I, ``<name>_spatial_genes.png``.
 
-    Many of the highest look the same; a gene that goes with one drawn before (or against it) is left out.
+    Many of them look the same, so genes that correlate (or anticorrelate) with a drawn one are skipped.
 
     Args:
-        adata: A prediction with ``uns["moranI"]``, as :func:`spatial_genes` gives it.
+        adata: A prediction with ``uns["moranI"]``, as :func:`spatial_genes` returns it.
         folder: Folder of the picture.
-        n: How many genes, at most.
+        n: Largest number of genes.
 
     Raises:
         ValueError: If every gene is constant.
@@ -191,10 +190,10 @@ def draw_markers(adata: AnnData, folder: str | Path, key: str = KEY, n: int = 6)
     """Draw the mean expression of each region's best markers in all regions, ``<name>_markers.png``.
 
     Args:
-        adata: A prediction with markers, as :func:`rank_markers` gives it.
+        adata: A prediction with markers, as :func:`rank_markers` returns it.
         folder: Folder of the picture.
         key: The column of ``obs`` with the regions.
-        n: Markers of a region.
+        n: Number of markers of a region.
 
     Raises:
         ValueError: If no region has a marker.
@@ -206,7 +205,7 @@ def draw_markers(adata: AnnData, folder: str | Path, key: str = KEY, n: int = 6)
     values = adata.to_df()[genes]
     standard = (values - values.mean()) / values.std(ddof=0)
     means = standard.groupby(adata.obs[key].to_numpy(str)).mean().T
-    # Regions in their own order, which is that of the genes.
+    # Order the regions as the genes.
     order = [str(region) for region in adata.obs[key].cat.categories if region != UNLABELED]
     title = f"{name_of(adata)}: markers" + (", ranked in the prediction" if is_prediction(adata) else "")
     figure = figures.heat_map(means[order], title=title, unit="mean standardized expression", column_unit=key)
@@ -214,7 +213,7 @@ def draw_markers(adata: AnnData, folder: str | Path, key: str = KEY, n: int = 6)
 
 
 def _graph(edges: NDArray[np.int64], n: int) -> csr_matrix:
-    """Adjacency [N, N]: 1 where the column's spot is a neighbor of the row's."""
+    """Adjacency [N, N]: 1 if the column's spot is a neighbor of the row's."""
     from scipy.sparse import csr_matrix
 
     source, target = edges
@@ -222,7 +221,7 @@ def _graph(edges: NDArray[np.int64], n: int) -> csr_matrix:
 
 
 def _p_values(scores: NDArray[np.float64], graph: csr_matrix) -> dict[str, NDArray[np.float64]]:
-    """Squidpy's columns beside ``I``."""
+    """Squidpy's columns besides ``I``."""
     from scipy.stats import norm
     from statsmodels.stats.multitest import multipletests
 

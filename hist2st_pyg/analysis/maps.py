@@ -1,4 +1,4 @@
-"""Pictures of a prediction: maps of its genes, and where its spots are."""
+"""Pictures of a prediction: maps of its genes, and the positions of its spots."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def draw_prediction(
     """Draw a prediction on its image.
 
     Args:
-        adata: A prediction, as :func:`~hist2st_pyg.predict` gives it.
+        adata: A prediction, as :func:`~hist2st_pyg.predict` returns it.
         folder: Folder of the pictures.
         genes: The genes to draw; None draws those that vary most over the tissue.
-        n_genes: How many, where ``genes`` is None.
+        n_genes: Number of genes if ``genes`` is None.
 
     Returns:
-        The pictures: ``<name>_predicted.png``, and ``<name>_tissue.png`` where the spots are a grid on the tissue.
+        The pictures: ``<name>_predicted.png``, and ``<name>_tissue.png`` if the spots are a grid on the tissue.
 
     Raises:
         ValueError: If a gene is not in the panel.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BINS = 25
 BIN = 20
-"""Most bins of expression from which a score's control genes are drawn, and fewest genes in each."""
+"""Largest number of expression bins for a score's control genes, and smallest number of genes per bin."""
 P, ADJUSTED = "P-value", "Adjusted P-value"
 
 
@@ -32,14 +32,14 @@ def score_gene_sets(
 ) -> DataFrame:
     """Score each spot for each gene set: scanpy's ``score_genes`` (Satija et al. 2015).
 
-    A score is the mean expression of the set's genes minus that of genes of about the same mean expression, so that a
-    spot of many counts does not score high in everything. The other genes of the panel are those there are to choose
-    from, fewer than scanpy's usual thousands.
+    A score is the mean expression of the set's genes minus that of control genes of about the same mean expression, so
+    that a spot of many counts does not score high in all sets. Control genes come from the rest of the panel, which has
+    fewer than scanpy's usual thousands.
 
     Args:
         adata: A prediction.
         gene_sets: Genes by the set's name.
-        min_genes: Sets with fewer genes in the panel are left out, which is logged.
+        min_genes: Sets with fewer genes in the panel are skipped and logged.
         seed: Seed of the control genes.
 
     Returns:
@@ -62,8 +62,8 @@ def score_gene_sets(
                 sc.tl.score_genes(scored, genes, score_name=name, n_bins=bins, random_state=seed, use_raw=False)
             except RuntimeError as error:
                 raise ValueError(
-                    f"The gene set {name!r} has {len(genes)} of the panel's {adata.n_vars} genes, which leaves none of "
-                    "about the same expression to compare them with."
+                    f"The gene set {name!r} has {len(genes)} of the panel's {adata.n_vars} genes, which leaves no "
+                    "control genes of similar expression."
                 ) from error
     finally:
         np.random.set_state(state)  # noqa: NPY002
@@ -78,23 +78,23 @@ def enrich(
     *,
     min_genes: int = MIN_GENES,
 ) -> DataFrame:
-    """Which gene sets are over-represented in lists of genes: hypergeometric test, through gseapy, without a network.
+    """Test gene sets for over-representation in lists of genes: hypergeometric test, through gseapy, offline.
 
     Args:
         gene_lists: Genes by the list's name, such as the markers of each region.
         gene_sets: Genes by the set's name.
-        background: The genes that could have been in a list: the panel.
-        min_genes: Sets with fewer genes in the panel are left out, which is logged.
+        background: The genes from which the lists were selected: the panel.
+        min_genes: Sets with fewer genes in the panel are skipped and logged.
 
     Returns:
         A row for each list and set that share a gene, sorted by p-value within the list: ``Group`` (the list) and
         gseapy's columns, ``Term, Overlap, P-value, Adjusted P-value, Odds Ratio, Combined Score, Genes``. P-values are
-        corrected for all lists and sets (Benjamini and Hochberg 1995), those that share no gene counted with p = 1.
+        corrected for all lists and sets (Benjamini and Hochberg 1995), with p = 1 for those that share no gene.
 
     Raises:
         ImportError: If the ``pathways`` extra is not installed.
         ValueError: If no set is left, a list holds a gene outside the background, or genes are numbers, which gseapy
-            would read as Entrez's.
+            would take for Entrez ids.
     """
     import pandas as pd
     from statsmodels.stats.multitest import multipletests
@@ -103,13 +103,13 @@ def enrich(
         import gseapy
     kept = panel_sets(gene_sets, background, min_genes)
     if all(gene.isdigit() for gene in background):
-        raise ValueError(f"Enrichment reads genes by their symbols, got numbers: {background[0]!r}, ...")
+        raise ValueError(f"Enrichment needs gene symbols, got numbers: {background[0]!r}, ...")
     found = []
     for group, genes in gene_lists.items():
         if outside := [gene for gene in genes if gene not in set(background)]:
             raise ValueError(f"The list {group!r} holds {outside[0]!r}, which is not in the background.")
         if not set(genes) & {gene for members in kept.values() for gene in members}:
-            continue  # gseapy has no table for that
+            continue  # gseapy returns no table in this case
         table = gseapy.enrich(list(genes), gene_sets=kept, background=list(background), outdir=None).results
         found.append(table.assign(Gene_set=group).rename(columns={"Gene_set": "Group"}))
     columns = ["Group", "Term", "Overlap", P, ADJUSTED, "Odds Ratio", "Combined Score", "Genes"]
@@ -139,15 +139,15 @@ def score_agreement(
         adata: A prediction.
         measured: The same section's raw counts; spots and genes are joined by their names.
         gene_sets: Genes by the set's name.
-        min_genes: Sets with fewer genes that were predicted and measured are left out, which is logged.
+        min_genes: Sets with fewer predicted and measured genes are skipped and logged.
         seed: Seed of the control genes.
 
     Returns:
-        A table with ``pearson`` and ``spearman`` of each set (nan where the measured score is constant, 0 where the
-        predicted is), the predicted and the measured scores [N spots, sets] of the spots and genes that both have.
+        A table with ``pearson`` and ``spearman`` of each set (nan if the measured score is constant, 0 if the predicted
+        one is), the predicted and the measured scores [N spots, sets] of the shared spots and genes.
 
     Raises:
-        ValueError: If they share too little, or no set is left.
+        ValueError: If they share too few spots or genes, or no set is left.
     """
     import pandas as pd
 
@@ -165,14 +165,14 @@ def draw_scores(
     measured: DataFrame | None = None,
     n: int = 7,
 ) -> Path:
-    """Draw the maps of the gene sets' scores, ``<name>_gene_sets.png``, above each other where there are measured ones.
+    """Draw the maps of the gene sets' scores, ``<name>_gene_sets.png``, with measured scores in another row.
 
     Args:
         adata: The prediction.
         folder: Folder of the picture.
-        scores: Scores [N spots, sets] of some of its spots; those that vary most are drawn.
-        measured: The same spots' measured scores; those that agree best are drawn.
-        n: How many sets.
+        scores: Scores [N spots, sets] of some of its spots; the sets that vary most are drawn.
+        measured: The same spots' measured scores; the sets that agree best are drawn.
+        n: Number of sets.
     """
     pos = np.asarray(adata[scores.index].obsm["spatial"])
     if measured is None:
@@ -193,14 +193,14 @@ def draw_enrichment(adata: AnnData, folder: str | Path, table: DataFrame, n: int
     Args:
         adata: The prediction.
         folder: Folder of the picture.
-        table: As :func:`enrich` gives it.
-        n: Gene sets of each list.
+        table: The result of :func:`enrich`.
+        n: Number of gene sets of each list.
 
     Raises:
         ValueError: If no list shares a gene with a set.
     """
     if table.empty:
-        raise ValueError("No gene set shares a gene with a list, so there is no enrichment to draw.")
+        raise ValueError("No gene set shares a gene with a list, so enrichment cannot be drawn.")
     best = table.groupby("Group", sort=False).head(n)["Term"].unique()
     rows = table[table["Term"].isin(best)]
     groups = list(dict.fromkeys(rows["Group"]))
@@ -217,6 +217,6 @@ def draw_enrichment(adata: AnnData, folder: str | Path, table: DataFrame, n: int
         unit="−log10 adjusted p-value",
         size_unit="share of the set's genes",
         column_unit="list of genes",
-        least=3.0,  # 0.001: what is not significant is pale
+        least=3.0,  # 0.001, so that insignificant sets are pale
     )
     return figures.save(figure, Path(folder) / f"{name_of(adata)}_enrichment.png")

@@ -1,4 +1,4 @@
-"""A prediction as it comes back from its file, and measured expression in its order and unit."""
+"""Read a prediction from its file, and measured expression in its order and unit."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Floats = NDArray[np.float64]
 
 
 def read_prediction(path: str | Path) -> AnnData:
-    """Read the ``.h5ad`` of a prediction; any other of log expression will do if it has ``obsm["spatial"]``.
+    """Read the ``.h5ad`` of a prediction, or of other log expression with ``obsm["spatial"]``.
 
     Args:
         path: The file, as ``hist2st predict`` writes it.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no AnnData file, has no positions, or holds raw counts.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not AnnData, has no positions, or holds raw counts.
     """
     adata = read_h5ad(path)
     check_prediction(adata, str(path))
@@ -44,14 +44,14 @@ def read_measured(
     """Read the measured section that belongs to a prediction.
 
     Args:
-        measured: An ``.h5ad`` of raw counts or, where ``name`` is given, the section's name in that data set.
+        measured: An ``.h5ad`` of raw counts or, with ``name``, the section's name in that data set.
         name: The data set, a key of :data:`~hist2st_pyg.datasets.DATASETS`.
         root: Its folder.
         options: Further options of its reader.
 
     Raises:
-        FileNotFoundError: If there is no such file or folder.
-        ValueError: If the file is no AnnData file, or the data set or section is unknown.
+        FileNotFoundError: If the file or folder does not exist.
+        ValueError: If the file is not AnnData, or the data set or section is unknown.
     """
     if name is None:
         return read_h5ad(measured)
@@ -59,20 +59,20 @@ def read_measured(
 
 
 def check_prediction(adata: AnnData, source: str = "The prediction") -> None:
-    """Refuse what has no expression, no positions, or raw counts; ``source`` is named in the error."""
+    """Reject data without expression or positions, and raw counts; the error names ``source``."""
     if adata.X is None:
         raise ValueError(f"{source} has no expression: X is empty.")
     if "spatial" not in adata.obsm or np.shape(adata.obsm["spatial"]) != (adata.n_obs, 2):
-        raise ValueError(f"{source} has no positions: obsm['spatial'] holds each spot's x, y in image pixels.")
+        raise ValueError(f"{source} has no positions; obsm['spatial'] must hold each spot's x, y in image pixels.")
     values = expression_of(adata)
     if not np.isfinite(values).all():
-        raise ValueError(f"{source}: X holds expression, got a value that is not finite.")
+        raise ValueError(f"{source}: X must be finite, got nan or infinity.")
     if values.max() > 1 and (values == np.floor(values)).all():
-        raise ValueError(f"{source}: X holds whole numbers, which look like raw counts; log expression is needed.")
+        raise ValueError(f"{source}: X must be log expression, got whole numbers, which look like raw counts.")
 
 
 def expression_of(adata: AnnData, layer: str | None = None) -> Floats:
-    """The expression as a dense array, float [N spots, G genes]; ``layer`` names another than ``X``."""
+    """The expression as a dense array, float [N spots, G genes], of ``X`` or of a layer."""
     if layer is not None and layer not in adata.layers:
         known = ", ".join(adata.layers) or "none"
         raise ValueError(f"The prediction has no layer {layer!r}; it has: {known}.")
@@ -81,17 +81,17 @@ def expression_of(adata: AnnData, layer: str | None = None) -> Floats:
 
 
 def is_prediction(adata: AnnData) -> bool:
-    """Whether a model predicted the expression: :func:`~hist2st_pyg.predict` leaves ``uns["hist2st"]``."""
+    """Whether a model predicted the expression: :func:`~hist2st_pyg.predict` writes ``uns["hist2st"]``."""
     return "hist2st" in adata.uns
 
 
 def name_of(adata: AnnData) -> str:
-    """The section's name, as ``uns["spatial"]`` has it; else ``section``."""
+    """The section's name in ``uns["spatial"]``; else ``section``."""
     return next(iter(adata.uns.get("spatial", {})), "section")
 
 
 def image_of(adata: AnnData) -> dict[str, Any]:
-    """``image`` and ``image_scale`` for :mod:`hist2st_pyg.figures`; empty where the prediction holds no image."""
+    """``image`` and ``image_scale`` for :mod:`hist2st_pyg.figures`; empty if the prediction holds no image."""
     spatial = adata.uns.get("spatial", {}).get(name_of(adata), {})
     if "hires" not in spatial.get("images", {}):
         return {}
@@ -102,15 +102,15 @@ def image_of(adata: AnnData) -> dict[str, Any]:
 
 
 def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnData, AnnData]:
-    """The spots and genes that a prediction shares with a measured section, in the prediction's order.
+    """Select the spots and genes that a prediction shares with a measured section, in the prediction's order.
 
     Args:
         adata: The prediction.
         measured: Raw counts; spots and genes are joined by their names.
 
     Returns:
-        The prediction, and raw counts, dense, with ``obs["total"]``, each spot's total over what the prediction's unit
-        counts (its panel, or all genes).
+        The prediction, and dense raw counts, with each spot's total over the genes of the prediction's unit (its panel,
+        or all genes) in ``obs["total"]``.
 
     Raises:
         ValueError: If they share fewer than three spots or no gene, or ``measured`` does not hold raw counts.
@@ -127,12 +127,12 @@ def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnDat
     if len(spots) < 3 or not genes:
         raise ValueError(
             f"The prediction and {what} share {len(spots)} of {adata.n_obs} spots and {len(genes)} of {adata.n_vars} "
-            f"genes; spots are named {adata.obs_names[0]!r} there and {counts.obs_names[0]!r} here. At least 3 spots "
-            "and a gene are needed: is this the section, and was it predicted at its own spots?"
+            f"genes, but 3 spots and 1 gene are needed; their first spots are {adata.obs_names[0]!r} and "
+            f"{counts.obs_names[0]!r}. Is this the same section, predicted at its own spots?"
         )
     values = expression_of(counts[spots, genes])
     if not np.isfinite(values).all() or (values < 0).any() or (values != np.floor(values)).any():
-        raise ValueError(f"X of {what} holds raw counts (whole numbers from 0), which it does not here.")
+        raise ValueError(f"X of {what} must hold raw counts (whole numbers from 0).")
     total = adata.uns.get("hist2st", {}).get("normalize_by", "panel")
     totals = values.sum(1) if total == "panel" else np.asarray(counts[spots].X.sum(1)).ravel()
     shared = AnnData(values, obsm={"spatial": np.asarray(adata[spots].obsm["spatial"])})
@@ -142,7 +142,7 @@ def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnDat
 
 
 def measured_expression(adata: AnnData, measured: AnnData | Section) -> tuple[AnnData, AnnData]:
-    """As :func:`measured_counts`, the counts as log10 expression in the prediction's unit."""
+    """As :func:`measured_counts`, with log10 expression in the prediction's unit instead of counts."""
     predicted, counts = measured_counts(adata, measured)
     counts.X = log_expression(np.asarray(counts.X), counts.obs["total"].to_numpy(dtype=np.float64)[:, None])
     return predicted, counts

@@ -39,27 +39,27 @@ def find_regions(
     """Cluster spots by expression: PCA, then k-means, or neighbors and Leiden (scanpy's path, Wolf et al. 2018).
 
     Args:
-        adata: Log expression, as :func:`~hist2st_pyg.predict` gives it.
-        method: One of :data:`METHODS`: ``"leiden"`` finds the number of regions, ``"kmeans"`` is given it, ``"paper"``
-            is what Zeng et al. 2022 publish: spots labeled "undetermined" are dropped, and k-means on 50 components
-            finds as many regions as there are labels. The published numbers are those of seed 0.
+        adata: Log expression, as :func:`~hist2st_pyg.predict` returns it.
+        method: One of :data:`METHODS`: ``"leiden"`` finds the number of regions, ``"kmeans"`` takes ``n_regions``.
+            ``"paper"`` is the procedure of Zeng et al. 2022: it drops spots labeled "undetermined" and finds as many
+            regions as labels by k-means on 50 components. The published numbers are those of seed 0.
         n_regions: Number of regions of k-means.
-        labels: The spots' labels [N], from which ``"paper"`` takes the spots and the number of regions; the other
-            methods do not see them.
+        labels: The spots' labels [N], which determine the spots and the number of regions of ``"paper"``; the other
+            methods ignore them.
         resolution: Leiden's resolution; higher gives more regions.
-        n_neighbors: Leiden's neighbors of a spot in expression space.
-        n_components: Most principal components; ``"paper"`` has its own 50.
-        seed: Seed of everything random.
+        n_neighbors: Leiden's number of neighbors of a spot in expression space.
+        n_components: Largest number of principal components; ``"paper"`` always takes 50.
+        seed: Seed of all random numbers.
 
     Returns:
         A copy with ``obs["region"]``, numbered from the largest region, ready for
-        ``sc.pl.spatial(adata, color="region")``, "undetermined" where ``"paper"`` dropped the spot; ``uns["region"]``
+        ``sc.pl.spatial(adata, color="region")``, "undetermined" for spots that ``"paper"`` dropped; ``uns["region"]``
         holds the parameters.
 
     Raises:
-        ImportError: If Leiden is asked for and the ``cluster`` extra is not installed.
-        ValueError: If there are fewer than three spots or all are the same, the method does not fit ``n_regions`` or
-            ``labels``, or a number cannot be meant.
+        ImportError: If the method is Leiden and the ``cluster`` extra is not installed.
+        ValueError: If ``adata`` has fewer than three spots or the same expression everywhere, the method does not fit
+            ``n_regions`` or ``labels``, or a number is out of range.
     """
     import pandas as pd
     import scanpy as sc
@@ -75,19 +75,19 @@ def find_regions(
         raise ValueError(f"k-means needs n_regions, from 2 to the {adata.n_obs} spots, got {n_regions!r}.")
     if method == "leiden" and n_regions is not None:
         raise ValueError(
-            f"Leiden finds the number of regions by itself, got n_regions={n_regions}; set resolution, or take "
+            f"Leiden finds the number of regions itself, got n_regions={n_regions}; set resolution, or choose "
             "method='kmeans'."
         )
     if not resolution > 0 or n_neighbors < 2 or n_components < 1:
         raise ValueError(
-            f"resolution is above 0, n_neighbors at least 2 and n_components at least 1, got {resolution}, "
+            f"resolution must be above 0, n_neighbors 2 or more and n_components 1 or more, got {resolution}, "
             f"{n_neighbors} and {n_components}."
         )
     values = expression_of(adata)[kept]
     if not (values != values[0]).any():
-        raise ValueError("The expression is the same at all spots, so there are no regions to find.")
+        raise ValueError("The expression is the same at all spots, so no regions can be found.")
     result = adata.copy()
-    result.uns.pop(f"{KEY}_colors", None)  # scanpy's, of regions found before
+    result.uns.pop(f"{KEY}_colors", None)  # scanpy's colors of earlier regions
     clustered = result if kept.all() else result[kept].copy()
     components = min(n_components, clustered.n_obs - 1, clustered.n_vars - 1)
     sc.pp.pca(clustered, n_comps=components, random_state=seed)
@@ -112,32 +112,32 @@ def region_agreement(
     n_regions: int | None = None,
     resolution: float = 1.0,
 ) -> dict[str, float] | None:
-    """How well the regions of a prediction agree with labels, through scikit-learn.
+    """Measure the agreement of a prediction's regions with labels, through scikit-learn.
 
-    Spots are clustered by :func:`find_regions`; those labeled "undetermined" are not compared, and ``"paper"`` does
-    not cluster them either.
+    :func:`find_regions` clusters the spots. Those labeled "undetermined" are not compared; ``"paper"`` does not
+    cluster them either.
 
     Args:
         expression: Predicted log expression [N spots, G genes].
-        labels: The spots' labels [N], as ``section.label`` has them.
+        labels: The spots' labels [N], in the form of ``section.label``.
         seed: Seed of the clustering.
         method: One of :data:`METHODS`.
         n_regions: Number of regions of k-means; None takes the number of labels.
         resolution: Leiden's resolution.
 
     Returns:
-        As :func:`agreement`; both are 0 where there is one region.
+        As :func:`agreement`; both are 0 for a single region.
 
     Raises:
-        ImportError: If Leiden is asked for and the ``cluster`` extra is not installed.
-        ValueError: If there is not one label a spot, or there are fewer than three spots.
+        ImportError: If the method is Leiden and the ``cluster`` extra is not installed.
+        ValueError: If the numbers of labels and spots differ, or are below three.
     """
     from anndata import AnnData
 
     values, names = np.asarray(expression), np.asarray(labels, dtype=object)
     if values.ndim != 2 or names.shape != values.shape[:1]:
         raise ValueError(
-            f"expression is [N spots, G genes] with one label a spot, got shapes {list(values.shape)} and "
+            f"expression must be [N spots, G genes] with one label per spot, got shapes {list(values.shape)} and "
             f"{list(names.shape)}."
         )
     if n_labels(names) < 2:
@@ -146,14 +146,14 @@ def region_agreement(
         n_regions = n_labels(names)
     found = np.zeros(len(values), dtype=str)
     clustered = values[names != UNLABELED] if method == PAPER else values
-    if (clustered != clustered[0]).any():  # spots that are all the same are one region; PCA would divide by 0
+    if (clustered != clustered[0]).any():  # identical spots are one region; PCA would divide by 0
         options: dict[str, Any] = {"n_regions": n_regions, "labels": names, "resolution": resolution, "seed": seed}
         found = find_regions(AnnData(values), method, **options).obs[KEY].to_numpy(str)
     return agreement(found, names)
 
 
 def agreement(found: ArrayLike, labels: ArrayLike) -> dict[str, float] | None:
-    """How well two partitions of the spots agree, through scikit-learn; "undetermined" labels are not compared.
+    """Measure the agreement of two partitions of the spots, through scikit-learn; skips "undetermined" labels.
 
     Args:
         found: The spots' regions [N].
@@ -161,16 +161,16 @@ def agreement(found: ArrayLike, labels: ArrayLike) -> dict[str, float] | None:
 
     Returns:
         ``ari``, the adjusted Rand index (Hubert and Arabie 1985), and ``nmi``, the normalized mutual information;
-        both 1 where the partitions are the same. None where the spots have fewer than two labels.
+        both 1 for equal partitions. None if the spots have fewer than two labels.
 
     Raises:
-        ValueError: If there is not one label for each spot's region.
+        ValueError: If the numbers of regions and labels differ.
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     regions, names = np.asarray(found, dtype=object), np.asarray(labels, dtype=object)
     if regions.ndim != 1 or regions.shape != names.shape:
-        raise ValueError(f"A spot has one region and one label, got shapes {list(regions.shape)}, {list(names.shape)}.")
+        raise ValueError(f"Each spot needs a region and a label, got {list(regions.shape)} and {list(names.shape)}.")
     if n_labels(names) < 2:
         return None
     known = names != UNLABELED
@@ -182,23 +182,23 @@ def agreement(found: ArrayLike, labels: ArrayLike) -> dict[str, float] | None:
 
 
 def n_labels(labels: ArrayLike) -> int:
-    """The number of different labels, "undetermined" left out."""
+    """The number of different labels without "undetermined"."""
     return len(set(np.asarray(labels, dtype=object).astype(str)) - {UNLABELED})
 
 
 def draw_regions(adata: AnnData, folder: str | Path, labels: ArrayLike | None = None) -> Path:
-    """Draw the regions on the image, beside the labels where there are any.
+    """Draw the regions on the image, beside the labels if given.
 
     Args:
-        adata: A prediction with regions, as :func:`find_regions` gives it.
+        adata: A prediction with regions, as :func:`find_regions` returns it.
         folder: Folder of the picture, ``<name>_regions.png``.
-        labels: The spots' labels [N], "undetermined" where they have none.
+        labels: The spots' labels [N], "undetermined" for spots without one.
 
     Raises:
         ValueError: If the prediction has no regions.
     """
     if KEY not in adata.obs:
-        raise ValueError("The prediction has no regions, obs['region']; find_regions finds them.")
+        raise ValueError("The prediction has no regions (obs['region']); run find_regions first.")
     partitions = {} if labels is None else {"labels": labels}
     partitions[f"regions ({adata.uns.get(KEY, {}).get('params', {}).get('method', 'given')})"] = adata.obs[KEY]
     figure = figures.region_maps(adata.obsm["spatial"], partitions, **image_of(adata), nowhere=UNLABELED)
@@ -208,13 +208,13 @@ def draw_regions(adata: AnnData, folder: str | Path, labels: ArrayLike | None = 
 def _labels_of_paper(labels: ArrayLike | None, n_spots: int, n_regions: int | None) -> NDArray[Any]:
     if labels is None or n_regions is not None:
         raise ValueError(
-            f"method={PAPER!r} finds as many regions as there are labels: give labels and no n_regions, or take "
+            f"method={PAPER!r} finds as many regions as labels: set labels without n_regions, or choose "
             "method='kmeans'."
         )
     names = np.asarray(labels, dtype=object)
     if names.shape != (n_spots,) or n_labels(names) < 2:
         raise ValueError(
-            f"method={PAPER!r} needs a label for each of {n_spots} spots and two different ones, got "
+            f"method={PAPER!r} needs a label for each of {n_spots} spots and two different labels, got "
             f"{list(names.shape)} with {n_labels(names)}."
         )
     return names
@@ -239,4 +239,4 @@ def _kmeans(adata: AnnData, *, n_regions: int, seed: int, **_: Any) -> list[str]
 
 
 METHODS: dict[str, Callable[..., list[str]]] = {"kmeans": _kmeans, "leiden": _leiden, PAPER: _kmeans}
-"""The ways to find regions."""
+"""The methods that find regions, by key."""

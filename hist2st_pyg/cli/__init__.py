@@ -1,7 +1,7 @@
-"""The command line: one module of this folder is one command of ``hist2st``, and its docstring what ``--help`` says.
+"""The command line: each module of this folder is one command of ``hist2st``, with its docstring as ``--help``.
 
-A module has ``build(parser, arguments)``, which adds the command's arguments and returns the function that runs it; it
-gives None, or an exit status. Where it has ``arrange(arguments)``, that gives the arguments as its parser takes them.
+A module defines ``build(parser, arguments)``, which adds the command's arguments and returns the function that runs it;
+that function returns None or an exit status. It may define ``arrange(arguments)``, which reorders them for its parser.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None takes the process's.
 
     Returns:
-        The command's exit status, 0 where it has none of its own, 2 where the input was wrong (the message then says
-        what), or 130 after Ctrl-C.
+        The command's exit status, by default 0; 2 for wrong input, with a message; 130 after Ctrl-C.
     """
     from jsonargparse import ArgumentParser
 
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def yaml_mode() -> str:
-    """The mode of the parsers: jsonargparse's YAML, in which a key that is there twice is an error."""
+    """The mode of the parsers: jsonargparse's YAML, with an error on duplicate keys."""
     from jsonargparse import set_loader
 
     mode = "hist2st_yaml"
@@ -66,7 +65,7 @@ def yaml_mode() -> str:
 
 
 def _load(text: str, path: str = "the value") -> Any:
-    """Values as jsonargparse reads them."""
+    """Load values as jsonargparse does."""
     from jsonargparse import get_loader
 
     from hist2st_pyg.utils.files import parse_yaml

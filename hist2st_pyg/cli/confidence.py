@@ -1,4 +1,4 @@
-"""Map how sure a model is of its prediction; compare with counts."""
+"""Map a model's confidence in its prediction; compare with counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
     parser.add_argument("prediction", type=str, help="The .h5ad of a prediction by a model with a likelihood.")
     parser.add_argument(
         "--measured", type=str | None, default=None, help="The measured section: .h5ad of raw counts, or its name."

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 FLAGS: dict[str, tuple[type, str]] = {
     "policy": (str, "mean or max over the neighbors (Hist2ST)."),
-    "heads": (int, "Attention heads, where they are not 64 channels wide (HisToGene)."),
+    "heads": (int, "Attention heads, if they are not 64 channels wide (HisToGene)."),
     "dim_head": (int, "Channels of a head (HisToGene)."),
     "dropout": (float, "Dropout, for training on."),
     "neighbors": (int, "Neighbors of each spot."),
@@ -20,17 +20,20 @@ FLAGS: dict[str, tuple[type, str]] = {
         "Grid: neighbors at most two array steps away; NA: all. By default NA with cSCC's 171 genes.",
     ),
 }
-"""Arguments of the original programs that their weights do not tell."""
+"""Arguments of the original programs that their weights do not determine."""
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
-    parser.add_argument("checkpoint", type=str, help="The .ckpt or .pth of the original program; no code in it is run.")
-    parser.add_argument("--output", "-o", type=str, required=True, help="The folder to write.")
-    parser.add_argument("--name", type=str | None, default=None, help="hist2st or histogene; default: as it looks.")
-    parser.add_argument("--genes", type=str | None, default=None, help="The gene panel, one a line, as in the weights.")
     parser.add_argument(
-        "--training_sections", type=list[str], default=[], help="What it was trained on: '[A/A1, A/A2, B/B1]'."
+        "checkpoint", type=str, help="The .ckpt or .pth of the original program; loaded without executing code."
+    )
+    parser.add_argument("--output", "-o", type=str, required=True, help="The folder to write.")
+    parser.add_argument("--name", type=str | None, default=None, help="hist2st or histogene; default: detected.")
+    parser.add_argument(
+        "--genes", type=str | None, default=None, help="The gene panel, one gene per line, in the order of the weights."
+    )
+    parser.add_argument(
+        "--training_sections", type=list[str], default=[], help="Its training sections: '[A/A1, A/A2, B/B1]'."
     )
     parser.add_argument("--config", type=str | None, default=None, help="JSON file of the program's arguments.")
     for name, (kind, text) in FLAGS.items():
@@ -39,7 +42,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 
 def run(parsed: Namespace) -> None:
-    """Convert the checkpoint, save the model, and say what was taken as published."""
+    """Convert the checkpoint, save the model, and print the arguments taken from the publication."""
     from pathlib import Path
 
     from hist2st_pyg.compat import convert, read_config
@@ -56,8 +59,8 @@ def run(parsed: Namespace) -> None:
     origin = f"Converted from {Path(parsed.checkpoint).name}, a checkpoint of the original {done.name}."
     done.model.save_pretrained(parsed.output, model_card_kwargs={"notes": origin})
     print(f"{done.name} of {done.arguments['n_genes']} genes in {parsed.output}.")
-    print(f"Taken as published: {', '.join(f'{name}={value}' for name, value in done.assumed.items()) or 'nothing'}.")
+    print(f"Assumed as published: {', '.join(f'{name}={value}' for name, value in done.assumed.items()) or 'nothing'}.")
     if parsed.genes is None:
-        print("The checkpoint does not name its genes, so they are numbered; --genes names them.")
+        print("The checkpoint does not name its genes, so they are numbered; set --genes to name them.")
     if not parsed.training_sections:
-        print("It does not say what it was trained on either; with --training_sections an evaluation on it is noticed.")
+        print("It does not name its training sections; set --training_sections, so that evaluate can detect them.")

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
     from hist2st_pyg.demo import demo
 
     parser.add_function_arguments(demo)

@@ -1,4 +1,4 @@
-"""Show versions, devices and optional parts."""
+"""Show versions, devices and optional packages."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from hist2st_pyg.cli import Run
 
 DEVELOPERS = ("test", "dev")
-"""Extras that users need not have."""
+"""Extras that only developers need."""
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
     return lambda parsed: print(doctor())
 
 
@@ -28,8 +27,8 @@ def doctor() -> str:
     """Describe this installation.
 
     Returns:
-        One line for each package that the metadata of hist2st_pyg names, and one for the devices; a missing package
-        comes with the command that installs it.
+        One line for each package in the metadata of hist2st_pyg, with the install command if it is missing, and one
+        for the devices.
     """
     import torch
 

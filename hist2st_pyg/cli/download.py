@@ -11,11 +11,10 @@ if TYPE_CHECKING:
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
     from hist2st_pyg.datasets import downloader
 
     parser.add_argument("dataset", type=str, help="The data set.")
-    if not arguments or arguments[0].startswith("-"):  # --help, or an error that the parser tells
+    if not arguments or arguments[0].startswith("-"):  # --help, or an error that the parser reports
         return print
     download = downloader(arguments[0])
     parser.add_function_arguments(download, skip={"progress"})

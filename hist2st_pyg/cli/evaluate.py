@@ -10,21 +10,20 @@ if TYPE_CHECKING:
     from hist2st_pyg.cli import Run
 
 DATA: dict[str, tuple[Any, str]] = {
-    "name": (str, "The data set. None, with or without the following, takes what a run folder's training was told."),
+    "name": (str, "The data set. None takes the training's settings from the run folder, for the following ones too."),
     "root": (str, "Its folder."),
     "options": (dict[str, Any], "Further options of its reader."),
     "patients": (
         dict[str, str | int | float] | Literal["each_section"],
-        "The patients of sections, by section, or each_section, as in training.",
+        "The patient of each section, or each_section, as in training.",
     ),
     "stripes": (str, "Cut each section into stripes by this pattern; sections are then <section>_<letter>."),
     "embedding": (str, "Folder of precomputed embeddings."),
 }
-"""The fields of the training's ``DataConfig`` that say what is read; None where they are not given."""
+"""The fields of the training's ``DataConfig`` that select the data; None if not set."""
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
     parser.add_argument("model", type=str, help="A run folder, a saved model's folder, or a checkpoint.")
     for name, (kind, text) in DATA.items():
         parser.add_argument(f"--data.{name}", type=kind | None, default=None, help=text)
@@ -32,7 +31,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "--data.sections",
         type=list[str] | str | None,
         default=None,
-        help="Sections; None takes those that a run kept for the test, or all.",
+        help="Sections; None takes the test sections of the run, or all.",
     )
     parser.add_argument("--output", "-o", type=str | None, default=None, help="The .json file to write.")
     parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
@@ -56,7 +55,7 @@ def run(parsed: Namespace) -> None:
     data = replace(DataConfig() if "name" in given else run_data(parsed.model), **given)
     sections = [parsed.data.sections] if isinstance(parsed.data.sections, str) else parsed.data.sections
     if "name" not in given and not sections and not data.test:
-        logging.getLogger(__name__).warning("%s kept no sections for the test, so all are evaluated.", parsed.model)
+        logging.getLogger(__name__).warning("%s has no test sections, so all sections are evaluated.", parsed.model)
     measured = read_sections(data, sections or data.test or None)
     result = evaluate(model, measured, figures=parsed.figures, device=parsed.device)
     if parsed.output is not None:

@@ -1,4 +1,4 @@
-"""Explain predictions: which pixels and which neighbors they come from."""
+"""Explain predictions by pixels and by neighboring spots."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ if TYPE_CHECKING:
     from hist2st_pyg.cli import Run
 
 OPTIONS: dict[str, tuple[type, str]] = {
-    "top": (int, "How many spots of each gene, where none is named: those with the highest prediction; default 3."),
-    "method": (str, "How neighbors are weighed: integrated (default), gradient or gnnexplainer."),
-    "baseline": (str, "What a patch is compared with: blurred (default) or mean."),
-    "pixels": (int, "Patches whose pixels are explained: 1 (default) is the spot's, 2 adds a neighbor's."),
+    "top": (int, "Without --spot: number of spots per gene with the highest prediction; default 3."),
+    "method": (str, "How to weight neighbors: integrated (default), gradient or gnnexplainer."),
+    "baseline": (str, "Reference of a patch: blurred (default) or mean."),
+    "pixels": (int, "Number of patches to explain: 1 (default) is the spot's, 2 adds a neighbor's."),
     "steps": (int, "Steps of the integrated gradients."),
     "epochs": (int, "Steps of GNNExplainer."),
     "seed": (int, "Seed of GNNExplainer."),
     "pitch": (float, "Distance of the grid's spots in pixels."),
-    "um_per_pixel": (float, "Resolution of the image, where its file does not say it."),
+    "um_per_pixel": (float, "Resolution of the image, if its file does not state it."),
 }
-"""What is passed on to ``explain_image`` where it is given."""
+"""Options passed to ``explain_image`` if set."""
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
     parser.add_argument("model", type=str, help="A run folder, a saved model's folder, or a checkpoint.")
     parser.add_argument("image", type=str, help="The H&E image (JPEG, PNG, TIFF) or slide (SVS, NDPI, ...).")
     parser.add_argument("--gene", type=str, action="append", required=True, help="A gene; repeat for more.")
-    parser.add_argument("--figures", type=str, required=True, help="Folder of the pictures, one a spot and gene.")
+    parser.add_argument("--figures", type=str, required=True, help="Folder of the pictures, one per spot and gene.")
     parser.add_argument(
         "--spots",
         type=str | None,

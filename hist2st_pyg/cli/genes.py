@@ -1,4 +1,4 @@
-"""Rank a prediction's genes: by Moran's I, as markers of regions."""
+"""Rank a prediction's genes by Moran's I and as markers of regions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ TOP = 5
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
     parser.add_argument("prediction", type=str, help="The .h5ad of a prediction.")
     parser.add_argument(
         "--regions",
@@ -21,7 +20,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         nargs="?",
         const="region",
         default=None,
-        help="Column of obs whose markers are ranked; alone: region, which `hist2st regions -o` writes.",
+        help="Column of obs whose markers to rank; default: region, which `hist2st regions -o` writes.",
     )
     parser.add_argument(
         "--output", "-o", type=str | None, default=None, help="The .csv of Moran's I; markers go to <name>_markers.csv."
@@ -31,7 +30,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 
 def run(parsed: Namespace) -> None:
-    """Rank genes by Moran's I and, where there are regions, their markers; print the best, write tables, draw maps."""
+    """Rank genes by Moran's I and as markers of regions, if any; print the best, write tables, draw maps."""
     from pathlib import Path
 
     from hist2st_pyg.analysis import genes as of_genes
@@ -45,7 +44,7 @@ def run(parsed: Namespace) -> None:
     table = adata.uns[of_genes.MORAN]
     best = ", ".join(f"{gene} {value:.2f}" for gene, value in table["I"][:TOP].items())
     if is_prediction(adata):
-        print(f"{parsed.prediction} is a prediction: its {len(table)} genes are ranked, without p-values.")
+        print(f"{parsed.prediction} is a prediction, so its {len(table)} genes are ranked without p-values.")
     else:
         n = (table[of_genes.FDR] < 0.05).sum()
         print(f"{n} of {len(table)} genes follow the tissue (FDR 5 %).")

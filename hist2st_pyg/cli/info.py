@@ -1,4 +1,4 @@
-"""Show what a saved model is, or what is in a folder of data."""
+"""Describe a saved model, or the sections in a folder."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ TEXT = ("section", "patient", "missing")
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
     parser.add_argument(
         "path", type=str, help="A run folder, a saved model's folder, a checkpoint, or a file or folder of sections."
     )
-    parser.add_argument("--dataset", type=str | None, default=None, help="The data set; None guesses it by its files.")
+    parser.add_argument("--dataset", type=str | None, default=None, help="The data set; None detects it by its files.")
     parser.add_argument("--sections", type=list[str] | str | None, default=None, help="Sections; default all.")
     parser.add_argument("--options", type=dict[str, Any], default={}, help="Further options of the data set's reader.")
     return run
 
 
 def run(parsed: Namespace) -> None:
-    """Print what a saved model is, or a table of sections."""
+    """Print the description of a saved model, or a table of sections."""
     dataset = _dataset(Path(parsed.path)) if parsed.dataset is None else parsed.dataset
     if dataset is None:
         show_model(parsed.path)
@@ -39,7 +38,7 @@ def run(parsed: Namespace) -> None:
 
 
 def _dataset(path: Path) -> str | None:
-    """The data set of a path; None where it is a model, or a file of which only a model's reader can say more."""
+    """The data set of a path; None for a model, or for a file that only a model's reader can check."""
     from hist2st_pyg.datasets import detect_dataset, detect_datasets
     from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS
 
@@ -54,7 +53,7 @@ def _dataset(path: Path) -> str | None:
 
 
 def show_model(path: str) -> None:
-    """Print what a saved model is, as JSON."""
+    """Print the description of a saved model, as JSON."""
     import json
 
     from hist2st_pyg.models import load_model
@@ -71,7 +70,7 @@ def show_model(path: str) -> None:
 
 
 def show_sections(dataset: str, path: str, names: Sequence[str] | None, options: dict[str, Any]) -> None:
-    """Print a table of sections; the images' headers are read, not their pixels."""
+    """Print a table of sections; reads the headers of images, not their pixels."""
     from hist2st_pyg.data.patches import check_on_image
     from hist2st_pyg.datasets import load_sections
 
@@ -97,7 +96,7 @@ def _count(things: Sequence[Any], name: str) -> str:
 
 
 def _row(section: Section) -> tuple[str, ...]:
-    """What is known of a section, in the order of :data:`COLUMNS`."""
+    """The row of a section, in the order of :data:`COLUMNS`."""
     parts = {"image": section.image, "resolution": section.um_per_pixel, "labels": section.label}
     size = "–" if section.image is None else "{} × {}".format(*section.require_image().size)
     return (

@@ -1,4 +1,4 @@
-"""Score gene sets on a prediction; enrichment of its genes."""
+"""Score gene sets on a prediction; test gene lists for enrichment."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ TOP = 50
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
     parser.add_argument("prediction", type=str, help="The .h5ad of a prediction.")
     parser.add_argument(
         "--gene_sets", type=str, required=True, help="A .gmt, a .csv as in her2st's go-sets, or a folder of them."
     )
-    parser.add_argument("--min_genes", type=int, default=5, help="Fewest genes of a set in the panel.")
+    parser.add_argument("--min_genes", type=int, default=5, help="Smallest number of a set's genes in the panel.")
     parser.add_argument(
         "--enrich",
         type=str | None,
         default=None,
-        help=f"Also test which sets are over-represented: in the {TOP} genes of the highest I (moran), or in the "
+        help=f"Also test which sets are over-represented in the {TOP} genes with the highest I (moran), or in the "
         "markers of each region (a column of obs).",
     )
     parser.add_argument(
@@ -93,7 +92,7 @@ def run(parsed: Namespace) -> None:
 
 
 def _lists(adata: AnnData, of: str) -> dict[str, list[str]]:
-    """The gene lists that are tested: of the highest Moran's I, or the markers of each region."""
+    """The gene lists to test: the genes with the highest Moran's I, or the markers of each region."""
     from hist2st_pyg.analysis.genes import marker_table, rank_markers, spatial_genes, top_markers, top_spatial
 
     if of == MORAN:

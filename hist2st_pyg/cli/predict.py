@@ -1,4 +1,4 @@
-"""Predict expression from an image, or from many."""
+"""Predict expression from one or many images."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ if TYPE_CHECKING:
 OPTIONS: dict[str, tuple[type, str]] = {
     "pitch": (float, "Distance of the grid's spots in pixels."),
     "pitch_um": (float, "The same in µm."),
-    "um_per_pixel": (float, "Resolution of the images, where their files do not say it."),
-    "block": (int, "Most spots that are predicted at a time."),
+    "um_per_pixel": (float, "Resolution of the images, if their files do not state it."),
+    "block": (int, "Largest number of spots predicted at a time."),
 }
-"""What is passed on to ``predict`` where it is given."""
+"""Options passed to ``predict`` if set."""
 
 COHORT: dict[str, tuple[type, Any, str]] = {
-    "format": (str, "h5ad", "h5ad; zarr: SpatialData stores; or csv: tables without layers and notes."),
-    "executor": (str, "local", "local: processes of this machine; ray: a Ray cluster."),
-    "jobs": (int, 1, "Slides at a time, which share the machine's cores."),
+    "format": (str, "h5ad", "h5ad, zarr (SpatialData stores) or csv (tables without layers and notes)."),
+    "executor": (str, "local", "local (processes of this machine) or ray (a Ray cluster)."),
+    "jobs": (int, 1, "Number of slides at a time; they share the machine's cores."),
     "gpus": (float, 0.0, "GPUs of a slide, with ray."),
 }
-"""What only a cohort has, with its defaults."""
+"""Options of a folder of predictions, with their defaults."""
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
     parser.add_argument("model", type=str, help="A run folder, a saved model's folder, or a checkpoint.")
     parser.add_argument("images", type=str, nargs="+", help="H&E images (JPEG, PNG, TIFF) or slides (SVS, NDPI, ...).")
     parser.add_argument(
@@ -35,37 +34,39 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "-o",
         type=str,
         required=True,
-        help="The .h5ad file, .zarr store or .csv table (expression alone) of one image; or a folder for many, where "
-        "what is finished is skipped.",
+        help="The .h5ad file, .zarr store or .csv table (expression only) of one image; or a folder for many, where "
+        "finished images are skipped.",
     )
     parser.add_argument(
         "--spots",
         type=str | None,
         default=None,
-        help="her2st selection, Visium tissue_positions, CSV of x,y, or .h5ad; of many images a folder of such.",
+        help="her2st selection, Visium tissue_positions, CSV of x,y, or .h5ad; for many images a folder of these.",
     )
     for name, (kind, text) in OPTIONS.items():
         parser.add_argument(f"--{name}", type=kind | None, default=None, help=text)
-    parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures; OUTPUT/figures of many.")
+    parser.add_argument(
+        "--figures", type=str | None, default=None, help="Folder for pictures; default for many images: OUTPUT/figures."
+    )
     parser.add_argument("--genes", type=list[str] | None, default=None, help="Genes to draw.")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
-    parser.add_argument("--overwrite", action="store_true", help="Replace what was made with other options.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace outputs that were made with other options.")
     for name, (kind, default, text) in COHORT.items():
-        parser.add_argument(f"--{name}", type=kind, default=default, help=f"Of a folder. {text}")
+        parser.add_argument(f"--{name}", type=kind, default=default, help=f"For a folder: {text}")
     return run
 
 
 def run(parsed: Namespace) -> int:
-    """Predict one image into a file, or images into a folder; 1 where one of them failed."""
+    """Predict one image into a file, or images into a folder; return 1 if one of them failed."""
     suffix = _format_of(parsed.output)
     options = {name: parsed[name] for name in OPTIONS if parsed[name] is not None}
     options["device"] = parsed.device
     if suffix is None:
         return _predict_cohort(parsed, options)
     if len(parsed.images) > 1:
-        raise ValueError(f"{len(parsed.images)} images are predicted into a folder, and {parsed.output} is one's.")
+        raise ValueError(f"The output of {len(parsed.images)} images must be a folder, got the file {parsed.output}.")
     if given := [name for name, (_, default, _) in COHORT.items() if parsed[name] != default]:
-        raise ValueError(f"--{given[0]} is for a folder of predictions (-o FOLDER), and {parsed.output} is one's.")
+        raise ValueError(f"--{given[0]} needs a folder as output (-o FOLDER), got the file {parsed.output}.")
     _predict_image(parsed, options, suffix)
     return 0
 
@@ -77,15 +78,15 @@ def _format_of(output: str) -> str | None:
     from hist2st_pyg.inference.outputs import OUTPUTS
 
     if not output:
-        raise ValueError("--output is empty; it is a file or a folder.")
+        raise ValueError("--output is empty; it must be a file or a folder.")
     suffix = Path(output).suffix
     if suffix.removeprefix(".") in OUTPUTS:
         return suffix.removeprefix(".")
     if suffix and not Path(output).is_dir() and not output.endswith("/"):
         formats = ", ".join(f".{format}" for format in OUTPUTS)
         raise ValueError(
-            f"{output}: {suffix} is no format of a prediction; a file's name ends in one of {formats}, a folder's in "
-            "'/' where it has a dot."
+            f"{output}: {suffix} is not a format of predictions; a file must end in one of {formats}, a folder with a "
+            "dot in its name must end in '/'."
         )
     return None
 
@@ -105,7 +106,7 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
         for path in draw_prediction(adata, parsed.figures, parsed.genes):
             print(f"Picture: {path}")
     if suffix == "zarr":
-        # A store that is there, that of the section for one, gets a table.
+        # An existing store, for example that of the section, gets a table.
         inference.write_spatialdata(adata, parsed.output, overwrite=parsed.overwrite)
     else:
         OUTPUTS[suffix].write(adata, Path(parsed.output))
@@ -113,7 +114,7 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
 
 
 def _predict_cohort(parsed: Namespace, options: dict[str, Any]) -> int:
-    """Predict images into a folder, and print what became of each."""
+    """Predict images into a folder, and print the outcome of each."""
     from hist2st_pyg.analysis.maps import draw_prediction
     from hist2st_pyg.inference import predict_cohort
 
@@ -132,5 +133,5 @@ def _predict_cohort(parsed: Namespace, options: dict[str, Any]) -> int:
     print(result.table())
     failed = len(result.of("failed"))
     if failed:
-        print(f"The tracebacks are in {parsed.output}/*.failed.txt; start again to try these slides again.")
+        print(f"The tracebacks are in {parsed.output}/*.failed.txt; run the command again to retry the failed slides.")
     return int(failed > 0)

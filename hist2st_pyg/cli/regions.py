@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """The arguments of the command."""
     parser.add_argument("prediction", type=str, help="The .h5ad of a prediction.")
     parser.add_argument(
         "--labels",
@@ -23,12 +22,12 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "--method",
         type=str,
         default="leiden",
-        help="leiden, which finds their number; kmeans; or paper: k-means as Hist2ST publishes it, which needs labels.",
+        help="leiden (finds their number), kmeans, or paper (Hist2ST's published k-means, which needs labels).",
     )
     parser.add_argument(
-        "--n_regions", type=int | None, default=None, help="Regions of kmeans; default: as many as labels."
+        "--n_regions", type=int | None, default=None, help="Number of regions of kmeans; default: the number of labels."
     )
-    parser.add_argument("--resolution", type=float, default=1.0, help="Leiden's resolution: higher, more regions.")
+    parser.add_argument("--resolution", type=float, default=1.0, help="Leiden's resolution; higher gives more regions.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the clustering.")
     parser.add_argument("--output", "-o", type=str | None, default=None, help="The .h5ad to write, with obs['region'].")
     parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
@@ -48,7 +47,7 @@ def run(parsed: Namespace) -> None:
     n_regions = parsed.n_regions
     if parsed.method == "kmeans" and n_regions is None:
         if labels is None:
-            raise ValueError("k-means needs --n_regions where there are no labels to count.")
+            raise ValueError("k-means without labels needs --n_regions.")
         n_regions = n_labels(labels)
     options: dict[str, Any] = {
         "n_regions": n_regions,
@@ -62,12 +61,12 @@ def run(parsed: Namespace) -> None:
     listed = ", ".join(f"{region}: {size}" for region, size in sizes.items())
     print(f"{len(sizes)} regions of {found.n_obs - dropped} spots ({parsed.method}): {listed}.")
     if dropped:
-        print(f"{dropped} spots are labeled {UNLABELED!r} and were dropped.")
+        print(f"{dropped} spots with the label {UNLABELED!r} were dropped.")
     if labels is not None:
         found.obs["label"] = labels
         result = agreement(found.obs[KEY], labels)
         if result is None:
-            print("The spots have fewer than two labels, so there is no agreement to compute.")
+            print("The spots have fewer than two labels, so agreement cannot be computed.")
         else:
             found.uns[KEY] |= result
             print(f"ARI {result['ari']:.3f}, NMI {result['nmi']:.3f} against {n_labels(labels)} labels.")

@@ -13,11 +13,11 @@ USAGE = "hist2st train CONFIG.yaml --key value ... (--help lists the keys)"
 
 
 def arrange(arguments: list[str]) -> list[str]:
-    """Put the configuration files first, in their order, so that the command line's values are above theirs.
+    """Put the configuration files first, in their order, so that the command line's values override theirs.
 
     Raises:
-        FileNotFoundError: If a file is not there.
-        ValueError: If one is no YAML, or a key is in it twice.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a file is not YAML or repeats a key.
     """
     import argparse
 
@@ -36,7 +36,7 @@ def arrange(arguments: list[str]) -> list[str]:
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    """``train CONFIG.yaml --key value``: the preset's values < the file's < the command line's."""
+    """``train CONFIG.yaml --key value``; priority: command line > file > preset."""
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     from hist2st_pyg.models import MODELS
@@ -69,7 +69,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         data, training = DataConfig(**plain.pop("data")), TrainingConfig(**plain.pop("training"))
         try:
             output = train(TrainConfig(data=data, training=training, **plain))
-        except MisconfigurationException as error:  # an accelerator that is not there, say
+        except MisconfigurationException as error:  # for example a missing accelerator
             raise ValueError(str(error)) from error
         if is_first():
             print(f"The run is in {output}, the model in {output / 'model'}.")
@@ -78,7 +78,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 
 def _given(arguments: list[str]) -> Namespace:
-    """A first parse, with the arguments of every model: preset and model decide other keys' defaults and names."""
+    """A first parse with the arguments of every model; preset and model decide other keys' defaults and names."""
     from dataclasses import field, make_dataclass
 
     from jsonargparse import ArgumentParser
@@ -103,7 +103,7 @@ def _add_configuration(parser: ArgumentParser) -> None:
     """The arguments that do not depend on the model."""
     from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig
 
-    parser.add_argument("--config", action="config", help="A YAML file of these keys; of several, the last is above.")
+    parser.add_argument("--config", action="config", help="A YAML file of these keys; the last of several wins.")
     parser.add_class_arguments(TrainConfig, skip={"data", "model", "training"})
     parser.add_class_arguments(DataConfig, "data")
     parser.add_class_arguments(TrainingConfig, "training")

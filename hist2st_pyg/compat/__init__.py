@@ -1,4 +1,4 @@
-"""The original programs, Hist2ST and HisToGene: their calls, their weights, and the checkpoints that they wrote."""
+"""Compatibility with the original programs, Hist2ST and HisToGene: their calls, weights and checkpoints."""
 
 from hist2st_pyg.compat.arguments import ORIGINALS, Original
 from hist2st_pyg.compat.convert import Converted, convert, read_config

@@ -1,4 +1,4 @@
-"""The arguments of the original programs, as far as the shapes of their weights tell them."""
+"""The arguments of the original programs, derived from the shapes of their weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CSCC_GENES = 171
 
 FREE = ("patch_size", "n_layers", "n_genes", "dim", "learning_rate", "dropout", "n_pos")
 FIXED = ("heads", "dim_head", "mlp_dim")
-"""HisToGene's arguments, and those that its program fixes."""
+"""HisToGene's arguments, including those fixed in its program."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Original:
     """A published program.
 
     Args:
-        mark: How a weight's name begins that only this program has, as a regular expression.
-        told: From its weights and what is given, the arguments that the weights tell.
-        published: The arguments that they do not tell, as published.
+        mark: Regular expression of the beginning of weight names that only this program has.
+        told: Derives arguments from the weights and the given arguments.
+        published: The published values of the other arguments.
         known: The names of all arguments.
         load: Builds our model from weights, arguments and genes.
     """
@@ -46,27 +46,27 @@ class Original:
 
 
 def original_arguments(original: Original, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
-    """All arguments of a program: what its weights tell, what is given, and the rest as published.
+    """All arguments of a program: derived from its weights, given, or else as published.
 
     Args:
         original: The program.
         state: Its weights.
-        given: Arguments that are not as published, or that the weights leave open.
+        given: Arguments that differ from the publication or that the weights do not determine.
 
     Raises:
-        ValueError: If an argument is unknown or does not fit the weights, or a weight is missing or of another shape.
+        ValueError: If an argument is unknown or does not fit the weights, or a weight is missing or has another shape.
     """
     if unknown := sorted(set(given) - original.known):
-        raise ValueError(f"There is no argument {unknown[0]!r}; there are {', '.join(sorted(original.known))}.")
+        raise ValueError(f"Unknown argument {unknown[0]!r}. Choose from: {', '.join(sorted(original.known))}.")
     told = original.told(state, given)
     for name, value in told.items():
         if name in given and given[name] != value:
-            raise ValueError(f"{name}={given[name]!r} does not fit the weights, which say {value!r}.")
+            raise ValueError(f"{name}={given[name]!r} does not fit the weights, which need {value!r}.")
     return {**_published(original, told), **given, **told}
 
 
 def _published(original: Original, told: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that weights do not tell, as published for the data set that the number of genes shows."""
+    """The published values of the other arguments, for the data set with this number of genes."""
     return {**original.published, **({"prune": "NA"} if told["n_genes"] == CSCC_GENES else {})}
 
 
@@ -77,7 +77,7 @@ def _hist2st(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str,
     down = _shape(state, "vit.transformer.down.0.weight", 4)[0]
     side = math.isqrt(dim // down)
     if side**2 * down != dim:
-        raise ValueError(f"The weight x_embed.weight has {dim} channels, which are no square of positions of {down}.")
+        raise ValueError(f"The weight x_embed.weight has {dim} channels, which are not {down} times a square number.")
     told["fig_size"] = side * stride
     for depth, layer in (("depth1", "layer1"), ("depth2", "layer2"), ("depth3", "layer3")):
         told[depth] = _count(state, rf"vit\.transformer\.{layer}\.(\d+)\.")
@@ -88,7 +88,7 @@ def _hist2st(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str,
     likelihood = {"hr.weight", "mean.0.weight"} & set(state)
     if likelihood:
         told["nb"] = "hr.weight" in likelihood
-    # How the likelihood was weighed has no part in a prediction; whether there is one has.
+    # The weight of the likelihood does not change predictions; only its presence matters.
     weight = given.get("zinb", 0.25)
     told["zinb"] = weight if (weight > 0) == bool(likelihood) else 0.25 * bool(likelihood)
     return told
@@ -120,10 +120,10 @@ def _common(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _heads(state: Mapping[str, Tensor], qkv: str, width: int) -> int:
-    """The number of heads of a width, or the width of so many: the weights hold their product alone."""
+    """The number of heads of a width, or the width of a number of heads; the weights only hold their product."""
     channels = _shape(state, qkv, 2)[0] // 3
     if width < 1 or channels % width:
-        raise ValueError(f"The weight {qkv} has 3 times {channels} channels, which are no multiple of {width}.")
+        raise ValueError(f"The weight {qkv} has 3 times {channels} channels, which are not a multiple of {width}.")
     return channels // width
 
 
@@ -132,12 +132,12 @@ def _shape(state: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int
         raise ValueError(f"The weight {name} is missing.")
     shape = tuple(state[name].shape)
     if len(shape) != dimensions:
-        raise ValueError(f"The weight {name} should have {dimensions} dimensions, it is {list(shape)}.")
+        raise ValueError(f"The weight {name} must have {dimensions} dimensions, got shape {list(shape)}.")
     return shape
 
 
 def _count(state: Mapping[str, Tensor], layer: str) -> int:
-    """How many layers there are; they are numbered from 0."""
+    """The number of layers, which are numbered from 0."""
     return 1 + max((int(match[1]) for name in state if (match := re.match(layer, name))), default=-1)
 
 
@@ -157,4 +157,4 @@ ORIGINALS: dict[str, Original] = {
         load=compat.load_histogene,
     ),
 }
-"""The programs whose checkpoints are read."""
+"""The supported programs."""

@@ -1,6 +1,6 @@
-"""A checkpoint of an original program, read without executing code and turned into our model.
+"""Convert a checkpoint of an original program to our model, without executing code from it.
 
-Hist2ST's are bare state dicts, HisToGene's are Lightning's; neither holds the arguments of the model, nor its genes.
+Hist2ST's checkpoints are state dicts, HisToGene's are Lightning's; neither holds the model's arguments or genes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Converted:
         model: Our model in eval mode, with a preprocessing that cuts patches as the program does.
         name: The program, a key of :data:`ORIGINALS`.
         arguments: The program's arguments.
-        assumed: Those of them that neither the file nor the caller said, taken as published.
+        assumed: Those arguments that neither the file nor the caller determined, with their published values.
     """
 
     model: ExpressionModel
@@ -47,18 +47,18 @@ def convert(
     genes: str | Path | Sequence[str] | None = None,
     training_sections: Sequence[str] = (),
 ) -> Converted:
-    """Read a checkpoint of the original Hist2ST or HisToGene as one of our models; nothing in it is executed.
+    """Convert a checkpoint of the original Hist2ST or HisToGene to one of our models, without executing code from it.
 
     Args:
         path: The ``.ckpt`` or ``.pth``: a state dict, or a checkpoint of Lightning with one.
-        name: The program, a key of :data:`ORIGINALS`; None tells it by the weights.
-        config: Arguments of the program that the weights do not tell and that are not as published, by the names of
-            :class:`hist2st_pyg.compat.original.Hist2ST`; of its data ``neighbors`` and ``prune``.
-        genes: The gene panel in the order of the weights, or its file, one gene a line. None numbers the genes.
-        training_sections: What the model was trained on, ``"patient/section"``, so that an evaluation on it is noticed.
+        name: The program, a key of :data:`ORIGINALS`; None detects it by the weights.
+        config: Arguments that the weights do not determine and that differ from the publication, by the names of
+            :class:`hist2st_pyg.compat.original.Hist2ST`; for the data ``neighbors`` and ``prune``.
+        genes: The gene panel in the order of the weights, or its file, one gene per line. None numbers the genes.
+        training_sections: The training sections as ``"patient/section"``, so that evaluation can detect them.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file holds something else, or an argument does not fit the weights.
     """
     path = Path(path)
@@ -68,12 +68,12 @@ def convert(
     for text in training_sections:
         patient, _, section = text.rpartition("/")
         if not patient or not section:
-            raise ValueError(f"A training section is written patient/section, got {text!r}.")
+            raise ValueError(f"A training section must be written as patient/section, got {text!r}.")
         records.append(SectionRecord(section, patient, "given"))
     state, saved = _read(path)
     name = _recognize(state, path) if name is None else name
     original = resolve(ORIGINALS, name, "name")
-    # Lightning may have saved arguments that are no part of the model.
+    # Lightning may have saved arguments that do not belong to the model.
     given = {key: value for key, value in saved.items() if key in original.known} | dict(config or {})
     try:
         arguments = original_arguments(original, state, given)
@@ -90,14 +90,14 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """Read arguments from a JSON file.
 
     Raises:
-        ValueError: If it is no JSON, or no mapping.
+        ValueError: If the file is not JSON or not a mapping.
     """
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}.") from error
+        raise ValueError(f"{path} is not JSON: {error}.") from error
     if not isinstance(config, dict):
-        raise ValueError(f'{path} holds no arguments by name, such as {{"policy": "mean"}}.')
+        raise ValueError(f'{path} must hold arguments by name, such as {{"policy": "mean"}}.')
     return config
 
 
@@ -105,14 +105,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights, and the arguments that Lightning saved."""
     content = read_lightning(path)
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds no weights by name, but {type(content).__name__}.")
+        raise ValueError(f"{path} must hold weights by name, got {type(content).__name__}.")
     if {"description", "state_dict"} <= set(content):
-        raise ValueError(f"{path} is a checkpoint of hist2st_pyg; load_model reads it as it is.")
+        raise ValueError(f"{path} is a checkpoint of hist2st_pyg, which load_model reads without conversion.")
     state, saved = content, {}
     if isinstance(content.get("state_dict"), Mapping):
         state, saved = content["state_dict"], content.get("hyper_parameters", {})
     if wrong := [key for key, value in state.items() if not isinstance(value, Tensor)]:
-        raise ValueError(f"{path} holds {wrong[0]!r}, which is {type(state[wrong[0]]).__name__} and no weight.")
+        raise ValueError(f"{path} holds {wrong[0]!r}, which is not a weight but {type(state[wrong[0]]).__name__}.")
     return dict(state), dict(saved)
 
 
@@ -121,20 +121,20 @@ def _recognize(state: Mapping[str, Tensor], path: Path) -> str:
         if any(re.match(original.mark, weight) for weight in state):
             return name
     first = ", ".join(list(state)[:3]) or "none"
-    raise ValueError(f"{path} holds the weights of none of {', '.join(ORIGINALS)}; its first are {first}.")
+    raise ValueError(f"{path} does not hold the weights of {' or '.join(ORIGINALS)}; its first weights are {first}.")
 
 
 def _panel(genes: str | Path | Sequence[str], n_genes: int) -> list[str]:
-    """The genes, as many as the weights are of."""
+    """The genes, whose number must fit the weights."""
     if not isinstance(genes, str | Path):
         source, panel = "genes", list(genes)
     elif Path(genes).suffix == ".npy":
         raise ValueError(
-            f"{genes} is numpy's; those of the original programs are pickles, which are not read. Where you trust it, "
-            "write it as text: numpy.savetxt('genes.txt', numpy.load(FILE, allow_pickle=True), fmt='%s')."
+            f"{genes} is a numpy file; those of the original programs are pickles, which are not loaded. If you trust "
+            "it, convert it to text: numpy.savetxt('genes.txt', numpy.load(FILE, allow_pickle=True), fmt='%s')."
         )
     else:
         source, panel = str(genes), read_genes(genes)
     if len(panel) != n_genes:
-        raise ValueError(f"{source}: the panel has {len(panel)} genes, the weights are of {n_genes}.")
+        raise ValueError(f"{source}: the panel has {len(panel)} genes, but the weights have {n_genes}.")
     return panel

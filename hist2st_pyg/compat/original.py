@@ -1,8 +1,8 @@
-"""The original programs' names: arguments, dense adjacency, weights.
+"""The original programs' calls and weights, mapped to our models.
 
 Hist2ST (Zeng et al. 2022) and HisToGene (Pang et al. 2021) as published take patches, array coordinates and an
-adjacency matrix, and cut their patches from an image whose axes were swapped, [3, W, H]. What is here maps their calls
-and weights to our models; a converted model's preprocessing says ``transpose_patches``.
+adjacency matrix, and cut their patches from an image with swapped axes, [3, W, H]. The preprocessing of a converted
+model sets ``transpose_patches``.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from hist2st_pyg.utils.resolver import resolve
 
 Model = TypeVar("Model", bound=ExpressionModel)
 PRUNING: dict[str, dict[str, Any]] = {"Grid": {"max_distance": 2.0}, "NA": {}, "STD": {"prune": "std"}}
-"""The original's prunings of the graph as a preprocessing's options."""
+"""The original's prunings of the graph, expressed as options of the preprocessing."""
 
 
 class Hist2ST(nn.Module):
     """The published call: ``Hist2ST(depth1=2, ...)(patches, coordinates, adjacency)`` -> expression [N, G].
 
     Args:
-        learning_rate: Accepted and unused; training is a matter of the task.
+        learning_rate: Accepted but unused; the training task has its own.
         fig_size: Side of a patch in pixels.
-        label: Accepted and unused.
+        label: Accepted but unused.
         dropout: Dropout.
         n_pos: Size of the position tables.
         kernel_size: Side of the depthwise kernels.
@@ -44,7 +44,7 @@ class Hist2ST(nn.Module):
         zinb: Weight of the likelihood; 0 builds none.
         nb: Negative binomial instead of the zero-inflated one.
         bake: Views for self-distillation.
-        lamb: Weight of the distillation, a matter of the task.
+        lamb: Accepted but unused; the training task weights the distillation.
         policy: ``"mean"`` or ``"max"`` over the neighbors.
 
     Shapes:
@@ -94,12 +94,12 @@ class Hist2ST(nn.Module):
         )
 
     def forward(self, patches: Tensor, coordinates: Tensor, adjacency: Tensor) -> Tensor:
-        """Expression of each spot, [N, G]."""
+        """Predict the expression [N, G] of one section."""
         return self.model(to_data(patches, coordinates, adjacency))["expression"]  # type: ignore[no-any-return]
 
 
 def to_data(patches: Any, coordinates: Any, adjacency: Any = None) -> SectionData:
-    """The original programs' three tensors as one ``Data``.
+    """Convert the original programs' three tensors to one ``Data``.
 
     Args:
         patches: [N, 3, W, H], 0 to 255; a leading 1 is dropped, as in the original's batches of one section.
@@ -124,7 +124,7 @@ def to_data(patches: Any, coordinates: Any, adjacency: Any = None) -> SectionDat
         if matrix.shape != (len(x), len(x)):
             raise ValueError(f"Expected an adjacency [N, N] with N={len(x)}, got {list(matrix.shape)}.")
         if not ((matrix == 0) | (matrix == 1)).all():
-            raise ValueError("Expected an adjacency of 0 and 1, as the original program makes it; got other values.")
+            raise ValueError("Expected an adjacency of 0 and 1, as in the original program, got other values.")
         edge_index = matrix.nonzero().T.flip(0).contiguous()
     steps = (grid[edge_index[0]] - grid[edge_index[1]]).float().norm(dim=1, keepdim=True)
     return SectionData(x=x, edge_index=edge_index, edge_attr=steps, pos=grid.float(), grid=grid)
@@ -137,16 +137,16 @@ def load_hist2st(
 
     Args:
         arrays: The original's state dict, arrays or tensors by the original's names.
-        config: The original constructor's arguments; ``neighbors`` and ``prune`` are of its data and left out.
+        config: The original constructor's arguments; of its data ``neighbors`` and ``prune``.
         genes: The gene panel, in the order of the weights; the original files do not hold it. None numbers the genes.
 
     Returns:
-        The model in eval mode, every weight in its place, with a preprocessing that cuts patches as the original does.
+        The model in eval mode with all weights, and a preprocessing that cuts patches as the original does.
 
     Raises:
-        ValueError: If weights are missing or left over.
+        ValueError: If weights are missing or unexpected.
     """
-    # The recorded weights, not the configuration, say whether there are distillation weights.
+    # The weights, not the configuration, determine whether the model has distillation weights.
     known = {**config, "bake": 1 if any(name.startswith("coef.") for name in arrays) else 0}
     known = {name: value for name, value in known.items() if name not in ("neighbors", "prune", "note")}
     model = _load(Hist2ST(**known).model, arrays, _HIST2ST)
@@ -175,7 +175,7 @@ def load_histogene(
 
 
 def _preprocessing(model: ExpressionModel, genes: Sequence[str] | None, config: Mapping[str, Any]) -> Preprocessing:
-    """How the original programs make their tensors: the image's axes swapped, the graph on array positions."""
+    """The preprocessing of the original programs' tensors: swapped image axes, the graph on array positions."""
     prune = str(config.get("prune", "Grid"))
     return Preprocessing(
         tuple(genes) if genes is not None else tuple(f"gene_{i}" for i in range(model.config["n_genes"])),
@@ -226,18 +226,18 @@ _HISTOGENE = [
 
 
 def _load(model: Model, arrays: Mapping[str, Any], names: Sequence[tuple[str, str]]) -> Model:
-    """Fill the model with renamed weights, strictly."""
+    """Load renamed weights into the model, strictly."""
     expected = model.state_dict()
     state = {name: value for name, value in expected.items() if name.startswith(("pixel_", "target_"))}
     for original, value in arrays.items():
         matches = [re.sub(f"^{pattern}", new, original) for pattern, new in names if re.match(pattern, original)]
         if len(matches) != 1:
-            raise ValueError(f"The weight {original!r} is not one of the original program's.")
+            raise ValueError(f"The weight {original!r} does not belong to the original program.")
         state[matches[0]] = tensor = torch.as_tensor(value)
         if matches[0] in expected and tensor.shape != expected[matches[0]].shape:
             raise ValueError(
-                f"The weights do not fit the configuration: size mismatch: {original} is {list(tensor.shape)}, where "
-                f"the configuration asks for {list(expected[matches[0]].shape)}."
+                f"The weights do not fit the configuration: size mismatch: {original} is {list(tensor.shape)}, but "
+                f"the configuration needs {list(expected[matches[0]].shape)}."
             )
     try:
         model.load_state_dict(state, strict=True)

@@ -1,4 +1,4 @@
-"""Honest evaluation of a model on measured sections."""
+"""Evaluation of models on measured sections."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether models differ: paired bootstrap over genes, Wilcoxon over sections, Holm's correction, effect sizes.
+"""Compare models: paired bootstrap over genes, Wilcoxon over sections, Holm's correction, effect sizes.
 
-Scores are mappings from section to gene to PCC, None where a gene has none; differences are the first model minus the
-second. Only sections and genes that both models scored are compared.
+Scores are mappings from section to gene to PCC, or None for a gene without PCC; differences are the first model minus
+the second. Only sections and genes that both models scored are compared.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Floats = NDArray[np.float64]
 Scores = Mapping[str, Mapping[str, float | None]]
 
 ROUNDING = 1e-12
-"""Standard deviation of correlations below which they are all the same."""
+"""Standard deviation of correlations below which they count as equal."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher one model's scores are than another's.
+    """The difference between the scores of two models.
 
     Args:
         mean: Difference of the mean PCC: over the genes of a section, then over sections.
@@ -33,7 +33,7 @@ class Difference:
         high: Upper end.
         p: Two-sided p-value that it is 0.
         effect_size: Cohen's d_z over the genes of a section (mean of the differences in units of their standard
-            deviation), averaged over sections; None where a section's differences are all the same and not 0.
+            deviation), averaged over sections; None if a section's differences are all equal and not 0.
         effect_low: Lower end of its interval.
         effect_high: Upper end.
         n_genes: Number of genes scored in any section.
@@ -54,10 +54,9 @@ class Difference:
 def paired_bootstrap(a: Scores, b: Scores, n: int = 2000, seed: int = 0, level: float = 0.95) -> Difference:
     """Compare two models by resampling the genes within each section (percentile bootstrap, Efron 1979).
 
-    It shows whether the difference would hold for other genes of the same sections. It does not show that another
-    section or patient would agree: sections are not resampled, and a section's genes are strongly correlated, so that
-    the interval is narrower than that of as many independent observations. See :func:`wilcoxon_over_sections` for
-    that question.
+    It tests whether the difference would hold for other genes of the same sections, not for other sections or patients:
+    sections are not resampled, and a section's genes are strongly correlated, so that the interval is narrower than
+    that of as many independent observations. :func:`wilcoxon_over_sections` tests sections.
 
     Args:
         a: The first model's PCC of each section and gene.
@@ -70,7 +69,7 @@ def paired_bootstrap(a: Scores, b: Scores, n: int = 2000, seed: int = 0, level: 
         ValueError: If no gene was scored by both models in the same section, or ``n`` or ``level`` is out of range.
     """
     if n < 1 or not 0 < level < 1:
-        raise ValueError(f"n is at least 1 and level between 0 and 1, got n={n} and level={level}.")
+        raise ValueError(f"n must be 1 or more and level between 0 and 1, got n={n} and level={level}.")
     differences = _differences(a, b)
     rng = np.random.default_rng(seed)
     means, effects = np.zeros(n), np.zeros(n)
@@ -81,7 +80,7 @@ def paired_bootstrap(a: Scores, b: Scores, n: int = 2000, seed: int = 0, level: 
     tails = (1 - level) / 2, (1 + level) / 2
     low, high = np.quantile(means, tails)
     effect = float(np.mean([_effect(difference) for difference, _ in differences.values()]))
-    effects = effects[np.isfinite(effects)]  # few genes can by chance be resampled to one and the same
+    effects = effects[np.isfinite(effects)]  # few genes can be resampled to a single one by chance
     effect_low, effect_high = np.quantile(effects, tails) if len(effects) else (np.nan, np.nan)
     smaller = min((means <= ROUNDING).sum(), (means >= -ROUNDING).sum())
     return Difference(
@@ -100,15 +99,15 @@ def paired_bootstrap(a: Scores, b: Scores, n: int = 2000, seed: int = 0, level: 
 def wilcoxon_over_sections(a: Scores, b: Scores) -> float | None:
     """Two-sided p-value of Wilcoxon's signed-rank test of the sections' mean differences (Wilcoxon 1945).
 
-    It asks whether another section would agree, and needs many: of n sections the p-value is at least 2^(1 - n), 0.06
-    for five. Sections of one patient are not independent.
+    It tests whether another section would agree, and needs many: with n sections the p-value is at least 2^(1 - n),
+    0.06 for five. Sections of one patient are not independent.
 
     Args:
         a: The first model's PCC of each section and gene.
         b: The second's.
 
     Returns:
-        The p-value; None where there are fewer than two sections, 1 where none of them differs.
+        The p-value; None with fewer than two sections, 1 if none of them differs.
 
     Raises:
         ValueError: If no gene was scored by both models in the same section.
@@ -125,11 +124,11 @@ def wilcoxon_over_sections(a: Scores, b: Scores) -> float | None:
 def compare_to(
     scores: Mapping[str, Scores], reference: str, n: int = 2000, seed: int = 0, level: float = 0.95
 ) -> DataFrame:
-    """Compare every model with one of them.
+    """Compare every model with a reference model.
 
     Args:
         scores: PCC of each model, section and gene.
-        reference: The model that the others are compared with.
+        reference: The reference model.
         n: Number of resamples.
         seed: Seed of the resamples.
         level: Level of the intervals.
@@ -141,15 +140,15 @@ def compare_to(
         :func:`wilcoxon_over_sections`; None where a number cannot be computed.
 
     Raises:
-        ValueError: If the reference is unknown, alone, or has nothing in common with a model.
+        ValueError: If the reference is unknown, is the only model, or shares no gene with a model.
     """
     import pandas as pd
 
     if reference not in scores:
-        raise ValueError(f"There is no model {reference!r} to compare with; there are {', '.join(sorted(scores))}.")
+        raise ValueError(f"Unknown reference={reference!r}. Choose one of: {', '.join(sorted(scores))}.")
     models = [model for model in scores if model != reference]
     if not models:
-        raise ValueError(f"There is no model beside {reference!r} to compare.")
+        raise ValueError(f"scores must hold another model besides {reference!r}.")
     found, over_sections = [], []
     for model in models:
         try:
@@ -180,7 +179,7 @@ def compare_to(
 
 
 def _differences(a: Scores, b: Scores) -> dict[str, tuple[Floats, list[str]]]:
-    """The differences of each common section's genes, and the genes."""
+    """The differences of the genes of each common section, and the genes."""
     result = {}
     for section in sorted(set(a) & set(b)):
         first, second = a[section], b[section]
@@ -197,7 +196,7 @@ def _differences(a: Scores, b: Scores) -> dict[str, tuple[Floats, list[str]]]:
 
 
 def _effect(differences: Floats) -> Floats:
-    """Cohen's d_z along the last axis; 0 where no difference is, nan where all are the same and not 0."""
+    """Cohen's d_z along the last axis; 0 if all differences are 0, nan if they are all equal and not 0."""
     mean = differences.mean(axis=-1)
     spread = differences.std(axis=-1, ddof=1) if differences.shape[-1] > 1 else np.zeros_like(mean)
     same = spread <= ROUNDING
@@ -206,7 +205,7 @@ def _effect(differences: Floats) -> Floats:
 
 
 def _holm(p: list[float] | list[float | None]) -> list[float | None]:
-    """Holm's correction of the p-values that there are."""
+    """Holm's correction of the p-values, skipping None."""
     from statsmodels.stats.multitest import multipletests
 
     known = [value for value in p if value is not None]

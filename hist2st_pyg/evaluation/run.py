@@ -31,11 +31,11 @@ def evaluate(
     seed: int = 0,
     cache: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Predict each section and compare with its counts, which a model that predicts from images is not given.
+    """Predict each section and compare with its counts; a model that predicts from images does not receive the counts.
 
     Args:
         model: A trained model with its preprocessing.
-        sections: Measured sections; the model should not have seen them, and those it has are named in the result.
+        sections: Measured sections; the result names those that the model has seen in training.
         figures: Folder for pictures of each section (true and predicted maps of the best genes, histogram of PCC).
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         gene_sets: Genes of the panel, by the name of the set; each adds a mean PCC.
@@ -43,57 +43,64 @@ def evaluate(
         cache: Folder of the patch cache, or None.
 
     Returns:
-        - ``held_out``: whether no section was seen in training; where one was, a warning says so before any work.
+        - ``held_out``: whether no section was seen in training; otherwise a warning is logged before any work.
         - each metric of the sections, averaged over them, and ``pcc_pooled``, the PCC over the spots of all sections
-          together, averaged over genes. It also rewards telling sections apart, and is not to be compared with
+          together, averaged over genes. It also rewards differences between sections, so do not compare it with
           ``pcc_mean``.
         - ``per_gene`` and ``ceiling``: each gene's mean PCC and mean noise ceiling over the sections.
-        - ``seen_in_training``: the sections that the model was trained or selected on, or on a stripe of which
-          (``<section>_<letter>``, see :func:`~hist2st_pyg.data.splits.cut_stripes`).
-        - ``patient_sources``: the sections by how their patients are known: ``"dataset"`` (which names them),
-          ``"given"`` by the user, ``"each_section"`` (declared a patient of its own) or ``"unknown"``.
-        - ``sections``: for each its metrics, ``per_gene``, ``ceiling``, and a ``map`` of the three genes of the highest
-          ceiling: ``pos`` [N, 2] in pixels, ``genes`` with the ``true`` and ``predicted`` expression [N].
+        - ``seen_in_training``: the sections on which, or on a stripe of which (``<section>_<letter>``, see
+          :func:`~hist2st_pyg.data.splits.cut_stripes`), the model was trained or selected.
+        - ``patient_sources``: the sections by the source of their patients: ``"dataset"``, ``"given"`` by the user,
+          ``"each_section"`` (declared a separate patient) or ``"unknown"``.
+        - ``sections``: for each its metrics, ``per_gene``, ``ceiling``, and a ``map`` of the three genes with the
+          highest ceiling: ``pos`` [N, 2] in pixels, ``genes`` with the ``true`` and ``predicted`` expression [N].
 
         The metrics of a section are those of :func:`~hist2st_pyg.metrics.expression.summarize`, and
 
         - ``ceiling_pcc_mean``, the mean noise ceiling over the scored genes, and ``share_of_ceiling``, ``pcc_mean``
           divided by it (:func:`~hist2st_pyg.metrics.ceiling.noise_ceiling`);
         - ``ssim_mean``, ``moran_true`` and ``moran_predicted``, means over the scored genes
-          (:mod:`hist2st_pyg.metrics.spatial`), the last over those whose prediction varies; noise lowers that of the
-          counts, so that a perfect prediction, too, is above ``moran_true``;
-        - ``gsc`` and ``ssc``, whether the same genes go together and follow the tissue as in the counts, and
-          ``gsc_halves`` and ``ssc_halves``, what two halves of the counts reach against each other
+          (:mod:`hist2st_pyg.metrics.spatial`), the last over those whose prediction varies; counting noise lowers
+          ``moran_true``, so that a perfect prediction exceeds it;
+        - ``gsc`` and ``ssc``, whether the same genes correlate with each other and follow the tissue as in the counts,
+          and ``gsc_halves`` and ``ssc_halves``, the same between two halves of the counts
           (:mod:`hist2st_pyg.metrics.structure`);
         - ``ari`` and ``nmi`` of the prediction's regions by Leiden, ``ari_paper`` and ``nmi_paper`` of those by the
-          published procedure, where the section has labels
+          published procedure, if the section has labels
           (:func:`~hist2st_pyg.analysis.regions.region_agreement`);
-        - ``coverage_50`` and ``coverage_90``, where the model has a likelihood
+        - ``coverage_50`` and ``coverage_90``, if the model has a likelihood
           (:func:`~hist2st_pyg.metrics.calibration.coverage`);
-        - ``pcc_mean_<name>`` of each gene set, over those of its genes that are scored.
+        - ``pcc_mean_<name>`` of each gene set, over its scored genes.
 
-        What cannot be computed is None.
+        Metrics that cannot be computed are None.
 
     Raises:
-        ValueError: If there are no sections, two have the same name, or a gene set names a gene outside the panel.
+        ValueError: If ``sections`` is empty, two have the same name, or a gene set names a gene outside the panel.
+
+    >>> import hist2st_pyg as h
+    >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
+    >>> model = h.MODELS["mean"](20)
+    >>> model.preprocessing = h.Preprocessing(tuple(section.adata.var_names), patch_size=8)
+    >>> h.evaluate(model, [section])["pcc_mean"]
+    0.0
     """
     if not sections:
-        raise ValueError("There are no sections to evaluate.")
+        raise ValueError("sections is empty; pass at least one section.")
     names = [section.name for section in sections]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"Sections are told apart by name, got {twice!r} more than once.")
+        raise ValueError(f"Section names must be unique, got {twice!r} more than once.")
     panel = require_preprocessing(model).genes
     for name, genes in (gene_sets or {}).items():
         if outside := [gene for gene in genes if gene not in panel]:
             raise ValueError(
-                f"gene_sets[{name!r}] holds genes of the model's panel of {len(panel)}, got {outside[0]!r}."
+                f"gene_sets[{name!r}] must hold genes of the model's panel of {len(panel)}, got {outside[0]!r}."
             )
     seen = _seen_in_training(model, names)
     if seen:
         logger.warning(
-            "%d of the %d sections were seen in training (%s): the scores say how well the model fits them, not how "
-            "well it predicts sections that it has not seen.",
+            "%d of the %d sections were seen in training (%s): the scores measure the fit to them, not the prediction "
+            "of unseen sections.",
             len(seen), len(names), ", ".join(seen),
         )  # fmt: skip
     results: dict[str, SectionResult] = {}
@@ -139,7 +146,7 @@ def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
 
 
 def _seen_in_training(model: ExpressionModel, names: Sequence[str]) -> list[str]:
-    """The sections that the model was trained or selected on, or on a stripe of which."""
+    """The sections on which, or on a stripe of which, the model was trained or selected."""
     trained = {section.name for part in model.training_sections.values() for section in part}
     return sorted((trained | {name[:-2] for name in trained if name[-2:-1] == "_"}) & set(names))
 
@@ -150,7 +157,7 @@ def _average(parts: Sequence[dict[str, Any]], of: str) -> dict[str, float | int 
 
 def _average_of(name: str, values: Sequence[float | None]) -> float | int | None:
     mean = mean_of(values)
-    # A number of genes stays a whole number where it is one.
+    # Keep numbers of genes integers if possible.
     return int(mean) if mean is not None and name.startswith("n_") and mean.is_integer() else mean
 
 

@@ -1,4 +1,4 @@
-"""Why a spot is predicted as it is: which pixels of its patch and which of its neighbors say so."""
+"""Explain a spot's prediction by the pixels of its patch and by its neighbors."""
 
 from hist2st_pyg.explain.figure import explanation_figure
 from hist2st_pyg.explain.image import ImageExplanations, explain_image, find_spots, numbers

@@ -1,4 +1,4 @@
-"""The picture of an explanation: where the neighbors are that it comes from, and which pixels."""
+"""The picture of an explanation: its neighbors on the tissue, and its pixels."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ SIDE = 2.9
 """Side of a patch in inches."""
 SIGNED, UNSIGNED = "RdBu_r", "YlOrRd"
 VIEW = 900
-"""Side of the tissue around a spot, in pixels of the picture's source."""
+"""Side of the view around a spot, in pixels of the source image."""
 SMOOTH = 1 / 56
-"""Standard deviation of the heat's smoothing as a share of the patch: single pixels are noise."""
+"""Standard deviation of the heat map's smoothing as a share of the patch, because single pixels are noisy."""
 BRIGHT = 0.99
-"""Share of the pixels below which the heat's colors are not at their end."""
+"""Quantile of the pixels at which the heat map's colors saturate."""
 CROWDED = 0.12
-"""Share of the map's side; where spots are nearer to each other, numbers stand above them."""
+"""Pitch as a share of the map's side below which numbers stand above the spots."""
 WHOLE = 0.8
-"""Share of the image; a map of more needs no picture of where it is."""
+"""Share of the image above which a map needs no overview of its place."""
 LABELED = 0.1
-"""Spots get a number where they matter at least this share of the most important one."""
+"""Importance from which spots get a number, as a share of the most important spot's."""
 LABELS = {
     "gnnexplainer": "mask of the spot (GNNExplainer): 1 is kept",
     "gradient": "share of the spot in the gradient",
@@ -44,22 +44,22 @@ def explanation_figure(
     image: HistologyImage | None = None,
     thumbnail: NDArray[np.uint8] | None = None,
 ) -> Figure:
-    """Draw one explanation: the spots that it comes from on the tissue, and each patch beside its heat map.
+    """Draw one explanation: its spots on the tissue, and each patch beside its heat map.
 
     Args:
         explanation: The explanation.
         pos: Centers of the section's spots [N, 2] (x, y) in pixels.
-        image: The section's image; the part around the spot is shown.
-        thumbnail: All of it, small; it shows where the part is.
+        image: The section's image; the figure shows the part around the spot.
+        thumbnail: The whole image, reduced; it shows the place of that part.
 
     Raises:
-        ValueError: If there are fewer positions than spots.
+        ValueError: If ``pos`` has fewer positions than the section has spots.
     """
     from matplotlib.figure import Figure
 
     points = np.asarray(pos, dtype=np.float64)
     if len(points) <= explanation.neighbors.max():
-        raise ValueError(f"The section has a spot {explanation.neighbors.max()}, got {len(points)} positions.")
+        raise ValueError(f"pos must include spot {explanation.neighbors.max()}, got {len(points)} positions.")
     maps = explanation.pixels
     fields = len(maps[0].patch) if maps else 1
     high = max(2 * SIDE, fields * SIDE)
@@ -88,7 +88,7 @@ def _neighbors(
     image: HistologyImage | None,
     thumbnail: NDArray[np.uint8] | None,
 ) -> None:
-    """The spots in the color of their importance, edges as wide as theirs."""
+    """Draw the spots colored, and the edges scaled, by importance."""
     from matplotlib.collections import EllipseCollection, LineCollection
 
     spots, importance = explanation.neighbors, explanation.importance
@@ -111,7 +111,7 @@ def _neighbors(
     top = np.abs(importance).max() or 1.0
     matters = np.abs(importance) >= LABELED * top
     matters[0] = True
-    diameter = np.where(matters, 0.5, 0.16) * pitch  # what says little does not cover the tissue
+    diameter = np.where(matters, 0.5, 0.16) * pitch  # unimportant spots must not cover the tissue
     circles = EllipseCollection(
         diameter,
         diameter,
@@ -130,7 +130,7 @@ def _neighbors(
     small = pitch < CROWDED * side
     for (x, y), value in zip(points[spots[matters]], importance[matters], strict=True):
         text = _signed(value) if signed else f"{value:.2f}"
-        if small:  # above the circle, which is too small for it
+        if small:  # above the circle, which is too small for the number
             axis.text(x, y - 0.35 * pitch, text, ha="center", va="bottom", fontsize=8, fontweight="bold", zorder=5)
             continue
         color = "black" if abs(value) < 0.6 * top else "white"
@@ -152,7 +152,7 @@ def _neighbors(
 
 
 def _summary(explanation: Explanation) -> str:
-    """What the spots say together, in words."""
+    """The sum of the spots' importances, in words."""
     own, others = explanation.importance[0], explanation.importance[1:]
     if explanation.reference is not None:
         return (
@@ -163,7 +163,7 @@ def _summary(explanation: Explanation) -> str:
 
 
 def _patch(left: Axes, right: Axes, explanation: Explanation, pixels: PixelMap, field: int, limit: float) -> None:
-    """A field of view, and beside it in grey with what its pixels add."""
+    """Draw a field of view, and beside it in grey with the effect of its pixels."""
     patch, heat = pixels.patch[field], _smooth(pixels.attribution[field])
     of = "the spot" if pixels.spot == explanation.spot else "a neighbor"
     left.imshow(patch)
@@ -181,7 +181,7 @@ def _patch(left: Axes, right: Axes, explanation: Explanation, pixels: PixelMap, 
 
 
 def _signed(value: float) -> str:
-    """Two decimals with a sign, 0 without a minus."""
+    """Format with a sign and two decimals, 0 without a minus."""
     return f"{round(float(value), 2) + 0.0:+.2f}".replace("-", "−")
 
 
@@ -196,7 +196,7 @@ def _smooth(heat: NDArray[np.float32]) -> NDArray[np.float32]:
 def _view(
     image: HistologyImage, corner: NDArray[np.float64], side: float
 ) -> tuple[NDArray[np.uint8], tuple[float, float, float, float]]:
-    """A square of the image, shrunk, and where it lies (left, right, bottom, top)."""
+    """A reduced square of the image, and its extent (left, right, bottom, top)."""
     from PIL import Image
 
     level = image.level_for(side / VIEW)

@@ -1,4 +1,4 @@
-"""The graph stage by itself, as PyG's explainers take it."""
+"""The graph stage as a module for PyG's explainers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from hist2st_pyg.models.base import ExpressionModel
 
 
 class GraphStage(nn.Module):
-    """A gene's expression from what enters the graph stage, both streams' side by side.
+    """A gene's expression from the input of the graph stage, with the streams' inputs concatenated.
 
-    It has copies of the model's layers, so that explainers, which mark and mask them, change nothing in the model.
+    It copies the model's layers, because explainers mark and mask layers, and the model must not change.
 
     Args:
         model: The model.
         gene: The gene's column.
-        mean: What enters the graph of an average spot, each stream's [1, C].
+        mean: The graph input of an average spot, each stream's [1, C].
 
     Shapes:
         - x [K, sum of C], differences from an average spot; edge_index [2, M]; edge_attr [M, 1] -> [K]
@@ -40,7 +40,7 @@ class GraphStage(nn.Module):
         self.cpu().eval().requires_grad_(False)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
-        """The expression of all spots."""
+        """Predict the expression of all spots."""
         parts = torch.split(self.mean + x, self.widths, dim=1)
         values = [
             head(graph(part, edge_index, edge_attr))[:, self.gene]
@@ -51,15 +51,15 @@ class GraphStage(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class GraphReading:
-    """What the graph layers reach of a prediction, on the CPU.
+    """The part of a prediction within reach of the graph layers, on the CPU.
 
     Args:
         stage: The stage.
         x: Its input [K, sum of C].
-        spots: Places of the K spots in the section.
+        spots: Indices of the K spots in the section.
         edge_index: The edges between them by row [2, M].
         edge_attr: Their distances [M, 1].
-        own: The row of the spot explained.
+        own: The row of the explained spot.
     """
 
     stage: GraphStage
@@ -71,7 +71,7 @@ class GraphReading:
 
     @property
     def edges(self) -> Tensor:
-        """The edges by the spots' places in the section [2, M]."""
+        """The edges by the spots' indices in the section [2, M]."""
         return self.spots[self.edge_index]
 
     def __call__(self) -> Tensor:
@@ -79,14 +79,14 @@ class GraphReading:
         return self.stage(self.x, self.edge_index, self.edge_attr)[self.own]  # type: ignore[no-any-return]
 
     def masked(self) -> float:
-        """What is predicted where all spots are average and no message is passed."""
+        """The prediction from average spots without messages."""
         with torch.no_grad():
             value = self.stage(torch.zeros_like(self.x), self.edge_index[:, :0], self.edge_attr[:0])[self.own]
         return float(value)
 
 
 def read_graph(reading: Reading, model: Hist2ST) -> GraphReading:
-    """Take the graph stage of a prediction out of the model.
+    """Extract the graph stage of a prediction from the model.
 
     Args:
         reading: The prediction.
@@ -111,7 +111,7 @@ def read_graph(reading: Reading, model: Hist2ST) -> GraphReading:
 
 
 def has_graph(model: ExpressionModel) -> TypeGuard[Hist2ST]:
-    """Whether there are graph layers."""
+    """Whether the model has graph layers."""
     return isinstance(model, Hist2ST) and len(model.streams[0].gnn.convs) > 0
 
 

@@ -1,4 +1,4 @@
-"""Explaining what is predicted from an image: some spots and genes, their pictures and their numbers."""
+"""Explain predictions from an image for some spots and genes, with pictures and numbers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ImageExplanations:
     explanations: list[Explanation]
 
     def draw(self, folder: str | Path) -> list[Path]:
-        """Write a picture of each, ``<image>_<gene>_<spot>.png``; other characters than letters and digits become _."""
+        """Write a picture of each, ``<image>_<gene>_<spot>.png``; characters except letters and digits become _."""
         thumbnail = self.image.thumbnail(OVERVIEW)
         paths = []
         for explanation in tqdm(self.explanations, desc="pictures", leave=False, disable=None):
@@ -56,7 +56,7 @@ class ImageExplanations:
         return paths
 
     def numbers(self) -> list[dict[str, Any]]:
-        """Everything but the pixels, as plain values with the spots' names."""
+        """The explanations without pixels, as plain values with the spots' names."""
         return [numbers(explanation, self.spots) for explanation in self.explanations]
 
 
@@ -73,7 +73,7 @@ def explain_image(
     device: str = "auto",
     **options: Any,
 ) -> ImageExplanations:
-    """Explain what is predicted from an image.
+    """Explain predictions from an image.
 
     Args:
         model: A trained model with its preprocessing.
@@ -81,10 +81,10 @@ def explain_image(
         genes: Genes of the panel.
         spots: Spots or a spot file; None lays a hexagonal grid over the tissue, as
             :func:`~hist2st_pyg.predict` does.
-        names: The spots to explain; None takes those where the gene's prediction is highest.
-        top: How many, where ``names`` is None.
+        names: The spots to explain; None takes those with the gene's highest prediction.
+        top: Number of spots if ``names`` is None.
         pitch: Distance of the grid's spots in pixels.
-        um_per_pixel: Resolution of the image in µm per pixel; None takes what the file says.
+        um_per_pixel: Resolution of the image in µm per pixel; None takes the file's.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...; the model is moved there.
         options: Further arguments of :func:`explain_spot`: ``method``, ``pixels``, ``baseline``, ``steps``, ...
 
@@ -96,7 +96,7 @@ def explain_image(
     preprocessing = require_preprocessing(model)
     columns = {gene: gene_column(preprocessing.genes, gene) for gene in genes}
     if top < 1:
-        raise ValueError(f"top is the number of spots for each gene, at least 1, got {top}.")
+        raise ValueError(f"top must be 1 spot per gene or more, got {top}.")
     given = read_image(model, image, spots, pitch=pitch, um_per_pixel=um_per_pixel)
     graph, patches, where = given.graph, given.patches, given.layout.spots
     model.to(find_device(device))
@@ -114,14 +114,14 @@ def explain_image(
 
 
 def find_spots(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """The places of spots by name.
+    """Find the indices of spots by name.
 
     Args:
-        names: The section's spots.
-        wanted: Those looked for.
+        names: The names of the section's spots.
+        wanted: The names to find.
 
     Raises:
-        ValueError: If there is none of that name; the message says what looks like it.
+        ValueError: If a name is unknown; the message suggests similar names.
     """
     places = {name: place for place, name in enumerate(names)}
     for name in wanted:
@@ -179,6 +179,6 @@ def _highest(
     device: str,
     name: str,
 ) -> dict[str, list[int]]:
-    """Where each gene's prediction is highest."""
+    """The spots with each gene's highest prediction."""
     expression = predict_blocks(model, graph, patches, device=device, name=name).values["expression"]
     return {gene: np.argsort(-expression[:, column], kind="stable")[:top].tolist() for gene, column in columns.items()}

@@ -1,4 +1,4 @@
-"""Which neighbors and which edges of the graph a prediction comes from."""
+"""Explain a prediction by neighbors and edges of the graph."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from hist2st_pyg.models import Hist2ST
 Floats = NDArray[np.float64]
 
 COEFFICIENTS = {"edge_size": 0.001, "edge_ent": 0.0, "node_feat_size": 0.02, "node_feat_ent": 0.0}
-"""What the masks' size and entropy cost, beside a loss that is 1 where everything is masked. PyG's own values are made
-for the logarithm of a class probability; with them masks hung on the seed."""
+"""Weights of the masks' size and entropy, relative to a loss that is 1 if everything is masked. PyG's values suit the
+logarithm of a class probability; with them masks depended on the seed."""
 RATE = 0.05
 """Learning rate of the masks."""
 
 
 @dataclass(frozen=True, eq=False)
 class Importance:
-    """How much the spots and edges in reach matter.
+    """The importance of the spots and edges in reach.
 
     Args:
-        spots: Spots in reach, places in the section [K].
-        importance: Of each of them [K].
-        edges: Edges (source, target) between them, places in the section [2, M].
-        edge_importance: Of each edge [M]; None where the layers do not pass messages as PyG's do.
-        reference: The prediction of average spots, where the importances add up to the difference from it.
+        spots: Spots in reach, indices in the section [K].
+        importance: Importance of each spot [K].
+        edges: Edges (source, target) between them, indices in the section [2, M].
+        edge_importance: Importance of each edge [M]; None if the layers do not pass messages as PyG's do.
+        reference: The prediction of average spots, if the importances add up to the difference from it.
     """
 
     spots: NDArray[np.int64]
@@ -45,14 +45,15 @@ class Importance:
 
 
 def integrated(reading: Reading, values: list[Tensor], steps: int, epochs: int, seed: int) -> Importance:
-    """What each spot adds to the prediction: gradients integrated from an average spot's features to the spots' own.
+    """Each spot's contribution to the prediction: gradients integrated from an average spot's features to its own.
 
-    Importances are log10 expression with a sign; they add up to the prediction less the reference. Features are the
-    vision stage's, so that what attention brings counts too. Edges: what their messages add, beside no messages.
+    Importances are signed log10 expression and add up to the prediction minus the reference. Features are those of the
+    vision stage, so that contributions through attention count too. An edge's importance is the contribution of its
+    messages, compared with no messages.
 
     Args:
         reading: The prediction.
-        values: Its features, as :func:`~hist2st_pyg.explain.reading.features` gives them.
+        values: Its features, from :func:`~hist2st_pyg.explain.reading.features`.
         steps: Points of the path (midpoint rule).
         epochs: Not used.
         seed: Not used.
@@ -73,10 +74,10 @@ def integrated(reading: Reading, values: list[Tensor], steps: int, epochs: int, 
 
 
 def gradient(reading: Reading, values: list[Tensor], steps: int, epochs: int, seed: int) -> Importance:
-    """How sensitive the prediction is to each spot: the norm of its gradient by the spot's features.
+    """The sensitivity of the prediction to each spot: the norm of its gradient by the spot's features.
 
-    Importances are shares, they add up to 1. Edges: size of the gradient by the weight of their messages, which is 1,
-    log10 expression. Where a layer takes the neighbors' mean all have about the same.
+    Importances are shares that add up to 1. An edge's importance is the size of the gradient by the weight of its
+    messages, at weight 1, in log10 expression. With a layer that averages neighbors all edges have about the same.
 
     Args:
         reading: The prediction.
@@ -97,24 +98,24 @@ def gradient(reading: Reading, values: list[Tensor], steps: int, epochs: int, se
 
 
 def gnnexplainer(reading: Reading, values: list[Tensor], steps: int, epochs: int, seed: int) -> Importance:
-    """Masks of spots and edges, 0 to 1, that keep the prediction and little else: GNNExplainer (Ying et al. 2019).
+    """Sparse masks of spots and edges, 0 to 1, that preserve the prediction: GNNExplainer (Ying et al. 2019).
 
-    They are of what enters the graph layers. A masked spot becomes an average spot.
+    The masks apply to the input of the graph layers. A masked spot becomes an average spot.
 
     Args:
         reading: The prediction.
         values: Not used.
         steps: Not used.
-        epochs: Steps in which the masks are learned.
-        seed: Seed of where they begin.
+        epochs: Number of steps that fit the masks.
+        seed: Seed of the initial masks.
 
     Raises:
-        TypeError: If the model has no graph stage, or a layer that is not PyG's.
+        TypeError: If the model has no graph stage, or a layer does not pass messages as PyG's do.
     """
     model = reading.model
     if not isinstance(model, Hist2ST):
         raise TypeError(
-            f"GNNExplainer masks a graph stage, which {type(model).__name__} has not; method='integrated' explains it."
+            f"GNNExplainer needs a graph stage, which {type(model).__name__} does not have; use method='integrated'."
         )
     alone = np.array([int(reading.spots[reading.own])])
     if not has_graph(model):
@@ -122,13 +123,13 @@ def gnnexplainer(reading: Reading, values: list[Tensor], steps: int, epochs: int
     if not passes_messages(model):
         layer = type(model.streams[0].gnn.convs[0]).__name__
         raise TypeError(
-            f"GNNExplainer masks messages as PyG's layers pass them, and {layer} does not; "
-            "method='integrated' takes any layer."
+            f"GNNExplainer masks the messages of PyG's layers, but {layer} does not pass messages that way; use "
+            "method='integrated', which works with any layer."
         )
     part = read_graph(reading, model)
     if part.edge_index.shape[1] == 0:
         return Importance(alone, np.ones(1), part.edges.cpu().numpy(), np.zeros(0))
-    # Measured by how far the prediction is from where everything is masked, whatever the gene's scale.
+    # Relative to the difference from the fully masked prediction, so that the gene's scale does not matter.
     part.stage.scale /= max(abs(float(part()) - part.masked()), 1e-6)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -150,7 +151,7 @@ METHODS: dict[str, Callable[[Reading, list[Tensor], int, int, int], Importance]]
     "gradient": gradient,
     "integrated": integrated,
 }
-"""How neighbors and edges can be weighed: ``(reading, features, steps, epochs, seed)``."""
+"""The methods that weight neighbors and edges: ``(reading, features, steps, epochs, seed)``."""
 
 
 def _gradients(reading: Reading, values: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -1,4 +1,4 @@
-"""Which pixels of a patch a prediction comes from: integrated gradients (Sundararajan et al., ICML 2017)."""
+"""Explain a prediction by the pixels of a patch: integrated gradients (Sundararajan et al., ICML 2017)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ BLUR = 0.125
 
 @dataclass(frozen=True, eq=False)
 class PixelMap:
-    """What the pixels of one spot's patch add to a prediction.
+    """The contributions of one patch's pixels to a prediction.
 
     Args:
-        spot: The spot's place in the section: the spot explained, or a neighbor.
-        patch: What the model was shown, uint8 [S fields of view, P, P, 3].
-        attribution: What each pixel adds to the prediction, its three colors together, log10 expression [S, P, P];
-            its sum is the difference between the prediction and ``reference``.
-        baseline: What the patch is compared with, a key of ``BASELINES``.
-        reference: The prediction of that in the patch's place, log10 expression.
+        spot: The spot's index in the section: the explained spot, or a neighbor.
+        patch: The model's input, uint8 [S fields of view, P, P, 3].
+        attribution: The contribution of each pixel, summed over its three colors, log10 expression [S, P, P]; its sum
+            is the difference between the prediction and ``reference``.
+        baseline: The reference of the patch, a key of ``BASELINES``.
+        reference: The prediction with the baseline instead of the patch, log10 expression.
     """
 
     spot: int
@@ -38,17 +38,17 @@ class PixelMap:
 
     @property
     def importance(self) -> NDArray[np.float32]:
-        """How much each pixel matters, whichever way, [S, P, P]."""
+        """The absolute contribution of each pixel, [S, P, P]."""
         return np.abs(self.attribution)
 
 
 def mean_color(patch: Tensor) -> Tensor:
-    """Each field of view's mean color all over, [3·S, P, P]: what a flat patch of the same color would say."""
+    """A flat patch [3·S, P, P] of each field of view's mean color."""
     return patch.mean((1, 2), keepdim=True).expand_as(patch)
 
 
 def blurred(patch: Tensor) -> Tensor:
-    """The patch out of focus, [3·S, P, P]: its colors stay where they are, its structure is gone."""
+    """The blurred patch, [3·S, P, P], which keeps its colors but loses its structure."""
     from scipy.ndimage import gaussian_filter1d
 
     image, sigma = patch.cpu().numpy(), BLUR * patch.shape[-1]
@@ -58,8 +58,8 @@ def blurred(patch: Tensor) -> Tensor:
 
 
 BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"blurred": blurred, "mean": mean_color}
-"""What a patch is compared with. ``"mean"`` is followed exactly in few steps, but there the order of the pixels is the
-same all the way, so that a quantile (as of the statistics encoder) rests on one pixel; ``"blurred"`` spreads it."""
+"""The reference of a patch. ``"mean"`` is exact in few steps, but keeps the order of the pixels along the path, so that
+one pixel determines a quantile (as of the statistics encoder); ``"blurred"`` spreads it over several."""
 
 
 def pixel_map(
@@ -69,11 +69,11 @@ def pixel_map(
 
     Args:
         reading: The prediction.
-        values: The features of its spots, as :func:`~hist2st_pyg.explain.reading.features` gives them.
-        row: The spot whose patch is looked at, in the reading's piece.
+        values: The features of its spots, from :func:`~hist2st_pyg.explain.reading.features`.
+        row: The row of the explained patch in the reading's piece.
         baseline: A key of :data:`BASELINES`.
         steps: Points of the path (midpoint rule).
-        transpose_patches: The preprocessing's patches are [3, W, H]; the result is [P rows, P columns] whichever.
+        transpose_patches: Whether the preprocessing's patches are [3, W, H]; the result is always [P rows, P columns].
 
     Raises:
         ValueError: If the vision stage passes no gradient.
@@ -87,7 +87,7 @@ def pixel_map(
             slopes: Sequence[Tensor | None] = torch.autograd.grad(reading(x), x, allow_unused=True)
         if slopes[0] is None:
             vision = type(vision_stages(reading.model)[0]).__name__
-            raise ValueError(f"{vision} passes no gradient to the pixels; pixels=0 explains the neighbors alone.")
+            raise ValueError(f"{vision} passes no gradient to the pixels; set pixels=0 to explain only the neighbors.")
         total += slopes[0][0]
     with torch.no_grad(), known(reading, values, row):
         value = float(reading(start[None]))

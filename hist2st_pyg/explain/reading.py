@@ -1,4 +1,4 @@
-"""What one prediction reads: the spots in its reach, and what the vision stage says of them."""
+"""The input of one prediction: the spots in its reach, and their features."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.nn.foundation import FoundationEncoder
 
 GRAPH = ("edge_index", "edge_attr", "pos", "grid")
-"""What a model that predicts from images reads of a section's ``Data`` beside ``x``."""
+"""The fields of a section's ``Data``, besides ``x``, that a model reads when it predicts from images."""
 SAMPLE = 64
-"""Spots, evenly over the section, whose mean stands for an average spot."""
+"""Number of spots, evenly spaced over the section, whose mean represents an average spot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +29,8 @@ class Reading:
 
     Args:
         model: The model, in evaluation mode.
-        piece: The spots in reach and the sampled ones, K of them, as a ``Data`` of their own on the model's device.
-        spots: Their places in the section [K].
+        piece: The K spots in reach or sampled, as a separate ``Data`` on the model's device.
+        spots: Their indices in the section [K].
         own: The spot's row in the piece.
         gene: The gene's column.
         reach: Rows of the spots in reach.
@@ -46,32 +46,32 @@ class Reading:
     sample: Tensor
 
     def __call__(self, x: Tensor | None = None) -> Tensor:
-        """The prediction, log10 expression; where patches are given, inside :func:`known`, of those."""
+        """Predict log10 expression; inside :func:`known`, from the given patches."""
         piece = self.piece
         if x is not None:
             piece = SectionData(**{key: piece[key] for key in GRAPH}, x=x, num_nodes=len(self.spots))
         return self.model(piece)["expression"][self.own, self.gene]  # type: ignore[no-any-return]
 
     def mean(self, value: Tensor) -> Tensor:
-        """An average spot's features [1, C] of features [K, C]."""
+        """The features [1, C] of an average spot, from features [K, C]."""
         return value[self.sample.to(value.device)].mean(0, keepdim=True)
 
 
 def read(model: ExpressionModel, data: SectionData, spot: int, gene: int, patches: Patches | None = None) -> Reading:
-    """Cut out what a prediction reads: what ``receptive_field`` reach, or all of the section.
+    """Extract the part of the section that a prediction reads: within ``receptive_field``, or all of it.
 
     Args:
         model: The model.
         data: The section.
-        spot: The spot's place.
+        spot: The spot's index.
         gene: The gene's column.
-        patches: What the spots show, where ``data`` has no ``x``.
+        patches: The patches of the spots, if ``data`` has no ``x``.
 
     Raises:
-        ValueError: If neither says what the spots show.
+        ValueError: If both ``x`` and ``patches`` are missing.
     """
     if patches is None and data.get("x") is None:
-        raise ValueError("The section's data has no x (patches or embeddings); give it, or patches.")
+        raise ValueError("The section's data has no x (patches or embeddings); set it, or pass patches.")
     n, hops = len(data.pos), model.receptive_field
     sample = torch.linspace(0, n - 1, min(n, SAMPLE)).round().long()
     reach = torch.arange(n)
@@ -90,7 +90,7 @@ def read(model: ExpressionModel, data: SectionData, spot: int, gene: int, patche
 
 
 def vision_stages(model: ExpressionModel) -> list[nn.Module]:
-    """The model's vision stage and, where it has a second stream, that one's.
+    """The model's vision stages, one per stream.
 
     Raises:
         TypeError: If the model is not differentiable or has no vision stage.
@@ -101,15 +101,15 @@ def vision_stages(model: ExpressionModel) -> list[nn.Module]:
             key for key, cls in MODELS.items() if not (isinstance(cls, type) and issubclass(cls, ClosedFormModel))
         ]
         raise TypeError(
-            f"{type(model).__name__} cannot be explained: gradients go through a vision stage that learns by them, as "
-            f"those of {', '.join(sorted(learns))} do."
+            f"{type(model).__name__} cannot be explained: this needs a vision stage trained by gradients, as in "
+            f"{', '.join(sorted(learns))}."
         )
     return stages
 
 
 @contextmanager
 def at_rest(model: ExpressionModel) -> Iterator[None]:
-    """Evaluation mode with gradients, through frozen encoders too; the model is as it was afterwards."""
+    """Set evaluation mode with gradients, through frozen encoders too; restores the model afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     frozen = [module for module in model.modules() if isinstance(module, FoundationEncoder) and module.frozen]
     model.eval()
@@ -128,7 +128,7 @@ def at_rest(model: ExpressionModel) -> Iterator[None]:
 
 @contextmanager
 def hooked(modules: list[nn.Module], hook: Callable[..., Any], before: bool = False) -> Iterator[None]:
-    """Hook modules for as long as the block lasts."""
+    """Hook modules during the block."""
     with ExitStack() as handles:
         for module in modules:
             handles.enter_context(
@@ -138,7 +138,7 @@ def hooked(modules: list[nn.Module], hook: Callable[..., Any], before: bool = Fa
 
 
 def features(reading: Reading) -> tuple[float, list[Tensor]]:
-    """The prediction, and the features [K, C] it is made of, one for each call of a vision stage."""
+    """The prediction, and its features [K, C], one for each call of a vision stage."""
     seen: list[Tensor] = []
 
     def keep(module: nn.Module, args: Any, out: Tensor) -> None:
@@ -150,14 +150,14 @@ def features(reading: Reading) -> tuple[float, list[Tensor]]:
 
 @contextmanager
 def known(reading: Reading, values: list[Tensor], row: int | None = None) -> Iterator[None]:
-    """Let the vision stages be given one patch; what they say of the spots is known, but for that patch's.
+    """Replace the vision stages' output by known features, except for one patch, which they encode.
 
-    Each spot is encoded alone, so that nothing changes but the time it takes.
+    Vision stages encode each spot independently, so this only saves time.
 
     Args:
-        reading: The prediction, to be called with one patch [1, ...] once.
-        values: Features as :func:`features` gives them, or others in their place.
-        row: The spot that the patch is of; None takes nothing from it.
+        reading: The prediction, to be called once with one patch [1, ...].
+        values: Features from :func:`features`, or substitutes.
+        row: The row of the patch; None ignores the patch.
     """
     calls = list(values)
 

@@ -1,4 +1,4 @@
-"""Explaining one prediction: the neighbors and the pixels that it comes from."""
+"""Explain one prediction by neighbors and pixels."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from hist2st_pyg.utils.resolver import resolve
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Why one gene is predicted as it is at one spot.
+    """The explanation of one gene's prediction at one spot.
 
     Args:
         gene: The gene.
-        spot: The spot's place in the section.
+        spot: The spot's index in the section.
         name: The spot's name.
         predicted: Predicted log10 expression.
-        measured: Measured log10 expression, where it is known.
-        method: How the neighbors were weighed, a key of ``METHODS``.
-        neighbors: The spots that the prediction reads, places in the section [K]: the spot itself, then the others,
+        measured: Measured log10 expression, if known.
+        method: The method that weighted the neighbors, a key of ``METHODS``.
+        neighbors: The spots that the prediction reads, indices in the section [K]: the spot itself, then the others,
             the most important first.
-        importance: Of each of them [K]: what it adds, log10 expression with a sign (``"integrated"``); shares of the
-            gradient, which sum to 1 (``"gradient"``); or masks 0 to 1 (``"gnnexplainer"``).
-        edges: Edges (source, target) between them, places in the section [2, M].
-        edge_importance: Of each edge [M]: what its messages add, the size of the gradient by their weight, or masks;
-            None where there is no knowing, as the graph layers do not pass messages as PyG's do.
+        importance: Importance of each spot [K]: its contribution, signed log10 expression (``"integrated"``); shares of
+            the gradient, which sum to 1 (``"gradient"``); or masks 0 to 1 (``"gnnexplainer"``).
+        edges: Edges (source, target) between them, indices in the section [2, M].
+        edge_importance: Importance of each edge [M]: the contribution of its messages, the size of the gradient by
+            their weight, or masks; None if the graph layers do not pass messages as PyG's do.
         reference: With ``"integrated"`` the prediction of average spots: the importances add up to the difference.
-        pixels: What the pixels add: of the spot's own patch first, then of its most important neighbors'.
+        pixels: The contributions of the pixels: of the spot's own patch first, then of its most important neighbors'.
     """
 
     gene: str
@@ -69,25 +69,25 @@ def explain_spot(
     patches: Patches | None = None,
     name: str | None = None,
 ) -> Explanation:
-    """Explain the prediction of one gene at one spot. The model is left as it was.
+    """Explain the prediction of one gene at one spot; the model does not change.
 
     Args:
-        model: A model with its preprocessing and a vision stage that learns by gradient.
-        data: The section, as the model's preprocessing makes it.
-        spot: The spot's place in the section.
+        model: A model with its preprocessing and a vision stage trained by gradients.
+        data: The section, from the model's preprocessing.
+        spot: The spot's index in the section.
         gene: A gene of the panel.
-        method: How the neighbors are weighed, a key of
-            :data:`~hist2st_pyg.explain.neighbors.METHODS`. ``"integrated"`` says what each adds, and
-            ``"gradient"`` how sensitive the prediction is to each; both count what attention brings.
-            ``"gnnexplainer"`` learns masks of the spots and edges that enter the graph layers.
-        pixels: Patches whose pixels are explained: 1 is the spot's own, 2 adds its most important neighbor's, ...; 0
-            is none, as where the model reads embeddings.
-        baseline: What a patch is compared with, a key of :data:`~hist2st_pyg.explain.pixels.BASELINES`.
-        steps: Steps of the way from there to the patch, and from an average spot to the spots.
+        method: The method that weights the neighbors, a key of
+            :data:`~hist2st_pyg.explain.neighbors.METHODS`. ``"integrated"`` gives the contribution of each, and
+            ``"gradient"`` the sensitivity to each; both include attention. ``"gnnexplainer"`` fits masks of the spots
+            and edges that enter the graph layers.
+        pixels: Number of patches to explain: 1 is the spot's own, 2 adds its most important neighbor's, ...; 0 is
+            none, for models of embeddings.
+        baseline: The reference of a patch, a key of :data:`~hist2st_pyg.explain.pixels.BASELINES`.
+        steps: Steps from the baseline to the patch, and from an average spot to the spots.
         epochs: Steps of GNNExplainer.
         seed: Seed of GNNExplainer.
-        patches: What the spots show, where ``data`` has no ``x``: only spots in reach are asked for, and a sample.
-        name: The spot's name; None takes its place.
+        patches: The patches of the spots, if ``data`` has no ``x``; only spots in reach and a sample are read.
+        name: The spot's name; None takes its index.
 
     Raises:
         TypeError: If the model cannot be explained, or not by this method.
@@ -99,10 +99,10 @@ def explain_spot(
     resolve(BASELINES, baseline, "baseline")
     for what, number, least in (("pixels", pixels, 0), ("steps", steps, 1), ("epochs", epochs, 1)):
         if number < least:
-            raise ValueError(f"{what} is at least {least}, got {number}.")
+            raise ValueError(f"{what} must be {least} or more, got {number}.")
     n = len(data.pos)
     if not 0 <= spot < n:
-        raise ValueError(f"The section has the spots 0 to {n - 1}, got {spot}.")
+        raise ValueError(f"spot must be from 0 to {n - 1}, got {spot}.")
     column = gene_column(preprocessing.genes, gene)
     with at_rest(model):
         reading = read(model, data, spot, column, patches)
@@ -136,7 +136,7 @@ def gene_column(genes: tuple[str, ...], gene: str) -> int:
     """The column of a gene.
 
     Raises:
-        ValueError: If it is not in the panel.
+        ValueError: If the gene is not in the panel.
     """
     if gene not in genes:
         raise ValueError(f"The gene {gene!r} is not in the model's panel of {len(genes)} genes.{closest(gene, genes)}")
@@ -144,6 +144,6 @@ def gene_column(genes: tuple[str, ...], gene: str) -> int:
 
 
 def closest(name: str, names: tuple[str, ...] | list[str]) -> str:
-    """A sentence of the names that look like it, or nothing."""
+    """A sentence that suggests similar names, or nothing."""
     near = get_close_matches(name, names)
     return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -1,6 +1,6 @@
 """Pictures of sections, genes, regions, gene sets and trainings. Each function returns a figure; ``save`` writes it.
 
-Matplotlib's object interface is used throughout, so that nothing global changes and no display is needed.
+They use Matplotlib's object interface, which changes no global state and needs no display.
 """
 
 from hist2st_pyg.figures.canvas import COLORS, DPI, SPOT_SHARE, save

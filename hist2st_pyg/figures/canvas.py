@@ -1,4 +1,4 @@
-"""What all pictures of a section share: panels of its shape, maps, the image, spots in data units."""
+"""Common parts of all pictures of a section: panels of its shape, maps, the image, spots in data units."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PANEL = 3.1
 LETTER = 0.075
 """Width of a letter of a legend or of a tick in inches."""
 SPOT_SHARE = 0.9
-"""Diameter of a drawn spot as a share of the pitch: a map without gaps, spots still told apart."""
+"""Diameter of a drawn spot as a share of the pitch, for maps without gaps but with visible spots."""
 
 
 def save(figure: Figure, path: str | Path) -> Path:
@@ -33,15 +33,15 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def points_of(pos: ArrayLike) -> NDArray[np.float64]:
-    """Positions as float [N, 2]; anything else is refused."""
+    """Check positions and return them as float [N, 2]."""
     points = np.asarray(pos, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
-        raise ValueError(f"Positions are [N, 2] of at least one spot, got shape {list(points.shape)}.")
+        raise ValueError(f"Positions must be [N, 2] of at least one spot, got shape {list(points.shape)}.")
     return points
 
 
 def section_panels(rows: int, columns: int, points: NDArray[np.float64]) -> tuple[Figure, list[Axes]]:
-    """A grid of panels of the section's shape."""
+    """Make a grid of panels in the section's shape."""
     from matplotlib.figure import Figure
 
     width, height = np.ptp(points, axis=0) + spot_pitch(points)
@@ -53,10 +53,10 @@ def section_panels(rows: int, columns: int, points: NDArray[np.float64]) -> tupl
 def colored_map(
     figure: Figure, axis: Axes, points: NDArray[np.float64], color: ArrayLike, title: str, unit: str = ""
 ) -> None:
-    """Spots colored by a value [N], with a color bar."""
+    """Draw spots colored by a value [N], with a color bar."""
     values = np.asarray(color, dtype=float)
     if values.shape != (len(points),):
-        raise ValueError(f"{title}: a map has one value for each of {len(points)} spots, got {list(values.shape)}.")
+        raise ValueError(f"{title}: a map needs one value for each of {len(points)} spots, got {list(values.shape)}.")
     spots = circles(axis, points, cmap=COLORS, array=values)
     frame(axis, points, title)
     bar = figure.colorbar(spots, ax=axis, shrink=0.8, pad=0.02)
@@ -74,7 +74,7 @@ def draw_image(
     outline: bool = True,
     alpha: float = 1.0,
 ) -> None:
-    """The section's thumbnail in full-resolution pixels; ``scale`` is thumbnail pixels per pixel of ``points``."""
+    """Draw the section's thumbnail in full-resolution pixels; ``scale``: thumbnail pixels per pixel of ``points``."""
     height, width = image.shape[:2]
     axis.imshow(image, extent=(0, width / scale, height / scale, 0), alpha=alpha)
     if outline:
@@ -83,7 +83,7 @@ def draw_image(
 
 
 def circles(axis: Axes, points: NDArray[np.float64], share: float = SPOT_SHARE, **style: Any) -> Any:
-    """Spots in data units, so that they keep their size relative to the section; ``share`` of the pitch wide."""
+    """Draw spots in data units, ``share`` of the pitch wide, so that their size relative to the section is fixed."""
     from matplotlib.collections import EllipseCollection
 
     diameter = np.full(len(points), share * spot_pitch(points))
@@ -95,7 +95,7 @@ def circles(axis: Axes, points: NDArray[np.float64], share: float = SPOT_SHARE, 
 
 
 def outlines(axis: Axes, points: NDArray[np.float64], color: str, width: float = 0.5) -> None:
-    """Spots as rings, ``width`` points wide or, where there are so many that they would hide the image, less."""
+    """Draw spots as rings, ``width`` points wide or, if many spots would hide the image, thinner."""
     pitches = float(np.ptp(points, axis=0).max()) / spot_pitch(points) + 1
     width = min(width, 0.05 * 72 * PANEL / pitches)
     circles(axis, points, facecolors="none", edgecolors=color, linewidths=width)

@@ -1,4 +1,4 @@
-"""Curves and histograms: the genes' correlations, the course of a training."""
+"""Curves and histograms: the genes' correlations, the curves of a training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pcc_histogram(pcc: ArrayLike, title: str = "") -> Figure:
     """Draw the distribution of the genes' correlations.
 
     Args:
-        pcc: Correlation of each gene [G], nan where it has none; those are counted in the caption.
+        pcc: Correlation of each gene [G], nan for genes without one, which the caption counts.
         title: The figure's title.
 
     Raises:
@@ -28,7 +28,7 @@ def pcc_histogram(pcc: ArrayLike, title: str = "") -> Figure:
     scores = np.asarray(pcc, dtype=float)
     scored = scores[np.isfinite(scores)]
     if not len(scored):
-        raise ValueError("No gene has a correlation, so there is no histogram to draw.")
+        raise ValueError("No gene has a correlation, so the histogram cannot be drawn.")
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.add_subplot()
     axis.hist(scored, bins=np.linspace(min(-0.2, scored.min()), max(0.8, scored.max()), 41).tolist(), color="#7b5ea7")
@@ -50,7 +50,7 @@ def training_curves(rows: Sequence[Mapping[str, str]]) -> Figure:
         rows: Rows of Lightning's ``metrics.csv``; empty cells are skipped.
 
     Raises:
-        ValueError: If there is no loss in the rows.
+        ValueError: If the rows hold no loss.
     """
     from matplotlib.figure import Figure
 
@@ -83,7 +83,7 @@ def _curve(
     axis: Axes, rows: Sequence[Mapping[str, str]], name: str, label: str | None
 ) -> tuple[list[float], list[float]]:
     points = [(float(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
-    # A step's rows are averaged into their epoch.
+    # Average the rows of steps over their epoch.
     epochs = sorted({epoch for epoch, _ in points})
     means = [float(np.mean([value for e, value in points if e == epoch])) for epoch in epochs]
     axis.plot(epochs, means, label=label, color=None if label else "black")

@@ -1,4 +1,4 @@
-"""Maps of a section: expression, measured beside predicted, and the tissue found."""
+"""Maps of a section: expression, measured beside predicted, and the detected tissue."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def expression_maps(
 
     Args:
         pos: Spot centers [N, 2] (x, y) in pixels.
-        values: What to color the spots by, [N], by title.
+        values: Values [N] that color the spots, by title.
         image: The section's thumbnail; it becomes the first panel.
         image_scale: Thumbnail pixels per pixel of ``pos``.
         columns: Maps in a row.
         unit: Label of the color bars.
 
     Raises:
-        ValueError: If there is nothing to draw or a map does not have one value a spot.
+        ValueError: If ``values`` is empty or a map does not have one value per spot.
     """
     points = points_of(pos)
     if not values:
-        raise ValueError("There are no genes to draw.")
+        raise ValueError("values is empty; pass at least one gene.")
     count = len(values) + (image is not None)
     columns = min(columns, count)
     figure, axes = section_panels(-(-count // columns), columns, points)
@@ -62,15 +62,15 @@ def true_and_predicted(
     image: NDArray[np.uint8] | None = None,
     image_scale: float = 1.0,
 ) -> Figure:
-    """Draw measured and predicted maps of the best genes, one gene a column.
+    """Draw measured and predicted maps of the best genes, one column per gene.
 
     Args:
         pos: Spot centers [N, 2] (x, y) in pixels.
         y_true: Measured expression [N, G].
         y_pred: Predicted expression [N, G].
-        genes: The genes' names, G of them.
-        pcc: Correlation of each gene [G], nan where it has none.
-        n_best: How many genes.
+        genes: The G genes' names.
+        pcc: Correlation of each gene [G], nan for genes without one.
+        n_best: Number of genes.
         image: The section's thumbnail; it becomes the first column.
         image_scale: Thumbnail pixels per pixel of ``pos``.
 
@@ -86,7 +86,7 @@ def true_and_predicted(
         )
     best = [int(i) for i in np.argsort(-np.nan_to_num(scores, nan=-2)) if np.isfinite(scores[i])][:n_best]
     if not best:
-        raise ValueError("No gene has a correlation, so there is none to draw.")
+        raise ValueError("No gene has a correlation, so no map can be drawn.")
     first = int(image is not None)
     columns = len(best) + first
     figure, axes = section_panels(2, columns, points)
@@ -101,7 +101,7 @@ def true_and_predicted(
 
 
 def tissue_overview(thumbnail: NDArray[np.uint8], mask: NDArray[np.bool_], positions: ArrayLike) -> Figure:
-    """Draw an image beside the tissue found on it, with the spots.
+    """Draw an image beside its detected tissue, with the spots.
 
     Args:
         thumbnail: uint8 [h, w, 3].
@@ -109,10 +109,10 @@ def tissue_overview(thumbnail: NDArray[np.uint8], mask: NDArray[np.bool_], posit
         positions: Spot centers [N, 2] (x, y) in thumbnail pixels.
 
     Raises:
-        ValueError: If mask and thumbnail differ in size.
+        ValueError: If the mask and the thumbnail differ in size.
     """
     if mask.shape != thumbnail.shape[:2]:
-        raise ValueError(f"The mask is {list(mask.shape)}, the thumbnail {list(thumbnail.shape[:2])}.")
+        raise ValueError(f"mask and thumbnail differ in size: {list(mask.shape)} and {list(thumbnail.shape[:2])}.")
     points = points_of(positions)
     corners = np.array([[0, 0], [thumbnail.shape[1], thumbnail.shape[0]]])
     figure, (left, right) = section_panels(1, 2, corners)

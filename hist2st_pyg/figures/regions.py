@@ -1,4 +1,4 @@
-"""Maps of regions: partitions of a section's spots beside each other, in colors that correspond."""
+"""Maps of regions: partitions of a section's spots beside each other, in matching colors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PALETTE = (
     "#1f77b4", "#ff9f1c", "#2ca02c", "#d62728", "#17becf", "#f7e225", "#7b4bb3", "#8c564b", "#bcbd22", "#0b3c5d",
     "#98df8a", "#aec7e8", "#ffbb78", "#c5b0d5", "#9edae5", "#c49c94",
 )  # fmt: skip
-"""Colors that are told apart on H&E, which is pink and violet; scanpy's follow where there are more regions."""
+"""Colors that are distinct on H&E, which is pink and violet; further regions take scanpy's."""
 LEGEND_ROWS = 12
 NOWHERE = "#d9d9d9"
-"""Color of spots that belong to no region."""
+"""Color of spots without a region."""
 SHARE = 0.85
 FADED = 0.5
 
@@ -34,29 +34,29 @@ def region_maps(
     columns: int = 4,
     nowhere: str = "undetermined",
 ) -> Figure:
-    """Draw partitions of the spots beside each other, on the image where there is one.
+    """Draw partitions of the spots beside each other, on the image if given.
 
-    The names of regions that were found say nothing, so each takes the color of the region of the first partition that
-    it shares most spots with, one to one (Hungarian method); what is left takes other colors.
+    Names of found regions are arbitrary, so each region takes the color of the region of the first partition with
+    which it shares most spots, one to one (Hungarian method); the rest take other colors.
 
     Args:
         pos: Spot centers [N, 2] (x, y) in pixels.
         partitions: The spots' regions, names [N], by title.
-        image: The section's thumbnail; it becomes the first panel, and lies faded under the others.
+        image: The section's thumbnail; it becomes the first panel, and the faded background of the others.
         image_scale: Thumbnail pixels per pixel of ``pos``.
         columns: Maps in a row.
         nowhere: The name of spots without a region, which are grey.
 
     Raises:
-        ValueError: If there is nothing to draw or a partition does not have one name a spot.
+        ValueError: If ``partitions`` is empty or a partition does not have one name per spot.
     """
     points = points_of(pos)
     if not partitions:
-        raise ValueError("There are no regions to draw.")
+        raise ValueError("partitions is empty; pass at least one.")
     names = {title: np.asarray(values, dtype=object).astype(str) for title, values in partitions.items()}
     for title, values in names.items():
         if values.shape != (len(points),):
-            raise ValueError(f"{title}: regions are a name for each of {len(points)} spots, got {list(values.shape)}.")
+            raise ValueError(f"{title}: regions need a name for each of {len(points)} spots, got {list(values.shape)}.")
     count = len(names) + (image is not None)
     columns = min(columns, count)
     figure, axes = section_panels(-(-count // columns), columns, points)
@@ -90,10 +90,10 @@ def region_maps(
 
 
 def matched_colors(reference: ArrayLike, values: ArrayLike, nowhere: str) -> dict[str, str]:
-    """The color of each region of ``values``, in the order in which they are listed.
+    """The color of each region of ``values``, in the order of the legend.
 
     Args:
-        reference: Region names [N] whose colors are taken where regions correspond.
+        reference: Region names [N] whose colors matching regions take.
         values: Region names [N].
         nowhere: The name of spots without a region.
     """
@@ -105,7 +105,7 @@ def matched_colors(reference: ArrayLike, values: ArrayLike, nowhere: str) -> dic
     both = np.isin(first, known) & np.isin(second, found)
     place: dict[str, int] = {}
     if both.any():
-        # Rows and columns of the table are the sorted names that occur in both.
+        # Rows and columns of the table are the sorted names of both.
         rows, columns = np.unique(first[both]), np.unique(second[both])
         shared = contingency_matrix(first[both], second[both])
         order = {name: i for i, name in enumerate(known)}
@@ -118,7 +118,7 @@ def matched_colors(reference: ArrayLike, values: ArrayLike, nowhere: str) -> dic
 
 
 def _palette(size: int) -> tuple[str, ...]:
-    """At least ``size`` colors, as far as there are that many."""
+    """At least ``size`` colors, if available."""
     if size <= len(PALETTE):
         return PALETTE
     from scanpy.plotting.palettes import default_102
@@ -127,5 +127,5 @@ def _palette(size: int) -> tuple[str, ...]:
 
 
 def _number_first(name: str) -> tuple[bool, int, str]:
-    """Regions that are numbered, in the order of their numbers."""
+    """Sort key that orders numbered regions by their numbers."""
     return (not name.isdigit(), int(name) if name.isdigit() else 0, name)

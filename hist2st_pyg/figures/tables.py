@@ -24,7 +24,7 @@ def heat_map(table: DataFrame, *, title: str = "", unit: str = "", column_unit: 
         table: Rows and columns with their names; cells without a number stay white.
         title: The figure's title.
         unit: Label of the color bar.
-        column_unit: What the columns are.
+        column_unit: Label of the columns.
 
     Raises:
         ValueError: If the table is empty.
@@ -60,17 +60,17 @@ def dot_plot(
         color: Values from 0; cells without a number have no dot.
         size: Values from 0 of the same rows and columns.
         title: The figure's title.
-        unit: What the color is.
-        size_unit: What the area is.
-        column_unit: What the columns are.
-        least: Fewest units that the darkest color stands for, so that small values look small.
+        unit: Label of the color.
+        size_unit: Label of the area.
+        column_unit: Label of the columns.
+        least: Smallest value of the darkest color, so that small values look small.
 
     Raises:
         ValueError: If the table is empty, or rows or columns differ.
     """
     shades, areas = _values(color), _values(size)
     if list(color.index) != list(size.index) or list(color.columns) != list(size.columns):
-        raise ValueError("color and size have the same rows and columns.")
+        raise ValueError("color and size must have the same rows and columns.")
     rows, columns = shades.shape
     figure, axis = _table_figure(color, title, 0.45, 0.3)
     most = float(np.nanmax(areas, initial=0)) or 1.0
@@ -103,7 +103,7 @@ def dot_plot(
 
 
 def _table_figure(table: DataFrame, title: str, column: float, row: float) -> tuple[Figure, Axes]:
-    """A figure with room for the cells, of which one is ``column`` by ``row`` inches, and for the names beside them."""
+    """A figure with room for cells of ``column`` by ``row`` inches and for the names beside them."""
     from matplotlib.figure import Figure
 
     rows, columns = (LETTER * max(len(str(name)) for name in names) for names in (table.index, table.columns))
@@ -115,7 +115,7 @@ def _table_figure(table: DataFrame, title: str, column: float, row: float) -> tu
 
 def _values(table: DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     if not table.size:
-        raise ValueError("There is nothing in the table to draw.")
+        raise ValueError("The table is empty.")
     values: np.ndarray[tuple[int, int], np.dtype[np.float64]] = table.to_numpy(dtype=np.float64)
     return values
 

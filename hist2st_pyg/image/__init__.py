@@ -1,7 +1,7 @@
-"""Histology images that are opened only when their pixels are needed.
+"""Histology images, opened only when their pixels are needed.
 
-JPEG and PNG are decoded whole (the formats allow nothing else) and refused where that would take more than a share of
-the machine's memory; TIFF and scanners' slides are read by regions, from the level of their pyramid that is wanted.
+JPEG and PNG files must be decoded whole, and are rejected if that needs more than a share of the machine's memory. TIFF
+and scanners' slides are read by regions, from the required level of their pyramid.
 """
 
 from hist2st_pyg.image.array import ArrayImage

@@ -1,4 +1,4 @@
-"""Images that are already in memory."""
+"""Images in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hist2st_pyg.image.base import HistologyImage, Pixels, Region, has_level, re
 
 
 class ArrayImage(HistologyImage):
-    """An image that is already in memory.
+    """An image in memory.
 
     Args:
         array: uint8 [height, width, 3].
@@ -28,9 +28,9 @@ class ArrayImage(HistologyImage):
 
     def __init__(self, array: NDArray[Any]) -> None:
         if array.dtype != np.uint8:
-            raise TypeError(f"An image array is uint8 (0 to 255), got {array.dtype}; scale and convert it first.")
+            raise TypeError(f"An image array must be uint8 (0 to 255), got {array.dtype}; scale and convert it first.")
         if array.ndim != 3 or array.shape[2] != 3:
-            raise ValueError(f"An image array has shape [height, width, 3], got {list(array.shape)}.")
+            raise ValueError(f"An image array must have shape [height, width, 3], got {list(array.shape)}.")
         self.array = array
 
     def __repr__(self) -> str:

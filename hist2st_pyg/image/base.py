@@ -1,4 +1,4 @@
-"""What every histology image can do: say its size, levels and resolution, and give the pixels of a region."""
+"""The interface of histology images: size, levels, resolution, and the pixels of a region."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Region = Callable[[int, int, int, int], Pixels]
 """``region(x, y, width, height)`` in pixels, inside the level -> uint8 [height, width, 3]."""
 
 BLOCK = 4096
-"""Side of the regions in which a whole level is read, in pixels: large beside a tile, 50 MB decoded."""
+"""Side of the regions in which a whole level is read, in pixels: larger than a tile, 50 MB decoded."""
 
 TILE = 256
-"""Side of a tile in pixels, where it is not known."""
+"""Side of a tile in pixels, if the file does not state it."""
 
 SAME = 0.01
-"""Downsamples and resolutions that differ by less than this share are the same; scanners round them."""
+"""Downsamples and resolutions that differ by less than this share count as equal, because scanners round them."""
 
 
 class HistologyImage(ABC):
     """An RGB image of a tissue section; x runs right, y runs down, both in pixels.
 
-    A slide scanner writes a pyramid: level 0 is the full resolution, each further level is the same image made smaller.
-    A subclass needs ``size``, ``fingerprint`` and ``open``; it then is an image of one level and unknown resolution.
+    A slide scanner writes a pyramid: level 0 has the full resolution, each further level is a smaller copy. A subclass
+    must define ``size``, ``fingerprint`` and ``open``; by default it has one level and unknown resolution.
     """
 
     @property
@@ -47,16 +47,16 @@ class HistologyImage(ABC):
 
     @abstractmethod
     def open(self, level: int = 0) -> AbstractContextManager[Region]:
-        """Open the pixels of one level; the block gets a function that reads one region, in that level's pixels."""
+        """Open the pixels of one level; yields a function that reads one region, in that level's pixels."""
 
     @property
     def um_per_pixel(self) -> float | None:
-        """Resolution of level 0 in µm per pixel as the file says it, or None where it says none."""
+        """Resolution of level 0 in µm per pixel as the file states it, else None."""
         return None
 
     @property
     def level_downsamples(self) -> tuple[float, ...]:
-        """How many times smaller each level is than level 0, from 1.0 on, ascending."""
+        """The factor by which each level is smaller than level 0, ascending from 1.0."""
         return (1.0,)
 
     @property
@@ -69,25 +69,25 @@ class HistologyImage(ABC):
         """The coarsest level that is at most ``downsample`` times smaller than level 0.
 
         Args:
-            downsample: Level-0 pixels for each pixel that is wanted; below 1 gives level 0.
+            downsample: Level-0 pixels for each required pixel; below 1 gives level 0.
         """
         fits = [i for i, own in enumerate(self.level_downsamples) if own <= downsample * (1 + SAME)]
         return fits[-1] if fits else 0
 
     def tile_size(self, level: int = 0) -> tuple[int, int]:
-        """Width and height of the pieces that are decoded together, in the level's pixels."""
+        """Width and height of the tiles, which are decoded whole, in the level's pixels."""
         return TILE, TILE
 
     def block_size(self, level: int = 0) -> tuple[int, int]:
-        """Width and height of the regions in which a whole level is best read, so that little is decoded twice."""
+        """Width and height of the regions for reading a whole level, chosen so that few tiles are decoded twice."""
         wide, high = self.tile_size(level)
         # A strip is as wide as the image.
         return (BLOCK, BLOCK) if wide <= BLOCK else (wide, max(high, 2 * BLOCK**2 // wide))
 
     def thumbnail(self, longest: int = 1024) -> Pixels:
-        """Shrink the image, for pictures and for finding tissue.
+        """Shrink the image, for pictures and for tissue detection.
 
-        It is made from the smallest level that is large enough, block by block: memory does not grow with the slide.
+        The smallest level that is large enough is read block by block, so that memory does not grow with the slide.
 
         Args:
             longest: Upper bound of the longer side, in pixels.
@@ -118,7 +118,7 @@ class FileImage(HistologyImage):
         path: The image file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -139,18 +139,18 @@ def has_level(image: HistologyImage, level: int) -> None:
     """Check that an image has a level.
 
     Raises:
-        ValueError: If it has not.
+        ValueError: If it does not.
     """
     last = len(image.level_downsamples) - 1
     if not 0 <= level <= last:
         has = f"the levels 0 to {last}" if last else "one level, 0"
-        raise ValueError(f"{image!r} has {has}; level {level} was asked for.")
+        raise ValueError(f"{image!r} has {has}, got level={level}.")
 
 
 def downsamples(sizes: Sequence[tuple[int, int]]) -> tuple[float, ...]:
-    """How many times smaller each level is than the first.
+    """The factor by which each level is smaller than the first.
 
-    Sizes are rounded, so a whole factor between two levels that explains both sides to a pixel is taken for the truth.
+    Sizes are rounded, so a whole factor that explains both sides of two levels to a pixel is taken as exact.
 
     Args:
         sizes: Width and height of each level in pixels, descending.
@@ -165,7 +165,7 @@ def downsamples(sizes: Sequence[tuple[int, int]]) -> tuple[float, ...]:
 
 
 def three_channels(array: Pixels) -> Pixels:
-    """[height, width] or [height, width, 3 or 4] -> [height, width, 3]; what is transparent becomes white."""
+    """[height, width] or [height, width, 3 or 4] -> [height, width, 3]; transparent pixels become white."""
     if array.ndim == 2:
         return np.repeat(array[..., None], 3, axis=2)
     if array.shape[2] == 3:

@@ -1,4 +1,4 @@
-"""Which class reads a file."""
+"""The class that reads each file format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMATS: dict[str, type[FileImage]] = {
     ".jpg": RasterImage,
     ".jpeg": RasterImage,
     ".png": RasterImage,
-    # tifffile reads any TIFF by regions. One whose tiles only OpenSlide can lay out (Trestle, Ventana) is opened as
+    # tifffile reads any TIFF by regions. If only OpenSlide can arrange its tiles (Trestle, Ventana), open it as
     # OpenSlideImage(path).
     ".tif": TiffImage,
     ".tiff": TiffImage,
@@ -29,15 +29,15 @@ FORMATS: dict[str, type[FileImage]] = {
 
 
 def open_image(image: HistologyImage | NDArray[Any] | str | Path) -> HistologyImage:
-    """Wrap whatever a user has as an image.
+    """Open a file or wrap an array as a :class:`HistologyImage`.
 
     Args:
         image: An array uint8 [height, width, 3], the path of a JPEG, PNG or TIFF file or of a slide that OpenSlide
             reads, or a :class:`HistologyImage`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        TypeError: If it is none of these.
+        FileNotFoundError: If the file does not exist.
+        TypeError: If ``image`` is none of these.
         ValueError: If the file's format is not supported.
     """
     if isinstance(image, HistologyImage):
@@ -45,7 +45,7 @@ def open_image(image: HistologyImage | NDArray[Any] | str | Path) -> HistologyIm
     if isinstance(image, np.ndarray):
         return ArrayImage(image)
     if not isinstance(image, str | Path):
-        raise TypeError(f"An image is an array, a path or a HistologyImage, got {type(image).__name__}.")
+        raise TypeError(f"An image must be an array, a path or a HistologyImage, got {type(image).__name__}.")
     suffix = Path(image).suffix.lower()
     if suffix not in FORMATS:
         raise ValueError(f"{image}: image format {suffix!r} is not supported; use one of {', '.join(FORMATS)}.")

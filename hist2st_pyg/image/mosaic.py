@@ -1,4 +1,4 @@
-"""An image made of the patches that were cut out of a slide, where the slide itself is not at hand."""
+"""An image put together from the patches of a slide, for data sets without the slide itself."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ BARCODES = ("barcode", "barcodes")
 
 
 class PatchMosaic(FileImage):
-    """HEST's patches, put back where they were cut; everything else is white.
+    """HEST's patches at their places in the slide; the rest is white.
 
-    Level 0 has the slide's pixels, so that its positions hold. Where the patches are coarser, level 1 has their own:
-    a field of view that asks for no more gets their pixels as they are. Where patches overlap, the later one is seen.
+    Level 0 has the slide's pixels, so that positions stay valid. If the patches are coarser, level 1 has their pixels,
+    which a field of view of that resolution gets unchanged. Where patches overlap, the later one is visible.
 
     Args:
         path: An ``.h5`` file of ``img`` uint8 [M, P, P, 3], ``coords`` [M, 2] (x, y of the upper left corner in the
-            slide's pixels) and ``barcode`` [M]. Where ``img`` says in ``patch_size_src`` how wide a patch is in the
-            slide's pixels, it is taken from there.
-        size: Width and height of the slide in pixels; None takes what the patches cover.
-        um_per_pixel: Resolution of the slide in µm per pixel, where known; without it the file must say how wide a
-            patch is.
+            slide's pixels) and ``barcode`` [M]. The attribute ``patch_size_src`` of ``img``, if present, is the width
+            of a patch in the slide's pixels.
+        size: Width and height of the slide in pixels; None takes the area that the patches cover.
+        um_per_pixel: Resolution of the slide in µm per pixel, if known; required if the file does not state the width
+            of a patch.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is malformed, or it is unknown how wide a patch is.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is malformed, or the width of a patch is unknown.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class PatchMosaic(FileImage):
             names = np.ravel(file[_first_of(BARCODES, file, self.path)])
             shape, dtype, side = images.shape, images.dtype, images.attrs.get("patch_size_src")
         if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or dtype != np.uint8 or shape[0] == 0:
-            raise ValueError(f"{self.path}: {self._key} is uint8 [M, P, P, 3], got {dtype} {list(shape)}.")
+            raise ValueError(f"{self.path}: {self._key} must be uint8 [M, P, P, 3], got {dtype} {list(shape)}.")
         if corners.shape != (shape[0], 2) or len(names) != shape[0]:
             raise ValueError(
-                f"{self.path}: there are {shape[0]} patches, coords {list(corners.shape)} and {len(names)} barcodes; "
-                "each patch has its x and y and its barcode."
+                f"{self.path} has {shape[0]} patches, coords {list(corners.shape)} and {len(names)} barcodes; each "
+                "patch needs x and y and a barcode."
             )
         if side is None:
             if um_per_pixel is None:
                 raise ValueError(
-                    f"{self.path} does not say how wide its patches are in the slide's pixels, and the slide's "
-                    "resolution is unknown; give um_per_pixel."
+                    f"{self.path} does not state the width of its patches in the slide's pixels, and the slide's "
+                    "resolution is unknown; set um_per_pixel."
                 )
             side = PATCH_UM / um_per_pixel
         self.side = float(side)
@@ -69,7 +69,7 @@ class PatchMosaic(FileImage):
         self.corners: NDArray[np.float64] = corners.astype(np.float64)
         """Upper left corner of each patch in the slide's pixels, x, y, [M, 2]."""
         self.barcodes = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-        """The spot that each patch is of, [M]."""
+        """The spot of each patch, [M]."""
         self._pixels = int(shape[1])
         covered = np.ceil(self.corners.max(axis=0) + self.side).astype(int)
         self._size = (int(covered[0]), int(covered[1])) if size is None else size
@@ -141,7 +141,7 @@ class PatchMosaic(FileImage):
 
 
 def _first_of(keys: tuple[str, ...], file: Any, path: Path) -> str:
-    """The first of some keys that a file has."""
+    """The first of ``keys`` that the file holds."""
     for key in keys:
         if key in file:
             return key

@@ -17,21 +17,21 @@ from hist2st_pyg.image.resolution import square_pixels
 from hist2st_pyg.utils.optional import require_extra
 
 CELL = 1024
-"""Side of what is read at once, in pixels: OpenSlide's buffers take several times the memory of the result."""
+"""Side of the regions read at once, in pixels: OpenSlide's buffers take several times the memory of the result."""
 
 
 class OpenSlideImage(PyramidImage):
     """A slide of Aperio, Hamamatsu, Leica, MIRAX, Philips, Sakura, Ventana, Zeiss and others, or DICOM.
 
-    Positions are pixels of the whole slide, also where only a part of it was scanned (OpenSlide's ``bounds``, in MIRAX
-    for one): what was not scanned is white. Programs that crop to the bounds count from ``bounds-x`` and ``bounds-y``.
+    Positions are pixels of the whole slide, even if only a part of it was scanned (OpenSlide's ``bounds``, for example
+    in MIRAX); the rest is white. Programs that crop to the bounds count from ``bounds-x`` and ``bounds-y``.
 
     Args:
         path: The slide; for a MIRAX slide the ``.mrxs`` file, with its folder beside it.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ImportError: If the ``slides`` extra is not installed; it is needed when the slide is opened.
+        FileNotFoundError: If the file does not exist.
+        ImportError: If the ``slides`` extra is not installed; raised when the slide is opened.
     """
 
     @contextmanager
@@ -42,7 +42,7 @@ class OpenSlideImage(PyramidImage):
             with openslide.OpenSlide(self.path) as slide:
                 yield slide
         except openslide.OpenSlideUnsupportedFormatError as error:
-            raise ValueError(f"{self.path} is no slide that OpenSlide can read.") from error
+            raise ValueError(f"{self.path} is not a slide that OpenSlide can read.") from error
         except openslide.OpenSlideError as error:
             raise ValueError(f"{self.path} cannot be read as a slide: {error}") from error
 
@@ -58,7 +58,7 @@ class OpenSlideImage(PyramidImage):
 
     @override
     def fingerprint(self) -> str:
-        # The quick hash knows the further files of a slide that has such (MIRAX, Hamamatsu VMS, DICOM).
+        # The quick hash covers the other files of a slide (MIRAX, Hamamatsu VMS, DICOM).
         with self._slide() as slide:
             return f"{super().fingerprint()}-{slide.properties.get('openslide.quickhash-1', '')}"
 
@@ -68,8 +68,8 @@ class OpenSlideImage(PyramidImage):
         has_level(self, level)
         with self._slide() as slide:
             factor = slide.level_downsamples[level]
-            # OpenSlide takes places in level 0, whatever the level, and interpolates between pixels where a place falls
-            # between them. Then everything is read from the corners of a grid: pixels are the same in any region.
+            # OpenSlide takes positions in level 0 at every level, and interpolates at positions between pixels. So read
+            # from the corners of a grid: pixels are then the same in any region.
             exact = float(factor).is_integer()
 
             def region(x: int, y: int, width: int, height: int) -> Pixels:
@@ -87,7 +87,7 @@ class OpenSlideImage(PyramidImage):
 
 
 def _on_white(rgba: Image.Image) -> Pixels:
-    """What was not scanned is transparent; it becomes white."""
+    """Make unscanned areas, which are transparent, white."""
     if rgba.getchannel("A").getextrema() == (255, 255):
         return np.asarray(rgba.convert("RGB"))
     return three_channels(np.asarray(rgba))

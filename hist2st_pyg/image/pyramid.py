@@ -1,4 +1,4 @@
-"""Files that hold an image at several resolutions and are read by regions."""
+"""Image files with several resolutions, read by regions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hist2st_pyg.image.base import FileImage, downsamples
 
 
 class Layout(NamedTuple):
-    """What is read once of a file, without its pixels.
+    """The properties of a file that are read once, without its pixels.
 
     Args:
         sizes: Width and height of each level in pixels, descending.
         tiles: Width and height of each level's tiles in pixels.
-        um_per_pixel: Resolution of level 0 in µm per pixel; None where the file says none.
+        um_per_pixel: Resolution of level 0 in µm per pixel; None if the file does not state it.
     """
 
     sizes: tuple[tuple[int, int], ...]

@@ -1,6 +1,6 @@
-"""JPEG and PNG files, which are decoded whole: the formats allow nothing else.
+"""JPEG and PNG files, which their formats only allow to decode whole.
 
-One that would take more than a share of the machine's memory is refused.
+A file that would take more than a share of the machine's memory is rejected.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ MEMORY_SHARE = 0.25
 """The share of the machine's memory that decoding one image may take."""
 
 DECODING_BYTES = 14
-"""Bytes a pixel while an image is decoded whole: Pillow's own four, the copies on the way to an array (measured)."""
+"""Bytes per pixel while an image is decoded: Pillow's four, and the copies until it is an array (measured)."""
 
 
 class RasterImage(FileImage):
     """A JPEG or PNG file: decoded whole, once per :meth:`open`."""
 
     def _reader(self) -> Image.Image:
-        # The format's own class is used because ``Image.open`` guards against large images by a global setting, and
-        # histology is larger; the guard here is the machine's memory.
+        # Use the format's own class: ``Image.open`` limits the size by a global setting that histology exceeds. The
+        # limit here is the machine's memory.
         try:
             image = (PngImageFile if self.path.suffix.lower() == ".png" else JpegImageFile)(self.path)
         except (OSError, SyntaxError) as error:
             raise ValueError(f"{self.path} cannot be read as an image: {error}") from error
         if image.mode.startswith("I"):
-            raise ValueError(f"{self.path} has 16-bit pixels; an 8-bit image is expected.")
+            raise ValueError(f"{self.path} has 16-bit pixels; convert it to an 8-bit image.")
         return image
 
     @cached_property
     @override
     def size(self) -> tuple[int, int]:
         with self._reader() as image:
-            # A photograph may be stored on its side; _rgb puts it upright. (The PNG reader's own getexif would decode.)
+            # A photograph may be stored rotated; _rgb turns it upright. (The PNG reader's own getexif would decode.)
             turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) > 4
             return image.size[::-1] if turned else image.size
 
@@ -61,9 +61,8 @@ class RasterImage(FileImage):
         needed, allowed = DECODING_BYTES * width * height, int(MEMORY_SHARE * memory_bytes())
         if needed > allowed:
             raise ValueError(
-                f"{self.path} is {width} x {height} px and would take {needed / 2**30:.1f} GiB decoded, more than "
-                f"{allowed / 2**30:.1f} GiB, this machine's share for one image. Convert it to a tiled TIFF, which is "
-                "read by regions."
+                f"{self.path} is {width} x {height} px and would take {needed / 2**30:.1f} GiB decoded; the limit on "
+                f"this machine is {allowed / 2**30:.1f} GiB. Convert it to a tiled TIFF, which is read by regions."
             )
 
     def _decoded(self, image: Image.Image) -> Image.Image:
@@ -77,7 +76,7 @@ class RasterImage(FileImage):
         if self.path.suffix.lower() == ".png":
             self._check_memory()
         with self._reader() as image:
-            image.draft("RGB", (longest, longest))  # JPEG decodes straight to about this size
+            image.draft("RGB", (longest, longest))  # JPEG decodes directly to about this size
             small = self._decoded(image)
         small.thumbnail((longest, longest), Image.Resampling.BOX)
         return np.asarray(small)

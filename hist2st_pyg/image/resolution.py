@@ -1,4 +1,4 @@
-"""The resolution that a slide's file says, in µm per pixel."""
+"""The resolution stated in a slide's file, in µm per pixel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hist2st_pyg.image.base import SAME
 logger = logging.getLogger(__name__)
 
 MICROSCOPIC = (0.05, 20.0)
-"""µm per pixel of microscopes. Resolution tags outside are a screen's or a printer's (72 dpi are 353 µm per pixel)."""
+"""Range of microscopes in µm per pixel. Other tags are those of a screen or printer (72 dpi are 353 µm per pixel)."""
 
 MICROMETRES = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "Å": 1e-4, "mm": 1e3, "cm": 1e4, "m": 1e6}
 """Units of OME-XML in µm; the first two are the micro sign and the Greek letter."""
@@ -24,14 +24,14 @@ TAG_UNITS = {2: 25_400.0, 3: 10_000.0}
 
 
 def tiff_resolution(tif: Any, path: Path) -> tuple[float, float] | None:
-    """Width and height of a pixel in µm, from what a TIFF says: OME-XML, Aperio's description, or the resolution tags.
+    """Width and height of a pixel in µm, from a TIFF's OME-XML, Aperio description or resolution tags.
 
     Args:
         tif: An open ``tifffile.TiffFile``.
         path: The file, for the log.
 
     Returns:
-        None where the file says none of them.
+        None if the file has none of them.
     """
     page = tif.pages.first
     if tif.is_ome:
@@ -66,8 +66,8 @@ def _ome_resolution(xml: str, path: Path) -> tuple[float, float] | None:
 def square_pixels(sizes: tuple[float, float] | None, path: Path) -> float | None:
     """The side of a square pixel.
 
-    Pixels that are not square, or of a size that cannot be, are of unknown resolution, and the log says so: positions
-    and fields of view are counted in pixels of one size, and who knows the right one can still give it.
+    Pixels that are not square, or of an impossible size, are logged and make the resolution unknown, because positions
+    and fields of view need pixels of one size. The user can set the correct resolution.
 
     Args:
         sizes: Width and height of a pixel in µm, or None.
@@ -77,7 +77,7 @@ def square_pixels(sizes: tuple[float, float] | None, path: Path) -> float | None
         return None
     x, y = sizes
     if not all(math.isfinite(size) and size > 0 for size in sizes):
-        logger.warning("%s says that its pixels are %g x %g µm; its resolution is taken as unknown.", path, x, y)
+        logger.warning("%s states pixels of %g x %g µm; its resolution is taken as unknown.", path, x, y)
         return None
     if abs(x - y) > SAME * max(x, y):
         logger.warning("The pixels of %s are not square (%g x %g µm); its resolution is taken as unknown.", path, x, y)

@@ -22,8 +22,8 @@ class StoreImage(HistologyImage):
         key: The image's key.
 
     Raises:
-        FileNotFoundError: If the store has no such image.
-        ValueError: If it is not 8-bit RGB.
+        FileNotFoundError: If the store does not hold the image.
+        ValueError: If the image is not 8-bit RGB.
     """
 
     def __init__(self, store: str | Path, key: str) -> None:
@@ -34,14 +34,14 @@ class StoreImage(HistologyImage):
         channels, dtype = dict(zip(axes, levels[0].shape, strict=True)).get("c"), levels[0].dtype
         if axes != ["c", "y", "x"] or channels != 3 or dtype != np.uint8:
             raise ValueError(
-                f"{store}: image {key!r} holds {dtype} with axes {', '.join(axes)} and {channels} channels; 8-bit RGB "
-                "(uint8; c, y, x; 3 channels) is expected."
+                f"{store}: image {key!r} must be 8-bit RGB (uint8; axes c, y, x; 3 channels), got {dtype} with axes "
+                f"{', '.join(axes)} and {channels} channels."
             )
         self._level_sizes = tuple((int(level.shape[2]), int(level.shape[1])) for level in levels)
         self._chunks = tuple((int(level.chunks[2]), int(level.chunks[1])) for level in levels)
 
     def _levels(self) -> tuple[list[str], list[Any]]:
-        """The axes and the zarr array of each level; OME-Zarr 0.5 has them a step deeper than 0.4."""
+        """The axes and the zarr array of each level; OME-Zarr 0.5 nests them one level deeper than 0.4."""
         import zarr
 
         group = zarr.open_group(self.folder, mode="r")
@@ -72,7 +72,7 @@ class StoreImage(HistologyImage):
 
     @override
     def block_size(self, level: int = 0) -> tuple[int, int]:
-        # Chunks may be large, so that none should lie in two blocks.
+        # Chunks may be large, so no chunk should lie in two blocks.
         wide, high = (side * max(1, BLOCK // side) for side in self._chunks[level])
         return wide, high
 

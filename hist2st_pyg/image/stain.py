@@ -1,8 +1,7 @@
-"""Making the stains of a section comparable with those of others.
+"""Stain normalization, which makes sections comparable.
 
-A section's optical density is mapped linearly, the same for all of its patches, so that the strength of its stains
-becomes a reference's. To add a way, write ``(optical density [M, 3]) -> (matrix [3, 3], offset [3])`` and add one line
-to :data:`STAINS`.
+One linear map of optical density for all patches of a section brings the strength of its stains to a reference. To add
+a method, write ``(optical density [M, 3]) -> (matrix [3, 3], offset [3])`` and add one line to :data:`STAINS`.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from hist2st_pyg.utils.resolver import resolve
 Floats = NDArray[np.float64]
 WHITE = 256.0
 SAMPLE = 500_000
-"""Pixels that a map is fitted to."""
+"""Largest number of pixels for fitting a map."""
 SPOTS = 4096
-"""Most spots that they are taken from, so that fitting costs the same on a slide of any size."""
+"""Largest number of spots for fitting a map, so that the cost does not grow with the slide."""
 PART = 64
-"""Patches mapped at a time."""
+"""Number of patches mapped at a time."""
 BACKGROUND = 0.15
-"""Optical density below which a channel shows glass."""
+"""Optical density below which a channel counts as glass."""
 HE = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 HE_STRENGTH = np.array([1.9705, 1.0308])
 """Macenko's reference: optical density of haematoxylin and eosin, and the 99 % quantile of their concentrations."""
 MEAN, DEVIATION = np.array([0.5, 0.6, 0.35]), np.array([0.45, 0.45, 0.25])
-"""Optical density that ``"standardize"`` maps to: about what breast sections have."""
+"""Target optical density of ``"standardize"``: about that of breast sections."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +40,18 @@ class StainMap:
 
 
 def normalize_stain(patches: NDArray[np.uint8], stain: str, name: str = "") -> NDArray[np.uint8]:
-    """Map a section's patches to the reference stain: :func:`fit_stain` to some of its spots, then :func:`apply_stain`.
+    """Map a section's patches to the reference stain: :func:`fit_stain` on some of its spots, then :func:`apply_stain`.
 
     Args:
         patches: uint8 [N, 3·S, P, P], RGB for each field of view, all of the section's spots.
-        stain: A key of :data:`STAINS`; ``"none"`` leaves the patches as they are.
+        stain: A key of :data:`STAINS`; ``"none"`` returns the patches unchanged.
         name: The section's name, for errors.
 
     Returns:
         uint8 [N, 3·S, P, P].
 
     Raises:
-        ValueError: If the key is unknown, or there are too few stained pixels.
+        ValueError: If the key is unknown, or too few pixels are stained.
     """
     spots = stain_spots(len(patches))
     pixels = len(spots) * patches.shape[2] * patches.shape[3]
@@ -61,21 +60,21 @@ def normalize_stain(patches: NDArray[np.uint8], stain: str, name: str = "") -> N
 
 
 def stain_spots(n: int) -> NDArray[np.int64]:
-    """The spots of n that a section's map is fitted to: all, or :data:`SPOTS` of them evenly along their order."""
+    """The spots, out of n, for fitting a section's map: all, or :data:`SPOTS` of them, evenly spaced in their order."""
     return np.arange(n) if n <= SPOTS else np.linspace(0, n - 1, SPOTS).round().astype(np.int64)
 
 
 def fit_stain(parts: Iterable[NDArray[np.uint8]], pixels: int, stain: str, name: str = "") -> StainMap | None:
-    """Fit a section's map to the patches of :func:`stain_spots`; it reads images, no counts.
+    """Fit a section's map to the patches of :func:`stain_spots`; counts are not read.
 
     Args:
-        parts: The patches in pieces [n, 3 or more, P, P], in the spots' order; their first field of view is read.
-        pixels: Pixels in all parts together, of which at most :data:`SAMPLE` are taken.
-        stain: A key of :data:`STAINS`; ``"none"`` reads nothing and gives None.
+        parts: The patches in parts [n, 3 or more, P, P], in the spots' order; the first field of view is read.
+        pixels: Number of pixels in all parts, of which at most :data:`SAMPLE` are used.
+        stain: A key of :data:`STAINS`; ``"none"`` reads nothing and returns None.
         name: The section's name, for errors.
 
     Raises:
-        ValueError: If the key is unknown, or there are too few stained pixels.
+        ValueError: If the key is unknown, or too few pixels are stained.
     """
     fit = resolve(STAINS, stain, "stain")
     if fit is None:
@@ -92,12 +91,12 @@ def fit_stain(parts: Iterable[NDArray[np.uint8]], pixels: int, stain: str, name:
 
 
 def apply_stain(patches: NDArray[np.uint8], stain_map: StainMap | None) -> NDArray[np.uint8]:
-    """Map patches, uint8 [n, 3·S, P, P], to the reference stain; without a map they stay as they are."""
+    """Map patches, uint8 [n, 3·S, P, P], to the reference stain; None returns them unchanged."""
     if stain_map is None:
         return patches
     matrix, offset = stain_map.matrix.astype(np.float32), stain_map.offset.astype(np.float32)
     result = np.empty(patches.shape, np.uint8)
-    for start in range(0, len(patches), PART):  # bounds the memory of floats
+    for start in range(0, len(patches), PART):  # limits the memory of floats
         part = patches[start : start + PART]
         density = np.moveaxis(_density(part).reshape(len(part), -1, 3, *part.shape[2:]), 2, -1)
         mapped = WHITE * np.exp(-(density @ matrix.T + offset)) - 1
@@ -108,8 +107,8 @@ def apply_stain(patches: NDArray[np.uint8], stain_map: StainMap | None) -> NDArr
 def macenko(density: Floats) -> tuple[Floats, Floats]:
     """Separate haematoxylin and eosin and scale each to the reference (Macenko et al., ISBI 2009).
 
-    The stains' directions are the extreme angles in the plane of the first two principal components; strength is the
-    99 % quantile of a stain's concentration, which says more of the stain than of how much of which tissue there is.
+    The stains' directions are the extreme angles in the plane of the first two principal components. Strength is the
+    99 % quantile of a stain's concentration, which depends on the stain more than on the mix of tissues.
 
     Raises:
         ValueError: If fewer than 100 pixels are stained.
@@ -118,7 +117,7 @@ def macenko(density: Floats) -> tuple[Floats, Floats]:
     if len(stained) < 100:
         raise ValueError(
             f"{len(stained)} of {len(density)} sampled pixels are stained, too few to find the stains; "
-            "take data.stain: none."
+            "set data.stain: none."
         )
     plane = np.linalg.eigh(np.cov(stained.T))[1][:, [2, 1]]
     plane *= np.where(plane[0] < 0, -1, 1)
@@ -129,14 +128,14 @@ def macenko(density: Floats) -> tuple[Floats, Floats]:
     concentration = np.linalg.lstsq(stains.T, stained.T, rcond=None)[0]
     strength = np.percentile(concentration, 99, axis=1)
     if not (strength > 0).all():
-        raise ValueError("the stains cannot be told apart; take data.stain: none.")
+        raise ValueError("the two stains have the same color; set data.stain: none.")
     return (HE.T * (HE_STRENGTH / strength)) @ np.linalg.pinv(stains.T), np.zeros(3)
 
 
 def standardize(density: Floats) -> tuple[Floats, Floats]:
-    """Give each channel's optical density the reference's mean and deviation, as Reinhard's method does with colors.
+    """Match each channel's optical density to the reference's mean and deviation, as Reinhard does with colors.
 
-    Where sections differ in their mix of tissues, that difference goes too.
+    This also removes differences in the mix of tissues.
     """
     scale = DEVIATION / np.maximum(density.std(0), 1e-6)
     return np.diag(scale), MEAN - density.mean(0) * scale
@@ -144,10 +143,10 @@ def standardize(density: Floats) -> tuple[Floats, Floats]:
 
 StainFit = Callable[[Floats], tuple[Floats, Floats]]
 STAINS: dict[str, StainFit | None] = {"none": None, "macenko": macenko, "standardize": standardize}
-"""What can be chosen by key."""
+"""The methods that can be chosen by key."""
 
 
 def _density(pixels: NDArray[np.uint8]) -> Floats:
-    """Optical density, natural logarithm; a table, because there are 256 values."""
+    """Optical density, natural logarithm, looked up in a table of the 256 values."""
     table: Floats = -np.log((np.arange(256, dtype=np.float32) + 1) / WHITE)
     return table[pixels]

@@ -1,4 +1,4 @@
-"""TIFF and OME-TIFF files, pyramidal or plain, read by regions whatever their size."""
+"""TIFF and OME-TIFF files of any size, pyramidal or plain, read by regions."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from hist2st_pyg.image.pyramid import Layout, PyramidImage
 from hist2st_pyg.image.resolution import square_pixels, tiff_resolution
 
 PHOTOMETRIC = {"MINISBLACK", "RGB", "YCBCR"}
-"""TIFF colors that are grey or RGB once decoded."""
+"""TIFF colors that decode to grey or RGB."""
 
 CHANNELS = {"YX": {1}, "YXS": {3, 4}, "SYX": {3, 4}, "CYX": {3}}
-"""Axes that are read, and how many samples or channels they may have; three channels (C) are red, green and blue."""
+"""Supported axes and their numbers of samples or channels; three channels (C) are red, green and blue."""
 
 
 class TiffImage(PyramidImage):
     """A TIFF, pyramidal or plain: regions are decoded tile by tile (or strip by strip).
 
-    Pyramids are those that tifffile finds: in SubIFDs (OME-TIFF) or as further pages that are marked as reduced images.
-    Tiles that a scanner left out are white.
+    tifffile finds pyramids in SubIFDs (OME-TIFF) or in further pages marked as reduced images. Tiles that a scanner
+    omitted are white.
     """
 
     @contextmanager
     def _levels(self) -> Iterator[tuple[Any, list[Any]]]:
-        """Open the file and check its pixels; the file and the levels of its first series."""
+        """Open the file and check its pixels; yields the file and the levels of its first series."""
         import tifffile
 
         try:
@@ -40,8 +40,8 @@ class TiffImage(PyramidImage):
             series = tif.series[0]
             if series.dtype != np.uint8 or series.axes not in CHANNELS:
                 raise ValueError(
-                    f"{self.path} holds {series.dtype} with axes {series.axes}; an 8-bit RGB or grey image (axes YXS, "
-                    "SYX, CYX or YX) is expected."
+                    f"{self.path} must be an 8-bit RGB or grey image (axes YXS, SYX, CYX or YX), got {series.dtype} "
+                    f"with axes {series.axes}."
                 )
             photometric = series.keyframe.photometric.name
             if photometric not in PHOTOMETRIC or _samples(series) not in CHANNELS[series.axes]:
@@ -66,7 +66,7 @@ class TiffImage(PyramidImage):
         with self._levels() as (tif, levels):
             series = levels[level]
             if series.dataoffset is not None and series.keyframe.is_memmappable:
-                # Neither compressed nor tiled: one strip may be the whole image, so nothing is decoded but mapped.
+                # Neither compressed nor tiled: one strip may be the whole image, so map the file instead of decoding.
                 array = tif.filehandle.memmap_array(series.dtype, series.shape, series.dataoffset)
             else:
                 array = zarr.open(levels[0].aszarr(level=level, fillvalue=255), mode="r")
@@ -74,7 +74,7 @@ class TiffImage(PyramidImage):
 
 
 def _tile_size(page: Any) -> tuple[int, int]:
-    """What is decoded together: a tile, a strip (as wide as the image), or a pixel where nothing is compressed."""
+    """Size of the units that are decoded whole: a tile, a strip (as wide as the image), or a pixel if uncompressed."""
     if page.is_tiled:
         return int(page.tilewidth), int(page.tilelength)
     return (1, 1) if page.is_memmappable else (int(page.imagewidth), int(page.rowsperstrip))

@@ -1,4 +1,4 @@
-"""Prediction: a model and an image in, an AnnData out, whatever the size of the image."""
+"""Prediction: a model and an image of any size in, an AnnData out."""
 
 from hist2st_pyg.inference.blocks import BLOCK, WHOLE, predict_blocks, run_model, spatial_blocks
 from hist2st_pyg.inference.cohort import predict_cohort

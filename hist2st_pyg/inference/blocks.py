@@ -1,4 +1,4 @@
-"""Running a model on a section, at once or in blocks of neighboring spots, so that memory does not grow with it."""
+"""Run a model on a section, at once or in blocks of neighboring spots, so that memory does not grow with it."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 Keep = Callable[[ExpressionModel, dict[str, Tensor]], dict[str, Tensor]]
-"""What is kept of a model and its output on a block, each with a row for each spot."""
+"""Selects the values to keep from a model and its output on a block, one row per spot."""
 
 BLOCK = 1024
-"""Most spots of a block."""
+"""Largest number of spots in a block."""
 
 WHOLE = 5000
-"""Most spots of a section that is predicted at once where a model needs all of it."""
+"""Largest number of spots predicted at once by a model that needs the whole section."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model makes of a section.
+    """The prediction of a section.
 
     Args:
-        values: What was kept of the model's output, each [N, ...].
+        values: The values kept of the model's output, each [N, ...].
         color_distance: See :attr:`~hist2st_pyg.inference.domain_shift.Colors.distance`.
-        notes: What the reader of the prediction has to know.
+        notes: Warnings for the reader of the prediction.
     """
 
     values: dict[str, NDArray[np.float32]]
@@ -77,23 +77,23 @@ def predict_blocks(
     name: str = "section",
     keep: Keep = with_moments,
 ) -> Prediction:
-    """Predict a section; only one block's patches are held at a time.
+    """Predict a section, holding the patches of one block at a time.
 
-    A block is predicted with the spots around it that the model's ``receptive_field`` reach, so that the result is that
-    of the whole section. Where a model needs the whole section, up to :data:`WHOLE` spots are predicted at once; on
-    larger ones self-attention is kept to the block, which a note says, and a model that cannot do without is refused.
+    Each block includes the surrounding spots within the model's ``receptive_field``, so that the result equals that of
+    the whole section. A model that needs the whole section predicts up to :data:`WHOLE` spots at once. On larger
+    sections self-attention is limited to the block, with a note; other models of this kind raise an error.
 
     Args:
         model: The model.
-        graph: The section's graph, and the counts where the model reads them.
-        patches: What its spots show.
-        block: Most spots of a block.
+        graph: The section's graph, and the counts if the model reads them.
+        patches: The patches of its spots.
+        block: Largest number of spots in a block.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         name: The section's name, for the progress bar and errors.
-        keep: What is kept of the model and its output, by default :func:`with_moments`.
+        keep: Selects the values to keep, by default :func:`with_moments`.
 
     Raises:
-        ValueError: If the block is empty, the section is too large for the model, or a value is not finite.
+        ValueError: If ``block`` is below 1, the section is too large for the model, or a value is not finite.
     """
     device = find_device(device)
     n = len(graph.pos)
@@ -115,20 +115,20 @@ def predict_blocks(
                 values[key][spots] = value[own].cpu().numpy()
             bar.update(len(spots))
             if several:
-                trim_memory()  # without it a slide of 30,000 spots took half as much memory again
+                trim_memory()  # without it a slide of 30,000 spots took 50 % more memory
     _log(colors.notes, name)
     return Prediction(values, colors.distance, [*notes, *colors.notes])
 
 
 def spatial_blocks(pos: NDArray[np.floating], size: int) -> list[NDArray[np.int64]]:
-    """Part spots into blocks of neighbors: the leaves of a k-d tree, which halves at the median.
+    """Divide spots into blocks of neighbors: the leaves of a k-d tree, split at the median.
 
     Args:
         pos: Spot positions [N, 2].
-        size: Most spots of a block.
+        size: Largest number of spots in a block.
 
     Returns:
-        The spots of each block, ascending; blocks that follow each other lie side by side.
+        The spots of each block, ascending; consecutive blocks are neighbors.
     """
 
     def leaves(node: object) -> Iterator[NDArray[np.int64]]:
@@ -142,14 +142,14 @@ def spatial_blocks(pos: NDArray[np.floating], size: int) -> list[NDArray[np.int6
 
 
 def run_model(model: ExpressionModel, data: SectionData, device: str = "auto") -> dict[str, Tensor]:
-    """The model's output in eval mode, on the CPU; the model and the data stay on the device where they are.
+    """Run the model in eval mode and return its output on the CPU; the model and the data stay on their devices.
 
     Raises:
-        ValueError: If there is no such device.
+        ValueError: If the device does not exist.
     """
     device = find_device(device)
     was_training, home = model.training, model.target_mean.device
-    # PyG's Data.to changes the data itself: a copy shares the tensors that need not move.
+    # PyG's Data.to changes the data in place; a copy shares the tensors that need not move.
     moved = copy.copy(data).to(device)
     try:
         with torch.inference_mode():
@@ -162,9 +162,9 @@ def run_model(model: ExpressionModel, data: SectionData, device: str = "auto") -
 def _plan(
     model: ExpressionModel, pos: NDArray[np.floating], block: int, name: str
 ) -> tuple[list[NDArray[np.int64]], int, list[str]]:
-    """The blocks, how many edges of the graph around each are read too, and notes."""
+    """The blocks, the number of hops of context around each, and notes."""
     if block < 1:
-        raise ValueError(f"block is the most spots that are predicted at a time, at least 1, got {block!r}.")
+        raise ValueError(f"block must be 1 spot or more, got {block!r}.")
     n, hops = len(pos), model.receptive_field
     if n <= block or (hops is None and n <= WHOLE):
         return [np.arange(n)], 0, []
@@ -173,32 +173,32 @@ def _plan(
         hops = model.num_hops
         if hops is None:
             raise ValueError(
-                f"Section {name!r} has {n} spots, and the model {type(model).__name__} reads all of a section at once, "
-                f"which is done up to {max(WHOLE, block)} spots. Give block={n} where the memory allows it, or predict "
-                "parts of the section."
+                f"Section {name!r} has {n} spots, but the model {type(model).__name__} reads a whole section at once, "
+                f"of at most {max(WHOLE, block)} spots. Set block={n} if memory allows, or predict parts of the "
+                "section."
             )
         notes.append(
-            f"The section has {n} spots, too many to attend to each other: each attends to the spots of its block, "
-            f"{block} at most, and those around it, so that predictions change where blocks meet."
+            f"The section has {n} spots, too many for self-attention over all: each attends to its block of at most "
+            f"{block} spots and their surroundings, so predictions may change at the borders of blocks."
         )
     return spatial_blocks(pos, block), hops, notes
 
 
 def find_device(device: str) -> str:
-    """``"auto"`` as the device that there is; another as it is.
+    """Resolve ``"auto"`` to the available device; return other devices unchanged.
 
     Raises:
-        ValueError: If there is no such device.
+        ValueError: If the device does not exist.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}: no CUDA device is found; take 'auto' or 'cpu'.")
+        raise ValueError(f"device={device!r}: no CUDA device was found; choose 'auto' or 'cpu'.")
     return device
 
 
 def _piece(graph: SectionData, patches: Patches, hops: int, spots: NDArray[np.int64]) -> tuple[SectionData, Tensor]:
-    """A block and the spots around it as a ``Data``, and where in it the block's own spots are."""
+    """A block and its surrounding spots as a ``Data``, and the rows of the block's own spots."""
     if len(spots) == len(graph.pos):
         piece, around, own = copy.copy(graph), None, torch.arange(len(spots))
     else:
@@ -209,9 +209,9 @@ def _piece(graph: SectionData, patches: Patches, hops: int, spots: NDArray[np.in
 
 
 def _ahead(make: Callable[[Item], Made], items: Sequence[Item]) -> Generator[Made, None, None]:
-    """What is made of each item; the next is made while the last is used, so that reading does not wait for the model.
+    """Apply ``make`` to each item, one item ahead in a thread, so that reading overlaps with prediction.
 
-    One item alone is made here and now.
+    A single item needs no thread.
     """
     if len(items) == 1:
         yield make(items[0])
@@ -229,8 +229,8 @@ def _check_finite(values: Tensor, key: str, model: ExpressionModel, name: str) -
     wrong = int((~torch.isfinite(values)).sum())
     if wrong:
         raise ValueError(
-            f"{name}: the model {type(model).__name__} gives {wrong} of {values.numel()} values of {key!r} that are "
-            "not finite, so nothing is predicted. Its weights or statistics are damaged, or its training diverged."
+            f"{name}: {wrong} of {values.numel()} values of {key!r} from the model {type(model).__name__} are not "
+            "finite. Its weights or statistics are damaged, or its training diverged."
         )
 
 

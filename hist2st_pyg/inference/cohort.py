@@ -1,4 +1,4 @@
-"""Prediction of many slides: each in a process, finished ones are kept, and what goes wrong with one stays its own."""
+"""Predict many slides, each in a process; finished slides are skipped, and an error affects only its own slide."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from hist2st_pyg.utils.resolver import resolve
 logger = logging.getLogger(__name__)
 
 LAYOUT = ("pitch", "pitch_um", "um_per_pixel")
-"""The options that :func:`~hist2st_pyg.inference.image_input.check_layout` looks at."""
+"""The options that :func:`~hist2st_pyg.inference.image_input.check_layout` checks."""
 
 Outcome = Literal["done", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
 class SlideResult:
-    """What became of a slide.
+    """The outcome of a slide.
 
     Args:
         name: The slide's name.
         output: Its prediction.
-        outcome: Whether it was made now, had been made before, or failed.
-        spots: How many spots were predicted.
-        seconds: How long that took, without loading the model and drawing.
-        message: The error, or what the reader of the prediction has to know.
+        outcome: Whether it was predicted now, skipped as finished, or failed.
+        spots: Number of predicted spots.
+        seconds: Time of the prediction, without loading the model and drawing.
+        message: The error, or warnings for the reader of the prediction.
     """
 
     name: str
@@ -59,16 +59,16 @@ class SlideResult:
 
 @dataclass(frozen=True)
 class CohortResult:
-    """What became of the slides, in the order in which they were given."""
+    """The outcomes of the slides, in the order of the call."""
 
     slides: tuple[SlideResult, ...]
 
     def of(self, outcome: Outcome) -> list[SlideResult]:
-        """The slides of an outcome."""
+        """The slides with an outcome."""
         return [slide for slide in self.slides if slide.outcome == outcome]
 
     def table(self) -> str:
-        """A line for each slide, and how many there are of each outcome."""
+        """A line for each slide, and the number of slides of each outcome."""
         rows = [("slide", "outcome", "spots", "seconds", "")]
         for slide in self.slides:
             spots = "" if slide.spots is None else str(slide.spots)
@@ -98,39 +98,39 @@ def predict_cohort(
 ) -> CohortResult:
     """Predict many slides into a folder.
 
-    Beside each output, ``<slide>.json`` says how it was made: a slide that has been predicted with the same model,
-    image and options is skipped, and drawn again where other pictures are asked for. Of a slide that failed there is
-    the traceback in ``<slide>.failed.txt``; it is tried again at the next call, as is one that was interrupted. What a
-    slide's process said is in ``logs/<slide>.txt``.
+    ``<slide>.json`` beside each output records how it was made. A slide that was predicted with the same model, image
+    and options is skipped; only new pictures are drawn. ``<slide>.failed.txt`` holds the traceback of a failed slide;
+    the next call retries failed and interrupted slides. ``logs/<slide>.txt`` holds the output of a slide's process.
 
     Args:
-        model: What :func:`~hist2st_pyg.load_model` reads.
-        images: The slides; their names without suffix differ.
+        model: A path that :func:`~hist2st_pyg.load_model` reads.
+        images: The slides; their names without suffix must differ.
         output: Folder of the predictions, ``<slide>.h5ad`` or ``<slide>.zarr``.
-        spots: A folder that holds a spot file of each slide (``<slide>.csv``, ``.tsv``, ``.parquet`` or ``.h5ad``), or
-            the spot file of a single one; None lays grids over the tissue.
+        spots: A folder with a spot file of each slide (``<slide>.csv``, ``.tsv``, ``.parquet`` or ``.h5ad``), or the
+            spot file of a single slide; None lays grids over the tissue.
         format: One of :data:`~hist2st_pyg.inference.outputs.OUTPUTS`.
-        draw: What draws a slide: :func:`hist2st_pyg.analysis.maps.draw_prediction`; None draws nothing.
+        draw: Draws a slide: :func:`hist2st_pyg.analysis.maps.draw_prediction`; None draws nothing.
         figures: Folder of the pictures; None takes ``figures`` in the output's folder.
-        genes: The genes to draw; None leaves them to ``draw``.
-        overwrite: Replace outputs of another model, image or other options, instead of refusing.
+        genes: The genes to draw; None lets ``draw`` choose.
+        overwrite: Replace outputs of another model, image or other options, instead of raising an error.
         executor: One of :data:`~hist2st_pyg.utils.executors.EXECUTORS`.
-        jobs: Slides at a time; each gets its share of this machine's cores. With Ray on a cluster, its resources decide
-            how many shares there are.
+        jobs: Slides at a time; each gets its share of this machine's cores. A Ray cluster runs as many as its resources
+            allow.
         gpus: GPUs of a slide, with Ray.
         options: Keywords of :func:`~hist2st_pyg.predict`.
 
     Raises:
-        FileNotFoundError: If the model, an image or its spots are not there.
-        ImportError: If Ray is asked for and not installed.
+        FileNotFoundError: If the model, an image or its spots do not exist.
+        ImportError: If Ray is chosen and not installed.
         TypeError: If :func:`~hist2st_pyg.predict` has no such keyword.
-        ValueError: If two slides have one name, pitch or resolution cannot be, an output is of another configuration or
-            unknown, a gene is not in the panel, or the model does not predict from images. Nothing has been done then.
+        ValueError: If two slides have the same name, pitch or resolution is out of range, an output has another or an
+            unknown configuration, a gene is not in the panel, or the model does not predict from images. All errors are
+            raised before any work.
     """
     resolve(OUTPUTS, format, "format")
     run = resolve(EXECUTORS, executor, "executor")
     if jobs < 1:
-        raise ValueError(f"jobs is how many slides are predicted at a time, at least 1, got {jobs}.")
+        raise ValueError(f"jobs must be 1 or more, got {jobs}.")
     model, output = Path(model).absolute(), Path(output).absolute()
     slides = _slides(images, spots, output)
     _check_model(load_model(model), genes)
@@ -152,7 +152,7 @@ def predict_cohort(
         if state is not None and drawn(job, state):
             results[slide] = _result(job, slide, "skipped", state)
     todo = [slide for slide in slides if slide not in results]
-    logger.info("Slides: %d, %d finished, %d to do with %s.", len(slides), len(results), len(todo), executor)
+    logger.info("%d slides, %d finished, %d to predict with %s.", len(slides), len(results), len(todo), executor)
     outcomes = run(partial(make, job), todo, jobs=jobs, cpus=job.threads, gpus=gpus)
     with closing(outcomes), logging_redirect_tqdm():
         for slide, outcome in tqdm(outcomes, total=len(todo), unit="slide", disable=None):
@@ -161,19 +161,19 @@ def predict_cohort(
 
 
 def _slides(images: Sequence[str | Path], spots: str | Path | None, output: Path) -> list[Slide]:
-    """The slides; nothing is read but names."""
+    """The slides, from their names alone."""
     if not images:
-        raise ValueError("There are no images.")
+        raise ValueError("images is empty; pass at least one image.")
     if output.exists() and not output.is_dir():
-        raise ValueError(f"A cohort is written to a folder, and {output} is a file.")
+        raise ValueError(f"The output of a cohort must be a folder, but {output} is a file.")
     slides: dict[str, Slide] = {}
     for image in images:
-        open_image(image)  # which is lazy, and says what is not there or no image
+        open_image(image)  # reads no pixels, but raises if the file is missing or not an image
         slide = Slide(Path(image).absolute(), _spots(Path(image), spots, len(images)), output)
         if slide.name in slides:
             raise ValueError(
-                f"Slides are named by their files, and two are {slide.name!r}: {slides[slide.name].image} and "
-                f"{slide.image}. Give them different names, or predict them into two folders."
+                f"Slides are named by their files, but two are {slide.name!r}: {slides[slide.name].image} and "
+                f"{slide.image}. Rename one, or predict them into two folders."
             )
         slides[slide.name] = slide
     return list(slides.values())
@@ -187,26 +187,26 @@ def _spots(image: Path, spots: str | Path | None, n: int) -> Path | None:
         raise FileNotFoundError(f"There is no spot file or folder {spots}.")
     if spots.is_file():
         if n > 1:
-            raise ValueError(f"The spots of {n} images are a folder of <image>.csv or .h5ad, and {spots} is a file.")
+            raise ValueError(f"The spots of {n} images must be a folder of <image>.csv or .h5ad; {spots} is a file.")
         return spots
     names = [f"{image.stem}{suffix}" for suffix in SUFFIXES]
     found = [spots / name for name in names if (spots / name).is_file()]
     if len(found) != 1:
         has = " and ".join(path.name for path in found) or "none"
-        raise ValueError(f"{spots} holds one spot file for each image, and of {', '.join(names)} it has {has}.")
+        raise ValueError(f"{spots} must hold one spot file for each image; of {', '.join(names)} it holds {has}.")
     return found[0]
 
 
 def _check_model(model: ExpressionModel, genes: Sequence[str] | None) -> None:
     panel = require_preprocessing(model).genes
     if model.uses_counts:
-        raise ValueError(f"{type(model).__name__} reads measured counts ({model.task}), which images have not.")
+        raise ValueError(f"{type(model).__name__} reads measured counts ({model.task}), which images do not have.")
     if unknown := [gene for gene in genes or () if gene not in panel]:
         raise ValueError(f"The gene {unknown[0]!r} is not in the model's panel of {len(panel)} genes.")
 
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:
-    """Keywords of predict, without those that are what it takes anyway."""
+    """Check the keywords of predict and drop those with default values."""
     parameters = inspect.signature(predict).parameters
     known = [name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
     known.remove("name")
@@ -217,7 +217,7 @@ def _known(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _noted(job: Job, slide: Slide, outcome: State | Failed) -> SlideResult:
-    """The result of a slide, which is logged; its traceback is kept, or that of an earlier try removed."""
+    """Log the result of a slide; write its traceback, or remove that of an earlier try."""
     if isinstance(outcome, Failed):
         write_text(slide.failure, outcome.text)
         if not slide.output(job.format).exists():

@@ -1,4 +1,4 @@
-"""Hexagonal grids of spots, laid where nothing was measured."""
+"""Hexagonal grids of spots, for images without measured spots."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def hexagonal_grid(size: tuple[int, int], pitch: float) -> Spots:
     """
     width, height = size
     if not (np.isfinite(pitch) and pitch >= 1):
-        raise ValueError(f"pitch is the distance of neighboring spots in pixels, at least 1, got {pitch!r}.")
+        raise ValueError(f"pitch must be 1 pixel or more, got {pitch!r}.")
     if min(width, height) < pitch:
         raise ValueError(f"No spot fits: the pitch is {pitch:g} px and the image is {width} x {height} px.")
     step = pitch * ROW
@@ -46,8 +46,8 @@ def inside(spots: Spots, mask: NDArray[np.bool_], scale: float) -> Spots:
     """Keep the spots whose center lies on a mask.
 
     Args:
-        spots: The spots; they keep their names, and their array columns and rows are counted from 0 again.
-        mask: bool [h, w], as :func:`~hist2st_pyg.image.tissue.tissue_mask` gives it.
+        spots: The spots; they keep their names, and their array columns and rows start from 0 again.
+        mask: bool [h, w], as :func:`~hist2st_pyg.image.tissue.tissue_mask` returns it.
         scale: Mask pixels per full-resolution pixel, at most 1 for a thumbnail.
 
     Raises:
@@ -55,17 +55,17 @@ def inside(spots: Spots, mask: NDArray[np.bool_], scale: float) -> Spots:
         ValueError: If the mask is not [h, w], the scale is not positive, or no spot lies on the mask.
     """
     if mask.dtype != bool:
-        raise TypeError(f"A mask is bool, got {mask.dtype}.")
+        raise TypeError(f"mask must be bool, got {mask.dtype}.")
     if mask.ndim != 2:
-        raise ValueError(f"A mask is [h, w], got shape {list(mask.shape)}.")
+        raise ValueError(f"mask must have shape [h, w], got {list(mask.shape)}.")
     if not (np.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale is mask pixels per full-resolution pixel, positive, got {scale!r}.")
+        raise ValueError(f"scale (mask pixels per full-resolution pixel) must be positive, got {scale!r}.")
     x, y = np.floor(spots.pos * scale).astype(np.int64).T
     keep = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
     keep[keep] = mask[y[keep], x[keep]]
     if not keep.any():
         raise ValueError(
-            f"None of the {len(spots)} spots lies on the tissue; give a smaller pitch, or check that the positions are "
+            f"None of the {len(spots)} spots lies on the tissue; set a smaller pitch, or check that the positions are "
             "in full-resolution pixels of this image."
         )
     grid = spots.grid[keep]
@@ -75,22 +75,22 @@ def inside(spots: Spots, mask: NDArray[np.bool_], scale: float) -> Spots:
 def interleaved(
     pos: NDArray[np.float64], pitch: float, factor: int
 ) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
-    """Part a hexagonal grid into the ``factor``² grids of ``factor`` times its pitch that it is made of.
+    """Divide a hexagonal grid into ``factor``² interleaved grids of ``factor`` times its pitch.
 
     Args:
-        pos: Spots of one hexagonal grid [N, 2], some of its places or all.
+        pos: Spots of one hexagonal grid [N, 2], all or some of its places.
         pitch: Its pitch, in the unit of ``pos``.
-        factor: The coarser grids' pitch divided by that.
+        factor: Pitch of the coarser grids divided by ``pitch``.
 
     Returns:
-        The spots of each grid that has any, and every spot's column and row on its own grid, int [N, 2] from 0.
+        The spots of each non-empty grid, and every spot's column and row on its own grid, int [N, 2] from 0.
     """
     x, y = ((pos - pos[0]) / pitch).T
     row = np.rint(y / ROW).astype(np.int64)
-    # Along the axes at 60 degrees every step is one spot, so the coarser grids are what is left of a division.
+    # Along the axes at 60 degrees every step is one spot, so the remainder of a division identifies the coarser grid.
     column = np.rint(x - row / 2).astype(np.int64)
     grid = np.stack([column // factor + row // factor // 2, row // factor], axis=1)
-    # An even number of rows is taken off: odd rows stay those that are shifted to the right.
+    # Subtract an even number of rows, so that odd rows remain those shifted to the right.
     grid -= [grid[:, 0].min(), grid[:, 1].min() // 2 * 2]
     own = column % factor * factor + row % factor
     return [np.flatnonzero(own == key) for key in np.unique(own)], grid

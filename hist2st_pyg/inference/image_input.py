@@ -1,4 +1,4 @@
-"""An image as a model is to read it: where its spots are, what they show, and what does not fit the training."""
+"""The input of a model from an image: its spots, their patches and graph, and mismatches with the training."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ImageInput:
-    """What a model is given of an image.
+    """A model's input from an image.
 
     Args:
         name: The image's name.
         image: The image.
-        um_per_pixel: Its resolution, where known.
+        um_per_pixel: Its resolution, if known.
         layout: Its spots.
-        notes: What the reader of the prediction has to know; they were logged.
-        patches: What the spots show, cut when it is read.
-        graph: Their graph.
+        notes: Warnings for the reader of the prediction; they were logged.
+        patches: The patches of the spots, cut when they are read.
+        graph: The graph of the spots.
     """
 
     name: str
@@ -57,7 +57,7 @@ def read_image(
     """Lay out an image for a model; the arguments are those of :func:`~hist2st_pyg.predict`.
 
     Raises:
-        ValueError: If the model has no preprocessing, there is no tissue, or the input does not fit the model.
+        ValueError: If the model has no preprocessing, no tissue is found, or the input does not fit the model.
     """
     preprocessing = require_preprocessing(model)
     check_layout(pitch, pitch_um, um_per_pixel, grid=spots is None)
@@ -81,24 +81,24 @@ def read_image(
 def check_layout(
     pitch: float | None = None, pitch_um: float | None = None, um_per_pixel: float | None = None, *, grid: bool
 ) -> None:
-    """Refuse what can be known to be wrong of the arguments of :func:`~hist2st_pyg.predict` without an image.
+    """Check those arguments of :func:`~hist2st_pyg.predict` that need no image.
 
     Args:
         pitch: Distance of the grid's spots in pixels.
         pitch_um: The same in µm.
         um_per_pixel: Resolution of the image.
-        grid: Whether a grid is laid; else spots are given.
+        grid: Whether a grid is laid; else the user gives spots.
 
     Raises:
-        ValueError: If a value is out of range, the pitch is given twice, or there is no grid to have one.
+        ValueError: If a value is out of range, or the pitch is given twice or together with spots.
     """
     if um_per_pixel is not None and not 0 < um_per_pixel < math.inf:
-        raise ValueError(f"um_per_pixel is positive or None (what the file says), got {um_per_pixel!r}.")
+        raise ValueError(f"um_per_pixel must be positive or None (the file's value), got {um_per_pixel!r}.")
     if pitch is not None and not 1 <= pitch < math.inf:
-        raise ValueError(f"pitch is in pixels, at least 1, got {pitch!r}.")
+        raise ValueError(f"pitch must be 1 pixel or more, got {pitch!r}.")
     if pitch_um is not None and not 0 < pitch_um < math.inf:
-        raise ValueError(f"pitch_um is in µm, positive, got {pitch_um!r}.")
+        raise ValueError(f"pitch_um must be positive, got {pitch_um!r}.")
     if pitch is not None and pitch_um is not None:
-        raise ValueError(f"The grid's pitch is given in pixels or in µm, got both: {pitch:g} px and {pitch_um:g} µm.")
+        raise ValueError(f"Set pitch or pitch_um, not both: got {pitch:g} px and {pitch_um:g} µm.")
     if not grid and (pitch is not None or pitch_um is not None):
-        raise ValueError("The pitch is that of a grid, which is laid where no spots are given; give spots or a pitch.")
+        raise ValueError("spots and pitch exclude each other, because the pitch is that of a grid; set one of them.")

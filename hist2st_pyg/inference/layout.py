@@ -1,4 +1,4 @@
-"""Where to predict: spots that are given, or a hexagonal grid on the tissue."""
+"""The positions to predict: given spots, or a hexagonal grid on the tissue."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ THUMBNAIL = 1024
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Spots, and how the model is to see them.
+    """Spots, and their arrangement for the model.
 
     Args:
         spots: The spots.
-        positions: Where they come from, in words.
-        places: Array column and row that the model is given [N, 2].
-        arrays: Where the spots are several arrays in one, the spots of each.
-        array_pitch: Distance of an array's spots in pixels where it is known; else it is measured.
-        notes: What the reader of the prediction has to know.
-        thumbnail: The picture on which the tissue was found, where it was.
+        positions: The source of the spots, in words.
+        places: Array column and row for the model [N, 2].
+        arrays: The spots of each array, if several arrays are interleaved.
+        array_pitch: Distance of an array's spots in pixels, if known; else it is measured.
+        notes: Warnings for the reader of the prediction.
+        thumbnail: The picture on which the tissue was found, if any.
     """
 
     spots: Spots
@@ -45,12 +45,12 @@ class Layout:
 
 
 def given_layout(spots: Spots | str | Path, preprocessing: Preprocessing, um_per_pixel: float | None) -> Layout:
-    """Spots, or those of a spot file.
+    """Lay out given spots, or those of a spot file.
 
     Args:
         spots: The spots or the file.
         preprocessing: The model's preprocessing.
-        um_per_pixel: Resolution of the image, where known.
+        um_per_pixel: Resolution of the image, if known.
     """
     spots = spots if isinstance(spots, Spots) else read_spots(spots)
     notes = pitch_notes(spot_pitch(spots.pos), preprocessing.pitch_in(um_per_pixel)) if len(spots) > 1 else []
@@ -64,27 +64,27 @@ def grid_layout(
     pitch: float | None = None,
     pitch_um: float | None = None,
 ) -> Layout:
-    """A hexagonal grid over the tissue, at the training spots' distance or another.
+    """Lay a hexagonal grid over the tissue, at the training spots' distance or another.
 
-    A grid of a finer pitch is several grids of about the training pitch, laid between each other: a spot's neighbors
-    in the graph are those of its own grid, as far away as the model has learned from, so that a finer pitch adds spots
-    and does not change the values between which it adds them.
+    A grid of a finer pitch consists of several interleaved grids of about the training pitch. A spot's neighbors in
+    the graph are on its own grid, at the distance of training, so that a finer pitch adds spots without changing the
+    values of the others.
 
     Args:
         image: The H&E image.
         preprocessing: The model's preprocessing.
-        um_per_pixel: Resolution of the image, where known.
+        um_per_pixel: Resolution of the image, if known.
         pitch: Distance of the grid's spots in pixels.
-        pitch_um: The same in µm; with neither, that of the training spots.
+        pitch_um: The same in µm; without both, the distance of the training spots.
 
     Raises:
-        ValueError: If the pitch is given in µm for an image of unknown resolution, or not known at all, or no tissue is
+        ValueError: If ``pitch_um`` is set for an image of unknown resolution, the pitch is unknown, or no tissue is
             found.
     """
     if pitch_um is not None:
         if um_per_pixel is None:
             raise ValueError(
-                f"pitch_um={pitch_um:g} needs the image's um_per_pixel, which the file does not say; give it, or the "
+                f"pitch_um={pitch_um:g} needs the image's um_per_pixel, which the file does not state; set it, or set "
                 "pitch in pixels."
             )
         pitch = pitch_um / um_per_pixel
@@ -110,20 +110,22 @@ def grid_pitch(preprocessing: Preprocessing, um_per_pixel: float | None) -> floa
     """Distance of the training spots in this image's pixels.
 
     Raises:
-        ValueError: If the preprocessing does not know it.
+        ValueError: If the preprocessing does not hold it.
     """
     if preprocessing.pitch is None:
-        raise ValueError("The model does not know its training sections' spot distance; give the pitch in pixels.")
+        raise ValueError(
+            "The model's preprocessing lacks the spot distance of its training sections; set pitch in pixels."
+        )
     return preprocessing.pitch_in(um_per_pixel) or preprocessing.pitch
 
 
 def lay_grid(image: HistologyImage, pitch: float, thumbnail: NDArray[np.uint8] | None = None) -> Spots:
-    """A hexagonal grid over the tissue.
+    """Lay a hexagonal grid over the tissue.
 
     Args:
         image: The H&E image.
         pitch: Distance of neighboring spots in pixels.
-        thumbnail: A picture of it; None makes one.
+        thumbnail: Its thumbnail; None makes one.
 
     Raises:
         ValueError: If no tissue is found.
@@ -135,6 +137,6 @@ def lay_grid(image: HistologyImage, pitch: float, thumbnail: NDArray[np.uint8] |
 
 def _unknown_resolution(pitch: float) -> str:
     return (
-        "The resolution of this image or of the training images is unknown; they are taken to be the same, so that the "
-        f"training spots' distance is {pitch:.1f} px."
+        "The resolution of this image or of the training images is unknown; they are assumed equal, which makes the "
+        f"training spots' distance {pitch:.1f} px."
     )

@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 
 
 class FeaturePredictor:
-    """A model as LazySlide asks for it: lazyslide-models' ``FeaturePredictionModelProtocol``, without importing it.
+    """A model with the interface of lazyslide-models' ``FeaturePredictionModelProtocol``, which is not imported.
 
     LazySlide calls :meth:`predict` once with all tiles of a slide (``whole_slide``) and their positions
-    (``needs_coords``), since a tile's prediction reads its neighbors, and keeps the result as a table, tiles x genes.
-    Tiles should be as far apart as the spots of the training sections::
+    (``needs_coords``), because a tile's prediction reads its neighbors, and stores a table of tiles x genes. The
+    distance of the tiles should be that of the training spots::
 
         zs.tl.feature_extraction(wsi, "uni")
         zs.tl.feature_prediction(wsi, FeaturePredictor(load_model(RUN)))
 
     Args:
-        model: A trained model with its preprocessing, of precomputed embeddings.
-        features_model_name: The features that it reads, by LazySlide's key; None takes the name that the embeddings had
+        model: A trained model of precomputed embeddings, with its preprocessing.
+        features_model_name: LazySlide's key of the features that the model reads; None takes the name of the embeddings
             in training (``preprocessing.embedding``).
-        name: The model's name, from which LazySlide makes the key of the result; None takes its class's.
+        name: The model's name, from which LazySlide makes the key of the result; None takes the class's name.
 
     Raises:
         ValueError: If the model has no preprocessing, or reads patches or counts.
@@ -45,11 +45,11 @@ class FeaturePredictor:
     def __init__(self, model: ExpressionModel, features_model_name: str | None = None, name: str | None = None) -> None:
         self.preprocessing = require_preprocessing(model)
         if model.uses_counts:
-            raise ValueError(f"{type(model).__name__} reads measured counts ({model.task}), which tiles have not.")
+            raise ValueError(f"{type(model).__name__} reads measured counts ({model.task}), which tiles do not have.")
         if self.preprocessing.embedding is None:
             raise ValueError(
-                "The model reads patches of an image, and LazySlide gives features of tiles; train one of embeddings "
-                "(data.embedding), or predict the slide by hist2st_pyg.predict."
+                "The model reads patches of an image, but LazySlide passes features of tiles; train a model of "
+                "embeddings (data.embedding), or predict the slide with hist2st_pyg.predict."
             )
         self.model = model
         self.features_model_name = features_model_name or self.preprocessing.embedding
@@ -57,17 +57,17 @@ class FeaturePredictor:
         self.device = "auto"
 
     def get_transform(self) -> None:
-        """There are no images to transform."""
+        """Return None: the model reads no images."""
         return
 
     def to(self, device: str | torch.device) -> Self:
-        """Predict on this device."""
+        """Set the device of the prediction."""
         self.device = str(device)
         self.model.to(device)
         return self
 
     def try_compile(self, **options: Any) -> None:
-        """Leave the model as it is: not every graph layer can be compiled, and LazySlide goes on without."""
+        """Do not compile the model: not every graph layer can be compiled, and LazySlide does not need it."""
         logger.info("%s is not compiled.", self.name)
 
     def predict(self, features: ArrayLike, coords: ArrayLike | None = None) -> dict[str, NDArray[np.float32]]:
@@ -75,14 +75,14 @@ class FeaturePredictor:
 
         Args:
             features: Embeddings of the tiles [N, D], dense or sparse.
-            coords: Where the tiles are, x, y in slide pixels [N, 2]. LazySlide gives upper left corners; as the tiles
-                are of one size, their distances are those of the centers, and the model reads nothing else of them.
+            coords: Positions of the tiles, x, y in slide pixels [N, 2]. LazySlide passes upper left corners. Tiles have
+                one size, so distances equal those of the centers, and the model reads only distances.
 
         Returns:
             The log10 expression of each gene [N], in the order of the model's panel.
 
         Raises:
-            ValueError: If there are no positions, the shapes do not fit, or a value is not finite.
+            ValueError: If ``coords`` is missing, the shapes do not fit, or a value is not finite.
         """
         if coords is None:
             raise ValueError(
@@ -104,13 +104,13 @@ class FeaturePredictor:
         if x.ndim != 2 or len(x) == 0 or (width is not None and x.shape[1] != width):
             raise ValueError(
                 f"The model reads features [N, {width or 'D'}] of {self.features_model_name!r}, got {list(x.shape)}; "
-                "are they of the encoder that it was trained with?"
+                "use the encoder of its training."
             )
         if pos.shape != (len(x), 2):
-            raise ValueError(f"Positions of the {len(x)} tiles are [{len(x)}, 2], got {list(pos.shape)}.")
+            raise ValueError(f"coords must be [{len(x)}, 2] for {len(x)} tiles, got {list(pos.shape)}.")
         for field, values in (("Features", x), ("Positions", pos)):
             if not np.isfinite(values).all():
-                raise ValueError(f"{field} are finite, and those of tile {_first_not_finite(values)} are not.")
+                raise ValueError(f"{field} must be finite; those of tile {_first_not_finite(values)} are not.")
 
 
 def _first_not_finite(values: NDArray[np.floating]) -> int:

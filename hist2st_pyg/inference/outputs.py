@@ -1,4 +1,4 @@
-"""What a slide's prediction is written as, and how it is read again."""
+"""The output formats of a prediction, written and read."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Output(NamedTuple):
-    """A kind of output.
+    """An output format.
 
     Args:
-        write: Writes a prediction; what is there of the same name is replaced when the new one is whole.
-        read: Reads it again; None where the file does not hold all of a prediction.
+        write: Writes a prediction; replaces an earlier output only when the new one is complete.
+        read: Reads a prediction; None if the format does not hold all of it.
     """
 
     write: Callable[[AnnData, Path], None]
@@ -44,11 +44,11 @@ def _read_store(path: Path) -> AnnData:
 
 
 def _write_csv(adata: AnnData, path: Path) -> None:
-    """A row for each spot: its name, ``x, y`` in pixels, and the expression of each gene; layers and notes are lost."""
+    """Write a row for each spot: its name, ``x, y`` in pixels, each gene's expression; without layers and notes."""
     import pandas as pd
 
     if taken := [gene for gene in adata.var_names if gene in CSV_COLUMNS]:
-        raise ValueError(f"The gene {taken[0]!r} is named as a column of the .csv is; write .h5ad instead.")
+        raise ValueError(f"The gene {taken[0]!r} has the name of another column of the .csv; write .h5ad instead.")
     where = pd.DataFrame(adata.obsm["spatial"], index=adata.obs_names, columns=list(CSV_COLUMNS[1:]))
     with atomic_path(path) as temporary:
         where.join(adata.to_df()).to_csv(temporary, index_label=CSV_COLUMNS[0])
@@ -62,4 +62,4 @@ OUTPUTS: dict[str, Output] = {
     "h5ad": Output(write_h5ad, read_h5ad),
     "zarr": Output(_write_store, _read_store),
 }
-"""The outputs, by the end of their files' names: a table, AnnData's file and a SpatialData store."""
+"""The output formats by file suffix: a table, AnnData's file and a SpatialData store."""

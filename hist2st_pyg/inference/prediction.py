@@ -39,39 +39,47 @@ def predict(
     name: str | None = None,
     block: int = BLOCK,
 ) -> AnnData:
-    """Predict expression from an image, a whole slide if need be: patches are cut and predicted block by block.
+    """Predict expression from an image or a whole slide; patches are cut and predicted block by block.
 
     Args:
-        model: A trained model with its preprocessing, as :func:`~hist2st_pyg.load_model` gives it.
+        model: A trained model with its preprocessing, as :func:`~hist2st_pyg.load_model` returns it.
         image: The H&E image: an array or a file.
-        spots: Where to predict: spots or a spot file; None lays a hexagonal grid over the tissue.
-        pitch: Distance of the grid's spots in pixels; None takes that of the training sections (in µm where both
-            resolutions are known). A finer one gives a dense map, see
+        spots: The positions to predict: spots or a spot file; None lays a hexagonal grid over the tissue.
+        pitch: Distance of the grid's spots in pixels; None takes that of the training sections (in µm if both
+            resolutions are known). A smaller one gives a dense map, see
             :func:`~hist2st_pyg.inference.layout.grid_layout`.
-        pitch_um: The same in µm, where the resolution is known.
-        um_per_pixel: Resolution of the image in µm per pixel; None takes what the file says.
+        pitch_um: The same in µm; needs the resolution.
+        um_per_pixel: Resolution of the image in µm per pixel; None takes the file's.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         name: Name of the section; None takes the file's.
-        block: Most spots that are predicted at a time, see :func:`~hist2st_pyg.inference.blocks.predict_blocks`.
+        block: Largest number of spots predicted at a time, see
+            :func:`~hist2st_pyg.inference.blocks.predict_blocks`.
 
     Returns:
         ``X`` predicted log10 expression [N, G], ``var_names`` the panel, ``obs_names`` the spots,
-        ``var`` what training recorded of each gene (``val_pcc``, ``val_ceiling``, ``detected``, see
-        :func:`~hist2st_pyg.training.trust.gene_trust`; no columns where the model has none),
+        ``var`` the training's record of each gene, if any (``val_pcc``, ``val_ceiling``, ``detected``, see
+        :func:`~hist2st_pyg.training.trust.gene_trust`),
         ``obsm["spatial"]`` x, y in pixels, layers ``mean``, ``sd`` and ``zero_probability`` of the counts at size
-        factor 1 where the model has a likelihood, and what scanpy and squidpy need to draw it (``uns["spatial"]``).
-        ``uns["hist2st"]`` says how it was made, with a ``note`` where the input does not fit the model's training and
-        ``color_distance``, how far the colors are from those of training (see
+        factor 1 if the model has a likelihood, and ``uns["spatial"]`` for drawing with scanpy and squidpy.
+        ``uns["hist2st"]`` records how it was made, with a ``note`` if the input does not match the training, and
+        ``color_distance``, the distance of the colors from training (see
         :attr:`~hist2st_pyg.inference.domain_shift.Colors.distance`).
 
     Raises:
-        ValueError: If the model has no preprocessing or reads counts, there is no tissue, or the input does not fit.
+        ValueError: If the model has no preprocessing or reads counts, no tissue is found, or the input does not fit.
+
+    >>> import hist2st_pyg as h
+    >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
+    >>> model = h.HisToGene(20, patch_size=8, channels=16, heads=2)
+    >>> model.preprocessing = h.Preprocessing(tuple(section.adata.var_names), patch_size=8)
+    >>> h.predict(model, section.image, pitch=64, name="A1").n_vars
+    20
     """
     require_preprocessing(model)
     if model.uses_counts:
         raise ValueError(
-            f"{type(model).__name__} reads measured counts ({model.task}), which an image has not; predict a section "
-            "that has them."
+            f"{type(model).__name__} reads measured counts ({model.task}), which an image does not have; predict a "
+            "section instead."
         )
     given = read_image(model, image, spots, pitch=pitch, pitch_um=pitch_um, um_per_pixel=um_per_pixel, name=name)
     predicted = predict_blocks(model, given.graph, given.patches, block=block, device=device, name=given.name)
@@ -83,7 +91,14 @@ def predict(
 def predict_section(model: ExpressionModel, section: Section, device: str = "auto", *, block: int = BLOCK) -> AnnData:
     """Predict expression for a section's own spots; see :func:`predict`.
 
-    Its counts are not read, unless the model's ``task`` is another than prediction.
+    Its counts are read only if the model's ``task`` is not ``"prediction"``.
+
+    >>> import hist2st_pyg as h
+    >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
+    >>> model = h.HisToGene(20, patch_size=8, channels=16, heads=2)
+    >>> model.preprocessing = h.Preprocessing(tuple(section.adata.var_names), patch_size=8)
+    >>> h.predict_section(model, section).shape
+    (48, 20)
     """
     preprocessing = require_preprocessing(model)
     check_positions(model, section.grid)
@@ -110,7 +125,7 @@ def predict_spots(
 ) -> Prediction:
     """Predict a section's own spots, see :func:`~hist2st_pyg.inference.blocks.predict_blocks`.
 
-    The model is given the counts only where its ``task`` needs them.
+    The model receives the counts only if its ``task`` needs them.
     """
     preprocessing = require_preprocessing(model)
     graph = preprocessing.build_graph(section.pos, section.grid)
@@ -121,7 +136,7 @@ def predict_spots(
 
 
 def model_data(model: ExpressionModel, section: Section, cache: str | Path | None = None) -> SectionData:
-    """What a model reads of a section: patches and graph, and the counts only where its ``task`` needs them.
+    """A model's input from a section: patches and graph, and the counts only if its ``task`` needs them.
 
     Args:
         model: A model with its preprocessing.
@@ -133,7 +148,7 @@ def model_data(model: ExpressionModel, section: Section, cache: str | Path | Non
 
 
 def _var(model: ExpressionModel, genes: Sequence[str]) -> DataFrame:
-    """What training recorded of each gene: numbers, nan where there is none, and True or False."""
+    """The training's record of each gene: numbers (nan if missing) and booleans."""
     import pandas as pd
 
     columns = {
@@ -172,7 +187,7 @@ def _anndata(
                 "images": {"hires": small},
                 "scalefactors": {
                     "tissue_hires_scalef": small.shape[1] / image.size[0],
-                    # Spots of unknown size are drawn half a pitch wide, about what ST and Visium have.
+                    # Draw spots of unknown size half a pitch wide, about as in ST and Visium.
                     "spot_diameter_fullres": pitch / 2,
                 },
                 "metadata": {},

@@ -1,4 +1,4 @@
-"""One slide of a cohort: how its prediction is made, and whether there is one already."""
+"""One slide of a cohort: make its prediction, or find that it is finished."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 State = dict[str, Any]
-"""What ``<slide>.json`` holds: what the prediction is made of (``model``, ``image``, ``spots``, ``options``), and when
-it is finished ``result``, and ``pictures`` where there are any."""
+"""The content of ``<slide>.json``: the prediction's configuration (``model``, ``image``, ``spots``, ``options``), and
+``result`` and ``pictures`` once they are finished."""
 
 Draw = Callable[["AnnData", Path, Sequence[str] | None], Sequence[Path]]
-"""Draws a prediction into a folder, the genes that are named or some of its choice; returns the pictures."""
+"""Draws the given genes of a prediction, or genes of its choice, into a folder; returns the pictures."""
 
 DEVICE = "device"
-"""The option that does not change what is predicted."""
+"""The option that does not change the prediction."""
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What all slides of a cohort share.
+    """The settings that all slides of a cohort share.
 
     Args:
         model: Folder or checkpoint of the model.
         fingerprint: Its :func:`fingerprint`.
         format: One of :data:`~hist2st_pyg.inference.outputs.OUTPUTS`.
         options: Keywords of :func:`~hist2st_pyg.predict`.
-        draw: What draws a slide, or None.
+        draw: Draws a slide, or None.
         figures: Folder of the pictures.
-        genes: Genes to draw; None leaves them to ``draw``.
+        genes: Genes to draw; None lets ``draw`` choose.
         threads: Threads of torch.
     """
 
@@ -81,12 +81,12 @@ class Slide:
 
     @property
     def state(self) -> Path:
-        """How the output was made."""
+        """The file that records how the output was made."""
         return self.folder / f"{self.name}.json"
 
     @property
     def failure(self) -> Path:
-        """The traceback where it was not."""
+        """The file of the traceback, if the slide failed."""
         return self.folder / f"{self.name}.failed.txt"
 
     def output(self, format: str) -> Path:
@@ -95,14 +95,14 @@ class Slide:
 
 
 def make(job: Job, slide: Slide) -> State:
-    """Predict and draw a slide, or only draw it where it has been predicted.
+    """Predict and draw a slide; if its prediction is finished, only draw it.
 
     Args:
-        job: What all slides share.
+        job: The settings of the cohort.
         slide: The slide.
 
     Returns:
-        The state that is written.
+        The written state.
     """
     log_to(slide.folder / "logs" / f"{slide.name}.txt")
     torch.set_num_threads(job.threads)
@@ -110,7 +110,7 @@ def make(job: Job, slide: Slide) -> State:
     if state is not None and read is not None:
         adata = read(output)
     else:
-        # Until there is a result in it, the state says that whatever is there may be replaced.
+        # A state without a result marks the output as replaceable.
         state = _made_of(job, slide)
         write_json(slide.state, state)
         started = time.perf_counter()
@@ -131,21 +131,21 @@ def make(job: Job, slide: Slide) -> State:
 
 
 def finished(job: Job, slide: Slide, overwrite: bool = False) -> State | None:
-    """The state of a slide that has been predicted as the job wants it, else None.
+    """The state of a slide whose prediction has the job's configuration, else None.
 
     Args:
-        job: What all slides share.
+        job: The settings of the cohort.
         slide: The slide.
-        overwrite: Outputs of another configuration do not count, instead of being refused.
+        overwrite: Ignore outputs of another configuration, instead of raising an error.
 
     Raises:
-        ValueError: If there is an output of another configuration, or something else that would be replaced.
+        ValueError: If the output has another configuration or is not a cohort's.
     """
     outputs = [path for format in OUTPUTS if (path := slide.output(format)).exists()]
     if not slide.state.exists():
         if outputs and not overwrite:
             raise ValueError(
-                f"{outputs[0]} is there without a {slide.state.name} that says how it was made; remove it, give "
+                f"{outputs[0]} exists without a {slide.state.name} that records how it was made; remove it, choose "
                 "another folder, or replace it with --overwrite (overwrite=True)."
             )
         return None
@@ -156,13 +156,13 @@ def finished(job: Job, slide: Slide, overwrite: bool = False) -> State | None:
         key = different[0]
         raise ValueError(
             f"{outputs[0]} was made with another configuration ({key} was {before.get(key)}, is {now.get(key)}); "
-            "remove it, give another folder, or replace it with --overwrite (overwrite=True)."
+            "remove it, choose another folder, or replace it with --overwrite (overwrite=True)."
         )
     return state if not different and slide.output(job.format) in outputs and "result" in state else None
 
 
 def drawn(job: Job, state: State) -> bool:
-    """Whether a slide's pictures are those that the job wants."""
+    """Whether a slide has the pictures of the job."""
     if job.draw is None:
         return True
     if "pictures" not in state or state["pictures"]["genes"] != job.genes:
@@ -172,17 +172,17 @@ def drawn(job: Job, state: State) -> bool:
 
 
 def read_state(path: Path) -> State:
-    """What a slide's JSON holds.
+    """Read a slide's JSON.
 
     Raises:
-        ValueError: If it was not written by a cohort.
+        ValueError: If a cohort did not write it.
     """
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         state = None
     if not isinstance(state, dict) or not {"model", "image", "spots", "options"} <= set(state):
-        raise ValueError(f"{path} does not say how a slide was predicted, and is not replaced; give another folder.")
+        raise ValueError(f"{path} is not the record of a slide and will not be replaced; choose another folder.")
     return state
 
 
@@ -190,7 +190,7 @@ def fingerprint(model: Path) -> str:
     """A hash of a saved model's files.
 
     Args:
-        model: What :func:`~hist2st_pyg.load_model` reads.
+        model: A path that :func:`~hist2st_pyg.load_model` reads.
     """
     folder = model if (model / CONFIG).is_file() else model / "model"
     total = hashlib.blake2b(digest_size=16)
@@ -205,7 +205,7 @@ def _loaded(model: Path, expected: str) -> ExpressionModel:
     """The model, loaded once in a process."""
     loaded = load_model(model)
     if fingerprint(model) != expected:
-        raise ValueError(f"{model} has changed since the cohort was started; start it again.")
+        raise ValueError(f"{model} has changed since the cohort was started; restart the cohort.")
     return loaded
 
 
@@ -226,6 +226,6 @@ def _file(path: Path | None) -> dict[str, Any]:
 
 
 def _flat(state: State) -> dict[str, Any]:
-    """What has to be the same for two predictions to be the same; files may have been moved."""
+    """The values that identify a prediction's configuration; files may have been moved."""
     parts = ("model", "image", "spots", "options")
     return {f"{part}.{key}": value for part in parts for key, value in state[part].items() if key != "path"}

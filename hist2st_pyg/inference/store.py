@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 TABLE, SPOTS, THUMBNAIL = "hist2st", "spots", "thumbnail"
-"""What the elements of a new store are called where no other name is given."""
+"""The default names of the elements of a new store."""
 
 REGION, INSTANCE = "spatialdata_region", "spatialdata_instance"
-"""The columns of ``obs`` that say which element, and which spot of it, a row of the table is about."""
+"""The columns of ``obs`` with the element, and its spot, that a row of the table annotates."""
 
 TOLERANCE = 0.5
-"""How far a spot may be from where the store has it, in pixels."""
+"""Largest distance of a spot from its position in the store, in pixels."""
 
 
 def write_spatialdata(
@@ -49,35 +49,32 @@ def write_spatialdata(
 ) -> None:
     """Write a prediction as a SpatialData store, or into the store that its section came from.
 
-    Where there is a store at ``path``, it gets a table that annotates its spots, and nothing else in it changes. Else a
-    new one is written: the spots as circles, the thumbnail as an image, both in pixels of the full-resolution image
-    ("global"), and the table.
+    An existing store at ``path`` gets a table that annotates its spots, without other changes. A new store holds the
+    spots as circles, the thumbnail as an image, both in pixels of the full-resolution image ("global"), and the table.
 
     Args:
-        adata: A prediction, as :func:`~hist2st_pyg.predict` gives it.
+        adata: A prediction, as :func:`~hist2st_pyg.predict` returns it.
         path: The store, a folder; ``.zarr`` by convention.
         table: Key of the table.
-        shapes: Key of the spots. In a store that exists, None takes the only ones that have the prediction's spots.
-        image: Key of the thumbnail; in a store that exists, of the image that the prediction was made of, which is
-            the only one when None.
-        coordinate_system: Where spots and image of a store that exists meet, as in
+        shapes: Key of the spots. In an existing store, None takes the only shapes with the prediction's spots.
+        image: Key of the thumbnail; in an existing store, of the predicted image, or None if it has only one.
+        coordinate_system: The coordinate system of spots and image in an existing store, as in
             :func:`hist2st_pyg.datasets.spatialdata.load`.
         overwrite: Replace a prediction of the same key.
 
     Raises:
         ImportError: If the ``spatialdata`` extra is not installed.
-        ValueError: If there is something else at ``path``, the table is there, or the store has not these spots at
-            these positions.
+        ValueError: If ``path`` is not a store, the table exists, or the store lacks these spots at these positions.
     """
     path = Path(path)
     if PREDICTION not in adata.uns:
-        raise ValueError(f"Only predictions are written: uns has no {PREDICTION!r}, which predict puts there.")
+        raise ValueError(f"adata must be a prediction, but uns lacks {PREDICTION!r}, which predict writes.")
     require_spatialdata(path)
     if is_store(path):
         _add_table(adata, path, table, shapes, image, coordinate_system, overwrite)
         return
     if path.exists():
-        raise ValueError(f"{path} is there and is no SpatialData store; it is not replaced.")
+        raise ValueError(f"{path} exists and is not a SpatialData store; it will not be replaced.")
     store = _new_store(adata, table, shapes or SPOTS, image or THUMBNAIL)
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -93,7 +90,7 @@ def _new_store(adata: AnnData, table: str, shapes: str, image: str) -> SpatialDa
     libraries = list(adata.uns.get("spatial", {}).values())
     if len(libraries) > 1:
         raise ValueError(
-            f"The prediction is of {len(libraries)} images ({', '.join(adata.uns['spatial'])}), not of one."
+            f"The prediction must be of one image, got {len(libraries)} ({', '.join(adata.uns['spatial'])})."
         )
     pos, scales = np.asarray(adata.obsm["spatial"], dtype=np.float64), {}
     images = {}
@@ -134,26 +131,26 @@ def _add_table(
     away = np.linalg.norm(centers(spots) - adata.obsm["spatial"], axis=1)
     if away.max() > TOLERANCE:
         raise ValueError(
-            f"{path}: the prediction's spot {names[int(away.argmax())]!r} is {away.max():.1f} px from where "
-            f"{shapes!r} has it. Is the prediction of this section, and of its image {image!r}?"
+            f"{path}: the prediction's spot {names[int(away.argmax())]!r} is {away.max():.1f} px from its position in "
+            f"{shapes!r}. Is the prediction of this section, and of its image {image!r}?"
         )
     _put(store, path, table, shapes, _table(adata, shapes, found[shapes]))
 
 
 def _check_key(store: SpatialData, path: Path, table: str, overwrite: bool) -> None:
-    """Refuse a key that another element has, in whatever case, and a table that may not be replaced."""
+    """Reject a key of another element, ignoring case, and a table that must not be replaced."""
     kinds = [path / kind for kind in ("images", "labels", "points", "shapes", "tables") if (path / kind).is_dir()]
     for other in (folder for kind in kinds for folder in kind.iterdir()):
         if other.name.casefold() == table.casefold() and other != path / "tables" / table:
-            raise ValueError(f"{path} has {other.relative_to(path)}, and keys are unique; name the table otherwise.")
+            raise ValueError(f"{path} already has {other.relative_to(path)}; choose another name for the table.")
     if table in store.tables and PREDICTION not in store.tables[table].uns:
-        raise ValueError(f"{path}: table {table!r} is no prediction and is not replaced; name the table otherwise.")
+        raise ValueError(f"{path}: table {table!r} is not a prediction and will not be replaced; choose another name.")
     if table in store.tables and not overwrite:
-        raise ValueError(f"{path} has a table {table!r}; name this one otherwise, or replace it with overwrite=True.")
+        raise ValueError(f"{path} already has a table {table!r}; choose another name, or set overwrite=True.")
 
 
 def _instances(store: SpatialData, shapes: str, names: list[str], path: Path) -> NDArray[Any] | None:
-    """Each spot's name in the index of the shapes: as a table says that annotates them, or the name itself."""
+    """Each spot's name in the index of the shapes: from a table that annotates them, or the name itself."""
     import pandas as pd
 
     tables = [table_rows(store, key, shapes, path) for key in store.tables if shapes in annotated_spots(store, key)]
@@ -177,7 +174,7 @@ def _table(adata: AnnData, shapes: str, instances: NDArray[Any] | list[str]) -> 
 
 
 def _put(store: SpatialData, path: Path, table: str, shapes: str, adata: AnnData) -> None:
-    """Write a table beside the store, in the store's own format, and move it in when it is whole."""
+    """Write a table beside the store, in the store's format, and move it in when it is complete."""
     import zarr
     from spatialdata import SpatialData
     from spatialdata._io.format import SpatialDataContainerFormatV01
@@ -185,7 +182,7 @@ def _put(store: SpatialData, path: Path, table: str, shapes: str, adata: AnnData
     formats = SpatialDataContainerFormatV01() if zarr.open_group(path, mode="r").metadata.zarr_format == 2 else None
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         staged, target = Path(folder) / "staged.zarr", path / "tables"
-        # The spots are there so that the table is checked against them.
+        # Include the spots, so that SpatialData checks the table against them.
         SpatialData(shapes={shapes: store.shapes[shapes]}, tables={table: adata}).write(staged, sdata_formats=formats)
         if not target.is_dir():
             (staged / "tables").rename(target)

@@ -1,1 +1,1 @@
-"""Arrays in, numbers out: how well predictions agree with measurements, and what counting noise leaves to reach."""
+"""Metrics on arrays: agreement of predictions with measurements, and the ceiling set by counting noise."""

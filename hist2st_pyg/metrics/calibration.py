@@ -1,4 +1,4 @@
-"""Whether a model's likelihood is as wide as it should be."""
+"""Calibration of a model's likelihood."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def coverage(
     levels: Sequence[float] = (0.5, 0.9),
     mask: ArrayLike | None = None,
 ) -> dict[float, float]:
-    """Share of the counts that lie within the central intervals of the predicted distribution.
+    """Share of the counts within the central intervals of the predicted distribution.
 
-    Counts are discrete, so an interval between quantiles holds more than its level. Instead, each count stands for the
-    part of the distribution that it takes, from F(y - 1) to F(y) (the randomized probability integral transform, Czado
-    et al. 2009, in expectation); its contribution is how much of that part lies between (1 - level) / 2 and
-    (1 + level) / 2. A calibrated model has the level itself; less is too narrow or off, more is too wide.
+    Counts are discrete, so an interval between quantiles holds more than its level. Instead, each count represents its
+    part of the distribution, from F(y - 1) to F(y) (the randomized probability integral transform, Czado et al. 2009,
+    in expectation), and contributes the share of that part between (1 - level) / 2 and (1 + level) / 2. A calibrated
+    model covers the level; less means too narrow or biased, more means too wide.
 
     Args:
         out: A model's output with the parameters of a likelihood, each [N spots, G genes]; see
@@ -30,7 +30,7 @@ def coverage(
         counts: Raw counts [N, G].
         size_factor: The spots' size factors [N]; the zero-inflated distribution's mean is multiplied by it.
         levels: The intervals' levels, between 0 and 1.
-        mask: bool [G], True where the gene was measured; all genes where None.
+        mask: bool [G], True for measured genes; None for all genes.
 
     Returns:
         The coverage of each level.
@@ -42,10 +42,10 @@ def coverage(
     observed = np.asarray(counts, dtype=np.float64)
     genes = np.ones(observed.shape[1], dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
     if not observed[:, genes].size:
-        raise ValueError("There are no counts of measured genes to cover.")
+        raise ValueError("counts must hold at least one spot and one measured gene.")
     for level in levels:
         if not 0 < level < 1:
-            raise ValueError(f"A level is between 0 and 1, got {level}.")
+            raise ValueError(f"A level must be between 0 and 1, got {level}.")
     likelihood = likelihood_in(out)
     parameters = {name: np.asarray(out[name], dtype=np.float64)[:, genes] for name in likelihood.parameter_names}
     observed, factor = observed[:, genes], np.asarray(size_factor, dtype=np.float64)[:, None]
@@ -56,6 +56,6 @@ def coverage(
     for level in levels:
         low, high = (1 - level) / 2, (1 + level) / 2
         inside = np.clip(np.minimum(up_to, high) - np.maximum(below, low), 0, None)
-        # A count too unlikely to take any part of the distribution lies at its end, outside.
+        # A count of probability 0 lies at the end of the distribution, outside every interval.
         result[float(level)] = float(np.mean(inside / np.where(up_to > below, up_to - below, 1)))
     return result

@@ -1,4 +1,4 @@
-"""What correlation a perfect prediction would have: counts are few, so the target itself is noisy."""
+"""The correlation of a perfect prediction with the target, which is noisy because counts are few."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ COVERS = (
     "It covers the noise of counting alone, not what an image cannot show, nor how sections and patients differ. "
     "Where counts are few and depth varies widely, a model that reads more of the depth from the image can pass it."
 )
-"""What a table says beside the ceiling."""
+"""The note beside the ceiling in tables."""
 DISPERSIONS = np.geomspace(1e-4, 10, 30)
-"""The squared coefficients of variation that a gene's share can have over the spots, given their depth."""
+"""Grid of squared coefficients of variation of a gene's share over the spots, given their depth."""
 N_SHARES = 200
-"""How many genes, those of the most counts, tell the depth."""
+"""Number of genes, those with the most counts, that predict the depth."""
 N_FOLDS = 5
 
 
@@ -31,39 +31,38 @@ def noise_ceiling(
     seed: int = 0,
     mask: ArrayLike | None = None,
 ) -> Floats:
-    """The PCC with the target that a perfect prediction of each gene would reach, from the counts alone.
+    """Estimate from the counts the PCC that a perfect prediction of each gene would have with the target.
 
-    A perfect prediction knows every spot's true shares, and of its depth (the spot's total) what the shares tell: where
-    cells are dense there are more molecules and another mix of them. Its correlation is the multiple correlation of the
-    target with log10(1 + 10,000 p), p the gene's true share, and with the depth as far as a ridge regression on
-    the other genes' shares predicts it. The rest of the depth is chance, and is not attainable.
+    A perfect prediction knows every spot's true shares, and the part of its depth (the spot's total) that the shares
+    predict: dense cells mean more molecules in another mixture. Its correlation is the multiple correlation of the
+    target with log10(1 + 10,000 p), p the gene's true share, and with the depth as predicted by a ridge regression on
+    the other genes' shares. The rest of the depth is chance and not attainable.
 
-    The true shares are not known; they are drawn ``repeats`` times given the counts. Counts are Poisson with mean t p,
+    The true shares are unknown and are drawn ``repeats`` times given the counts. Counts are Poisson with mean t p,
     t the depth, and p follows a gamma distribution, which is the negative binomial model of counts (Robinson and Smyth
     2008): its mean is a power of the depth, its dispersion is the gene's, with a prior that the panel's genes share
     (empirical Bayes, Robbins 1956).
 
-    The noise of counting is all that it covers: not what an image cannot show, nor how sections and patients differ. In
-    simulations with standard deviations of the log depth from 0 to 0.8 the mean over a panel is within 0.02 of what the
-    true shares reach where they are log-normal or gamma distributed, within 0.03 where they have two levels. A gene's
-    own is less certain, most of all where the section has few spots or the gene few counts; where shares are noisy they
-    tell less of the depth than an image may.
+    The ceiling covers counting noise only: not the limits of the image, nor differences between sections and patients.
+    In simulations with standard deviations of the log depth from 0 to 0.8 the mean over a panel is within 0.02 of the
+    PCC of the true shares if they are log-normal or gamma distributed, within 0.03 if they have two levels. The ceiling
+    of a single gene is less certain, most of all with few spots or few counts. Noisy shares may predict less of the
+    depth than an image does.
 
     Args:
         counts: Raw counts of the panel [N spots, G genes].
-        totals: What a spot's counts are divided by [N], where that is its total over all genes. None: the total over
-            the panel.
-        repeats: How often the shares are drawn.
+        totals: Divisor of each spot's counts [N], such as its total over all genes. None: the total over the panel.
+        repeats: Number of draws of the shares.
         seed: Seed of the draws.
-        mask: bool [G], True where the gene was measured; all genes where None.
+        mask: bool [G], True for measured genes; None for all genes.
 
     Returns:
-        float64 [G] in [0, 1]: nan where the gene's target is constant or it was not measured, 0 where the drawn shares
-        agree with the target no better than by chance.
+        float64 [G] in [0, 1]: nan if the gene's target is constant or unmeasured, 0 if the drawn shares agree with the
+        target no better than by chance.
 
     Raises:
         ValueError: If the counts are not whole numbers from 0, ``totals`` does not fit them, ``repeats`` is not
-            positive, or there are fewer than two spots.
+            positive, or ``counts`` has fewer than two spots.
     """
     panel = _whole("counts", counts, 2)
     depth = panel.sum(1)
@@ -71,12 +70,12 @@ def noise_ceiling(
         totals = _whole("totals", totals, 1)
         if totals.shape != depth.shape or (totals < depth).any():
             raise ValueError(
-                f"totals has one value for each of {len(panel)} spots, at least the spot's counts of the panel; got "
-                f"shape {list(totals.shape)}."
+                f"totals must have one value for each of {len(panel)} spots, not below the spot's counts of the panel; "
+                f"got shape {list(totals.shape)}."
             )
         depth = totals
     if repeats < 1:
-        raise ValueError(f"noise_ceiling: repeats is at least 1, got {repeats}.")
+        raise ValueError(f"noise_ceiling: repeats must be 1 or more, got {repeats}.")
     depth = depth[:, None]
     target = log_expression(panel, depth)
     varies = ~np.isnan(pearson_per_gene(target, target, mask))
@@ -86,7 +85,7 @@ def noise_ceiling(
 
 
 def _reached(counts: Integers, depth: Integers, target: Floats, repeats: int, seed: int) -> Floats:
-    """Each gene's multiple correlation with the depth that can be known and with shares drawn given the counts [G]."""
+    """Each gene's multiple correlation with the predictable depth and with shares drawn given the counts [G]."""
     rng = np.random.default_rng(seed)
     known = _known_depth(counts, depth, rng)
     with_depth = pearson_per_gene(target, known)
@@ -94,27 +93,27 @@ def _reached(counts: Integers, depth: Integers, target: Floats, repeats: int, se
     dispersion = _dispersion(counts, depth * share)
     beyond = np.zeros(counts.shape[1])
     for _ in range(repeats):
-        # The gamma distribution is conjugate to the Poisson: the shares given the counts follow one, too.
+        # The gamma distribution is conjugate to the Poisson, so the shares given the counts follow one too.
         drawn = rng.gamma(counts + 1 / dispersion, 1 / (depth + 1 / (dispersion * share)))
         expression = log_expression(drawn, np.ones_like(depth))
         common = pearson_per_gene(expression, known)
         beyond += (pearson_per_gene(target, expression) - with_depth * common) / np.sqrt(1 - common**2) / repeats
-    # Adjusted for the slope that is fitted, where there is one.
+    # Adjusted for the fitted slope, if any.
     n = len(counts)
     by_depth = np.where(with_depth == 0, 0, 1 - (1 - with_depth**2) * (n - 1) / max(n - 2, 1))
     return np.asarray(np.sqrt(np.clip(by_depth + np.maximum(beyond, 0) ** 2, 0, 1)), dtype=np.float64)
 
 
 def _known_depth(counts: Integers, depth: Integers, rng: np.random.Generator) -> Floats:
-    """Each spot's log depth as the shares of the other genes tell it [N, G]; 0 where they tell nothing.
+    """Each spot's log depth predicted from the shares of the other genes [N, G]; 0 if they do not predict it.
 
-    By ridge regression on the other folds of spots. A share is linear in the counts, so that, unlike its logarithm, it
-    tells nothing of the depth by its noise; a gene's own is left out, for its noise is the target's.
+    By ridge regression on the other folds of spots. A share is linear in the counts, so its noise, unlike that of its
+    logarithm, does not reveal the depth. A gene's own share is excluded, because its noise is that of the target.
     """
     x = np.log(np.maximum(depth[:, 0], 1))
     level = counts.sum(0) / depth.sum()
     kept = np.argsort(-level, kind="stable")[:N_SHARES]
-    # Scaled as in correspondence analysis: the noise of every gene is of one size.
+    # Scaled as in correspondence analysis, so that all genes have the same noise.
     shares = (counts[:, kept] / np.maximum(depth, 1) - level[kept]) / np.sqrt(level[kept])
     penalties = np.geomspace(1e-3, 1e3, 13) * (shares**2).sum() / len(x)
     fold = rng.permutation(np.arange(len(x)) % N_FOLDS)
@@ -146,10 +145,10 @@ def _mean_share(counts: Integers, depth: Integers) -> Floats:
     level, slope = np.log(counts.sum(0) / depth.sum()), np.zeros(counts.shape[1])
     for _ in range(10):
         mean = depth * np.exp(level + slope * x)
-        # As if the dispersion were 0.3, lest the deepest spots alone decide.
+        # Assume a dispersion of 0.3, so that the deepest spots do not dominate.
         weight = 1 / (1 + 0.3 * mean)
         residual, weight = (counts - mean) * weight, mean * weight
-        # The slope has a standard normal prior, which holds it where a gene has few counts.
+        # The slope has a standard normal prior, which stabilises it for genes with few counts.
         a, b, c = weight.sum(0), (weight * x).sum(0), (weight * x**2).sum(0) + 1
         first, second = residual.sum(0), (residual * x).sum(0) - slope
         determinant = a * c - b**2
@@ -173,15 +172,15 @@ def _dispersion(counts: Integers, mean: Floats) -> Floats:
         posterior = likelihood * prior
         posterior /= posterior.sum(0)
         prior = posterior.mean(1, keepdims=True)
-    # The PCC of a gene of few counts goes with the root.
+    # The PCC of a gene with few counts is proportional to the root.
     return np.asarray((posterior * np.sqrt(DISPERSIONS)[:, None]).sum(0) ** 2, dtype=np.float64)
 
 
 def _whole(name: str, values: ArrayLike, dimensions: int) -> Integers:
     array = np.asarray(values)
     if array.ndim != dimensions:
-        raise ValueError(f"{name} has {dimensions} dimensions, got shape {list(array.shape)}.")
+        raise ValueError(f"{name} must have {dimensions} dimensions, got shape {list(array.shape)}.")
     whole = np.isfinite(array) & (array >= 0) & (array == np.floor(array))
     if not whole.all():
-        raise ValueError(f"{name} holds whole numbers from 0 (raw counts), got {array[~whole][0]!s}.")
+        raise ValueError(f"{name} must hold whole numbers from 0 (raw counts), got {array[~whole][0]!s}.")
     return array.astype(np.int64)

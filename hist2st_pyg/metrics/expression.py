@@ -1,8 +1,8 @@
-"""How well predicted expression agrees with measured expression; numpy and scipy only.
+"""Agreement of predicted with measured expression, with numpy and scipy only.
 
-Genes whose target does not vary have no correlation and are left out *and counted*; genes whose prediction does not
-vary score 0, because a model that ignores the tissue has found nothing. Correlations are taken gene by gene over the
-spots of one section, the way Zeng et al. (Briefings in Bioinformatics 2022) report them.
+Genes with a constant target have no correlation and are left out *and counted*; genes with a constant prediction score
+0, because the model found no pattern. Correlations are taken gene by gene over the spots of one section, as in Zeng et
+al. (Briefings in Bioinformatics 2022).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 DETECTED = 0.1
-"""Share of a section's spots with a count from which a gene is called detected."""
+"""Share of a section's spots with a count from which a gene counts as detected."""
 
 
 def pearson_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> Floats:
@@ -27,14 +27,14 @@ def pearson_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | Non
     Args:
         y_true: Target expression [N spots, G genes].
         y_pred: Predicted expression [N, G].
-        mask: bool [G], True where the gene was measured (``data.gene_mask``); all genes where None.
+        mask: bool [G], True for measured genes (``data.gene_mask``); None for all genes.
 
     Returns:
-        float64 [G] in [-1, 1]: nan where the target is constant over the spots or the gene was not measured, 0 where
-        only the prediction is constant.
+        float64 [G] in [-1, 1]: nan if the target is constant over the spots or the gene was not measured, 0 if only the
+        prediction is constant.
 
     Raises:
-        ValueError: If the shapes differ, there are fewer than two spots, or a value is not finite.
+        ValueError: If the shapes differ, the arrays have fewer than two spots, or a value is not finite.
     """
     true, pred, measured = _checked(y_true, y_pred, mask)
     if len(true) < 2:
@@ -54,13 +54,13 @@ def spearman_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | No
     Args:
         y_true: Target expression [N spots, G genes].
         y_pred: Predicted expression [N, G].
-        mask: bool [G], True where the gene was measured; all genes where None.
+        mask: bool [G], True for measured genes; None for all genes.
 
     Returns:
-        float64 [G] in [-1, 1], nan and 0 where :func:`pearson_per_gene` has them.
+        float64 [G] in [-1, 1], nan and 0 as in :func:`pearson_per_gene`.
 
     Raises:
-        ValueError: If the shapes differ, there are fewer than two spots, or a value is not finite.
+        ValueError: If the shapes differ, the arrays have fewer than two spots, or a value is not finite.
     """
     from scipy.stats import rankdata
 
@@ -76,13 +76,13 @@ def rmse(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) ->
     Args:
         y_true: Target expression [N spots, G genes].
         y_pred: Predicted expression [N, G].
-        mask: bool [G], True where the gene was measured; all genes where None.
+        mask: bool [G], True for measured genes; None for all genes.
 
     Returns:
-        The error in the target's unit; nan where no gene was measured.
+        The error in the target's unit; nan if no gene was measured.
 
     Raises:
-        ValueError: If the shapes differ, there is no spot, or a value is not finite.
+        ValueError: If the shapes differ, the arrays hold no spot, or a value is not finite.
     """
     error = _errors(y_true, y_pred, mask)
     return float(np.sqrt(np.mean(error**2))) if error.size else float("nan")
@@ -94,13 +94,13 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> 
     Args:
         y_true: Target expression [N spots, G genes].
         y_pred: Predicted expression [N, G].
-        mask: bool [G], True where the gene was measured; all genes where None.
+        mask: bool [G], True for measured genes; None for all genes.
 
     Returns:
-        The error in the target's unit; nan where no gene was measured.
+        The error in the target's unit; nan if no gene was measured.
 
     Raises:
-        ValueError: If the shapes differ, there is no spot, or a value is not finite.
+        ValueError: If the shapes differ, the arrays hold no spot, or a value is not finite.
     """
     error = _errors(y_true, y_pred, mask)
     return float(np.mean(np.abs(error))) if error.size else float("nan")
@@ -166,13 +166,13 @@ METRICS: dict[str, Metric] = {
 def summarize(
     y_true: ArrayLike, y_pred: ArrayLike, genes: Sequence[str], mask: ArrayLike | None = None
 ) -> dict[str, Any]:
-    """Every number of one section's evaluation, with what was left out of it.
+    """Summarize one section's evaluation, including the number of genes left out.
 
     Args:
         y_true: Target expression [N spots, G genes].
         y_pred: Predicted expression [N, G].
-        genes: The panel's gene names, G of them.
-        mask: bool [G], True where the gene was measured; all genes where None.
+        genes: The panel's G gene names.
+        mask: bool [G], True for measured genes; None for all genes.
 
     Returns:
         Each of :data:`METRICS`, None where no gene gives it; ``n_genes`` (the panel) = ``n_scored`` + ``n_constant``
@@ -181,15 +181,15 @@ def summarize(
         ``per_gene``, a dict from gene to PCC, None where left out.
 
     Raises:
-        ValueError: If the shapes differ, there are fewer than two spots, a value is not finite, or a gene is named
-            twice.
+        ValueError: If the shapes differ, the arrays have fewer than two spots, a value is not finite, or a gene is
+            repeated.
     """
     names = [str(gene) for gene in genes]
     true, pred, measured = _checked(y_true, y_pred, mask)
     if len(names) != true.shape[1]:
-        raise ValueError(f"genes names the {true.shape[1]} columns of the expression, got {len(names)} names.")
+        raise ValueError(f"genes must name the {true.shape[1]} columns of the expression, got {len(names)} names.")
     if len(set(names)) != len(names):
-        raise ValueError(f"genes are unique, got {next(n for n in names if names.count(n) > 1)!r} more than once.")
+        raise ValueError(f"genes must be unique, got {next(n for n in names if names.count(n) > 1)!r} more than once.")
     section = Scored(true, pred, measured, pearson_per_gene(true, pred, measured))
     scored = ~np.isnan(section.pcc)
     values = {name: float(metric.value(section)) for name, metric in METRICS.items()}
@@ -213,21 +213,21 @@ def _over(scores: Floats, mean: Callable[[Floats], Any]) -> float:
 
 
 def _checked(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None) -> tuple[Floats, Floats, Bools]:
-    """Return target, prediction and the measured genes, or say what is wrong with them."""
+    """Return target, prediction and the measured genes, or raise an error."""
     true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
     if true.ndim != 2 or true.shape != pred.shape:
         raise ValueError(
-            f"y_true and y_pred are both [N spots, G genes], got shapes {list(true.shape)} and {list(pred.shape)}."
+            f"y_true and y_pred must be [N spots, G genes], got shapes {list(true.shape)} and {list(pred.shape)}."
         )
     if len(true) == 0:
         raise ValueError("y_true and y_pred hold no spots.")
     measured: Bools = np.ones(true.shape[1], dtype=bool) if mask is None else np.asarray(mask)
     if measured.dtype != bool or measured.shape != true.shape[1:]:
         raise ValueError(
-            f"mask is bool [{true.shape[1]}], one value a gene (True where measured), got {measured.dtype} "
+            f"mask must be bool [{true.shape[1]}], one value per gene (True if measured), got {measured.dtype} "
             f"{list(measured.shape)}."
         )
-    # A target that was not measured may hold anything; a prediction that is not finite is always a failed model.
+    # An unmeasured target may hold anything; a prediction that is not finite always means a failed model.
     for name, values in (("y_true", true[:, measured]), ("y_pred", pred)):
         wrong = int((~np.isfinite(values)).sum())
         if wrong:
@@ -241,13 +241,13 @@ def _errors(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None) -> Flo
 
 
 def _constant(values: Floats) -> Bools:
-    # Not by the variance: the mean of a constant is rounded, which leaves a variance that is small but not 0.
+    # The variance is unsuitable: the mean of a constant is rounded, which makes it small but not 0.
     return np.asarray(values.max(axis=0) == values.min(axis=0))
 
 
 def _centered(values: Floats) -> Floats:
-    """Subtract each column's mean, in an order that keeps variation of one unit in the last place."""
+    """Subtract each column's mean, in an order that preserves variation of one unit in the last place."""
     _, exponent = np.frexp(np.abs(values).max(axis=0))
-    values = np.ldexp(values, -exponent)  # a power of two is exact, and squares can then neither overflow nor vanish
+    values = np.ldexp(values, -exponent)  # a power of two is exact, and squares then neither overflow nor underflow
     values = values - values.min(axis=0)
     return np.asarray(values - values.mean(axis=0))

@@ -1,4 +1,4 @@
-"""Whether a prediction keeps the pattern on the tissue: Moran's I and structural similarity."""
+"""The spatial pattern of a prediction: Moran's I and structural similarity."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hist2st_pyg.utils.runtime import preserve_num_threads
 Floats = NDArray[np.float64]
 
 ADJACENT = 1.6
-"""Spots this many pitches apart are adjacent: the 8 around a spot of a square array, the 6 of a hexagonal one."""
+"""Distance of adjacent spots in pitches: the 8 around a spot of a square array, the 6 of a hexagonal one."""
 SIGMA, RADIUS = 1.5, 5
 """Gaussian of structural similarity and half its window, in array places (Wang et al. 2004)."""
 
 
 def adjacent_edges(pos: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Edges [2, E] between adjacent spots at ``pos`` [N, 2]; the same for every model, whatever graph it reads."""
+    """Edges [2, E] between adjacent spots at ``pos`` [N, 2], which do not depend on a model's graph."""
     return radius_edges(pos, ADJACENT * spot_pitch(pos))[0]
 
 
@@ -26,15 +26,15 @@ def adjacent_edges(pos: NDArray[np.float64]) -> NDArray[np.int64]:
 def morans_i(values: ArrayLike, edge_index: ArrayLike) -> Floats:
     """Moran's I of each gene (Moran 1950), through scanpy: near 1 is smooth, near 0 random.
 
-    Weights are row-normalized: a spot is compared with the mean of its neighbors, so that all spots with a neighbor
-    count the same.
+    Weights are row-normalized: each spot is compared with the mean of its neighbors, so that all spots with a
+    neighbor have the same weight.
 
     Args:
         values: Expression [N spots, G genes].
         edge_index: Edges [2, E], row 0 the neighbor, row 1 the spot.
 
     Returns:
-        float64 [G]: nan where the gene is constant, and everywhere where there are no edges.
+        float64 [G]: nan for constant genes, and for all genes without edges.
 
     Raises:
         ValueError: If the shapes are wrong or a value is not finite.
@@ -44,10 +44,10 @@ def morans_i(values: ArrayLike, edge_index: ArrayLike) -> Floats:
 
     expression, edges = np.asarray(values, dtype=np.float64), np.asarray(edge_index)
     if expression.ndim != 2 or not np.isfinite(expression).all():
-        raise ValueError(f"values are finite, [N spots, G genes], got shape {list(expression.shape)}.")
+        raise ValueError(f"values must be finite, [N spots, G genes], got shape {list(expression.shape)}.")
     n = len(expression)
     if edges.ndim != 2 or len(edges) != 2 or (edges.size and not 0 <= edges.min() <= edges.max() < n):
-        raise ValueError(f"edge_index is [2, E] of spots 0 to {n - 1}, got shape {list(edges.shape)}.")
+        raise ValueError(f"edge_index must be [2, E] of spots 0 to {n - 1}, got shape {list(edges.shape)}.")
     scores = np.full(expression.shape[1], np.nan)
     varies = expression.max(axis=0) != expression.min(axis=0)
     if edges.size and varies.any():
@@ -61,10 +61,10 @@ def morans_i(values: ArrayLike, edge_index: ArrayLike) -> Floats:
 def ssim_on_grid(y_true: ArrayLike, y_pred: ArrayLike, grid: ArrayLike) -> Floats:
     """Structural similarity of each gene's measured and predicted map (Wang et al. 2004), through torchmetrics.
 
-    A map is an image with one pixel a place of the array, in units of the target's range. Visium leaves every second
-    column of a row empty; there, columns are halved, which moves odd rows by half a place. Places without a spot hold
-    the map's own mean, which makes no edge of its own, and do not count. The window is the usual Gaussian of 11 places,
-    smaller on arrays that are narrower.
+    A map is an image with one pixel per place of the array, in units of the target's range. Visium leaves every second
+    column of a row empty; its columns are halved, which shifts odd rows by half a place. Places without a spot hold the
+    map's mean, which adds no edge, and do not count. The window is the usual Gaussian of 11 places, smaller on narrower
+    arrays.
 
     Args:
         y_true: Target expression [N spots, G genes].
@@ -72,7 +72,7 @@ def ssim_on_grid(y_true: ArrayLike, y_pred: ArrayLike, grid: ArrayLike) -> Float
         grid: Array column and row [N, 2], integers; spots that share a place are averaged.
 
     Returns:
-        float64 [G] in [-1, 1]: nan where the target is constant, and everywhere on an array less than 3 places wide.
+        float64 [G] in [-1, 1]: nan for constant targets, and for all genes on an array less than 3 places wide.
 
     Raises:
         ValueError: If the shapes are wrong or a value is not finite.
@@ -83,7 +83,8 @@ def ssim_on_grid(y_true: ArrayLike, y_pred: ArrayLike, grid: ArrayLike) -> Float
     true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
     if true.ndim != 2 or true.shape != pred.shape or not (np.isfinite(true).all() and np.isfinite(pred).all()):
         raise ValueError(
-            f"y_true and y_pred are finite, [N spots, G genes], got shapes {list(true.shape)} and {list(pred.shape)}."
+            "y_true and y_pred must be finite, [N spots, G genes], got shapes "
+            f"{list(true.shape)} and {list(pred.shape)}."
         )
     places = _compact(grid, len(true))
     scores = np.full(true.shape[1], np.nan)
@@ -94,7 +95,7 @@ def ssim_on_grid(y_true: ArrayLike, y_pred: ArrayLike, grid: ArrayLike) -> Float
     if radius < 1 or not len(varies):
         return scores
     place, index = np.unique(places[:, 1] * columns + places[:, 0], return_inverse=True)
-    for genes in np.array_split(varies, -(-len(varies) // 64)):  # so many at a time bounds the memory
+    for genes in np.array_split(varies, -(-len(varies) // 64)):  # 64 at a time limit the memory
         images = []
         for values in (true, pred):
             scaled = (values[:, genes] - low[genes]) / (high[genes] - low[genes])
@@ -117,7 +118,7 @@ def ssim_on_grid(y_true: ArrayLike, y_pred: ArrayLike, grid: ArrayLike) -> Float
 def _compact(grid: ArrayLike, n: int) -> NDArray[np.int64]:
     places = np.asarray(grid)
     if places.shape != (n, 2) or places.dtype.kind not in "iu" or not n:
-        raise ValueError(f"grid holds integers, [{n}, 2], got {places.dtype} {list(places.shape)}.")
+        raise ValueError(f"grid must hold integers, [{n}, 2], got {places.dtype} {list(places.shape)}.")
     places = places.astype(np.int64)
     if len(np.unique(places.sum(axis=1) % 2)) == 1:  # a row has only even or only odd columns
         places[:, 0] //= 2

@@ -1,8 +1,8 @@
-"""Whether a prediction keeps the structure of the expression: which genes go together, which follow the tissue.
+"""The structure of a predicted expression: which genes correlate, and which follow the tissue.
 
-Both numbers are those of FLAG (Si et al. 2026, arXiv 2605.18055), which publishes no code of them. They are
-correlations: they see which genes are alike and which are smooth, and not how alike and how smooth. The level is what
-``moran_true`` and ``moran_predicted`` of :func:`~hist2st_pyg.evaluation.run.evaluate` tell.
+Both numbers come from FLAG (Si et al. 2026, arXiv 2605.18055), which publishes no code for them. As correlations they
+compare the ranking of genes by similarity and smoothness, not the level, which ``moran_true`` and ``moran_predicted``
+of :func:`~hist2st_pyg.evaluation.run.evaluate` show.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ DECIMALS = 12
 
 
 def gene_structure(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Gene structural correlation (GSC; Si et al. 2026): whether genes go together as they were measured to.
+    """Gene structural correlation (GSC; Si et al. 2026): whether genes correlate as measured.
 
-    The correlation of each pair of genes over the spots (Pearson), measured and predicted; and the correlation of
-    these two lists (Pearson). A gene's correlation with itself is left out: it would be 1 in both.
+    The Pearson correlation between two lists: the Pearson correlations of all pairs of genes over the spots, measured
+    and predicted. A gene's correlation with itself is left out, because it is 1 in both.
 
     Args:
         y_true: Target expression [N spots, G genes]; pairs with a constant gene are left out.
         y_pred: Predicted expression [N, G]; a gene of constant prediction has correlation 0 with all others.
 
     Returns:
-        In [-1, 1]: nan where fewer than three genes vary or all pairs go together alike, 0 where only the predicted
+        In [-1, 1]: nan if fewer than three genes vary or all measured pairs correlate equally, 0 if only the predicted
         pairs do.
 
     Raises:
-        ValueError: If the shapes differ, there are fewer than two spots, or a value is not finite.
+        ValueError: If the shapes differ, the arrays have fewer than two spots, or a value is not finite.
     """
     true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
     varies = ~np.isnan(pearson_per_gene(true, pred))
@@ -42,24 +42,25 @@ def gene_structure(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def spatial_structure(moran_true: ArrayLike, moran_predicted: ArrayLike) -> float:
-    """Spatial structural correlation (SSC; Si et al. 2026): whether the genes that follow the tissue are the same.
+    """Spatial structural correlation (SSC; Si et al. 2026): whether the same genes follow the tissue.
 
     The correlation over genes (Pearson) of the measured and the predicted Moran's I.
 
     Args:
-        moran_true: Moran's I of the target [G genes], as :func:`~hist2st_pyg.metrics.spatial.morans_i` gives it;
-            genes of nan, whose target is constant, are left out.
-        moran_predicted: Moran's I of the prediction [G]; nan, a constant prediction, counts as 0.
+        moran_true: Moran's I of the target [G genes], as :func:`~hist2st_pyg.metrics.spatial.morans_i` returns it;
+            genes of nan (constant target) are left out.
+        moran_predicted: Moran's I of the prediction [G]; nan (constant prediction) counts as 0.
 
     Returns:
-        In [-1, 1]: nan where fewer than two genes vary or all follow the tissue alike, 0 where only the predicted do.
+        In [-1, 1]: nan if fewer than two genes vary or all measured genes follow the tissue equally, 0 if only the
+        predicted genes do.
 
     Raises:
         ValueError: If the shapes differ or a value is infinite.
     """
     true, pred = np.asarray(moran_true, dtype=np.float64), np.asarray(moran_predicted, dtype=np.float64)
     if true.ndim != 1 or true.shape != pred.shape:
-        raise ValueError(f"Moran's I is one number a gene, got shapes {list(true.shape)} and {list(pred.shape)}.")
+        raise ValueError(f"Moran's I must be one value per gene, got shapes {list(true.shape)}, {list(pred.shape)}.")
     known = ~np.isnan(true)
     return _agreement(true[known], np.where(np.isnan(pred), 0.0, pred)[known])
 
@@ -67,17 +68,17 @@ def spatial_structure(moran_true: ArrayLike, moran_predicted: ArrayLike) -> floa
 def structure_of_halves(
     counts: ArrayLike, totals: ArrayLike, edge_index: ArrayLike, seed: int = 0
 ) -> tuple[float, float]:
-    """GSC and SSC of two halves of the counts, dealt out by a fair coin: what counts of half the depth agree by.
+    """GSC and SSC between two random halves of the counts, each of half the depth.
 
     Correlations and Moran's I of few counts are noisy, which lowers GSC and SSC of a perfect prediction too. The halves
-    say how far counts agree with themselves; they are for orientation and bound nothing, as a prediction has no noise
-    of counting.
+    show how well counts agree with themselves. They are a guide and not a bound, because a prediction has no counting
+    noise.
 
     Args:
         counts: Raw counts [N spots, G genes].
-        totals: What each spot's counts are divided by [N].
+        totals: Divisor of each spot's counts [N].
         edge_index: Edges [2, E] of Moran's I.
-        seed: Seed of the coin.
+        seed: Seed of the halves.
     """
     whole = np.asarray(counts).astype(np.int64)
     others = np.asarray(totals).astype(np.int64) - whole.sum(axis=1)
@@ -91,14 +92,14 @@ def structure_of_halves(
 
 
 def _pairs(values: Floats) -> Floats:
-    """Correlation of each pair of genes [G (G - 1) / 2], 0 with a constant one."""
+    """Correlation of each pair of genes [G (G - 1) / 2], 0 for pairs with a constant gene."""
     if values.shape[1] < 2:
         return np.zeros(0)
-    values = values - values[:1]  # exactly 0 where a gene is constant, which its rounded mean would not leave
+    values = values - values[:1]  # exactly 0 for constant genes, unlike with the rounded mean
     with np.errstate(divide="ignore", invalid="ignore"):
         correlations = np.atleast_2d(np.corrcoef(values, rowvar=False))
     pairs = correlations[np.triu_indices(len(correlations), 1)]
-    # Rounded, so that pairs that all go together alike do not differ in the last place.
+    # Rounded, so that equal correlations do not differ in the last place.
     return np.asarray(np.nan_to_num(np.round(pairs, DECIMALS)))
 
 

@@ -1,4 +1,4 @@
-"""The models, each readable in one screen."""
+"""The models, each in a short file."""
 
 from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.hist2st import Hist2ST

@@ -1,4 +1,4 @@
-"""The model card: what a saved model is, was trained on, expects, and is not for, as the hub shows it."""
+"""The model card for the hub: a saved model's description, training data, input, and limits."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ TAGS = ("spatial-transcriptomics", "gene-expression", "histology", "digital-path
 _SEAL = "<!-- Written by hist2st_pyg, which writes it again only while its text is as written: "
 VALIDATION = "PCC on the validation spots, mean over genes; it chose the epoch, so it is optimistic"
 TASKS = {
-    "prediction": "It reads the image alone.",
+    "prediction": "It reads only the image.",
     "interpolation": "It also reads the measured expression of the section's other spots, so it fills gaps of a "
     "measurement and cannot replace one.",
-    "diagnostic": "It reads something of the spot's own counts: a diagnostic of data sets, not a predictor.",
+    "diagnostic": "It reads part of the spot's own counts: a diagnostic of data sets, not a predictor.",
 }
 LIMITS = """\
-- For research. It is no medical device and not for diagnosis, prognosis or treatment.
-- Predictions are estimates from what tissue looks like, not measurements. Genes whose expression shows little in H&E
-  are predicted near their mean; look at the results of each gene before you rely on it.
+- For research only. It is not a medical device and not for diagnosis, prognosis or treatment.
+- Predictions are estimates from the appearance of tissue, not measurements. Genes whose expression is hardly visible in
+  H&E are predicted near their mean; check the results of each gene before you rely on it.
 - Other stains, scanners, magnifications, organs, species or preparations than those of the training sections shift the
-  result in ways that nothing in the output shows. Check against measured sections of yours first.
-- Who the patients were is not recorded, and differences between groups of people were not examined.
+  result without a sign in the output. Check the model on your own measured sections first.
+- The patients' characteristics are not recorded, and differences between groups of people were not examined.
 """
 
 
@@ -50,19 +50,19 @@ def model_card(
     notes: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> str:
-    """The text of a model's ``README.md``: YAML that the hub reads, and what a user should know.
+    """The text of a model's ``README.md``: YAML for the hub, and information for users.
 
     Args:
         model: The model.
-        description: What :func:`~hist2st_pyg.models.pretrained.describe` says of it.
-        source: Where it will be loaded from: a folder or an id on the hub.
+        description: Its description by :func:`~hist2st_pyg.models.pretrained.describe`.
+        source: Where to load it from: a folder or an id on the hub.
         hub: Whether ``source`` is an id on the hub.
         title: The heading.
-        license: The license of the weights, by the hub's name (``"mit"``); none is claimed where it is not given.
-        data: What the model was trained on, in words; the sections are listed anyway.
-        split: How training, validation and test were told apart, in words.
-        metrics: Numbers, by what they are.
-        notes: Anything else, as Markdown.
+        license: The license of the weights, by the hub's name (``"mit"``); None claims none.
+        data: The training data, in words; the sections are always listed.
+        split: The split into training, validation and test, in words.
+        metrics: Numbers by their name.
+        notes: Further Markdown.
         metadata: Further fields of the YAML, such as ``datasets``, ``license_name``, ``license_link``.
     """
     preprocessing, sections = model.preprocessing, model.training_sections
@@ -85,12 +85,12 @@ def model_card(
 
 
 def seal(text: str) -> str:
-    """Append a comment by which a later change of the text is noticed."""
+    """Append a comment that reveals later changes of the text."""
     return f"{text.rstrip()}\n\n{_SEAL}{_digest(text)} -->\n"
 
 
 def edited(path: Path) -> bool:
-    """Whether there is a card that was written or changed by hand."""
+    """Whether the card exists and was written or changed by hand."""
     if not path.is_file():
         return False
     text, _, end = path.read_text(encoding="utf-8").rpartition(_SEAL)
@@ -98,7 +98,7 @@ def edited(path: Path) -> bool:
 
 
 def run_facts(run: str | Path) -> dict[str, Any]:
-    """What a run folder knows for :func:`model_card`; see :func:`summary_facts`.
+    """The arguments of :func:`model_card` that a run folder holds; see :func:`summary_facts`.
 
     Raises:
         FileNotFoundError: If the folder has no ``summary.json``.
@@ -107,7 +107,7 @@ def run_facts(run: str | Path) -> dict[str, Any]:
 
 
 def summary_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """``data``, ``split`` and ``metrics`` for :func:`model_card`, of what a run's ``summary.json`` holds."""
+    """``data``, ``split`` and ``metrics`` for :func:`model_card` from a run's ``summary.json``."""
     data = summary["config"]["data"]
     sections = read_training_sections(summary["sections"], "summary.json")
     facts: dict[str, Any] = {"data": f"Sections of `{data['name']}`.", "split": describe_split(sections)}
@@ -122,7 +122,7 @@ def summary_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _front(key: str, license: str | None, metadata: Mapping[str, Any] | None) -> str:
-    """The YAML block. None of the hub's pipeline tags is this task, so there is none."""
+    """The YAML block, without a pipeline tag, because the hub has none for this task."""
     import yaml
 
     fields: dict[str, Any] = {"library_name": "hist2st_pyg", "tags": [*TAGS, key]}
@@ -149,20 +149,20 @@ def _use(model: SavedModel, description: Mapping[str, Any], source: str, hub: bo
         lines.append('adata = h.predict(model, "IMAGE.png", "SPOTS.csv")  # X: log10 expression, spots x genes')
     elif preprocessing is not None:
         lines.append("adata = h.predict_section(model, section)  # one of h.load_sections(...); X: log10 expression")
-    notes = [f"`{name}` is `{value}`, which is not in the folder: have it at hand." for name, value in missing.items()]
+    notes = [f"`{name}` is `{value}`, which the folder lacks: import it first." for name, value in missing.items()]
     return "\n\n".join(["```python\n" + "\n".join(lines) + "\n```", *notes])
 
 
 def _results(metrics: Mapping[str, float | str] | None) -> str:
     if not metrics:
-        return "None were recorded with the model. `hist2st evaluate` measures it on sections that did not train it."
+        return "No results were recorded with the model. `hist2st evaluate` measures it on unseen sections."
     rows = [f"| {name} | {value if isinstance(value, str) else f'{value:.4g}'} |" for name, value in metrics.items()]
     return "\n".join(["| what | value |", "|---|---:|", *rows])
 
 
 def _genes(preprocessing: Preprocessing | None) -> str:
     if preprocessing is None:
-        return "The model has no preprocessing, so it names no genes and reads no image until it is given one."
+        return "The model has no preprocessing, so its genes are unknown and it cannot read images."
     digest = hashlib.sha256("\n".join(preprocessing.genes).encode()).hexdigest()
     more = ", ..." if len(preprocessing.genes) > 10 else ""
     return (
@@ -172,16 +172,16 @@ def _genes(preprocessing: Preprocessing | None) -> str:
 
 
 def _trust(preprocessing: Preprocessing | None, trust: GeneTrust) -> str:
-    """How the genes did in validation: quartiles, and the best."""
+    """The genes' validation PCC: quartiles, and the best."""
     if preprocessing is None or not trust:
         return ""
-    text = f"{sum(map(bool, trust['detected']))} of them are counted in a tenth of the training spots."
+    text = f"{sum(map(bool, trust['detected']))} of them have counts in at least a tenth of the training spots."
     known = sorted(
         ((v, gene) for v, gene in zip(trust["val_pcc"], preprocessing.genes, strict=True) if v is not None),
         key=lambda pair: (-pair[0], pair[1]),
     )
     if not known:
-        return f"{text} Nothing validated, so no gene has a validation PCC."
+        return f"{text} The training had no validation, so no gene has a validation PCC."
     low, middle, high = np.quantile([v for v, _ in known], [0.25, 0.5, 0.75])
     best = ", ".join(f"`{gene}` {v:.2f}" for v, gene in known[:10])
     return (
@@ -193,7 +193,7 @@ def _trust(preprocessing: Preprocessing | None, trust: GeneTrust) -> str:
 def _preprocessing(preprocessing: Preprocessing | None, has_graph: bool) -> str:
     if preprocessing is None:
         return "Not recorded."
-    width = f"{preprocessing.patch_size} image pixels, whatever they are in µm"
+    width = f"{preprocessing.patch_size} image pixels at any resolution"
     if preprocessing.patch_um is not None:
         width = f"{preprocessing.patch_um:g} µm, so the µm per pixel of an image must be known"
     elif preprocessing.patch_pitch is not None:
@@ -206,7 +206,7 @@ def _preprocessing(preprocessing: Preprocessing | None, has_graph: bool) -> str:
     rows = {
         "patches": f"{side} × {side} pixels around each spot, RGB, 0 to 255{swapped}",
         "field of view": f"{width}{scales}",
-        "stains": "as they are" if preprocessing.stain == "none" else f"normalized: `{preprocessing.stain}`",
+        "stains": "unchanged" if preprocessing.stain == "none" else f"normalized: `{preprocessing.stain}`",
     }
     if preprocessing.embedding is not None:
         rows = {"embeddings": f"`obsm[{preprocessing.embedding!r}]` of a section, instead of an image"}
@@ -230,11 +230,11 @@ def _preprocessing(preprocessing: Preprocessing | None, has_graph: bool) -> str:
 
 
 def _model(model: SavedModel, description: Mapping[str, Any]) -> str:
-    """Its class and arguments; those too long for a line are in the configuration."""
+    """The class and arguments of the model; long arguments refer to the configuration."""
     rows = [f"`{description['model']}`, {sum(p.numel() for p in model.parameters()):,} parameters."]
     origin = encoder_origin(model.vision_stages)
     if origin not in (None, "random"):
-        rows[0] += f" The vision stage began with weights of others ({origin}), whose license holds too."
+        rows[0] += f" The vision stage started from pretrained weights ({origin}), whose license also applies."
     for name, value in description["arguments"].items():
         text = json.dumps(value)
         rows.append(f"- `{name}`: `{text}`" if len(text) <= 100 else f"- `{name}`: see `config.json`")

@@ -8,9 +8,9 @@ from hist2st_pyg.models.hist2st import Hist2ST
 
 
 class GraphOnly(Hist2ST):
-    """:class:`Hist2ST` whose nodes know only 27 color and texture statistics of their patch.
+    """:class:`Hist2ST` whose node features are only 27 color and texture statistics of the patch.
 
-    What it reaches is what the graph makes of colors; the distance to Hist2ST is what the vision stage adds.
+    Its score shows what the graph learns from colors; the difference to Hist2ST shows the effect of the vision stage.
 
     Args:
         n_genes: Number of genes, G.

@@ -28,7 +28,13 @@ class HisToGene(ExpressionModel):
         dropout: Dropout of the Transformer, and of the embeddings that enter it.
 
     Shapes:
-        ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, C].
+        ``forward(data)`` returns ``expression`` [N, G] and ``embedding`` [N, C].
+
+    >>> import hist2st_pyg as h
+    >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
+    >>> model = h.HisToGene(20, patch_size=8, channels=16, heads=2)
+    >>> model(h.to_data(section, section.adata.var_names, patch_size=8))["expression"].shape
+    torch.Size([48, 20])
     """
 
     key = "histogene"
@@ -66,21 +72,19 @@ class HisToGene(ExpressionModel):
 
     @property
     def num_hops(self) -> int | None:
-        """There is no graph."""
         return 0
 
     @property
     def attends(self) -> bool:
-        """Where there are Transformer blocks."""
+        """Whether the model has Transformer blocks."""
         return len(self.transformer.blocks) > 0
 
     def embed(self, data: Data) -> Tensor:
-        """The embedding of each spot, [N, C]."""
-        # Pixel by pixel, the channels last: the order of the published weights.
+        # Channels last, the order of the published weights.
         flat = self.normalize(data.x).permute(0, 2, 3, 1).flatten(1)
         return self.transformer(self.vision(flat), data.grid, section_ptr(data))  # type: ignore[no-any-return]
 
     def forward(self, data: Data) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
+        """Predict from a ``Data`` or a ``Batch``, each section independently."""
         h = self.embed(data)
         return {"expression": self.unstandardize(self.expression(h)), "embedding": h}

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: fetched and sent by huggingface_hub, loaded and written as any saved folder."""
+"""Models on the Hugging Face hub: downloaded and uploaded by huggingface_hub, loaded and saved like any folder."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def from_pretrained(
     Args:
         expected: The class of the model.
         classes: The classes of models by key.
-        name: A path on this machine, or where there is none an id on the hub.
-        fetch: The hub's options; they have no part in a path.
+        name: A path on this machine; if it does not exist, an id on the hub.
+        fetch: The hub's options; not used for a path.
         custom: Classes and factories that a file cannot hold.
     """
     if Path(name).exists():
         if fetch["revision"] is not None:
-            raise ValueError(f"{name} is on this machine and has no revision {fetch['revision']!r}.")
+            raise ValueError(f"{name} is a path on this machine, so revision={fetch['revision']!r} does not apply.")
         return load_local(expected, classes, name, str(name), custom)
     if not is_hub_id(name):
-        raise FileNotFoundError(f"There is no model at {name}, and it is no id owner/name on the hub.")
+        raise FileNotFoundError(f"There is no model at {name}, and it is not an id owner/name on the hub.")
     return load_local(expected, classes, _fetch(str(name), fetch), f"{name} (Hugging Face hub)", custom)
 
 
@@ -53,7 +53,7 @@ def push_to_hub(
     card: Mapping[str, Any] | None = None,
     overwrite_card: bool = False,
 ) -> str:
-    """Send a model; see :meth:`ExpressionModel.push_to_hub`.
+    """Upload a model; see :meth:`ExpressionModel.push_to_hub`.
 
     Args:
         model: The model.
@@ -61,32 +61,32 @@ def push_to_hub(
         commit: Message, branch and pull request, as ``HfApi.upload_folder`` takes them.
         private: Whether a new repository is private.
         token: The hub's token.
-        card: What :func:`~hist2st_pyg.models.card.model_card` is told.
-        overwrite_card: Write the card even where the hub's was changed by hand.
+        card: Arguments of :func:`~hist2st_pyg.models.card.model_card`.
+        overwrite_card: Write the card even if the hub's was changed by hand.
     """
     api = _hub().HfApi(token=token, library_name="hist2st_pyg")
     with tempfile.TemporaryDirectory() as temporary:
-        # The model is written before the hub is asked for anything: one that cannot be saved leaves no trace there.
+        # Write the model before any request to the hub: if saving fails, nothing was created there.
         folder = save_pretrained(model, Path(temporary) / "model", card, hub_id=repo_id)
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         names = [WEIGHTS, CONFIG, CARD]
         if not overwrite_card and api.file_exists(repo_id, CARD, revision=commit["revision"]):
             where = {"revision": commit["revision"], "cache_dir": Path(temporary) / "cache"}
             if edited(Path(api.hf_hub_download(repo_id, CARD, **where))):
-                logger.warning("%s: its card was changed by hand and stays; overwrite_card=True writes it.", repo_id)
+                logger.warning("%s: its card was changed by hand and is kept; overwrite_card=True writes it.", repo_id)
                 names.remove(CARD)
         return str(api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=names, **commit))
 
 
 def _fetch(repo_id: str, options: Mapping[str, Any]) -> Path:
-    """The folder of the hub's cache that holds the model, fetched where it is not there."""
+    """Download the model unless the hub's cache holds it, and return its folder there."""
     hub = _hub()
     try:
-        # Anything else in the repository is none of the model.
+        # Other files of the repository do not belong to the model.
         return Path(hub.snapshot_download(repo_id, allow_patterns=[WEIGHTS, CONFIG], **options))
     except (hub.errors.HfHubHTTPError, hub.errors.EntryNotFoundError, hub.errors.HFValidationError) as error:
         raise FileNotFoundError(
-            f"There is no model at {repo_id}, and none of that id could be had from the hub: {error}"
+            f"There is no model at {repo_id}, and this id could not be downloaded from the hub: {error}"
         ) from error
 
 

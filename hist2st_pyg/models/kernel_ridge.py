@@ -1,4 +1,4 @@
-"""Kernel ridge regression on features of each patch and its neighbors': what a second of fitting reaches."""
+"""Kernel ridge regression on features of each patch and its neighbors, fitted in about a second."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
 
 MAX_SPOTS = 20_000
 SAMPLE = 2000
-"""The median distance is that of about as many training spots, evenly chosen where there are more."""
+"""Number of evenly spaced training spots, about, for the median distance."""
 BLOCK = 1024
 
 
@@ -31,14 +31,14 @@ class KernelSolver(Solver):
     Its width is the median distance between training spots. The intercept is each gene's mean, which is not penalized.
 
     Raises:
-        ValueError: If there are more training spots than ``MAX_SPOTS``.
+        ValueError: If the number of training spots exceeds ``MAX_SPOTS``.
     """
 
     def __init__(self, x: Floats) -> None:
         if len(x) > MAX_SPOTS:
             raise ValueError(
-                f"kernel_ridge keeps the similarity of every two training spots, of at most {MAX_SPOTS} spots, got "
-                f"{len(x)}; train on fewer sections, or take ridge_neighbors."
+                f"kernel_ridge stores the similarity of all pairs of training spots, at most {MAX_SPOTS} spots, got "
+                f"{len(x)}; train on fewer sections, or choose ridge_neighbors."
             )
         self.mean, self.scale = x.mean(0), np.maximum(x.std(0), 1e-6)
         self.spots = (x - self.mean) / self.scale
@@ -52,7 +52,7 @@ class KernelSolver(Solver):
         return np.asarray(gaussian(standard, torch.from_numpy(self.spots), self.width).cpu().numpy())
 
     def solve(self, rows: NDArray[np.bool_], y: Floats, alpha: float) -> tuple[Floats, Floats]:
-        """(K + alpha) weight = y - mean, by Cholesky's factors; spots of other rows have weight 0."""
+        """Solve (K + alpha) weight = y - mean by Cholesky's factors; other spots get weight 0."""
         bias = y.mean(0)
         weight = np.zeros((self.size, y.shape[1]))
         factor = cho_factor(self.gram[np.ix_(rows, rows)] + alpha * np.eye(len(y)))
@@ -61,7 +61,7 @@ class KernelSolver(Solver):
 
 
 class KernelRidge(FeatureRegression[KernelSolver]):
-    """Kernel ridge regression (Saunders et al. 1998): a spot is predicted by the training spots that look alike.
+    """Kernel ridge regression (Saunders et al. 1998), which predicts a spot from similar training spots.
 
     A saved model holds the features and coefficients of every training spot.
 
@@ -92,24 +92,22 @@ class KernelRidge(FeatureRegression[KernelSolver]):
         self.register_load_state_dict_pre_hook(_make_room)  # type: ignore[no-untyped-call]
 
     def predict(self, h: Tensor) -> Tensor:
-        """Expression [N, G] of features [N, F]."""
-        # In parts: the kernel of all spots at once may not fit.
+        # In parts, because the kernel of all spots may not fit into memory.
         parts = torch.split((h - self.feature_mean) / self.feature_scale, BLOCK)
         return torch.cat([gaussian(part, self.spots, self.width) @ self.weight + self.bias for part in parts])
 
     def solver(self, x: Floats) -> KernelSolver:
-        """Kernel ridge regression of standardized features."""
         return KernelSolver(x)
 
     def keep(self, solver: KernelSolver, weight: Floats, bias: Floats) -> None:
-        """Take over the training spots and their coefficients."""
+        """Store the training spots and their coefficients."""
         fitted = {"feature_mean": solver.mean, "feature_scale": solver.scale, "width": solver.width}
         for name, values in {**fitted, "spots": solver.spots, "weight": weight, "bias": bias}.items():
             setattr(self, name, torch.as_tensor(values).to(self.bias))
 
 
 def _make_room(model: KernelRidge, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Before weights are loaded: how many training spots there are is known by them alone."""
+    """Resize the buffers before loading weights, which alone determine the number of training spots."""
     n_spots = len(state.get(prefix + "spots", model.spots))
     model.spots = model.spots.new_zeros(n_spots, model.n_features)
     model.weight = model.weight.new_zeros(n_spots, len(model.bias))

@@ -1,4 +1,4 @@
-"""The models that can be chosen by key: every class in this folder that has one."""
+"""The models that can be chosen by key: every class of this folder with a key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODELS: dict[str, type[ExpressionModel]] = {
 
 
 def parameters_of(build: Callable[..., ExpressionModel]) -> dict[str, Any]:
-    """The names of a model's arguments with their defaults, those that it passes on to the class above included."""
+    """The names and defaults of a model's arguments, including those that it passes to its base class."""
     defaults: dict[str, Any] = {}
     for cls in getattr(build, "__mro__", (build,)):
         parameters = inspect.signature(cls).parameters
@@ -33,18 +33,24 @@ def parameters_of(build: Callable[..., ExpressionModel]) -> dict[str, Any]:
 
 
 def load_model(path: str | Path, **custom: Any) -> ExpressionModel:
-    """Load a saved folder, a run folder, or a Lightning checkpoint; nothing is unpickled, and nothing fetched.
+    """Load a saved folder, a run folder, or a Lightning checkpoint, without unpickling and without a download.
 
     Args:
         path: A folder of :meth:`ExpressionModel.save_pretrained`, a run folder of ``hist2st train``, or its ``.ckpt``.
             A model on the hub is loaded by :meth:`ExpressionModel.from_pretrained`.
-        custom: The class or factory of a model that was built with one, by argument: ``gnn=MyConv``.
+        custom: Classes or factories that the model was built with, by argument: ``gnn=MyConv``.
 
     Returns:
         The model in eval mode, with its ``preprocessing``.
 
     Raises:
         FileNotFoundError: If there is no model at ``path``.
-        ValueError: If the file is damaged, of another format, or its weights do not fit.
+        ValueError: If the file is damaged or has another format, or its weights do not fit.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import hist2st_pyg as h
+    >>> with TemporaryDirectory() as folder:
+    ...     type(h.load_model(h.MODELS["mean"](5).save_pretrained(folder))).__name__
+    'Mean'
     """
     return load_local(ExpressionModel, ExpressionModel.keyed, path, str(path), custom)

@@ -1,4 +1,4 @@
-"""Regressions from features of each patch, solved in closed form: what a network has to beat."""
+"""Regressions from features of each patch, solved in closed form, as baselines for networks."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from hist2st_pyg.nn.vision import rebuild_arguments, vision_resolver
 
 Floats = NDArray[np.float64]
 Groups = list[tuple[NDArray[np.bool_], NDArray[np.intp]]]
-"""Rows, and the genes that were measured in exactly these."""
+"""Rows, and the genes that were measured in exactly these rows."""
 
 
 class Solver(ABC):
-    """Penalized least squares: expression is a linear function of a basis, M functions of the features."""
+    """Penalized least squares on a basis, M functions of the features."""
 
     size: int
 
@@ -38,10 +38,10 @@ class Solver(ABC):
 
     @abstractmethod
     def solve(self, rows: NDArray[np.bool_], y: Floats, alpha: float) -> tuple[Floats, Floats]:
-        """Weight [M, G] and bias [G] for the targets y [n, G] of these of the training spots, rows [N]."""
+        """Weight [M, G] and bias [G] for the targets y [n, G] of the training spots in ``rows`` [N]."""
 
     def solve_all(self, y: Floats, groups: Groups, alpha: float) -> tuple[Floats, Floats]:
-        """The same for genes measured in different sections; one measured nowhere has weight and bias 0."""
+        """Solve for genes measured in different sections; an unmeasured gene gets weight and bias 0."""
         weight, bias = np.zeros((self.size, y.shape[1])), np.zeros(y.shape[1])
         for rows, genes in groups:
             weight[:, genes], bias[genes] = self.solve(rows, y[np.ix_(rows, genes)], alpha)
@@ -54,19 +54,19 @@ SolverType = TypeVar("SolverType", bound=Solver)
 class FeatureRegression(ClosedFormModel, Generic[SolverType]):
     """A regression from features of each spot's patch to expression, with one penalty for all genes.
 
-    It is fitted to the targets that networks are trained on, denoised where they are. Dividing them by each gene's
-    deviation would change no prediction: each gene is solved for by itself.
+    It is fitted to the training targets of networks, including denoised ones. Dividing them by each gene's deviation
+    would change no prediction, because each gene is solved independently.
 
     Args:
         n_genes: Number of genes, G.
         patch_size: Side of a patch in pixels, P.
-        n_scales: Number of fields of view in a patch's channels, S; their features stand side by side.
-        vision: A key of ``nn.ENCODERS``, its weights left as they are; None takes the 27 color and texture statistics.
+        n_scales: Number of fields of view in a patch's channels, S; their features are concatenated.
+        vision: A key of ``nn.ENCODERS``, with frozen weights; None takes the 27 color and texture statistics.
         vision_kwargs: Further arguments of the encoder.
         neighbors: Append the mean of the graph neighbors' features.
         per_section: Standardize each feature within its own section (uses all of the section's patches, no counts).
         alpha: The penalty; None chooses one of ``alphas`` by the PCC with the targets as measured (never denoised), on
-            what validates or, where nothing does, on training spots held out in turn, see
+            the validation spots or, without them, on training spots held out in turn, see
             :func:`~hist2st_pyg.models.selection.folds`.
 
     Shapes:
@@ -101,12 +101,11 @@ class FeatureRegression(ClosedFormModel, Generic[SolverType]):
 
     @property
     def num_hops(self) -> int | None:
-        """The neighbors, where they are used; to be standardized per section, all spots are needed."""
+        """1 with neighbors, else 0; None with ``per_section``, which needs all spots."""
         return None if self.per_section else int(self.neighbors)
 
     @torch.no_grad()
     def embed(self, data: Data) -> Tensor:
-        """The features of each spot, [N, F]."""
         x = self.encode(self.vision.eval(), data)
         if self.per_section:
             ptr = section_ptr(data)
@@ -118,7 +117,7 @@ class FeatureRegression(ClosedFormModel, Generic[SolverType]):
         return x
 
     def forward(self, data: Data) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
+        """Predict from a ``Data`` or a ``Batch``, each section independently."""
         h = self.embed(data)
         return {"expression": self.predict(h), "embedding": h}
 
@@ -128,11 +127,11 @@ class FeatureRegression(ClosedFormModel, Generic[SolverType]):
 
     @abstractmethod
     def solver(self, x: Floats) -> SolverType:
-        """What solves the regression for the features of the training spots [N, F]."""
+        """The solver of the regression for the features of the training spots [N, F]."""
 
     @abstractmethod
     def keep(self, solver: SolverType, weight: Floats, bias: Floats) -> None:
-        """Take over a solution."""
+        """Store a solution in the model's buffers."""
 
     @torch.no_grad()
     def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
@@ -163,7 +162,7 @@ def _with_features(data: Data, features: Tensor) -> Data:
 
 
 def _targets(train: Sequence[Data]) -> tuple[Floats, Groups]:
-    """The training spots' targets [N, G], and which rows and genes belong together."""
+    """The training spots' targets [N, G], and the genes grouped by the rows that measured them."""
     parts = [_array(training_target(data)[training_spots(data)]) for data in train]
     section = np.repeat(np.arange(len(train)), [len(part) for part in parts])
     measured = np.stack([data.gene_mask.cpu().numpy() for data in train])

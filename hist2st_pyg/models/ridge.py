@@ -21,11 +21,10 @@ class LinearSolver(Solver):
         self.x, self.size = self.basis(x), self.projection.shape[1]
 
     def basis(self, x: Floats) -> Floats:
-        """Features or components [n, M]."""
         return np.asarray((x - self.mean) @ self.projection)
 
     def solve(self, rows: NDArray[np.bool_], y: Floats, alpha: float) -> tuple[Floats, Floats]:
-        """scikit-learn's ridge regression; the intercept is not penalized."""
+        """Solve with scikit-learn's ridge regression; the intercept is not penalized."""
         from sklearn.linear_model import Ridge as LinearRidge
 
         model = LinearRidge(alpha).fit(self.x[rows], y)
@@ -37,7 +36,7 @@ class Ridge(FeatureRegression[LinearSolver]):
 
     Args:
         n_genes: Number of genes, G.
-        components: Principal components kept of the standardized features; None keeps all.
+        components: Number of principal components of the standardized features; None keeps all.
         arguments: Those of :class:`~hist2st_pyg.models.regression.FeatureRegression`.
     """
 
@@ -48,15 +47,13 @@ class Ridge(FeatureRegression[LinearSolver]):
     def __init__(self, n_genes: int, *, components: int | None = None, **arguments: Any) -> None:
         super().__init__(n_genes, **arguments)
         self.config["components"] = self.components = components
-        # Standardizing, projecting and regressing are affine maps, so the fitted model is one of them.
+        # Standardizing, projecting and regressing are affine maps, so one linear layer holds the fitted model.
         self.expression = nn.Linear(self.n_features, n_genes)
 
     def predict(self, h: Tensor) -> Tensor:
-        """Expression [N, G] of features [N, F]."""
         return self.expression(h)  # type: ignore[no-any-return]
 
     def solver(self, x: Floats) -> LinearSolver:
-        """Ridge regression of standardized features."""
         return LinearSolver(x, self.components)
 
     def keep(self, solver: LinearSolver, weight: Floats, bias: Floats) -> None:

@@ -1,4 +1,4 @@
-"""What of a model is saved: the part of :class:`~hist2st_pyg.models.base.ExpressionModel` that files hold."""
+"""The part of :class:`~hist2st_pyg.models.base.ExpressionModel` that saving and loading use."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hist2st_pyg.section import SectionRecord
 
 Task = Literal["prediction", "interpolation", "diagnostic"]
 GeneTrust = dict[str, list[float | bool | None]]
-"""By column (``val_pcc``, ``val_ceiling``, ``detected``) a value of each gene; empty where training recorded none."""
+"""By column (``val_pcc``, ``val_ceiling``, ``detected``) a value of each gene; empty if training recorded none."""
 
 
 class SavedModel(Protocol):
-    """A model as saving, loading, the card and the hub see it."""
+    """The interface of a model for saving, loading, the card and the hub."""
 
     config: dict[str, Any]
     preprocessing: Preprocessing | None

@@ -1,4 +1,4 @@
-"""The one number by which epochs and settings are chosen, and what is held out for it where nothing validates."""
+"""The score that selects epochs and settings, and the training spots held out for it without validation spots."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hist2st_pyg.data.targets import denoise_targets
 from hist2st_pyg.metrics.expression import pearson_per_gene
 
 FOLDS = 5
-"""Groups of sections that are held out in turn, where there are as many sections."""
+"""Largest number of groups of sections to hold out in turn."""
 
 
 def section_pcc(predicted: ArrayLike, data: Data) -> float:
-    """Mean PCC over the genes of a section; nan where every gene is constant.
+    """Mean PCC over the genes of a section; nan if every gene is constant.
 
     Args:
-        predicted: Predicted expression of the spots that validate [n, G].
+        predicted: Predicted expression of the validation spots [n, G].
         data: The section.
     """
     true = data.y[validation_spots(data)].float().cpu().numpy()
@@ -34,7 +34,7 @@ def section_pcc(predicted: ArrayLike, data: Data) -> float:
 
 def mean_pcc(scores: Sequence[float]) -> float:
     """Mean over sections."""
-    # A section whose every gene is constant says nothing; with no other, nothing can be judged and the score is 0.
+    # Skip sections in which every gene is constant; if none is left, the score is 0.
     judged = [score for score in scores if np.isfinite(score)]
     return float(np.mean(judged)) if judged else 0.0
 
@@ -42,9 +42,8 @@ def mean_pcc(scores: Sequence[float]) -> float:
 def folds(train: Sequence[Data]) -> list[tuple[list[Data], list[Data]]]:
     """Hold out the training spots in turn: whole sections, or each half of a single section.
 
-    What is held out stands for a section that was never seen, and neighboring spots look alike, so the pieces are as
-    large as can be. Where the sections have denoised targets, those of each fold are made anew: what is held out does
-    not reach them.
+    Held-out spots represent an unseen section, and neighboring spots look alike, so the pieces are as large as
+    possible. Denoised targets are computed again for each fold, so that held-out spots do not influence them.
 
     Args:
         train: The training sections.
@@ -53,7 +52,7 @@ def folds(train: Sequence[Data]) -> list[tuple[list[Data], list[Data]]]:
         Training and validation sections of at most five folds, shallow copies with ``train_mask`` and ``val_mask``.
 
     Raises:
-        ValueError: If there are too few training spots to hold any out.
+        ValueError: If the training spots are too few to hold any out.
     """
     denoised = any("y_denoised" in data for data in train)
     found = []
@@ -66,14 +65,14 @@ def folds(train: Sequence[Data]) -> list[tuple[list[Data], list[Data]]]:
             found.append((fitted, judged))
     if not found:
         raise ValueError(
-            f"Section {train[0].section!r} has {int(training_spots(train[0]).sum())} training spot; none can be held "
-            "out to choose by. Give validation sections, or the value itself (alpha)."
+            f"Section {train[0].section!r} has {int(training_spots(train[0]).sum())} training spot, too few to hold "
+            "one out for the choice of alpha. Set validation sections, or alpha itself."
         )
     return found
 
 
 def _held_out(train: Sequence[Data]) -> list[list[Tensor]]:
-    """For each fold, the spots [N] of each section that are held out."""
+    """For each fold, the held-out spots [N] of each section."""
     if len(train) > 1:
         groups = np.array_split(np.arange(len(train)), min(FOLDS, len(train)))
         return [[torch.full((len(d.y),), i in group) for i, d in enumerate(train)] for group in groups]

@@ -1,4 +1,4 @@
-"""Models that ignore the image, to show how much of a score needs none."""
+"""Models that ignore the image, to show the score that needs no image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEIGHBORS = (4, 8, 16, 32)
 
 
 class Mean(ClosedFormModel):
-    """Each gene's mean over the training spots, whatever the image shows.
+    """Each gene's mean over the training spots, for every spot.
 
     Args:
         n_genes: Number of genes, G.
@@ -34,11 +34,10 @@ class Mean(ClosedFormModel):
 
     @property
     def num_hops(self) -> int | None:
-        """Nothing is read."""
         return 0
 
     def forward(self, data: Data) -> dict[str, Tensor]:
-        """The same for every spot: ``expression`` [N, G]; ``embedding`` [N, 1] is constant too."""
+        """Return ``expression`` [N, G] and ``embedding`` [N, 1], both the same for all spots."""
         n = int(data.num_nodes or 0)
         return {"expression": self.target_mean.expand(n, -1).clone(), "embedding": self.target_mean.new_ones(n, 1)}
 
@@ -48,10 +47,10 @@ class Mean(ClosedFormModel):
 
 
 class PositionKNN(ClosedFormModel):
-    """The mean of the nearest other spots' measured expression, within the section that is predicted.
+    """The mean of the nearest other spots' measured expression, within the predicted section.
 
-    It is not a prediction from an image: it needs the section's own counts, all but the spot's. What it reaches is what
-    smoothness alone gives.
+    It does not predict from an image: it reads the counts of all other spots of the section. Its score shows the effect
+    of smoothness alone.
 
     Args:
         n_genes: Number of genes, G.
@@ -76,7 +75,7 @@ class PositionKNN(ClosedFormModel):
         return {"expression": torch.cat(parts), "embedding": data.pos}
 
     def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
-        """Choose the number of spots, by the training sections where nothing validates."""
+        """Choose the number of spots by the validation sections, or without them by the training sections."""
         if self.config["k"] is not None:
             return
         scores = {}
@@ -91,8 +90,8 @@ class PositionKNN(ClosedFormModel):
 class DepthOracle(ClosedFormModel):
     """A line for each gene from the spot's measured depth, log10(1 + panel counts), to its expression.
 
-    A diagnostic, not a prediction: it reads the counts of the spot itself. It shows how much of a correlation is
-    cellularity and sequencing depth (the easy signal that log-normalized targets keep).
+    A diagnostic, not a prediction: it reads the counts of the spot itself. It shows the share of a correlation that
+    comes from cellularity and sequencing depth (the easy signal that log-normalized targets keep).
 
     Args:
         n_genes: Number of genes, G.
@@ -110,12 +109,12 @@ class DepthOracle(ClosedFormModel):
         self.register_buffer("depth_mean", torch.zeros(n_genes))
 
     def forward(self, data: Data) -> dict[str, Tensor]:
-        """From ``counts`` [N, G]: ``expression`` [N, G]; ``embedding`` is the depth [N, 1]."""
+        """From ``counts`` [N, G] compute ``expression`` [N, G]; ``embedding`` is the depth [N, 1]."""
         depth = _depth(data)
         return {"expression": self.target_mean + (depth - self.depth_mean) * self.slope, "embedding": depth}
 
     def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
-        """Least squares, gene by gene."""
+        """Fit each gene by least squares."""
         mean, _ = _moments(train)
         depth_mean, depth_square = _moments(train, lambda data: _depth(data).expand_as(data.y))
         product, _ = _moments(train, lambda data: _depth(data) * training_target(data))
@@ -130,7 +129,7 @@ def _depth(data: Data) -> Tensor:
 
 
 def _moments(train: Sequence[Data], value: Callable[[Data], Tensor] = training_target) -> tuple[Tensor, Tensor]:
-    """Mean and mean square over the training spots of the sections that measured a gene, [G] each; 0 where none did."""
+    """Mean and mean square over the training spots of the sections that measured a gene, [G] each; else 0."""
     rows = [(value(d).double()[training_spots(d)], d.gene_mask) for d in train]
     count = sum((len(v) * mask for v, mask in rows), start=torch.zeros(1)).clamp(min=1)
     first = sum((v.sum(0) * mask for v, mask in rows), start=torch.zeros(1)) / count

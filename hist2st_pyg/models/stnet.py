@@ -1,4 +1,4 @@
-"""ST-Net: a convolutional network for each spot alone."""
+"""ST-Net: a convolutional network on single spots."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_reso
 class STNet(ExpressionModel):
     """The baseline of He et al. (*Nature Biomedical Engineering* 2020): DenseNet-121 and a linear map, spot by spot.
 
-    The map starts from weight 0 and the mean expression as its bias, and outside training each patch is predicted in
-    its eight symmetries and the predictions are averaged, both as published.
+    As published, the map starts from weight 0 and the mean expression as its bias, and outside training the predictions
+    of the eight symmetries of each patch are averaged.
 
     Args:
         n_genes: Number of genes, G.
         patch_size: Side of a patch in pixels, P.
         vision: A key of ``nn.ENCODERS``, or a class or factory ``(in_channels, patch_size) -> module``.
-        vision_kwargs: Further arguments of the encoder; its ``weights`` are ImageNet's where they can be had.
+        vision_kwargs: Further arguments of the encoder; its ``weights`` are ImageNet's if the download succeeds.
 
     Shapes:
         ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, C].
@@ -54,20 +54,17 @@ class STNet(ExpressionModel):
 
     @property
     def num_hops(self) -> int | None:
-        """There is no graph."""
         return 0
 
     def initialize(self, mean_expression: Tensor) -> None:
-        """Start from the mean expression."""
         with torch.no_grad():
             self.expression.bias.copy_((mean_expression - self.target_mean) / self.target_std)
 
     def embed(self, data: Data) -> Tensor:
-        """The embedding of each spot, [N, C]."""
         return self.encode(self.vision, data)
 
     def forward(self, data: Data) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``; each spot is as if it were alone."""
+        """Predict from a ``Data`` or a ``Batch``, each spot independently."""
         patches = [data.x] if self.training else symmetries(data.x)
         embeddings = [self.embed(Data(x=x)) for x in patches]
         expression = torch.stack([self.expression(h) for h in embeddings]).mean(0)
@@ -75,9 +72,9 @@ class STNet(ExpressionModel):
 
 
 def _refuse_layer_norm(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Weights of the earlier ST-Net, which was another model."""
+    """Reject weights of the earlier ST-Net, which was another model."""
     if f"{prefix}expression.0.weight" in state:
         raise RuntimeError(
-            "they are of an ST-Net with a layer norm before its linear map, which the published ST-Net has not. Train "
-            "it again, or use the version of hist2st_pyg that saved it."
+            "they are of an ST-Net with a layer norm before its linear map, which the published ST-Net does not have. "
+            "Train it again, or use the version of hist2st_pyg that saved it."
         )

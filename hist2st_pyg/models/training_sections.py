@@ -1,4 +1,4 @@
-"""The sections that a model was trained and selected on: as its files hold them, and in words."""
+"""The sections on which a model was trained and selected, in its files and in words."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ FIELDS = {field.name for field in fields(SectionRecord)}
 
 
 def plain_sections(sections: Mapping[str, Sequence[SectionRecord]]) -> dict[str, list[dict[str, str | None]]]:
-    """As JSON holds them."""
+    """The sections as JSON values."""
     return {part: [asdict(record) for record in records] for part, records in sections.items()}
 
 
 def read_training_sections(values: Any, source: str) -> dict[str, list[SectionRecord]]:
-    """The inverse of :func:`plain_sections`, which also reads what earlier versions wrote, ``"patient/section"``.
+    """The inverse of :func:`plain_sections`; also reads ``"patient/section"`` of earlier versions.
 
     Args:
         values: The value of ``training_sections`` in a model's description, or of ``sections`` in a run's summary.
         source: The model, for errors.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If the value has neither form.
     """
     if not isinstance(values, Mapping) or not all(isinstance(records, list) for records in values.values()):
-        raise ValueError(f"{source}: training_sections holds a list of sections by part, got {values!r:.100}.")
+        raise ValueError(f"{source}: training_sections must map each part to a list of sections, got {values!r:.100}.")
     return {str(part): [_read(record, source) for record in records] for part, records in values.items()}
 
 
 def earlier_record(text: str) -> SectionRecord:
-    """A section that is written ``patient/section``; a patient's name may hold a slash, a section's does not.
+    """Read a section written as ``patient/section``; a patient's name may hold a slash, a section's cannot.
 
-    Where the patient is called as the section, or as that of which it is a stripe, nobody had named it.
+    If the patient has the name of the section, or of the section of a stripe, the patient was unknown.
     """
     patient, _, name = text.rpartition("/")
     unnamed = patient in ("", name, re.sub(r"_[a-zA-Z]$", "", name))
@@ -44,7 +44,7 @@ def earlier_record(text: str) -> SectionRecord:
 
 
 def describe_sections(sections: Mapping[str, Sequence[SectionRecord]]) -> str:
-    """Which sections and patients, and how the patients are known, as Markdown."""
+    """The sections and patients, and the source of the patients, as Markdown."""
     rows = []
     for part, records in sections.items():
         if records:
@@ -55,7 +55,7 @@ def describe_sections(sections: Mapping[str, Sequence[SectionRecord]]) -> str:
 
 
 def describe_split(sections: Mapping[str, Sequence[SectionRecord]]) -> str:
-    """How training and validation sections were told apart, as Markdown."""
+    """The split into training and validation sections, as Markdown."""
     if "val" not in sections:
         return "Not recorded."
     train, val = sections.get("train", []), sections["val"]
@@ -93,9 +93,9 @@ def _read(record: Any, source: str) -> SectionRecord:
         return earlier_record(record)
     if not isinstance(record, Mapping) or set(record) != FIELDS:
         raise ValueError(
-            f"{source}: training_sections holds sections with {', '.join(sorted(FIELDS))}, got {record!r:.100}."
+            f"{source}: a section of training_sections must have {', '.join(sorted(FIELDS))}, got {record!r:.100}."
         )
     name, patient, known = (record[field] for field in ("name", "patient", "patient_source"))
     if not isinstance(name, str) or not isinstance(patient, str | None) or known not in get_args(PatientSource):
-        raise ValueError(f"{source}: training_sections holds a section that is none: {dict(record)!r:.200}.")
+        raise ValueError(f"{source}: training_sections holds an invalid section: {dict(record)!r:.200}.")
     return SectionRecord(name, patient, known)

@@ -1,4 +1,4 @@
-"""Random views of patches, on the device where they are."""
+"""Random views of patches, drawn on the patches' device."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import Tensor, nn
 
 
 class PatchAugmentation(nn.Module):
-    """Grey, turned, mirrored and recolored patches.
+    """Convert patches to grey, rotate, mirror and recolor them at random.
 
-    The defaults are the paper's three transforms, drawn once for all patches of a call as the original program does.
+    The defaults are the paper's three transforms, drawn once for all patches of a call as in the original program.
 
     Args:
-        grayscale: Probability of losing the color.
-        rotation: Largest turn in degrees; the angle is uniform in both directions, corners are black as in the paper.
+        grayscale: Probability of a grey patch.
+        rotation: Largest rotation in degrees; the angle is uniform in both directions, corners are black as in the
+            paper.
         flip: Probability of a horizontal mirror image.
         jitter: Standard deviation of a random gain and offset for each color channel, as a share of 255.
-        symmetries: Also draw one of the square's eight symmetries (no interpolation, no corners).
-        per_spot: Draw anew for each spot instead of once for all.
+        symmetries: Also draw one of the square's eight symmetries (no interpolation, no black corners).
+        per_spot: Draw for each spot instead of once for all.
 
     Shapes:
         - uint8 or float patches 0 to 255, [N, 3·S, P, P] -> float [N, 3·S, P, P]
@@ -40,7 +41,6 @@ class PatchAugmentation(nn.Module):
         self.jitter, self.symmetries, self.per_spot = jitter, symmetries, per_spot
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Draw one view of each patch."""
         x = patches
         draws = len(x) if self.per_spot else 1
 
@@ -51,7 +51,7 @@ class PatchAugmentation(nn.Module):
             x = torch.where(chance(0.5), x.flip(3), x)
             x = torch.where(chance(0.5), x.flip(2), x)
             x = torch.where(chance(0.5), x.transpose(2, 3), x)
-        x = x.float()  # after the symmetries, which are quicker on bytes
+        x = x.float()  # after the symmetries, which are faster on bytes
         if self.grayscale:
             x = torch.where(chance(self.grayscale), _grey(x), x)
         if self.rotation:
@@ -59,7 +59,7 @@ class PatchAugmentation(nn.Module):
         if self.flip:
             x = torch.where(chance(self.flip), x.flip(3), x)
         if self.jitter:
-            # One draw for the color channels of all scales: a stain does not change with the field of view.
+            # All scales share one draw: a stain does not change with the field of view.
             scales = x.shape[1] // 3
             gain, offset = (
                 (self.jitter * torch.randn(draws, 3, 1, 1, device=x.device)).repeat(1, scales, 1, 1) for _ in range(2)
@@ -69,7 +69,7 @@ class PatchAugmentation(nn.Module):
 
 
 def symmetries(patches: Tensor) -> list[Tensor]:
-    """The eight symmetries of square patches [N, C, P, P]: four quarter turns, each with its mirror image."""
+    """The eight symmetries of square patches [N, C, P, P]: four rotations, each with its mirror image."""
     turned = [torch.rot90(patches, turns, (2, 3)) for turns in range(4)]
     return [view for x in turned for view in (x, x.flip(3))]
 
@@ -82,7 +82,7 @@ def _grey(x: Tensor) -> Tensor:
 
 
 def _turn(x: Tensor, angle: Tensor) -> Tensor:
-    """Turn by ``angle`` [1 or N] (radians) with the nearest pixel."""
+    """Rotate by ``angle`` [1 or N] (radians) with the nearest pixel."""
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     matrix = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3).expand(len(x), 2, 3)
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)

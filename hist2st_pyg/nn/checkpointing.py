@@ -1,4 +1,4 @@
-"""Less memory in training: activations are computed again for the gradient instead of kept."""
+"""Save memory in training: recompute activations for the gradient instead of keeping them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Averages = list[tuple[Tensor | None, Tensor | None]]
 
 
 def once_counted(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of a checkpoint's two passes: the second sees batch norm's running averages as the first left them.
+    """Contexts of a checkpoint's two passes, so that batch norm's running averages are updated only once.
 
-    It does not move them again, and is not shown what later passes have made of them.
+    The second pass uses the averages as the first one left them, and does not update them.
 
     Args:
-        module: What the checkpoint runs.
+        module: The module that the checkpoint runs.
     """
     averages: Averages = []
     return _remembered(module, averages), _still(module, averages)
@@ -42,7 +42,7 @@ def _still(module: nn.Module, averages: Averages) -> Iterator[None]:
     norms = _norms(module)
     kept = [(norm.momentum, norm.num_batches_tracked, norm.running_mean, norm.running_var) for norm in norms]
     for norm, (mean, var) in zip(norms, averages, strict=True):
-        norm.momentum, norm.num_batches_tracked = 0.0, None  # it normalizes as before and moves nothing
+        norm.momentum, norm.num_batches_tracked = 0.0, None  # normalize as before, update nothing
         norm.running_mean, norm.running_var = mean, var
     try:
         yield
@@ -57,22 +57,22 @@ def _norms(module: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.Batch
 
 
 def in_chunks(module: nn.Module, x: Tensor, size: int) -> Tensor:
-    """``module(x)``, at most ``size`` rows at a time; in training only one chunk's activations are held at once.
+    """Compute ``module(x)``, at most ``size`` rows at a time; training keeps the activations of one chunk at a time.
 
-    The chunks are even, so that none is left with a single row; batch norm takes its statistics from each chunk.
+    The chunks have even sizes, so that none has a single row; batch norm takes its statistics from each chunk.
 
     Args:
-        module: Maps [N, ...] to [N, C], each row alone (but for batch norm).
+        module: Maps [N, ...] to [N, C], each row independently (except for batch norm).
         x: The rows [N, ...].
-        size: Most rows of a chunk.
+        size: Largest number of rows of a chunk.
 
     Raises:
         ValueError: If ``size`` is not positive.
     """
     if size < 1:
-        raise ValueError(f"A chunk has at least 1 patch, got chunk={size}.")
+        raise ValueError(f"chunk must be 1 patch or more, got {size}.")
     chunks = x.tensor_split(max(1, math.ceil(len(x) / size)))
-    if len(chunks) == 1:  # whose activations are held at once in any case
+    if len(chunks) == 1:  # recomputing would save no memory
         return module(x)  # type: ignore[no-any-return]
     if not (module.training and torch.is_grad_enabled()):
         return torch.cat([module(chunk) for chunk in chunks])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class _MixerBlock(nn.Module):
-    """Two depthwise convolutions added to their input, then a pointwise one."""
+    """Two depthwise convolutions with a skip connection, then a pointwise one."""
 
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -63,5 +63,4 @@ class ConvMixer(nn.Module):
         self.out_channels = (patch_size // stride) ** 2 * channels // 8
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode patches [N, in_channels, P, P] as [N, C]."""
         return self.down(self.blocks(self.dropout(self.patch_embedding(x)))).flatten(1)  # type: ignore[no-any-return]

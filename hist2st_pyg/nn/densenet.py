@@ -1,4 +1,4 @@
-"""DenseNet-121, with ImageNet weights where they can be had."""
+"""DenseNet-121, with ImageNet weights by default."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from hist2st_pyg.utils.safe_load import read_tensors
 logger = logging.getLogger(__name__)
 
 URL = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
-"""torchvision's weights; the name holds the beginning of the file's SHA-256."""
+"""torchvision's weights; the name ends with the first digits of the file's SHA-256."""
 
 SCALINGS = {"imagenet": "pixels", "training": "normalized"}
-"""Whose statistics scale the colors, and what the encoder is then given."""
+"""The source of the statistics that scale the colors -> the input that the encoder takes."""
 
 SMALLEST = 29
-"""Side of the smallest patch, in pixels, of which anything is left after five halvings."""
+"""Side of the smallest patch, in pixels, that five halvings do not reduce to nothing."""
 
 
 class DenseNet121Encoder(nn.Module):
@@ -36,18 +36,20 @@ class DenseNet121Encoder(nn.Module):
     Args:
         in_channels: Channels of a patch, 3.
         patch_size: Side of a patch in pixels, P.
-        weights: ``"imagenet"`` downloads torchvision's weights; ``"auto"`` does too, and stays random, with a warning,
-            where that fails; ``"random"``; or a ``.pth`` or ``.safetensors`` file with torchvision's or MONAI's names.
-        size: Patches are resized to this side first, in pixels; None leaves them.
-        chunk: Most patches at a time, for memory; in training batch norm takes its statistics from each chunk.
-        origin: Where weights that are loaded later come from; for building a saved model again.
-        scaling: Whose statistics scale the colors: ``"imagenet"``, or ``"training"``, those of the training patches
-            (``training.normalize``), as ST-Net does.
+        weights: ``"imagenet"`` downloads torchvision's weights; ``"auto"`` does too, but falls back to random weights
+            with a warning if the download fails; ``"random"``; or a ``.pth`` or ``.safetensors`` file with
+            torchvision's or MONAI's names.
+        size: Side to which patches are resized, in pixels; None keeps their size.
+        chunk: Largest number of patches at a time, to save memory; in training batch norm takes its statistics from
+            each chunk.
+        origin: The source of weights that are loaded later; set when a saved model is rebuilt.
+        scaling: The statistics that scale the colors: ``"imagenet"``, or ``"training"``, those of the training patches
+            (``training.normalize``), as in ST-Net.
 
     Attributes:
-        origin: Where the weights come from, in words.
-        takes: What its input is.
-        arguments: What builds the same network again without weights.
+        origin: The source of the weights, in words.
+        takes: The input: ``"pixels"`` or ``"normalized"``.
+        arguments: The arguments that rebuild the same network without weights.
 
     Shapes:
         - patches [N, 3, P, P], 0 to 255 or, with ``scaling="training"``, scaled -> [N, 1024]
@@ -56,7 +58,7 @@ class DenseNet121Encoder(nn.Module):
         ConnectionError: If ``weights="imagenet"`` cannot be downloaded.
         FileNotFoundError: If the file of weights does not exist.
         ImportError: If the ``bench`` extra is not installed.
-        ValueError: If the file does not hold the network's weights, or patches are too small.
+        ValueError: If the file does not hold the network's weights, or the patches are too small.
     """
 
     def __init__(
@@ -89,18 +91,17 @@ class DenseNet121Encoder(nn.Module):
             "scaling": scaling,
         }
         pixels = Pixels(IMAGENET if scaling == "imagenet" else AS_SCALED, size)
-        # All but the classifier: ReLU, global average, flatten.
+        # Without the classifier: ReLU, global average, flatten.
         self.net = nn.Sequential(pixels, net.features, *net.class_layers[:-1])
         self.chunk = chunk
         self.out_channels = 1024
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode patches [N, 3, P, P] as [N, 1024]."""
         return in_chunks(self.net, x, self.chunk)
 
 
 def _initialize(features: nn.Module, weights: str) -> str:
-    """Load the weights, and say in words where they come from."""
+    """Load the weights and return their source in words."""
     if weights == "random":
         return "random"
     if weights in ("auto", "imagenet"):
@@ -122,7 +123,8 @@ def _download() -> Mapping[str, Any]:
         return torch.hub.load_state_dict_from_url(URL, map_location="cpu", check_hash=True, weights_only=True)
     except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: another file, by its hash
         raise ConnectionError(
-            f"{URL} could not be downloaded: {error}. Download it elsewhere and give weights=FILE, or weights='random'."
+            f"{URL} could not be downloaded: {error}. Download it elsewhere and set weights=FILE, or use "
+            "weights='random'."
         ) from error
 
 
@@ -136,17 +138,17 @@ def _read(path: Path) -> Mapping[str, Any]:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{path} is not a file of safetensors: {error}.") from error
+            raise ValueError(f"{path} is not a safetensors file: {error}.") from error
     state = read_tensors(path)
     if not isinstance(state, dict):
-        raise ValueError(f"{path} holds a {type(state).__name__}; a dictionary of tensors (a state dict) is needed.")
+        raise ValueError(f"{path} must hold a dictionary of tensors (a state dict), got {type(state).__name__}.")
     return state
 
 
 def _load(features: nn.Module, state: Mapping[str, Any], source: str) -> None:
-    """Copy a state dict into the features: each weight has to be there with its shape; a classifier is ignored."""
+    """Copy a state dict into the features; every weight must be present with its shape, a classifier is ignored."""
     given = {_monai_name(name): value for name, value in state.items() if name.startswith("features.")}
-    # The published file is older than batch norm's counters, which only matter to averages without a momentum.
+    # The published file lacks batch norm's counters, which only averages without a momentum use.
     own = {name: v for name, v in features.state_dict().items() if not name.endswith("num_batches_tracked")}
     wrong = [name for name in own if name not in given or given[name].shape != own[name].shape]
     more = [name for name in given if name not in own and not name.endswith("num_batches_tracked")]
@@ -155,8 +157,8 @@ def _load(features: nn.Module, state: Mapping[str, Any], source: str) -> None:
         got = f"shape {list(given[first].shape)}" if first in given else "nothing"
         needed = f"shape {list(own[first].shape)}" if first in own else "nothing"
         raise ValueError(
-            f"{source} does not hold the weights of DenseNet-121: {len(wrong)} of {len(own)} are missing or of another "
-            f"shape and {len(more)} do not belong; for one, features.{first} is {needed}, the file has {got}."
+            f"{source} does not hold the weights of DenseNet-121: {len(wrong)} of {len(own)} are missing or have "
+            f"another shape, {len(more)} are unexpected. For example features.{first} is {needed}, the file has {got}."
         )
     features.load_state_dict({name: given[name] for name in own}, strict=False)
 
@@ -164,6 +166,6 @@ def _load(features: nn.Module, state: Mapping[str, Any], source: str) -> None:
 def _monai_name(name: str) -> str:
     """``features.denseblock1.denselayer1.norm.1.weight`` -> ``denseblock1.denselayer1.layers.norm1.weight``.
 
-    torchvision has also written ``norm1`` since.
+    Later files of torchvision also write ``norm1``.
     """
     return re.sub(r"(denselayer\d+)\.(norm|conv)\.?(\d)", r"\1.layers.\2\3", name.removeprefix("features."))

@@ -14,16 +14,16 @@ from hist2st_pyg.nn.pixels import IMAGENET, Pixels, Statistics
 from hist2st_pyg.utils.optional import require_extra
 
 UNUSED = ("pooler.", "embeddings.mask_token")
-"""Weights that embeddings do not depend on; they are dropped."""
+"""Weights that do not change the embeddings and are dropped."""
 
 FILES = "The folder holds config.json, model.safetensors and preprocessor_config.json."
 
 
 class FoundationEncoder(nn.Module):
-    """The embedding of a vision transformer that was trained on pathology; C is its width, or twice that.
+    """The embedding of a vision transformer trained on pathology images; C is its width, or twice that.
 
     Phikon (Filiot et al. 2023), Phikon-v2 (Filiot et al. 2024) and Midnight (Karasikov et al. 2025) are keys of
-    ``ENCODERS``. Their weights have licenses of their own; accepting them is up to you.
+    ``ENCODERS``. Their weights have separate licenses, which you have to accept.
 
     Args:
         in_channels: Channels of a patch, 3.
@@ -31,26 +31,26 @@ class FoundationEncoder(nn.Module):
         hub: The model's id on the Hugging Face hub; the key sets it.
         patch_mean: Append the mean of the patch tokens to the class token, as Midnight's model card does; the key sets
             it.
-        statistics: Mean and standard deviation of the colors, where the source has no ``preprocessor_config.json``;
-            the key sets it.
+        statistics: Mean and standard deviation of the colors, if the source has no ``preprocessor_config.json``; the
+            key sets it.
         source: A local folder in transformers' format, or an id on the hub; None takes ``hub``.
-        config: Build the architecture from this configuration, with random weights, and fetch nothing.
-        size: Patches are resized to this side first, in pixels.
-        frozen: Leave the weights as they are: no gradient, no dropout.
-        chunk: Most patches at a time, for memory.
-        origin: Where weights that are loaded later come from; for building a saved model again.
+        config: Build the architecture from this configuration, with random weights and without a download.
+        size: Side to which patches are resized, in pixels.
+        frozen: Keep the weights: no gradient, no dropout.
+        chunk: Largest number of patches at a time, to save memory.
+        origin: The source of weights that are loaded later; set when a saved model is rebuilt.
 
     Attributes:
-        origin: Where the weights come from, in words.
-        arguments: What builds the same network again without fetching anything.
+        origin: The source of the weights, in words.
+        arguments: The arguments that rebuild the same network without a download.
 
     Shapes:
         - patches [N, 3, P, P], 0 to 255 -> [N, C]
 
     Raises:
         ImportError: If the ``bench`` extra is not installed.
-        OSError: If the model cannot be fetched or read.
-        ValueError: If weights are missing.
+        OSError: If the model cannot be downloaded or read.
+        ValueError: If the source lacks weights.
     """
 
     takes = "pixels"
@@ -94,19 +94,18 @@ class FoundationEncoder(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> FoundationEncoder:
-        """Change the mode; a frozen model stays in evaluation."""
+        """Set the mode; a frozen model stays in evaluation mode."""
         super().train(mode)
         self.net.train(mode and not self.frozen)
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode patches [N, 3, P, P] as [N, C]."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return in_chunks(self.net, x, self.chunk)
 
 
 class _Embedding(nn.Module):
-    """Pixels to the class token, with the mean of the others where asked for."""
+    """Pixels -> class token, with the mean of the patch tokens if ``patch_mean``."""
 
     def __init__(self, pixels: Pixels, model: Any, patch_mean: bool) -> None:
         super().__init__()
@@ -126,7 +125,7 @@ def _build(config: dict[str, Any]) -> Any:
 
 
 def _fetch(source: str, statistics: Statistics) -> tuple[Any, Statistics]:
-    """The model, and the statistics of the colors it was trained with."""
+    """Download or read the model, and the statistics of its training colors."""
     from safetensors import SafetensorError
     from transformers import AutoModel
 
@@ -136,13 +135,13 @@ def _fetch(source: str, statistics: Statistics) -> tuple[Any, Statistics]:
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if Path(source).is_dir():
-            raise OSError(f"{source} does not hold a model that can be read: {error} {FILES}") from error
+            raise OSError(f"The model in {source} could not be loaded: {error} {FILES}") from error
         raise OSError(
-            f"{source} could not be fetched from the Hugging Face hub, nor is it a local folder: {error}\nDownload it "
-            f"elsewhere (the hub may ask you to accept a license) and give source=FOLDER. {FILES}"
+            f"{source} is not a local folder and could not be downloaded from the Hugging Face hub: {error}\nDownload "
+            f"it elsewhere (the hub may ask you to accept a license) and set source=FOLDER. {FILES}"
         ) from error
     if missing := sorted(name for name in info["missing_keys"] if not name.startswith(UNUSED)):
-        raise ValueError(f"{source} lacks {len(missing)} weights of {type(model).__name__}, {missing[0]} for one.")
+        raise ValueError(f"{source} lacks {len(missing)} weights of {type(model).__name__}, for example {missing[0]}.")
     return _without_unused(model), _statistics(source) or statistics
 
 
@@ -157,7 +156,7 @@ def _statistics(source: str) -> Statistics | None:
 
 
 def _without_unused(model: Any) -> nn.Module:
-    """Without the weights that never get a gradient, and in single precision, whatever the file's."""
+    """Drop the weights that never get a gradient, and convert the model to single precision."""
     if not hasattr(getattr(model, "embeddings", None), "cls_token"):
         raise ValueError(f"{type(model).__name__} is not a vision transformer with a class token.")
     if hasattr(model, "pooler"):
@@ -167,7 +166,7 @@ def _without_unused(model: Any) -> nn.Module:
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    """A configuration as JSON holds it, without the place that it came from."""
+    """A configuration as JSON values, without its path."""
     settings: dict[str, Any] = json.loads(config.to_json_string())
     settings.pop("_name_or_path", None)
     return settings

@@ -1,7 +1,7 @@
 """The graph stage: neighboring spots exchange messages, [N, C] -> [N, C].
 
-To add a layer, write a builder ``(in_channels, out_channels, **kwargs) -> module`` and add one line to :data:`CONVS`,
-and the layer's class to :data:`ONE_HOP` where it is of that kind.
+To add a layer, write a builder ``(in_channels, out_channels, **kwargs) -> module`` and add one line to :data:`CONVS`.
+If the layer reads one hop, add its class to :data:`ONE_HOP`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ AGGREGATIONS = ("mean", "max")
 class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
     r"""The paper's aggregation :math:`W · \mathrm{aggregate}_{j ∈ N(i)} h_j` (Zeng et al. 2022): no self term, no bias.
 
-    The paper follows it by ReLU and L2 normalization, which :class:`GNN` applies. A spot without neighbors gets 0. The
-    initial weights are Xavier's uniform ones (Glorot & Bengio 2010), as in the original program.
+    ReLU and L2 normalization follow in the paper; :class:`GNN` applies them. A spot without neighbors gets 0. The
+    initial weights are Xavier-uniform (Glorot & Bengio 2010), as in the original program.
 
     Args:
         in_channels: Width of the input.
@@ -41,7 +41,7 @@ class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
         - x [N, in_channels], edge_index [2, E] (source, target) -> [N, out_channels]
 
     Raises:
-        ValueError: If ``aggr`` is neither.
+        ValueError: If ``aggr`` is unknown.
     """
 
     def __init__(self, in_channels: int, out_channels: int, aggr: str = "mean") -> None:
@@ -53,22 +53,20 @@ class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
         nn.init.xavier_uniform_(self.lin.weight)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Aggregate the neighbors and project."""
         return self.lin(self.propagate(edge_index, x=x))  # type: ignore[no-any-return]
 
     def message(self, x_j: Tensor) -> Tensor:
-        """The neighbor's feature itself."""
         return x_j
 
     def aggregate(
         self, inputs: Tensor, index: Tensor, ptr: Tensor | None = None, dim_size: int | None = None
     ) -> Tensor:
-        """Reduce the messages of each target with torch-scatter, which gives 0 where there is none."""
+        """Reduce the messages of each target with torch-scatter, which gives 0 to a target without messages."""
         return scatter(inputs, index, dim=0, dim_size=dim_size, reduce=self.reduce)  # type: ignore[no-any-return]
 
 
 def _heads(conv: Callable[..., nn.Module], in_channels: int, out_channels: int, heads: int, **kwargs: Any) -> nn.Module:
-    """Divide the width among the heads, so that their concatenation is ``out_channels`` wide; the distance is used."""
+    """Divide the width among the heads, so that their concatenation is ``out_channels`` wide; edges have a distance."""
     if out_channels % heads:
         raise ValueError(f"{conv.__name__}: heads={heads} does not divide the width {out_channels}.")
     layer: nn.Module = conv(in_channels, out_channels // heads, heads=heads, **{"edge_dim": 1, **kwargs})
@@ -101,8 +99,8 @@ def _pna(
     deg: Sequence[int] = (0, 1),
     **kwargs: Any,
 ) -> nn.Module:
-    # In a kNN graph every spot has the same in-degree, so the degree scalers say nothing; with others of them give
-    # ``deg``, the histogram of in-degrees of the training sections.
+    # In a kNN graph every spot has the same in-degree, so degree scalers have no effect. Other graphs need ``deg``, the
+    # histogram of in-degrees of the training sections.
     options = {"edge_dim": 1, **kwargs}
     layer: nn.Module = gnn.PNAConv(
         in_channels, out_channels, list(aggregators), list(scalers), torch.tensor(deg), **options
@@ -135,7 +133,7 @@ ONE_HOP = (
     gnn.TransformerConv,
     Hist2STConv,
 )
-"""Layers that read a spot's neighbors and no others."""
+"""Layers that read only a spot's direct neighbors."""
 
 
 def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
@@ -146,13 +144,16 @@ def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
         kwargs: Further arguments of the layer.
 
     Raises:
-        TypeError: If an instance is given, or a class that ``(in_channels, out_channels)`` does not build; the message
-            says which factory does. From the factory: if it does not take the arguments.
+        TypeError: If ``conv`` is an instance, or a class that ``(in_channels, out_channels)`` does not build; the
+            message shows a factory that does. In the factory: if the layer does not take the arguments.
         ValueError: If the key is unknown; the message lists the choices.
+
+    >>> conv_resolver("gat", heads=2)(16, 16)
+    GATConv(16, 8, heads=2)
     """
     if isinstance(conv, nn.Module):
         raise TypeError(
-            f"gnn={type(conv).__name__}(...) is an instance, but each depth needs its own weights; give the class, a "
+            f"gnn={type(conv).__name__}(...) is an instance, but each depth needs its own weights; pass the class, a "
             "key, or a factory (in_channels, out_channels) -> layer."
         )
     factory = conv if callable(conv) else resolve(CONVS, conv, "gnn")
@@ -167,7 +168,7 @@ def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
         except TypeError as error:
             given = ", ".join(map(str, (in_channels, out_channels, *(f"{k}={v!r}" for k, v in kwargs.items()))))
             name = conv if isinstance(conv, str) else getattr(conv, "__name__", conv)
-            raise TypeError(f"gnn={name} is not built by ({given}): {error}.") from error
+            raise TypeError(f"gnn={name} cannot be built with ({given}): {error}.") from error
 
     return build
 
@@ -175,35 +176,35 @@ def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
 class GNN(nn.Module):
     """A stack of graph convolutions and a jumping knowledge over their depths.
 
-    Each layer is ``h <- norm(act(conv(h)))``, with dropout, and added to its input where ``residual``. The defaults are
-    the paper's, so that swapping ``conv`` changes the message passing alone.
+    Each layer computes ``h <- norm(act(conv(h)))``, applies dropout, and adds its input if ``residual``. The defaults
+    are the paper's, so that another ``conv`` changes only the message passing.
 
     Args:
         channels: Width C.
         num_layers: Number of layers.
         conv: A key of :data:`CONVS`, a PyG convolution's class, or a factory ``(in_channels, out_channels) -> layer``.
         conv_kwargs: Further arguments of each layer.
-        act: Activation, by PyG's name.
+        act: Name of a PyG activation.
         norm: A key of :data:`NORMS`.
         residual: Add each layer's input to its output.
         dropout: Dropout after each layer.
         jk: A key of :data:`JUMPING_KNOWLEDGE`.
-        edge_weight: How the distance becomes the weight of an edge, a key of :data:`EDGE_WEIGHTS` or a function
+        edge_weight: Maps the distance to the weight of an edge: a key of :data:`EDGE_WEIGHTS` or a function
             ``(distance [E]) -> weight [E]``.
 
     Shapes:
         - x [N, C], edge_index [2, E] (source, target), edge_attr [E, 1] or [E] (distance in spot pitches), batch [N]
-          (the section of each spot, where there are several) -> [N, C]
+          (the section of each spot, if the batch has several) -> [N, C]
 
-    Besides ``x`` and ``edge_index`` a layer is given those of ``edge_attr`` [E, 1], ``edge_weight`` [E] and ``batch``
-    [N] that its ``forward`` takes: what it requires, and what it takes optionally unless it is PyG's and was built
-    without (``edge_dim=None``). A layer that hands ``**kwargs`` on to layers inside is given what they take. It gives
-    its features [N, C], or a pair (features, attention) of which the first is taken. Each layer is tried once on a
-    small graph when it is built.
+    Besides ``x`` and ``edge_index`` a layer receives ``edge_attr`` [E, 1], ``edge_weight`` [E] and ``batch`` [N] if its
+    ``forward`` takes them: required arguments always, optional ones unless it is a PyG layer built without
+    (``edge_dim=None``). A layer that passes ``**kwargs`` to inner layers receives what they take. It returns its
+    features [N, C], or a pair (features, attention) whose attention is ignored. Each layer is tested once on a small
+    graph when it is built.
 
     Raises:
-        TypeError: If a layer cannot be built by ``(in_channels, out_channels)``, or needs what the stage does not have.
-        ValueError: If a key is unknown, or a layer fails on a small graph, changes the width or gives values that are
+        TypeError: If ``(in_channels, out_channels)`` does not build a layer, or a layer needs other arguments.
+        ValueError: If a key is unknown, or a layer fails on a small graph, changes the width or returns values that are
             not finite. In ``forward``: if a layer mixes the sections of a batch.
     """
 
@@ -242,26 +243,25 @@ class GNN(nn.Module):
 
     @property
     def hops(self) -> int | None:
-        """How many edges away a spot may be that the layers, one after the other, bring to a prediction.
+        """The largest distance, in edges, from which a spot can change a prediction.
 
-        A layer that is not of :data:`ONE_HOP` says how far it looks by an integer attribute ``hops``. None where one
-        does not say, which means the whole section.
+        A layer that is not in :data:`ONE_HOP` states its reach in an integer attribute ``hops``. None, which means the
+        whole section, if a layer does not.
         """
         hops = [1 if type(layer) in ONE_HOP else getattr(layer, "hops", None) for layer in self.convs]
         if not all(isinstance(reach, int) for reach in hops):
             return None
-        # GCN weighs an edge by the neighbors of its source, which are one edge farther than the source.
+        # GCN weights an edge by the degree of its source, whose neighbors are one edge farther away.
         degrees = any(isinstance(layer, gnn.GCNConv) for layer in self.convs)
         return sum(reach for reach in hops if reach is not None) + degrees
 
     def forward(
         self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None = None, batch: Tensor | None = None
     ) -> Tensor:
-        """Exchange messages and read out."""
         if self.mixing and batch is not None and bool((batch != batch[0]).any()):
             raise ValueError(
-                f"{', '.join(self.mixing)} mixes the sections of a batch; give it one section at a time "
-                "(batch_size=1), or a layer whose forward takes batch and keeps them apart."
+                f"{', '.join(self.mixing)} mixes the sections of a batch; set batch_size=1, or pass a layer whose "
+                "forward takes batch and separates the sections."
             )
         edges = {} if edge_attr is None else self._edges(edge_attr)
         if batch is None and any(self.batch_arguments):
@@ -278,12 +278,14 @@ class GNN(nn.Module):
         return self.jk(depths) if self.jk is not None else x
 
     def _edges(self, edge_attr: Tensor) -> dict[str, Tensor]:
-        """What layers are given of the edges."""
+        """The edge arguments of the layers."""
         distance = edge_attr if edge_attr.dim() == 1 else edge_attr[:, 0]
         edges = {"edge_attr": edge_attr if edge_attr.dim() > 1 else edge_attr[:, None]}
         if self.edge_weight is None:
             return edges
         weight = self.edge_weight(distance)
         if weight.shape != distance.shape:
-            raise ValueError(f"edge_weight gives {list(weight.shape)} for distances {list(distance.shape)}.")
+            raise ValueError(
+                f"edge_weight returned {list(weight.shape)} for distances {list(distance.shape)}; shapes must match."
+            )
         return {**edges, "edge_weight": weight}

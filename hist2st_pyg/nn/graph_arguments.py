@@ -1,4 +1,4 @@
-"""What a graph layer is given beside features and edges: by the signature of its ``forward``, and how edges weigh."""
+"""The arguments that a graph layer receives besides features and edges, by its ``forward``, and the edge weights."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch_geometric import nn as gnn
 
 EXTRAS = ("edge_attr", "edge_weight", "batch")
-"""What a layer may be given besides ``x`` and ``edge_index``."""
+"""Arguments that a layer may receive besides ``x`` and ``edge_index``."""
 EDGE_OPTIONS = ("edge_dim", "in_edge_channels", "dim")
-"""How PyG's layers are told the width of edge features; they keep it under the same name."""
+"""Names of the arguments of PyG's layers, and of their attributes, for the width of edge features."""
 
 EdgeWeight = Callable[[Tensor], Tensor]
 """``(distance [E]) -> weight [E]``."""
@@ -30,14 +30,14 @@ def gaussian(distance: Tensor) -> Tensor:
 
 
 EDGE_WEIGHTS: dict[str, EdgeWeight | None] = {"inverse": inverse_distance, "gaussian": gaussian, "none": None}
-"""How the distance d [E] in spot pitches becomes ``edge_weight``; ``"none"`` gives layers no weights."""
+"""Maps the distance d [E] in spot pitches to ``edge_weight``; with ``"none"`` layers receive no weights."""
 
 
 def takes(layer: nn.Module, name: str) -> bool:
-    """Whether a layer is given ``name``, one of :data:`EXTRAS`.
+    """Whether a layer receives ``name``, one of :data:`EXTRAS`.
 
-    What ``forward`` requires is given. What it takes optionally is given unless the layer is PyG's and was built
-    without it. Where it hands on ``**kwargs``, the layers inside are asked; with none inside it is given everything.
+    It receives every required argument of ``forward``, and optional ones unless it is a PyG layer built without them.
+    A layer that passes ``**kwargs`` on receives what its inner layers take, or everything if it has none.
     """
     layer = uncompiled(layer)
     parameters = {parameter.name: parameter for parameter in forward_parameters(layer)}
@@ -54,13 +54,13 @@ def takes(layer: nn.Module, name: str) -> bool:
 
 
 def edge_arguments(layer: nn.Module) -> frozenset[str]:
-    """Which of ``edge_attr`` and ``edge_weight`` a layer is given, see :func:`takes`."""
+    """Those of ``edge_attr`` and ``edge_weight`` that a layer receives, see :func:`takes`."""
     return frozenset(name for name in ("edge_attr", "edge_weight") if takes(layer, name))
 
 
 def built_with_edges(layer: nn.Module) -> bool | None:
-    """Whether a layer of PyG's was built with edge features; None where it has no such option."""
-    if isinstance(layer, gnn.GENConv):  # the only one that does not keep its option
+    """Whether a PyG layer was built with edge features; None if it has no such option."""
+    if isinstance(layer, gnn.GENConv):  # the only layer that does not store its option
         return hasattr(layer, "lin_edge")
     options = [getattr(layer, option) for option in EDGE_OPTIONS if hasattr(layer, option)]
     return any(options) if options else None
@@ -72,24 +72,24 @@ def forward_parameters(layer: nn.Module | type[nn.Module]) -> list[inspect.Param
 
 
 def required(parameter: inspect.Parameter) -> bool:
-    """Whether a call must give this parameter."""
+    """Whether a parameter has no default."""
     named = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     return named and parameter.default is parameter.empty
 
 
 def is_pyg(function: Callable[..., Any]) -> bool:
-    """Whether PyG wrote a method, rather than a user's class that inherits from one of its layers."""
+    """Whether a method is PyG's own, not one of a user's subclass."""
     return function.__module__.startswith("torch_geometric.nn.")
 
 
 def uncompiled(layer: nn.Module) -> nn.Module:
-    """The layer that ``torch.compile`` wraps."""
+    """The layer inside a wrapper of ``torch.compile``."""
     inner: nn.Module = getattr(layer, "_orig_mod", layer)
     return inner
 
 
 def _inner_layers(layer: nn.Module) -> Iterator[nn.Module]:
-    """The graph layers inside a layer, the outermost of each."""
+    """The outermost graph layers inside a layer."""
     for child in layer.children():
         if [parameter.name for parameter in forward_parameters(child)[1:2]] == ["edge_index"]:
             yield child

@@ -1,4 +1,4 @@
-"""A graph layer is tried once, when it is built: one that cannot do its work is refused by name."""
+"""Test a graph layer once, when it is built, and reject an unusable one with an error that names it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from hist2st_pyg.nn.graph_arguments import (
 
 
 def features(out: Any) -> Any:
-    """The features that a layer gives; of a pair (features, attention) the first."""
+    """The features that a layer returns; of a pair (features, attention) the first."""
     return out[0] if isinstance(out, tuple) and len(out) == 2 else out
 
 
 def small_graph(channels: int) -> Data:
-    """The graph on which layers are tried: sections of four and six spots, one without neighbors.
+    """The graph on which layers are tested: sections of four and six spots, one spot without neighbors.
 
     Args:
         channels: Width of ``x``.
@@ -45,16 +45,16 @@ def small_graph(channels: int) -> Data:
 
 
 def check_class(conv: type[nn.Module], kwargs: Mapping[str, Any]) -> None:
-    """Refuse a class that ``(in_channels, out_channels)`` does not build.
+    """Reject a class that ``(in_channels, out_channels)`` does not build.
 
-    PyG names its arguments so; ``APPNP(K, alpha)``, say, would take the widths for something else.
+    PyG's convolutions have these arguments; ``APPNP(K, alpha)``, for example, would mistake the widths for its own.
 
     Args:
         conv: The class.
         kwargs: Its further arguments.
 
     Raises:
-        TypeError: The message names the class and the factory to write.
+        TypeError: If it does not; the message names the class and shows a factory.
     """
     _check_forward(conv, EXTRAS)
     signature = inspect.signature(conv)
@@ -69,27 +69,27 @@ def check_class(conv: type[nn.Module], kwargs: Mapping[str, Any]) -> None:
             problem = str(error)
     if problem:
         form = ", ".join(["in_channels", "out_channels", *kwargs])
-        raise TypeError(f"{conv.__name__} is not built by ({form}): {problem}. Give a factory: {_factory(conv)}.")
+        raise TypeError(f"{conv.__name__} cannot be built with ({form}): {problem}. Pass a factory: {_factory(conv)}.")
 
 
 def check_layer(layer: nn.Module, graph: Data) -> bool:
-    """Try a layer on a graph and on its smaller section; weights, buffers, mode and random state stay as they are.
+    """Run a layer on a graph and on its smaller section; weights, buffers, mode and random state do not change.
 
-    Weights that wait for a first input to know their shape (PyG's ``in_channels=-1``) get it.
+    Lazy weights (PyG's ``in_channels=-1``) are initialized.
 
     Args:
         layer: The layer.
-        graph: :func:`small_graph`, with what the stage gives to layers.
+        graph: :func:`small_graph`, with the edge arguments of the stage.
 
     Returns:
-        Whether the layer keeps the sections of a batch apart.
+        Whether the layer separates the sections of a batch.
 
     Raises:
-        TypeError: If it is no layer, or its ``forward`` needs what the stage does not have.
-        ValueError: If it fails, or what it gives is not [N, C] or not finite. The message says what came out.
+        TypeError: If it is not a module, or its ``forward`` needs arguments that the stage does not have.
+        ValueError: If it fails, or its output is not [N, C] or not finite; the message describes the output.
     """
     if not isinstance(layer, nn.Module):
-        raise TypeError(f"A graph layer is a torch.nn.Module; the factory gives {layer!r}.")
+        raise TypeError(f"A graph layer must be a torch.nn.Module; the factory returned {layer!r}.")
     layer = uncompiled(layer)
     given = [name for name in EXTRAS if name in graph]
     _check_forward(layer, given)
@@ -99,20 +99,20 @@ def check_layer(layer: nn.Module, graph: Data) -> bool:
     dtype = values[0].dtype if values else torch.get_default_dtype()
     device = values[0].device if values else torch.get_default_device()
     if device.type == "meta":
-        return True  # there are no values to look at
+        return True  # meta tensors have no values to check
     graph = graph.clone().apply(lambda value: value.to(device, dtype if value.is_floating_point() else value.dtype))
     try:
         out = _run(layer, graph, names)
-        alone = _run(layer, graph.subgraph(graph.batch == 0), names)  # the smaller, which a dense batch fills up
+        alone = _run(layer, graph.subgraph(graph.batch == 0), names)  # the smaller one, which a dense batch pads
     except Exception as error:
         ours = {*names, "size", "return_attention_weights"}
         unused = [p.name for p in forward_parameters(layer)[2:] if p.name not in ours and p.kind is not p.VAR_KEYWORD]
         without = f" and not {', '.join(unused)}" if unused else ""
         reason = str(error).rstrip(".") or traceback.extract_tb(error.__traceback__)[-1].line
         raise ValueError(
-            f"{type(layer).__name__} fails on a small graph, where it is given {', '.join(['x', 'edge_index', *names])}"
-            f"{without}: {type(error).__name__}: {reason}. Build it otherwise, as {_factory(type(layer))}, or give a "
-            "layer of your own."
+            f"{type(layer).__name__} fails on a small graph, called with {', '.join(['x', 'edge_index', *names])}"
+            f"{without}: {type(error).__name__}: {reason}. Change its arguments, for example {_factory(type(layer))}, "
+            "or pass a layer of your own."
         ) from error
     _check_output(layer, out, graph.x)
     return torch.allclose(features(out)[graph.batch == 0], features(alone), rtol=1e-4, atol=1e-5)
@@ -120,7 +120,7 @@ def check_layer(layer: nn.Module, graph: Data) -> bool:
 
 def _run(layer: nn.Module, graph: Data, names: list[str]) -> Any:
     modes = {module: module.training for module in layer.modules()}
-    # Weights that get their shape now are drawn as the others were, from the global generator.
+    # Lazy weights are drawn from the global generator, as all others are.
     complete = not any(is_lazy(parameter) for parameter in layer.parameters())
     devices = [graph.x.device] if graph.x.is_cuda else []
     layer.eval()
@@ -138,8 +138,8 @@ def _check_output(layer: nn.Module, out: Any, x: Tensor) -> None:
     if not isinstance(h, Tensor) or two:
         what = f"a {type(out).__name__}" + (f" of {len(out)}" if isinstance(out, (tuple, list)) else "")
         raise ValueError(
-            f"{name} gives {what}; a graph layer gives its features [N, C], or a pair of them and its attention. Give "
-            "a layer of your own that picks the features."
+            f"{name} returned {what}; a graph layer must return features [N, C] or a pair (features, attention). Pass "
+            "a layer of your own that selects the features."
         )
     n, channels = x.shape
     if h.dim() == 2 and len(h) == n and h.shape[1] != channels:
@@ -148,21 +148,21 @@ def _check_output(layer: nn.Module, out: Any, x: Tensor) -> None:
             heads = f"heads={times}" if getattr(layer, "heads", None) == times else "..."
             hint = f"gnn=lambda i, o: {name}(i, o // {times}, {heads})"
         raise ValueError(
-            f"{name} gives {h.shape[1]} channels, the graph stage is {channels} wide; give a factory whose layer gives "
-            f"as many as it is asked for: {hint}."
+            f"{name} returned {h.shape[1]} channels, but the graph stage has {channels}; pass a factory whose layer "
+            f"returns out_channels: {hint}."
         )
     if h.shape != x.shape:
-        raise ValueError(f"{name} gives {list(h.shape)} for features {[n, channels]}; a graph layer keeps their shape.")
+        raise ValueError(f"{name} returned {list(h.shape)} for features {[n, channels]}; the shapes must match.")
     bad = ~torch.isfinite(h).all(1)
     if bad.any():
         where = "a spot without neighbors" if bad.nonzero().tolist() == [[9]] else f"{int(bad.sum())} of {n} spots"
         raise ValueError(
-            f"{name} gives values that are not finite for {where} of a small graph; choose its arguments: {hint}."
+            f"{name} returned values that are not finite for {where} of a small graph; change its arguments: {hint}."
         )
 
 
 def _check_forward(layer: nn.Module | type[nn.Module], given: Collection[str]) -> None:
-    """Refuse a layer whose ``forward`` is not ``(x, edge_index, ...)``, or needs more than is given."""
+    """Reject a layer whose ``forward`` is not ``(x, edge_index, ...)`` or requires other arguments."""
     parameters = forward_parameters(layer)
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters[:2]):
         return
@@ -182,28 +182,28 @@ def _check_forward(layer: nn.Module | type[nn.Module], given: Collection[str]) -
     if problem:
         name = layer.__name__ if isinstance(layer, type) else type(layer).__name__
         raise TypeError(
-            f"{name}.forward({', '.join(names)}) {problem}; the graph stage gives x, edge_index, {', '.join(given)}. "
-            "Give a layer of your own around it, whose forward takes these."
+            f"{name}.forward({', '.join(names)}) {problem}; the graph stage passes x, edge_index, {', '.join(given)}. "
+            "Wrap it in a layer of your own whose forward takes these."
         )
 
 
 def _check_options(layer: nn.Module) -> None:
-    """Refuse what PyG's layers were told and the stage cannot give them."""
+    """Reject options of PyG's layers that the stage cannot serve."""
     for module in layer.modules():
         name = type(module).__name__
         if not is_pyg(module.forward):
             continue
         if getattr(module, "cached", False):
-            raise ValueError(f"{name}(cached=True) keeps the first graph for all later ones; give cached=False.")
+            raise ValueError(f"{name}(cached=True) reuses the first graph for all later ones; set cached=False.")
         if module is not layer and is_pyg(layer.forward) and built_with_edges(module) and not takes(layer, "edge_attr"):
             raise ValueError(
-                f"{name} is built with edge features, which {type(layer).__name__} does not hand on to it; build it "
-                "without."
+                f"{name} is built with edge features, which {type(layer).__name__} does not pass to it; build it "
+                "without them."
             )
 
 
 def _factory(conv: type[nn.Module]) -> str:
-    """The factory to write, by the names of the class's arguments."""
+    """A factory to suggest, with the names of the class's arguments."""
     parameters = list(inspect.signature(conv).parameters.values())
     widths = {"in_channels": "i", "channels": "i", "out_channels": "o"}
     if not is_pyg(conv.__init__):

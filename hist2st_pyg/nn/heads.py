@@ -1,4 +1,4 @@
-"""What is predicted from a spot's embedding: expression, [N, C] -> [N, G], and the average over augmented views."""
+"""The prediction of expression from embeddings, [N, C] -> [N, G], and the average over augmented views."""
 
 from __future__ import annotations
 
@@ -29,5 +29,4 @@ class Distillation(nn.Module):
         self.weight = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, 1))
 
     def forward(self, embeddings: Tensor, expressions: Tensor) -> Tensor:
-        """Average the views of each spot."""
         return torch.sum(self.weight(embeddings).softmax(dim=0) * expressions, dim=0)

@@ -22,7 +22,6 @@ class LSTMJumpingKnowledge(nn.Module):
         self.lstm = nn.LSTM(channels, channels, 2)
 
     def forward(self, depths: list[Tensor]) -> Tensor:
-        """Read the depths in order."""
         return self.lstm(torch.stack(depths))[0].mean(0)  # type: ignore[no-any-return]
 
 
@@ -34,7 +33,6 @@ class CatJumpingKnowledge(nn.Module):
         self.lin = nn.Linear(channels * num_layers, channels)
 
     def forward(self, depths: list[Tensor]) -> Tensor:
-        """Concatenate and project."""
         return self.lin(torch.cat(depths, dim=-1))  # type: ignore[no-any-return]
 
 
@@ -45,7 +43,6 @@ class LastJumpingKnowledge(nn.Module):
         super().__init__()
 
     def forward(self, depths: list[Tensor]) -> Tensor:
-        """Take the last."""
         return depths[-1]
 
 
@@ -66,7 +63,6 @@ class L2Norm(nn.Module):
         super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise the rows."""
         return F.normalize(x, dim=-1)
 
 
@@ -75,4 +71,4 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "layer": nn.LayerNorm,
     "none": lambda channels: nn.Identity(),
 }
-"""The normalisations after each layer; all treat each spot alone, so that sections in one batch do not mix."""
+"""The normalisations after each layer; all work on single spots, so that the sections of a batch do not mix."""

@@ -1,4 +1,4 @@
-"""The distributions of raw counts: each class knows its parameters, log-probability, moments and cumulative function.
+"""The distributions of raw counts: each class has its parameters, log-probability, moments and cumulative function.
 
 A new likelihood is one class and one line of :data:`LIKELIHOODS`.
 """
@@ -26,13 +26,13 @@ SMALLEST, LARGEST = 1e-5, 1e6
 class Likelihood(nn.Module, ABC):
     """A distribution of each spot's raw counts, with parameters read from the spot's embedding.
 
-    ``forward`` maps embeddings [N, C] to the parameters, each [N, G], under the names of ``parameter_names``, which no
-    other likelihood has: a model's output tells by them which likelihood it holds.
+    ``forward`` maps embeddings [N, C] to the parameters, each [N, G], under the names of ``parameter_names``. No other
+    likelihood has these names, so that they identify the likelihood in a model's output.
     """
 
     parameter_names: ClassVar[tuple[str, ...]]
     sums_genes: ClassVar[bool] = False
-    """Whether the loss is summed over genes, else averaged."""
+    """Whether the loss sums over genes; else it averages."""
 
     def __init__(self, channels: int, n_genes: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Likelihood(nn.Module, ABC):
     @staticmethod
     @abstractmethod
     def cdf(out: Mapping[str, Floats], counts: Floats, size_factor: Floats) -> Floats:
-        """Probability of at most so many counts [N, G] in spots of size factor [N, 1], elementwise."""
+        """Probability of ``counts`` [N, G] or fewer in spots of size factor [N, 1], elementwise."""
 
     @staticmethod
     @abstractmethod
@@ -61,7 +61,7 @@ class Likelihood(nn.Module, ABC):
     @staticmethod
     @abstractmethod
     def zero_probability(out: Parameters) -> Tensor:
-        """Probability of no count at size factor 1, [N, G]."""
+        """Probability of a zero count at size factor 1, [N, G]."""
 
 
 class ZINB(Likelihood):
@@ -74,7 +74,6 @@ class ZINB(Likelihood):
     parameter_names = ("mean", "dispersion", "dropout")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Parameters from embeddings [N, C]."""
         return {
             "mean": _positive(self.linear("mean", x)),
             "dispersion": F.softplus(self.linear("dispersion", x)).clamp(1e-4, 1e4),
@@ -103,7 +102,6 @@ class ZINB(Likelihood):
 
     @staticmethod
     def cdf(out: Mapping[str, Floats], counts: Floats, size_factor: Floats) -> Floats:
-        """Probability of at most so many counts [N, G] in spots of size factor [N, 1]."""
         from scipy.stats import nbinom
 
         r, dropout = out["dispersion"], out["dropout"]
@@ -112,13 +110,12 @@ class ZINB(Likelihood):
 
     @staticmethod
     def moments(out: Parameters) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the counts at size factor 1."""
         mean, kept = out["mean"], 1 - out["dropout"]
         return kept * mean, kept * (mean + mean**2 * (1 / out["dispersion"] + out["dropout"]))
 
     @staticmethod
     def zero_probability(out: Parameters) -> Tensor:
-        """Probability of no count at size factor 1: dropout, or the negative binomial's own zero."""
+        """Probability of a zero count at size factor 1: from dropout or from the negative binomial."""
         zero = (-out["dispersion"] * torch.log1p(out["mean"] / out["dispersion"])).exp()
         return out["dropout"] + (1 - out["dropout"]) * zero
 
@@ -126,98 +123,93 @@ class ZINB(Likelihood):
 class NB(Likelihood):
     """Negative binomial by number of failures r (as its log) and success probability p (as its logit).
 
-    As in the paper (Zeng et al. 2022) its loss is summed over genes, knows no size factor, and leaves out log(counts!),
-    which does not depend on the model.
+    As in the paper (Zeng et al. 2022) its loss sums over genes, ignores the size factor, and omits log(counts!), which
+    does not depend on the model.
     """
 
     parameter_names = ("log_r", "logit_p")
     sums_genes = True
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Parameters from embeddings [N, C]."""
         return {name: self.linear(name, x) for name in self.parameter_names}
 
     @staticmethod
     def log_prob(out: Parameters, counts: Tensor, size_factor: Tensor) -> Tensor:
-        """Log-probability of counts [N, G] but for the constant log(counts!); the size factor has no part in it."""
+        """Log-probability of counts [N, G] without the constant log(counts!); ignores the size factor."""
         r, logit_p = out["log_r"].exp(), out["logit_p"]
         return torch.lgamma(r + counts) - torch.lgamma(r) + logit_p * counts - F.softplus(logit_p) * (counts + r)
 
     @staticmethod
     def cdf(out: Mapping[str, Floats], counts: Floats, size_factor: Floats) -> Floats:
-        """Probability of at most so many counts [N, G]; the size factor has no part in it."""
+        """Probability of ``counts`` [N, G] or fewer; ignores the size factor."""
         from scipy.special import expit
         from scipy.stats import nbinom
 
-        # scipy's p is the probability of what ends the count, the model's that of what is counted.
+        # scipy's p is the probability of the other outcome, 1 - p here.
         return np.asarray(nbinom.cdf(counts, np.exp(out["log_r"]), expit(-out["logit_p"])))
 
     @staticmethod
     def moments(out: Parameters) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the counts."""
         mean = (out["log_r"] + out["logit_p"]).exp()
         return mean, mean * (1 + out["logit_p"].exp())
 
     @staticmethod
     def zero_probability(out: Parameters) -> Tensor:
-        """Probability of no count."""
         return (-out["log_r"].exp() * F.softplus(out["logit_p"])).exp()
 
 
 class Poisson(Likelihood):
-    """Poisson, for bins so small that they hold few counts: its rate, before the size factor."""
+    """Poisson by its rate (before the size factor), for small bins with few counts."""
 
     parameter_names = ("rate",)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """The rate from embeddings [N, C]."""
         return {"rate": _positive(self.linear("rate", x))}
 
     @staticmethod
     def log_prob(out: Parameters, counts: Tensor, size_factor: Tensor) -> Tensor:
-        """Log-probability of counts [N, G] in spots of size factor [N, 1]."""
         rate = size_factor * out["rate"]
         return torch.xlogy(counts, rate) - rate - torch.lgamma(counts + 1)
 
     @staticmethod
     def cdf(out: Mapping[str, Floats], counts: Floats, size_factor: Floats) -> Floats:
-        """Probability of at most so many counts [N, G] in spots of size factor [N, 1]."""
         from scipy.stats import poisson
 
         return np.asarray(poisson.cdf(counts, size_factor * out["rate"]))
 
     @staticmethod
     def moments(out: Parameters) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the counts at size factor 1, which are the same."""
         return out["rate"], out["rate"]
 
     @staticmethod
     def zero_probability(out: Parameters) -> Tensor:
-        """Probability of no count at size factor 1."""
         return (-out["rate"]).exp()
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {"nb": NB, "poisson": Poisson, "zinb": ZINB}
-"""The likelihoods that can be chosen by key; None is the model without one."""
+"""The likelihoods that can be chosen by key; a model with None has no likelihood."""
 
 
 def likelihood_in(out: Iterable[str] | Mapping[str, Any]) -> type[Likelihood]:
-    """The likelihood whose parameters a model's output holds.
+    """Find the likelihood whose parameters a model's output holds.
 
     Args:
         out: The output, or its names.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If the output holds the parameters of none.
+
+    >>> likelihood_in(["expression", "rate"]).__name__
+    'Poisson'
     """
     names = set(out)
     for likelihood in LIKELIHOODS.values():
         if names.issuperset(likelihood.parameter_names):
             return likelihood
     keys = ", ".join(repr(key) for key in LIKELIHOODS)
-    raise ValueError(f"The model's output has no likelihood; build the model with likelihood= one of {keys}.")
+    raise ValueError(f"The model has no likelihood; build it with likelihood set to one of {keys}.")
 
 
 def _positive(x: Tensor) -> Tensor:
-    # Clamped before the exponential too: an infinite one has no gradient but NaN.
+    # Clamped before the exponential too: the gradient of an infinite one is NaN.
     return x.clamp(max=80).exp().clamp(SMALLEST, LARGEST)

@@ -23,5 +23,4 @@ class LinearEncoder(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode patches [N, in_channels, P, P] as [N, C]."""
         return self.project(x.flatten(1))  # type: ignore[no-any-return]

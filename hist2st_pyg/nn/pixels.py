@@ -1,4 +1,4 @@
-"""Patches as a pretrained network was shown them."""
+"""Scale patches as a pretrained network expects them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Statistics = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of red, green and blue, on the scale 0 to 1."""
 
 AS_SCALED: Statistics = ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
-"""Those that leave patches as they are."""
+"""Statistics that do not change patches."""
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -21,7 +21,7 @@ class Pixels(nn.Module):
 
     Args:
         statistics: Mean and standard deviation of each channel, on the scale 0 to 1.
-        size: Side of the result in pixels (bilinear, antialiased); None leaves it.
+        size: Side of the result in pixels (bilinear, antialiased); None keeps it.
 
     Shapes:
         - patches [N, 3, P, P], 0 to 255 -> [N, 3, size, size]
@@ -38,7 +38,6 @@ class Pixels(nn.Module):
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale patches."""
         x = x.to(self.mean.dtype)
         if self.size is not None and self.size != x.shape[-1]:
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)

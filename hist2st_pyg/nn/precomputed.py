@@ -1,4 +1,4 @@
-"""Embeddings that another program has computed, in place of patches."""
+"""An encoder of embeddings that another program computed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class PrecomputedEncoder(nn.Module):
     """Project precomputed embeddings of the spots.
 
     Args:
-        in_channels: Not used; there are no patches.
+        in_channels: Not used: the encoder reads no patches.
         patch_size: Not used.
         embedding_channels: Width of an embedding, D.
         out_channels: Width of the result, C.
@@ -44,10 +44,9 @@ class PrecomputedEncoder(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Project embeddings [N, D] to [N, C]."""
         if x.dim() != 2 or x.shape[1] != self.embedding_channels:
             raise ValueError(
-                f"Embeddings are [N, {self.embedding_channels}], got {list(x.shape)}; build the encoder with "
-                "embedding_channels set to their width."
+                f"Embeddings must be [N, {self.embedding_channels}], got {list(x.shape)}; embedding_channels must be "
+                "set to their width."
             )
         return self.project(x)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Color and texture statistics of a patch: what can be seen without a trained network."""
+"""Color and texture statistics of a patch, which need no trained network."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ TINY = 1e-12
 
 
 class PatchStatistics(nn.Module):
-    """27 statistics of a patch, on the scale 0 to 1; no weights.
+    """Compute 27 statistics of a patch, on the scale 0 to 1, without weights.
 
     For each of red, green and blue in turn: mean, standard deviation, the 10, 25, 50, 75 and 90 % quantiles, mean and
     standard deviation of the gradient's magnitude (central differences, per pixel).
 
     Args:
-        size: Patches larger than this are first averaged down to it, in pixels.
+        size: Larger patches are first averaged down to this side, in pixels.
 
     Shapes:
         - patches [N, 3, P, P], 0 to 255, P at least 3 -> [N, 27]
@@ -36,9 +36,8 @@ class PatchStatistics(nn.Module):
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Describe patches [N, 3, P, P] by [N, 27]."""
         if x.shape[1] != 3 or min(x.shape[2:]) < 3:
-            raise ValueError(f"Statistics are of patches [N, 3, P, P] with P at least 3, got {list(x.shape)}.")
+            raise ValueError(f"Patches must be [N, 3, P, P] with P at least 3, got {list(x.shape)}.")
         x = x if x.is_floating_point() else x.float()
         x = (F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x) / 255
         down, across = (x[..., 2:, 1:-1] - x[..., :-2, 1:-1]) / 2, (x[..., 1:-1, 2:] - x[..., 1:-1, :-2]) / 2
@@ -68,9 +67,9 @@ class StatisticsEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.statistics = PatchStatistics()
-        # Nothing before it learns, so the running statistics are plain averages over training (momentum None), which
-        # training is shown too: a batch's own would hide how it differs from others. Texture varies little (1e-5), so
-        # eps is smaller still.
+        # No layer before it learns, so the running statistics are plain averages over training (momentum None).
+        # Training uses them too: a batch's own would hide how it differs from others. Texture varies little (1e-5), so
+        # eps is smaller.
         self.standardize = nn.BatchNorm1d(self.statistics.out_channels, eps=1e-8, momentum=None, affine=False)
         self.project = nn.Sequential(
             nn.Linear(self.statistics.out_channels, out_channels),
@@ -81,7 +80,6 @@ class StatisticsEncoder(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode patches [N, 3, P, P] as [N, C]."""
         statistics, bn = self.statistics(x), self.standardize
         if self.training:
             bn(statistics)

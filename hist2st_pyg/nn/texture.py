@@ -13,14 +13,13 @@ from torch import Tensor, nn
 class TextureCNN(nn.Module):
     """A small encoder for small data: strided convolutions, each stage summarized by its mean and deviation.
 
-    The summaries keep what a patch is made of and forget where in the patch it lies, which is what a few hundred spots
-    can teach.
+    The summaries keep the content of a patch and drop its place in the patch, so that a few hundred spots suffice.
 
     Args:
         in_channels: Channels of a patch.
         patch_size: Side of a patch in pixels, P.
         channels: Channels of each stage; every stage halves the resolution.
-        size: Patches larger than this are first averaged down to it, in pixels.
+        size: Larger patches are first averaged down to this side, in pixels.
         out_channels: Width of the result, C.
         dropout: Dropout of the result.
 
@@ -50,7 +49,6 @@ class TextureCNN(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode patches [N, in_channels, P, P] as [N, C]."""
         x = F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x
         summaries = [_mean_and_deviation(x)]
         for stage in self.stages:
@@ -62,6 +60,6 @@ class TextureCNN(nn.Module):
 def _mean_and_deviation(x: Tensor) -> Tensor:
     """[N, C, H, W] -> [N, 2C]; the small constant keeps the root's gradient finite on flat patches."""
     mean = x.mean((2, 3))
-    # Not torch.var, whose kernel took a third of a training step; values are normalized, so nothing cancels badly.
+    # torch.var's kernel took a third of a training step; values are normalized, so cancellation is harmless.
     variance = (x.square().mean((2, 3)) - mean.square()).clamp(min=0)
     return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)

@@ -30,21 +30,20 @@ class TablePosition(nn.Module):
         self.row = nn.Embedding(n_pos, channels)
 
     def forward(self, grid: Tensor) -> Tensor:
-        """Embed array positions; outside the table is an error that says how to enlarge it."""
         n_pos = self.column.num_embeddings
         least, most = (int(grid.min()), int(grid.max())) if grid.numel() else (0, 0)
         if least < 0:
-            raise ValueError(f"Array positions count from 0, got {least}.")
+            raise ValueError(f"Array positions must be 0 or more, got {least}.")
         if most >= n_pos:
             raise ValueError(
                 f"The array position {most} is outside the position table (0 to {n_pos - 1}). Build the model with "
-                f"n_pos={most + 1} or more, or with position='fourier', which has no table."
+                f"n_pos={most + 1} or more, or with position='fourier', which needs no table."
             )
         return self.column(grid[:, 0]) + self.row(grid[:, 1])  # type: ignore[no-any-return]
 
 
 class FourierPosition(nn.Module):
-    """Sines and cosines of the array position, projected to C: no table, so no largest position.
+    """Sines and cosines of the array position, projected to C, without a largest position.
 
     Args:
         channels: Width C.
@@ -64,7 +63,6 @@ class FourierPosition(nn.Module):
         self.project = nn.Linear(4 * n_waves, channels)
 
     def forward(self, grid: Tensor) -> Tensor:
-        """Embed array positions."""
         phase = (grid.to(self.wave_numbers.dtype)[:, :, None] * self.wave_numbers).flatten(1)
         return self.project(torch.cat([phase.sin(), phase.cos()], dim=1))  # type: ignore[no-any-return]
 
@@ -89,7 +87,7 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor, ptr: list[int]) -> Tensor:
         q, k, v = self.qkv(self.norm(x)).unflatten(1, (3, self.heads, -1)).permute(1, 2, 0, 3)
-        # One call for each section: exact, and no padding to the largest as a dense batch would need.
+        # One call for each section is exact and needs no padding to the largest, as a dense batch would.
         sections = [
             F.scaled_dot_product_attention(q[None, :, a:b], k[None, :, a:b], v[None, :, a:b])[0]
             for a, b in itertools.pairwise(ptr)
@@ -122,7 +120,7 @@ class SpotTransformer(nn.Module):
 
     Args:
         channels: Width C.
-        num_layers: Number of blocks; with 0 only the position is added.
+        num_layers: Number of blocks; 0 only adds the position.
         heads: Attention heads.
         dim_head: Width of a head.
         mlp_channels: Hidden width of the MLP; None means C, as in the paper.
@@ -155,7 +153,6 @@ class SpotTransformer(nn.Module):
         )
 
     def forward(self, x: Tensor, grid: Tensor, ptr: list[int]) -> Tensor:
-        """Relate the spots of each section."""
         if self.position is not None:
             x = x + self.position(grid)
         x = self.embedding_dropout(x)

@@ -3,10 +3,10 @@
 To add an encoder, write a module with an ``out_channels`` attribute and add one line to :data:`ENCODERS`. It may also
 have these attributes:
 
-- ``takes``: what its input is. ``"normalized"``, if it has none: patches scaled by the training sections' colors.
-  ``"pixels"``: patches 0 to 255, which it scales itself. ``"embeddings"``: [N, D] in place of patches.
-- ``arguments``: keyword arguments that build it again without fetching weights, for loading a saved model.
-- ``origin``: where its weights came from, in words, for result files.
+- ``takes``: its input. ``"normalized"`` (default): patches scaled by the training sections' colors. ``"pixels"``:
+  patches 0 to 255, which it scales itself. ``"embeddings"``: [N, D] instead of patches.
+- ``arguments``: keyword arguments that rebuild it without downloading weights, for loading a saved model.
+- ``origin``: the source of its weights, in words, for result files.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EncoderFactory = Callable[[int, int], nn.Module]
 
 
 class MultiScale(nn.Module):
-    """One encoder for each field of view of a spot; their features side by side.
+    """One encoder for each field of view of a spot; concatenates their features.
 
     Args:
         encoders: One encoder for each scale, in the order of the patches' channels.
@@ -41,20 +41,19 @@ class MultiScale(nn.Module):
         - patches [N, 3·S, P, P] -> [N, sum of the encoders' C]
 
     Raises:
-        ValueError: If the encoders do not all take patches, scaled alike.
+        ValueError: If the encoders do not all take patches with the same scaling.
     """
 
     def __init__(self, encoders: Sequence[nn.Module]) -> None:
         super().__init__()
         takes = {str(getattr(encoder, "takes", "normalized")) for encoder in encoders}
         if len(takes) > 1 or "embeddings" in takes:
-            raise ValueError(f"The encoders of several scales all take patches, scaled alike; got {sorted(takes)}.")
+            raise ValueError(f"The encoders of all scales must take patches scaled alike, got {sorted(takes)}.")
         (self.takes,) = takes
         self.encoders = nn.ModuleList(encoders)
         self.out_channels = sum(encoder.out_channels for encoder in encoders)  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode patches [N, 3·S, P, P] as [N, C]."""
         views = x.chunk(len(self.encoders), dim=1)
         return torch.cat([encoder(view) for encoder, view in zip(self.encoders, views, strict=True)], dim=1)
 
@@ -81,39 +80,43 @@ def vision_resolver(vision: str | EncoderFactory, patch_size: int, n_scales: int
     Args:
         vision: A key of :data:`ENCODERS`, or a class or function ``(in_channels, patch_size) -> module``.
         patch_size: Side of a patch in pixels.
-        n_scales: Number of fields of view stacked in a patch's channels; each gets an encoder of its own.
+        n_scales: Number of fields of view stacked in a patch's channels; each has its own encoder.
         kwargs: Further arguments of the encoder.
 
     Raises:
-        TypeError: If an instance is given, or what is built has no ``out_channels``.
-        ValueError: If the key is unknown, or embeddings are to come at several scales.
+        TypeError: If ``vision`` is an instance, or the encoder has no ``out_channels``.
+        ValueError: If the key is unknown, or the encoder of several scales takes embeddings.
+
+    >>> encoder = vision_resolver("cnn", patch_size=16, n_scales=2, out_channels=32)
+    >>> encoder(torch.zeros(4, 6, 16, 16)).shape
+    torch.Size([4, 64])
     """
     if isinstance(vision, nn.Module):
         raise TypeError(
-            f"vision={type(vision).__name__}(...) is an instance; give its class, a key or a factory "
-            "(in_channels, patch_size) -> module, so that each model has weights of its own."
+            f"vision={type(vision).__name__}(...) is an instance; pass its class, a key or a factory "
+            "(in_channels, patch_size) -> module, so that each model has its own weights."
         )
     factory = vision if callable(vision) else resolve(ENCODERS, vision, "vision")
     encoders = [factory(3, patch_size, **kwargs) for _ in range(n_scales)]
     for encoder in encoders:
         if not isinstance(getattr(encoder, "out_channels", None), int):
             raise TypeError(
-                f"The encoder {type(encoder).__name__} needs an integer attribute out_channels, its width C."
+                f"The encoder {type(encoder).__name__} must have an integer attribute out_channels, its width C."
             )
     return encoders[0] if n_scales == 1 else MultiScale(encoders)
 
 
 def first_encoder(encoder: nn.Module) -> nn.Module:
-    """The encoder, or that of the first field of view."""
+    """The encoder itself, or the encoder of the first field of view."""
     return encoder.encoders[0] if isinstance(encoder, MultiScale) else encoder
 
 
 def encoder_origin(encoders: Sequence[nn.Module]) -> str | None:
-    """Where the first encoder's first weights came from: ``"random"``, a file, a hub; None where it says nothing."""
+    """The source of the first encoder's initial weights: ``"random"``, a file, a hub; None if it has no ``origin``."""
     return getattr(first_encoder(encoders[0]), "origin", None) if encoders else None
 
 
 def rebuild_arguments(encoder: nn.Module, given: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The arguments that build an encoder again without fetching weights, which a saved model brings itself."""
+    """The arguments that rebuild an encoder without downloading weights; the saved model holds them."""
     arguments: dict[str, Any] | None = getattr(first_encoder(encoder), "arguments", given)
     return arguments

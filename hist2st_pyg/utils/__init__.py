@@ -1,1 +1,1 @@
-"""What every room uses and no field of science owns: files, choices by key, optional packages, processes, threads."""
+"""Helpers for every room, free of science: files, choices by key, optional packages, processes, threads."""

@@ -1,4 +1,4 @@
-"""Where a function is called for many items: each call in a process, on this machine or on a Ray cluster."""
+"""Call a function for many items, each call in a process of this machine or of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Failed:
-    """What there is in place of a result.
+    """Stands in for a result that could not be computed.
 
     Args:
         reason: The error, or how the process ended.
-        traceback: The traceback, where there is one.
+        traceback: The traceback; empty if the function did not raise.
     """
 
     reason: str
@@ -37,12 +37,12 @@ class Failed:
 
     @property
     def text(self) -> str:
-        """What is to be kept of it in a file."""
+        """The text for a log file: the traceback, else the reason."""
         return self.traceback or f"{self.reason}\n"
 
 
 class Executor(Protocol):
-    """Calls a function for each item, some at a time, and yields items with results as they come."""
+    """Calls a function for each item, ``jobs`` at a time, and yields each item with its result when it is ready."""
 
     def __call__(
         self,
@@ -59,17 +59,17 @@ class Executor(Protocol):
         Args:
             function: A function of a module; it, the items and the results are pickled.
             items: The items.
-            jobs: Calls at a time; on a cluster its resources decide.
-            cpus: Cores of a call, by which Ray shares them out.
-            gpus: GPUs of a call, with Ray; it sees no other.
-            fresh: A process for each call, so that its memory and state are its own; else processes are used again.
+            jobs: Calls at a time; a Ray cluster runs as many as its resources allow.
+            cpus: Cores that Ray reserves for a call.
+            gpus: GPUs that Ray reserves for a call; the call sees no other.
+            fresh: Start a new process for each call, which frees its memory and state; else processes are reused.
 
         Yields:
             Each item with the result, or :class:`Failed` where the function raised or its process ended.
 
         Raises:
-            ImportError: If Ray is asked for and not installed.
-            ValueError: If there is not at least one job, or GPUs are to be shared out without Ray.
+            ImportError: If Ray is chosen and not installed.
+            ValueError: If ``jobs`` is below 1, or ``gpus`` is set without Ray.
         """
 
 
@@ -82,18 +82,18 @@ def local(
     gpus: float = 0,
     fresh: bool = False,
 ) -> Generator[tuple[Item, Result | Failed], None, None]:
-    """Processes of this machine; see :class:`Executor`.
+    """Run the calls in processes of this machine; see :class:`Executor`.
 
-    They are forked from one that has imported the function's module, so that a call starts at once. Where there is a
-    GPU each imports for itself: imports may open CUDA's driver, and no process can use it that was forked afterwards.
+    A server process imports the function's module once and forks the workers, so that a call starts at once. On a
+    machine with a GPU each worker imports it: imports may open CUDA's driver, which a forked process cannot use.
     """
     if jobs < 1:
-        raise ValueError(f"jobs is how many calls run at a time, at least 1, got {jobs}.")
+        raise ValueError(f"jobs must be 1 or more, got {jobs}.")
     if gpus:
-        raise ValueError(f"GPUs are shared out by Ray, got gpus={gpus:g}; local processes see all of the machine's.")
+        raise ValueError(f"gpus={gpus:g} needs the executor 'ray'; local processes share all GPUs of the machine.")
     context = multiprocessing.get_context("forkserver")
     called = function.func if isinstance(function, partial) else function
-    # This package is found in any folder, the function's module perhaps not.
+    # Preloading needs importable names: this module always is, a benchmark's module only from its own folder.
     context.set_forkserver_preload([] if torch.cuda.is_available() else [__name__, called.__module__])
     waiting, idle, busy = deque(items), list[_Worker](), dict[Connection, tuple[_Worker, Item]]()
     try:
@@ -101,7 +101,7 @@ def local(
             while waiting and len(busy) < jobs:
                 worker = idle.pop() if idle else _Worker(context, function)
                 item = waiting.popleft()
-                with suppress(OSError):  # a process that is no more is told from what it answers
+                with suppress(OSError):  # recv below reports a process that has ended
                     worker.connection.send(item)
                 busy[worker.connection] = worker, item
             for connection in wait(list(busy)):
@@ -134,9 +134,9 @@ def ray(
     gpus: float = 0,
     fresh: bool = False,
 ) -> Generator[tuple[Item, Result | Failed], None, None]:
-    """A Ray cluster: that of ``RAY_ADDRESS``, else one started on this machine with room for ``jobs``.
+    """Run the calls on the Ray cluster of ``RAY_ADDRESS``, else on a new one of this machine; see :class:`Executor`.
 
-    Every machine of a cluster sees the Python environment and all files at the same path; see :class:`Executor`.
+    Every machine of the cluster must see the Python environment and all files at the same path.
     """
     try:
         import ray
@@ -145,7 +145,7 @@ def ray(
     mine = not ray.is_initialized()
     if mine:
         size = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": jobs * cpus}
-        # What is imported here from a checkout, not installed, is found by the workers too.
+        # Workers also import modules of a checkout that is not installed.
         path = os.pathsep.join(filter(None, sys.path))
         ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}}, **size)
     task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=int(fresh), max_retries=0)(_call)
@@ -165,11 +165,11 @@ def ray(
 
 
 EXECUTORS: dict[str, Executor] = {"local": local, "ray": ray}
-"""Where calls can be made."""
+"""The executors that can be chosen by key."""
 
 
 def log_to(path: Path) -> None:
-    """Send the output of this process to a file from now on, that of libraries in C included."""
+    """Redirect the output of this process, C libraries included, to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -179,16 +179,16 @@ def log_to(path: Path) -> None:
 
 
 class _Worker:
-    """A process that calls a function for what it is sent."""
+    """A process that calls a function for each item it receives."""
 
     def __init__(self, context: ForkServerContext, function: Callable[[Any], object]) -> None:
         self.connection, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(function, other))
         self.process.start()
-        other.close()  # so that the end of the process ends the connection
+        other.close()  # the connection then ends with the process
 
     def stop(self) -> int | None:
-        """Wait for the end of the process, which comes with that of the connection; returns its exit status."""
+        """Close the connection, which ends the process; wait for it and return its exit status."""
         self.connection.close()
         self.process.join()
         return self.process.exitcode
@@ -207,12 +207,12 @@ def _serve(function: Callable[[Any], object], connection: Connection) -> None:
 def _call(function: Callable[[Any], object], item: object) -> object:
     try:
         return function(item)
-    except Exception as error:  # noqa: BLE001 - what one item raises must not stop the others; it is kept and reported
+    except Exception as error:  # noqa: BLE001 - an item's error is reported and must not stop the others
         return Failed(f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
 def _end_with_parent() -> None:
-    """What was killed must not leave processes running beside those of its next start."""
+    """End this process when its parent is killed, so that a restart does not run beside it."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

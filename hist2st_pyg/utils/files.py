@@ -1,4 +1,4 @@
-"""Files: written so that a crash never leaves half of one, read with an error that names them."""
+"""Read files with errors that name them, and write them so that a crash never leaves a partial one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _UNFINISHED = ".unfinished-"
-"""In the name of a temporary file, by which it is known when its process was killed."""
+"""Part of the name of each temporary file, by which :func:`remove_unfinished` finds them."""
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when the block ends without an error.
 
     Args:
-        path: The file to be written; its folder is created.
+        path: The file to write; its folder is created.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes private files; outputs get the permissions any new file would have.
+        # mkstemp makes private files; give outputs the permissions of any new file.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
@@ -47,7 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Remove the temporary files that killed processes left in a folder; nothing else may be writing to it."""
+    """Remove the temporary files that killed processes left in a folder; no other process may be writing to it."""
     for path in Path(folder).glob(f".*{_UNFINISHED}*"):
         path.unlink()
 
@@ -63,7 +63,7 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
 
     Args:
         path: The file.
-        value: Plain values, numpy's among them.
+        value: Plain or numpy values.
         indent: Spaces of each level; None writes one line for each key of a dict, for files with long lists.
     """
     plain = _plain(value)
@@ -75,7 +75,7 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Turn numpy scalars, paths, tuples and non-finite floats into what JSON holds."""
+    """Convert numpy values, paths, tuples and non-finite floats to JSON's types."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -90,11 +90,11 @@ def _plain(value: Any) -> Any:
 
 
 def read_text(path: str | Path) -> str:
-    """Read a text file that people write: UTF-8, with or without the byte-order mark that spreadsheets put before it.
+    """Read a UTF-8 text file, with or without the byte-order mark that spreadsheets write.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is of another encoding.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file has another encoding.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}.")
@@ -105,7 +105,7 @@ def read_text(path: str | Path) -> str:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML without code, in which a key that is there twice is an error, and ``1e-3`` a number as in JSON."""
+    """Loads YAML without executing code, rejects duplicate keys, and reads ``1e-3`` as a number, as JSON does."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -113,7 +113,7 @@ class _UniqueKeys(yaml.SafeLoader):
         for key, _ in node.value:
             name, line = (key.tag, str(key.value)), key.start_mark.line + 1
             if name in first:
-                problem = f"the key {key.value!r} is there twice, first in line {first[name]}"
+                problem = f"duplicate key {key.value!r}, first in line {first[name]}"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             first[name] = line
         return node
@@ -125,14 +125,15 @@ _UniqueKeys.add_implicit_resolver(
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """The plain values of a YAML text.
+    """Parse a YAML text into plain values.
 
     Args:
         text: The text.
-        name: What it is called in the error, a file say.
+        name: The source of the text, a file for example, which errors name.
 
     Raises:
-        ValueError: If it is no YAML, holds a tag, or a key is there twice; the message has one line and names the line.
+        ValueError: If the text is not YAML, holds a tag or a duplicate key; the message has one line and names the
+            line of the text.
     """
     try:
         return yaml.load(text, Loader=_UniqueKeys)
@@ -147,12 +148,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a configuration file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no YAML, a key is there twice, or it does not hold keys and values.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not YAML, repeats a key or is not a mapping.
     """
     values = parse_yaml(read_text(path), str(path))
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds keys and values, got {type(values).__name__}.")
+        raise ValueError(f"{path} must hold keys and values, got {type(values).__name__}.")
     return values
 
 
@@ -160,8 +161,8 @@ def read_h5ad(path: str | Path) -> AnnData:
     """Read an AnnData file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no AnnData file.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not an AnnData file.
     """
     import anndata
 
@@ -180,10 +181,10 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
 
 
 def read_parquet(path: str | Path) -> DataFrame:
-    """Read a table.
+    """Read a parquet table.
 
     Raises:
-        ValueError: If it is no parquet file.
+        ValueError: If the file is not parquet.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Packages that may be missing."""
+"""Optional packages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 @contextmanager
 def require_extra(what: str, package: str, extra: str) -> Iterator[None]:
-    """Around the import of an optional package: where it is missing, the error says what to install.
+    """Wrap the import of an optional package; if it is missing, the error says what to install.
 
     Args:
-        what: What needs the package, at the start of the error.
-        package: The package, as users know it.
-        extra: The extra of ``setup.cfg`` that brings it.
+        what: The feature that needs the package.
+        package: The package's usual name.
+        extra: The extra of ``setup.cfg`` that installs it.
 
     Raises:
         ImportError: If the package cannot be imported.
@@ -28,7 +28,7 @@ def require_extra(what: str, package: str, extra: str) -> Iterator[None]:
 
 
 def installed_version(name: str) -> str | None:
-    """A package's version; None where it is not installed."""
+    """A package's version; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

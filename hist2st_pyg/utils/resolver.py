@@ -1,4 +1,4 @@
-"""One rule for every choice that is made by key."""
+"""Resolve every choice by key in the same way."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ T = TypeVar("T")
 
 
 def resolve(choices: Mapping[str, T], key: str, what: str) -> T:
-    """Return ``choices[key]``, or explain what the choices are.
+    """Return ``choices[key]``, or raise an error that lists the choices.
 
     Args:
-        choices: The dictionary that holds every choice.
-        key: The key a user gave.
-        what: The name of the argument, used in the error.
+        choices: All choices by key.
+        key: The key that the user chose.
+        what: The name of the argument, for the error.
 
     Raises:
         ValueError: If ``key`` is not one of the choices.
+
+    >>> resolve({"mean": min, "max": max}, "max", "aggr")
+    <built-in function max>
     """
     if not isinstance(key, str) or key not in choices:
         raise ValueError(f"Unknown {what}={key!r}. Choose one of: {', '.join(sorted(choices))}.")

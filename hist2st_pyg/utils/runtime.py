@@ -1,4 +1,4 @@
-"""What the process holds of the machine: memory that was freed, and torch's threads."""
+"""Control the memory and the threads of this process."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 
 def trim_memory() -> None:
-    """Return freed memory to the system; glibc otherwise keeps it for later, and pieces of different sizes add up.
+    """Return freed memory to the system; glibc keeps it otherwise, and fragments add up.
 
-    Other C libraries do so by themselves.
+    Other C libraries return it by themselves.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):
@@ -21,9 +21,9 @@ def trim_memory() -> None:
 
 @contextmanager
 def preserve_num_threads() -> Iterator[None]:
-    """Keep torch's number of threads over a call of scanpy, whose numba sets OpenMP's for the whole process.
+    """Restore torch's number of threads after a call of scanpy, whose numba sets OpenMP's for the whole process.
 
-    Two training processes on two cores, each with a thread too many, wait for each other ten times longer than they
+    Two training processes on two cores, each with one thread too many, wait for each other ten times longer than they
     compute.
     """
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Reading torch's files without executing anything in them."""
+"""Read torch's files without executing code from them."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ _UNREADABLE = (
     TypeError,
     ValueError,
 )
-"""What torch raises on files that it did not write."""
+"""The errors that torch raises on damaged or foreign files."""
 
 LIGHTNING = ("lightning.pytorch.", "pytorch_lightning.")
-"""Where Lightning's own classes are."""
+"""The packages of Lightning's own classes."""
 
 
 def read_tensors(path: str | Path) -> Any:
-    """Read a file of ``torch.save`` that holds tensors and plain values, mapped to memory where it can be.
+    """Read a file of ``torch.save`` that holds tensors and plain values, memory-mapped if its format allows.
 
     Raises:
-        ValueError: If the file is damaged, or holds more than that.
+        ValueError: If the file is damaged or holds other objects.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except _UNREADABLE as first:
-        try:  # files of old versions of torch cannot be mapped
+        try:  # files of old versions of torch cannot be memory-mapped
             return torch.load(path, map_location="cpu", weights_only=True)
         except _UNREADABLE as error:
             raise ValueError(f"{path} cannot be read as a checkpoint without executing code: {error}") from first
 
 
 def read_lightning(path: str | Path) -> Any:
-    """Read any version's checkpoint of Lightning, or another file of :func:`read_tensors`.
+    """Read a checkpoint of any version of Lightning, or another file of :func:`read_tensors`.
 
-    Releases before 1.5 noted callbacks by their class and held the arguments as a dict of their own. The names of
-    Lightning's callbacks are read as empty classes, that dict as a dict; nothing of Lightning is imported or called.
+    Releases before 1.5 saved callbacks by their class and the arguments in a dict class of Lightning's. Callback names
+    load as empty classes and that class as a plain dict; Lightning is neither imported nor called.
 
     Raises:
-        ValueError: As :func:`read_tensors`; the message names the classes and functions that the file asks for.
+        ValueError: As :func:`read_tensors`; the message names the classes and functions that the file needs.
     """
     names = code_in(path)
     known: list[Callable[..., Any] | tuple[Callable[..., Any], str]]
@@ -62,17 +62,17 @@ def read_lightning(path: str | Path) -> Any:
         if not others:
             raise
         raise ValueError(
-            f"{path} holds more than weights and plain values: {', '.join(others)}. Reading it would execute code, so "
-            "it is not read. If you trust it, write its weights alone where the program that made it is installed: "
+            f"{path} holds more than weights and plain values: {', '.join(others)}. Loading it would execute code, so "
+            "it was not loaded. If you trust it, save its weights alone where the program that made it is installed: "
             f"checkpoint = torch.load({Path(path).name!r}, map_location='cpu', weights_only=False), then "
             "torch.save(checkpoint['state_dict'], 'weights.pth'); a whole model's weights are model.state_dict()."
         ) from error
 
 
 def code_in(path: str | Path) -> list[str]:
-    """The classes and functions that a file of ``torch.save`` asks for beyond tensors; empty where it cannot be told.
+    """List the classes and functions, other than tensors, that a file of ``torch.save`` needs; empty if unreadable.
 
-    The file is searched, not unpickled.
+    The file is scanned, not unpickled.
     """
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
@@ -81,11 +81,11 @@ def code_in(path: str | Path) -> list[str]:
 
 
 class _Callback:
-    """Stands for a callback's class, of which a checkpoint holds the name."""
+    """Stands in for the class of a callback that a checkpoint names."""
 
 
 def _stand_in(name: str) -> tuple[Callable[..., Any], str] | None:
-    """What a name of Lightning is read as; None for names of others."""
+    """Return the substitute for one of Lightning's names; None for other names."""
     if name.startswith(tuple(f"{where}callbacks." for where in LIGHTNING)):
         return _Callback, name
     if name in {f"{where}utilities.parsing.AttributeDict" for where in LIGHTNING}:

@@ -115,7 +115,7 @@ def test_coverage_from_the_file_is_that_of_the_model(cohort: list[Section], like
 
 def test_a_prediction_without_likelihood(adata: AnnData) -> None:
     del adata.layers["sd"]
-    with pytest.raises(ValueError, match="no layer 'sd'; models with a likelihood"):
+    with pytest.raises(ValueError, match="no layer 'sd', which needs a model with a likelihood"):
         spot_confidence(adata)
     with pytest.raises(ValueError, match="no layer 'sd'"):
         check_confidence(adata, made_prediction()[1])
@@ -134,10 +134,10 @@ def test_a_gene_that_is_certainly_absent_is_as_unsure_as_counts_can_be(adata: An
 
 
 def test_layers_that_cannot_be(adata: AnnData) -> None:
-    with pytest.raises(ValueError, match="Spots are ranked among each other, and there is one"):
+    with pytest.raises(ValueError, match="Confidence ranks spots against each other, but"):
         spot_confidence(adata[:1])
     adata.layers["mean"][3, 4] = np.nan
-    with pytest.raises(ValueError, match="hold numbers from 0"):
+    with pytest.raises(ValueError, match="must be finite and not negative"):
         likelihood_of(adata)
 
 

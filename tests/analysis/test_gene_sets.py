@@ -43,7 +43,7 @@ def test_a_folder_of_files() -> None:
     Path("sets/README").write_text("not one")
     assert read_gene_sets("sets") == {"A": ["VIM"], "B": ["FN1"]}
     Path("sets/c.gmt").write_text("B\tna\tVIM\n")
-    with pytest.raises(ValueError, match=r"c\.gmt: the gene set 'B' is there more than once"):
+    with pytest.raises(ValueError, match=r"c\.gmt: duplicate gene set 'B'"):
         read_gene_sets("sets")
     Path("empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"empty holds no gene sets \(\.csv, \.gmt\)"):
@@ -53,12 +53,12 @@ def test_a_folder_of_files() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("sets.json", "{}", r"sets\.json is no file of gene sets; they are read from \.csv, \.gmt, by the name"),
-        ("sets.gmt", "A\tna\tVIM\nB\tna\n", "line 2: a gene set is name, description, genes"),
-        ("sets.gmt", "A\tna\tVIM\nA\tna\tFN1\n", "line 2: the gene set 'A' is there more than once"),
-        ("sets.gmt", "A VIM FN1\n", "line 1: a gene set is name"),
+        ("sets.json", "{}", r"sets\.json is not a file of gene sets; its name must end in one of \.csv, \.gmt"),
+        ("sets.gmt", "A\tna\tVIM\nB\tna\n", "line 2: expected name, description, genes"),
+        ("sets.gmt", "A\tna\tVIM\nA\tna\tFN1\n", "line 2: duplicate gene set 'A'"),
+        ("sets.gmt", "A VIM FN1\n", "line 1: expected name"),
         ("sets.gmt", "\n", "holds no gene set"),
-        ("sets.csv", "set,gene\nA,VIM\n", "has the columns set, gene; gene sets are read from initial_alias and name"),
+        ("sets.csv", "set,gene\nA,VIM\n", "has the columns set, gene; gene sets need initial_alias and name"),
         ("sets.csv", "", "has the columns none"),
     ],
 )
@@ -86,7 +86,7 @@ def test_sets_of_too_few_genes_are_left_out_and_told(caplog: pytest.LogCaptureFi
 
 def test_no_set_is_left() -> None:
     with pytest.raises(
-        ValueError, match=r"None of 2 gene sets has 5 genes in the panel of 2 \('G1', \.\.\.\); 'A' comes"
+        ValueError, match=r"None of 2 gene sets has 5 genes in the panel of 2 \('G1', \.\.\.\); 'A' has the most"
     ):
         panel_sets({"A": ["G1", "G2", "G3"], "B": ["X"]}, ["G1", "G2"])
     with pytest.raises(ValueError, match="None of 0 gene sets"):

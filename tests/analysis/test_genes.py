@@ -123,7 +123,7 @@ def test_a_region_of_one_spot_has_no_markers(adata: AnnData, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         table = marker_table(rank_markers(adata, "tissue"))
     assert set(table["group"]) == {"fat", "stroma", "tumour"}
-    assert "tissue nerve: one spot alone has no markers" in caplog.text
+    assert "tissue nerve: skipped, because a region of one spot has no markers" in caplog.text
 
 
 def test_regions_that_are_numbers(adata: AnnData) -> None:

@@ -64,7 +64,7 @@ def test_colors_of_earlier_regions_are_dropped(mixture: anndata.AnnData) -> None
         ("kmeans", None, "k-means needs n_regions, from 2 to the 120 spots, got None"),
         ("kmeans", 1, "from 2 to the 120 spots, got 1"),
         ("kmeans", 121, "from 2 to the 120 spots, got 121"),
-        ("leiden", 3, "Leiden finds the number of regions by itself, got n_regions=3; set resolution"),
+        ("leiden", 3, "Leiden finds the number of regions itself, got n_regions=3; set resolution"),
         ("louvain", None, "Unknown method='louvain'. Choose one of: kmeans, leiden, paper"),
     ],
 )
@@ -75,7 +75,7 @@ def test_arguments_that_do_not_fit(mixture: anndata.AnnData, method: str, n_regi
 
 @pytest.mark.parametrize("wrong", [{"resolution": -1}, {"resolution": 0}, {"n_neighbors": 1}, {"n_components": 0}])
 def test_numbers_that_cannot_be_meant(mixture: anndata.AnnData, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"resolution is above 0, .* got .*{next(iter(wrong.values()))}"):
+    with pytest.raises(ValueError, match=f"resolution must be above 0, .* got .*{next(iter(wrong.values()))}"):
         find_regions(mixture, **wrong)
 
 
@@ -164,10 +164,10 @@ def test_the_published_procedure_where_every_spot_has_a_label(mixture: anndata.A
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "as many regions as there are labels: give labels and no n_regions"),
-        ({"labels": ["a", "b"] * 60, "n_regions": 2}, "give labels and no n_regions, or take method='kmeans'"),
-        ({"labels": ["a", "b"]}, r"a label for each of 120 spots and two different ones, got \[2\] with 2"),
-        ({"labels": ["a", UNLABELED] * 60}, r"two different ones, got \[120\] with 1"),
+        ({}, "as many regions as labels: set labels without n_regions"),
+        ({"labels": ["a", "b"] * 60, "n_regions": 2}, "set labels without n_regions, or choose method='kmeans'"),
+        ({"labels": ["a", "b"]}, r"a label for each of 120 spots and two different labels, got \[2\] with 2"),
+        ({"labels": ["a", UNLABELED] * 60}, r"two different labels, got \[120\] with 1"),
         ({"labels": ["a", "b"] + [UNLABELED] * 118}, "at least 3 spots, got 2"),
     ],
 )
@@ -193,16 +193,16 @@ def test_fewer_than_two_labels(mixture: anndata.AnnData, labels: list[str]) -> N
 
 
 def test_one_label_a_spot(mixture: anndata.AnnData) -> None:
-    with pytest.raises(ValueError, match=r"one label a spot, got shapes \[120, 20\] and \[3\]"):
+    with pytest.raises(ValueError, match=r"one label per spot, got shapes \[120, 20\] and \[3\]"):
         region_agreement(mixture.X, ["tumour", "stroma", "fat"])
-    with pytest.raises(ValueError, match=r"one region and one label, got shapes \[2\], \[3\]"):
+    with pytest.raises(ValueError, match=r"a region and a label, got \[2\] and \[3\]"):
         agreement(["0", "1"], ["tumour", "stroma", "fat"])
 
 
 def test_regions_are_drawn_beside_labels(tmp_path: Path, drawn: Callable[[str], dict[str, Any]]) -> None:
     seen = drawn("region_maps")
     adata = made_prediction()[0]
-    with pytest.raises(ValueError, match=r"no regions, obs\['region'\]"):
+    with pytest.raises(ValueError, match=r"no regions \(obs\['region'\]\)"):
         draw_regions(adata, tmp_path)
     found = find_regions(adata, "kmeans", n_regions=3)
     assert draw_regions(found, tmp_path, adata.obs["tissue"]).name == "made_regions.png"

@@ -94,6 +94,6 @@ def test_cells_are_chosen_by_name_or_number(
     assert (tmp_path / "r/made/leave_one_patient_out/A/ridge_neighbors/0.json").is_file()
     capsys.readouterr()
     assert run.main([*common, "--index", "12"]) == 2
-    assert "--index is from 0 to 11, got 12" in capsys.readouterr().err
+    assert "--index must be from 0 to 11, got 12" in capsys.readouterr().err
     assert run.main([*common, "--model", "resnet"]) == 2
     assert "There is no model 'resnet'" in capsys.readouterr().err

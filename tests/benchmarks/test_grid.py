@@ -63,7 +63,7 @@ def test_finished_cells_stay_and_a_failed_one_is_tried_again(
     results = tmp_path / "results"
     assert run(grid_file, results, "--jobs", "2") == 1
     said = capsys.readouterr()
-    assert "2 of 4 cells failed; start again to try them again" in said.err
+    assert "2 of 4 cells failed; run the command again to retry them" in said.err
     assert "/broken/0: FAILED, see" in said.out
     (first, _) = sorted(results.rglob("*.failed.txt"))
     assert "Unknown gnn='nowhere'" in first.read_text()

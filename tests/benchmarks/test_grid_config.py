@@ -93,13 +93,13 @@ def test_patients_that_are_not_known_are_declared_in_the_grid(grid: dict[str, An
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"modles": {}}, "unknown key 'modles'; known: data, datasets, models"),
-        ({"models": None}, "models holds a mapping, got NoneType"),
+        ({"modles": {}}, r"unknown key 'modles'\. Choose from: data, datasets, models"),
+        ({"models": None}, "models must hold a mapping, got NoneType"),
         ({"split": "random"}, "Unknown split in .*='random'"),
         ({"split": "explicit"}, "split='explicit' needs folds"),
         ({"preset": "tiny"}, "Unknown preset in .*='tiny'"),
         ({"models": {"resnet": {}}}, "Unknown model in .*models.resnet='resnet'"),
-        ({"models": {"mean": {"seed": 1}}}, "models.mean: unknown key 'seed'; known: data, model, training"),
+        ({"models": {"mean": {"seed": 1}}}, r"models.mean: unknown key 'seed'\. Choose from: data, model, training"),
         ({"datasets": {"made": {"name": "synthetic", "folder": "x"}}}, "datasets.made: unknown key 'folder'"),
         ({"datasets": {"nowhere": {}}}, "Unknown dataset='nowhere'"),
     ],
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_named(grid: dict[str, Any], tmp_path: Path, change: di
 def test_a_key_twice_is_told(grid: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text(yaml.safe_dump(grid) + "seeds: [1]\n")
-    with pytest.raises(ValueError, match=r"grid\.yaml, line \d+: the key 'seeds' is there twice, first in line \d+\."):
+    with pytest.raises(ValueError, match=r"grid\.yaml, line \d+: duplicate key 'seeds', first in line \d+\."):
         read_grid(path, tmp_path)
 
 

@@ -54,8 +54,8 @@ def test_a_number_without_a_source_is_found() -> None:
     ("source", "message"),
     [
         ("none/*.json x", "No result file in .* matches 'none/\\*.json'"),
-        ("fold/a/*.json metrics.absent", "0.json holds no number as 'metrics.absent'"),
-        ("median fold/a/*.json metrics.pcc", "is not of the form"),
+        ("fold/a/*.json metrics.absent", "0.json holds no number under 'metrics.absent'"),
+        ("median fold/a/*.json metrics.pcc", "must have the form"),
     ],
 )
 def test_a_wrong_source_is_refused(source: str, message: str, results: Path) -> None:

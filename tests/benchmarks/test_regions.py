@@ -91,7 +91,7 @@ def test_regions_are_counted() -> None:
 
 
 def test_a_section_without_labels(cohort: list[Section], genes: list[str]) -> None:
-    with pytest.raises(ValueError, match="Section 'A1' does not have two labels"):
+    with pytest.raises(ValueError, match="Section 'A1' needs at least two different labels"):
         against_labels(replace(cohort[0], adata=_unlabeled(cohort[0])), genes, {}, seeds=1)
 
 

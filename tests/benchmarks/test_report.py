@@ -453,15 +453,15 @@ def test_errors_name_the_file_and_what_is_wrong(results: Results, tmp_path: Path
     assert report.main([str(tmp_path / "none")]) == 2
     assert "There is no result in" in capsys.readouterr().err
     folder = results()
-    with pytest.raises(ValueError, match="no result of the reference 'mlp'; there are gat, ridge_neighbors, sage"):
+    with pytest.raises(ValueError, match=r"No result has the reference 'mlp'\. Choose one of: gat, ridge_neighbors, s"):
         report.report(folder, tmp_path, "mlp")
     place = folder / "made" / "leave_one_patient_out" / "A" / "sage" / "0.json"
     cell = make_cell("A", "sage", 0)
     for text, message in (
         ("{", r"0\.json is not JSON"),
         (json.dumps({k: v for k, v in cell.items() if k != "curves"}), r"0\.json lacks curves"),
-        (json.dumps(cell | {"task": "guess"}), r"0\.json: task is 'guess'; known are prediction, inter"),
-        (json.dumps(cell | {"seed": 3}), r"0\.json says seed=3; its place"),
+        (json.dumps(cell | {"task": "guess"}), r"0\.json: unknown task 'guess'\. Choose from: prediction"),
+        (json.dumps(cell | {"seed": 3}), r"0\.json holds seed=3, which contradicts"),
     ):
         place.write_text(text)
         with pytest.raises(ValueError, match=message):

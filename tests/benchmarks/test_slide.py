@@ -70,4 +70,4 @@ def test_what_was_made_may_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_slide_without_room_for_tissue_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert slide.main(["--size", "1000"]) == 2
-    assert "size is at least 2048 pixels, got 1000" in capsys.readouterr().err
+    assert "size must be 2048 pixels or more, got 1000" in capsys.readouterr().err

@@ -108,7 +108,7 @@ def test_a_run_that_kept_no_test_sections_says_so_first(capsys: pytest.CaptureFi
         patch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stderr)])
         assert main(["evaluate", "run"]) == 0
     out, err = capsys.readouterr()
-    assert err.splitlines()[0] == "run kept no sections for the test, so all are evaluated."
+    assert err.splitlines()[0] == "run has no test sections, so all sections are evaluated."
     assert "2 of the 2 sections were seen in training (A1, B1)" in err
     printed = json.loads(out)
     assert (printed["held_out"], printed["seen_in_training"]) == (False, ["A1", "B1"])

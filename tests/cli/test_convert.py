@@ -98,8 +98,8 @@ def test_hist2st_s_weights_are_converted(
     assert main(["convert", str(checkpoint), "-o", "model", *flags]) == 0
     out = capsys.readouterr().out
     assert "hist2st of 12 genes in model." in out
-    assert "Taken as published: dropout=0.2." in out
-    assert "--genes names them" in out
+    assert "Assumed as published: dropout=0.2." in out
+    assert "set --genes to name them" in out
     assert "--training_sections" in out
     check_outputs("model", golden[0])
     preprocessing = load_model("model").preprocessing
@@ -210,9 +210,9 @@ def test_histogene_s_heads_are_told_by_their_product() -> None:
         arguments = convert("weights.pth", config={**given, "dropout": 0.3}).model.config
         assert (arguments["heads"], arguments["dim_head"], arguments["dropout"]) == (8, 16, 0.3)
     torch.save(histogene_weights(heads=3, dim_head=8), "weights.pth")
-    with pytest.raises(ValueError, match=r"to_qkv\.weight has 3 times 24 channels, which are no multiple of 64"):
+    with pytest.raises(ValueError, match=r"to_qkv\.weight has 3 times 24 channels, which are not a multiple of 64"):
         convert("weights.pth")
-    with pytest.raises(ValueError, match="no multiple of 0"):
+    with pytest.raises(ValueError, match="not a multiple of 0"):
         convert("weights.pth", config={"heads": 0})
     assert main(["convert", "weights.pth", "-o", "model", "--heads", "3"]) == 0
     assert load_model("model").config["dim_head"] == 8
@@ -342,15 +342,15 @@ def test_a_weight_of_another_shape_is_named(weights: dict[str, Tensor]) -> None:
         (
             "x_embed.weight",
             torch.zeros(64, 31),
-            "x_embed.weight has 31 channels, which are no square",
+            "x_embed.weight has 31 channels, which are not",
         ),
-        ("hp.bias", torch.zeros(3), r"size mismatch: hp\.bias is \[3\], where the configuration asks for \[12\]"),
-        ("y_embed.weight", torch.zeros(9, 32), r"y_embed\.weight is \[9, 32\], where .* asks for \[64, 32\]"),
+        ("hp.bias", torch.zeros(3), r"size mismatch: hp\.bias is \[3\], but the configuration needs \[12\]"),
+        ("y_embed.weight", torch.zeros(9, 32), r"y_embed\.weight is \[9, 32\], but .* needs \[64, 32\]"),
         ("vit.transformer.layer3.1.weight", torch.zeros(32, 64), r"layer3\.1\.weight is \[32, 64\]"),
-        ("patch_embedding.weight", torch.zeros(16, 147), r"should have 4 dimensions, it is \[16, 147\]"),
+        ("patch_embedding.weight", torch.zeros(16, 147), r"must have 4 dimensions, got shape \[16, 147\]"),
         ("gene_head.1.weight", None, r"The weight gene_head\.1\.weight is missing"),
         ("vit.transformer.layer3.0.weight", None, r"Missing key.*gnn\.convs\.0"),
-        ("more.weight", torch.zeros(1), r"'more\.weight' is not one of the original program's"),
+        ("more.weight", torch.zeros(1), r"'more\.weight' does not belong to the original program"),
     ):
         changed = {**weights, name: value} if value is not None else {k: v for k, v in weights.items() if k != name}
         torch.save(changed, "weights.pth")
@@ -364,13 +364,13 @@ def test_a_weight_of_another_shape_is_named(weights: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"n_genes": 785}, "n_genes=785 does not fit the weights, which say 12"),
-        ({"heads": 4}, "heads=4 does not fit the weights, which say 2"),
-        ({"zinb": 0}, r"zinb=0 does not fit the weights, which say 0\.25"),
-        ({"nb": False}, "nb=False does not fit the weights, which say True"),
+        ({"n_genes": 785}, "n_genes=785 does not fit the weights, which need 12"),
+        ({"heads": 4}, "heads=4 does not fit the weights, which need 2"),
+        ({"zinb": 0}, r"zinb=0 does not fit the weights, which need 0\.25"),
+        ({"nb": False}, "nb=False does not fit the weights, which need True"),
         ({"policy": "sum"}, "Unknown aggr='sum'"),
         ({"prune": "std"}, "Unknown prune='std'"),
-        ({"dim_head": 16}, "There is no argument 'dim_head'; there are bake, channel, depth1"),
+        ({"dim_head": 16}, "Unknown argument 'dim_head'. Choose from: bake, channel, depth1"),
     ],
 )
 def test_an_argument_that_does_not_fit(checkpoint: Path, config: dict[str, Any], message: str) -> None:
@@ -381,13 +381,13 @@ def test_an_argument_that_does_not_fit(checkpoint: Path, config: dict[str, Any],
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1, 2], "holds no weights by name, but list"),
-        ({"a": torch.ones(1), "epoch": 3}, "holds 'epoch', which is int and no weight"),
+        ([1, 2], "must hold weights by name, got list"),
+        ({"a": torch.ones(1), "epoch": 3}, "holds 'epoch', which is not a weight but int"),
         (
             {"a.weight": torch.ones(1), "b": torch.ones(1)},
-            "holds the weights of none of hist2st, histogene",
+            "does not hold the weights of hist2st or histogene",
         ),
-        ({}, "its first are none"),
+        ({}, "its first weights are none"),
     ],
 )
 def test_a_file_of_something_else(content: Any, message: str) -> None:
@@ -406,11 +406,11 @@ def test_files_that_are_not_checkpoints(weights: dict[str, Tensor], checkpoint: 
             convert(name)
     ours = load_model(convert(checkpoint, config=OPEN).model.save_pretrained("model"))
     torch.save({"description": describe(ours), "state_dict": ours.state_dict()}, "last.ckpt")
-    with pytest.raises(ValueError, match=r"last\.ckpt is a checkpoint of hist2st_pyg; load_model reads it as it is"):
+    with pytest.raises(ValueError, match=r"last\.ckpt is a checkpoint of hist2st_pyg, which load_model reads"):
         convert("last.ckpt")
     with pytest.raises(ValueError, match=r"Unknown name='stnet'\. Choose one of: hist2st, histogene"):
         convert(checkpoint, name="stnet")
-    with pytest.raises(ValueError, match=r"of histogene: The weight patch_embedding\.weight should have 2"):
+    with pytest.raises(ValueError, match=r"of histogene: The weight patch_embedding\.weight must have 2"):
         convert(checkpoint, name="histogene")
 
 
@@ -424,11 +424,11 @@ def test_the_panel_and_the_sections_are_checked(checkpoint: Path, capsys: pytest
     np.save("genes.npy", np.array(["A"], dtype=object))
     Path("twice.txt").write_text("A\nA\n")
     for arguments, message in (
-        (["--genes", "genes.txt"], "genes.txt: the panel has 2 genes, the weights are of 12."),
-        (["--genes", "genes.npy"], "genes.npy is numpy's; those of the original programs are pickles"),
+        (["--genes", "genes.txt"], "genes.txt: the panel has 2 genes, but the weights have 12."),
+        (["--genes", "genes.npy"], "genes.npy is a numpy file; those of the original programs are pickles"),
         (["--genes", "twice.txt"], "gene 'A' is in the panel twice"),
         (["--genes", "none.txt"], "none.txt"),
-        (["--training_sections", "[A1]"], "A training section is written patient/section, got 'A1'."),
+        (["--training_sections", "[A1]"], "A training section must be written as patient/section, got 'A1'."),
     ):
         assert main(["convert", str(checkpoint), "-o", "model", *arguments]) == 2
         assert message in capsys.readouterr().err
@@ -442,8 +442,8 @@ def test_a_configuration_is_json(checkpoint: Path, capsys: pytest.CaptureFixture
     Path("broken.json").write_text("{")
     Path("list.json").write_text("[1]")
     for name, message in (
-        ("broken.json", "broken.json is no JSON: "),
-        ("list.json", "list.json holds no"),
+        ("broken.json", "broken.json is not JSON: "),
+        ("list.json", "list.json must hold arguments"),
     ):
         assert main(["convert", str(checkpoint), "-o", "model", "--config", name]) == 2
         assert message in capsys.readouterr().err

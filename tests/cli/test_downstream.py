@@ -64,14 +64,14 @@ def test_regions_as_published(prediction: anndata.AnnData, capsys: pytest.Captur
     assert expected is not None
     out = capsys.readouterr().out
     assert out.startswith("3 regions of 56 spots (paper): 0: ")
-    assert "8 spots are labeled 'undetermined' and were dropped." in out
+    assert "8 spots with the label 'undetermined' were dropped." in out
     assert f"ARI {expected['ari']:.3f}, NMI {expected['nmi']:.3f} against 3 labels." in out
     written = anndata.read_h5ad("out.h5ad")
     assert (written.obs["region"] == "undetermined").sum() == 8
     assert main(["genes", "out.h5ad", "--regions", "--figures", "pictures", "-o", "genes.csv"]) == 0
     assert set(pd.read_csv("genes_markers.csv")["group"].astype(str)) == {"0", "1", "2"}
     assert main(["regions", "made.h5ad", "--method", "paper"]) == 2
-    assert "as many regions as there are labels: give labels" in capsys.readouterr().err
+    assert "as many regions as labels: set labels" in capsys.readouterr().err
 
 
 def test_regions_without_labels(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,13 +80,13 @@ def test_regions_without_labels(capsys: pytest.CaptureFixture[str]) -> None:
     assert "regions of 64 spots (leiden): 0: " in out
     assert "ARI" not in out
     assert main(["regions", "made.h5ad", "--method", "kmeans"]) == 2
-    assert "k-means needs --n_regions where there are no labels to count" in capsys.readouterr().err
+    assert "k-means without labels needs --n_regions" in capsys.readouterr().err
 
 
 def test_regions_of_a_label_file_of_one_label(capsys: pytest.CaptureFixture[str]) -> None:
     Path("labels.csv").write_text("spot,label\n0x0,fat\n1x0,fat\n")
     assert main(["regions", "made.h5ad", "--labels", "labels.csv", "-o", "out.h5ad"]) == 0
-    assert "fewer than two labels, so there is no agreement to compute" in capsys.readouterr().out
+    assert "fewer than two labels, so agreement cannot be computed" in capsys.readouterr().out
 
 
 def test_genes(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +95,9 @@ def test_genes(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) 
     out = capsys.readouterr().out
     table = pd.read_csv("tables/genes.csv", index_col="gene")
     pd.testing.assert_frame_equal(table, spatial_genes(prediction).uns["moranI"].rename_axis("gene"), check_exact=False)
-    assert out.startswith("made.h5ad is a prediction: its 24 genes are ranked, without p-values.\nHighest Moran's I: ")
+    assert out.startswith(
+        "made.h5ad is a prediction, so its 24 genes are ranked without p-values.\nHighest Moran's I: "
+    )
     assert f"Moran's I: {table.index[0]} " in out
     assert "FDR" not in out
     assert list(table.columns) == ["I"]
@@ -178,11 +180,11 @@ def test_the_measured_section_of_a_data_set(capsys: pytest.CaptureFixture[str]) 
     ("arguments", "message"),
     [
         (["regions", "nowhere.h5ad"], "hist2st regions: There is no file nowhere.h5ad."),
-        (["regions", "counts.h5ad"], "counts.h5ad: X holds whole numbers, which look like raw counts"),
+        (["regions", "counts.h5ad"], "counts.h5ad: X must be log expression, got whole numbers"),
         (["regions", "made.h5ad", "--labels", "nowhere.csv"], "Labels 'nowhere.csv': there is no such file"),
         (["regions", "made.h5ad", "--method", "louvain"], "Unknown method='louvain'"),
         (["genes", "sets.gmt"], "sets.gmt is not an AnnData file"),
-        (["pathways", "made.h5ad", "--gene_sets", "made.h5ad"], "made.h5ad is no file of gene sets"),
+        (["pathways", "made.h5ad", "--gene_sets", "made.h5ad"], "made.h5ad is not a file of gene sets"),
         (["pathways", "made.h5ad", "--gene_sets", "sets.gmt", "--min_genes", "9"], "None of 3 gene sets has 9 genes"),
         (["pathways", "made.h5ad", "--gene_sets", "sets.gmt", "--enrich", "region"], "no column obs['region']"),
         (["confidence", "made.h5ad", "--measured", "nowhere.h5ad"], "There is no file nowhere.h5ad"),

@@ -117,7 +117,7 @@ def test_the_highest_spots_of_a_grid(files: Section, capsys: pytest.CaptureFixtu
         (["--gene", "GENE22"], "The gene 'GENE22' is not in the model's panel of 3 genes. Did you mean GENE2"),
         (["--gene", "GENE1", "--spot", "s77/a"], "There is no spot 's77/a' among 48. Did you mean s7/a"),
         (["--gene", "GENE1", "--method", "lime"], "Unknown method='lime'. Choose one of: gnnexplainer, gradient,"),
-        (["--gene", "GENE1", "--top", "0"], "top is the number of spots for each gene, at least 1, got 0."),
+        (["--gene", "GENE1", "--top", "0"], "top must be 1 spot per gene or more, got 0."),
     ],
 )
 def test_errors_are_one_line(
@@ -139,7 +139,7 @@ def test_models_that_cannot_be_explained(files: Section, capsys: pytest.CaptureF
     ridge.preprocessing = Preprocessing(GENES, patch_size=16, pitch=64.0)
     ridge.save_pretrained("ridge")
     assert main(["explain", "ridge", *rest]) == 2
-    assert "Ridge cannot be explained: gradients go through a vision stage" in capsys.readouterr().err
+    assert "Ridge cannot be explained: this needs a vision stage" in capsys.readouterr().err
 
 
 def test_what_has_to_be_given(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def test_a_cohort_with_a_broken_slide(here: Path, capsys: pytest.CaptureFixture[
     assert said.splitlines()[0] == "slide  outcome  spots  seconds"
     assert said.count("is damaged: image file is truncated") == 1
     assert "\n3 done, 0 skipped, 1 failed.\n" in said
-    assert "The tracebacks are in out/*.failed.txt; start again to try these slides again." in said
+    assert "The tracebacks are in out/*.failed.txt; run the command again to retry the failed slides." in said
     assert {path.name for path in Path("out/figures").iterdir()} == {
         f"{name}_{what}.png" for name in "abd" for what in ("predicted", "tissue")
     }
@@ -133,7 +133,7 @@ def test_a_gene_that_is_named_as_a_column_is_refused(here: Path, capsys: pytest.
     model.preprocessing = replace(model.preprocessing, genes=("x", *GENES[1:]))
     model.save_pretrained("other")
     assert main(["predict", "other", "slides/a.png", "--um_per_pixel", "3", "-o", "a.csv"]) == 2
-    assert "The gene 'x' is named as a column of the .csv is; write .h5ad instead." in capsys.readouterr().err
+    assert "The gene 'x' has the name of another column of the .csv; write .h5ad instead." in capsys.readouterr().err
     assert not Path("a.csv").exists()
 
 
@@ -154,15 +154,24 @@ def test_one_image_to_a_folder(here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["slides/a.png", "slides/b.png", "-o", "x.h5ad"], "2 images are predicted into a folder, and x.h5ad is one's"),
+        (
+            ["slides/a.png", "slides/b.png", "-o", "x.h5ad"],
+            "The output of 2 images must be a folder, got the",
+        ),
         (
             ["slides/a.png", "-o", "x.txt"],
-            "x.txt: .txt is no format of a prediction; a file's name ends in one of .csv,",
+            "x.txt: .txt is not a format of predictions; a file must end in one of .csv,",
         ),
-        (["slides/a.png", "slides/b.png", "-o", "x.tsv"], "x.tsv: .tsv is no format of a prediction"),
-        (["slides/a.png", "slides/b.png", "-o", "x.csv"], "2 images are predicted into a folder, and x.csv is one's"),
-        (["slides/a.png", "-o", ""], "--output is empty; it is a file or a folder."),
-        (["slides/a.png", "-o", "x.zarr", "--jobs", "2"], "--jobs is for a folder of predictions (-o FOLDER), and x.z"),
+        (["slides/a.png", "slides/b.png", "-o", "x.tsv"], "x.tsv: .tsv is not a format of predictions"),
+        (
+            ["slides/a.png", "slides/b.png", "-o", "x.csv"],
+            "2 images must be a folder, got the file x.csv.",
+        ),
+        (["slides/a.png", "-o", ""], "--output is empty; it must be a file or a folder."),
+        (
+            ["slides/a.png", "-o", "x.zarr", "--jobs", "2"],
+            "--jobs needs a folder as output (-o FOLDER), got the",
+        ),
         (["slides/a.png", "slides/b.png", "-o", "x", "--spots", "s.csv"], "There is no spot file or folder"),
         (["slides/a.png", "slides/a.png", "-o", "x"], "two are 'a'"),
         (["slides/a.png", "slides/z.png", "-o", "x"], "There is no image file slides/z.png"),

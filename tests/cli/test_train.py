@@ -134,15 +134,15 @@ def test_no_command_takes_abbreviations() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data:\n  k: 4\n  k: 5\n", "c.yaml, line 3: the key 'k' is there twice, first in line 2."),
-        ("seed: 1\ndata: {k: 4}\nseed: 2\n", "c.yaml, line 3: the key 'seed' is there twice, first in line 1."),
-        ("data: {options: {spots: 4, 'spots': 5}}\n", "c.yaml, line 1: the key 'spots' is there twice"),
+        ("data:\n  k: 4\n  k: 5\n", "c.yaml, line 3: duplicate key 'k', first in line 2."),
+        ("seed: 1\ndata: {k: 4}\nseed: 2\n", "c.yaml, line 3: duplicate key 'seed', first in line 1."),
+        ("data: {options: {spots: 4, 'spots': 5}}\n", "c.yaml, line 1: duplicate key 'spots'"),
         ("data: [4\nseed: 1\n", "c.yaml, line 2: "),
         ("data:\n\tk: 4\n", "c.yaml, line 2: "),
         ("data: {k: 4\n", "c.yaml, line 2: "),
         ("seed: !!python/object/apply:os.getcwd []\n", "c.yaml, line 1: could not determine a constructor for the tag"),
-        ("- 1\n", "c.yaml holds keys and values, got list."),
-        ("", "c.yaml holds keys and values, got NoneType."),
+        ("- 1\n", "c.yaml must hold keys and values, got list."),
+        ("", "c.yaml must hold keys and values, got NoneType."),
         ("a: " + "[" * 500, "c.yaml is not YAML: "),
     ],
 )

@@ -143,10 +143,10 @@ def test_the_papers_defaults_are_ours() -> None:
     ("change", "message"),
     [
         (lambda w: w.pop("gene_head.1.weight"), r"weights do not fit.*Missing key.*expression\.1\.weight"),
-        (lambda w: w.update(extra=np.zeros(3)), "The weight 'extra' is not one of the original program's"),
+        (lambda w: w.update(extra=np.zeros(3)), "The weight 'extra' does not belong to the original program"),
         (lambda w: w.update({"gene_head.7.weight": np.zeros(3)}), r"weights do not fit.*Unexpected key.*expression\.7"),
         (lambda w: w.update({"x_embed.weight": np.zeros((64, 31))}), "weights do not fit.*size mismatch"),
-        (lambda w: w.update({"coef.0.bias": np.zeros(9)}), r"coef\.0\.bias is \[9\], where .* asks for \[32\]"),
+        (lambda w: w.update({"coef.0.bias": np.zeros(9)}), r"coef\.0\.bias is \[9\], but .* needs \[32\]"),
     ],
     ids=["missing", "unknown", "extra", "shape", "named"],
 )

@@ -354,7 +354,7 @@ def test_mosaic(tmp_path: Path) -> None:
     expected = np.asarray(Image.fromarray(picture()).reduce(2))
     np.testing.assert_array_equal(half[covered[::2, ::2]], expected[covered[::2, ::2]])
     assert (half[~covered[::2, ::2]] == 255).all()
-    with pytest.raises(ValueError, match=r"has the levels 0 to 1; level 2 was asked for"), image.open(2):
+    with pytest.raises(ValueError, match=r"has the levels 0 to 1, got level=2"), image.open(2):
         pass
     assert image.thumbnail(100).shape == (75, 100, 3)
 
@@ -429,11 +429,11 @@ def test_patches_that_are_not_around_spots(root: Path) -> None:
         ({"img": None}, "A.h5 has no img or imgs or images; it has barcode, coords"),
         ({"coords": None}, "A.h5 has no coords; it has barcode, img"),
         ({"barcode": None}, "A.h5 has no barcode or barcodes; it has coords, img"),
-        ({"img": np.zeros((96, 8, 8, 3))}, r"A.h5: img is uint8 \[M, P, P, 3\], got float64 \[96, 8, 8, 3\]"),
+        ({"img": np.zeros((96, 8, 8, 3))}, r"A.h5: img must be uint8 \[M, P, P, 3\], got float64 \[96, 8, 8, 3\]"),
         ({"img": np.zeros((96, 8, 9, 3), np.uint8)}, r"got uint8 \[96, 8, 9, 3\]"),
         ({"img": np.zeros((0, 8, 8, 3), np.uint8)}, r"got uint8 \[0, 8, 8, 3\]"),
-        ({"coords": np.zeros((95, 2))}, r"there are 96 patches, coords \[95, 2\] and 96 barcodes"),
-        ({"barcode": NAMES[1:]}, r"there are 96 patches, coords \[96, 2\] and 95 barcodes"),
+        ({"coords": np.zeros((95, 2))}, r"has 96 patches, coords \[95, 2\] and 96 barcodes"),
+        ({"barcode": NAMES[1:]}, r"has 96 patches, coords \[96, 2\] and 95 barcodes"),
     ],
 )
 def test_malformed_patches(root: Path, changes: dict[str, Any], message: str) -> None:
@@ -445,7 +445,7 @@ def test_malformed_patches(root: Path, changes: dict[str, Any], message: str) ->
 def test_patches_of_unknown_width(root: Path) -> None:
     path = write_patches(root)
     write_metadata(root, pixel_size_um_estimated=None)
-    with pytest.raises(ValueError, match=r"A\.h5 does not say how wide its patches are .* give um_per_pixel"):
+    with pytest.raises(ValueError, match=r"A\.h5 does not state the width of its patches .* set um_per_pixel"):
         load(root, use_patches=True)
     assert load(root, use_patches=True, um_per_pixel=UM).um_per_pixel == UM
     write_patches(root, attrs={"patch_size_src": SIDE})

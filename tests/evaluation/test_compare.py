@@ -175,8 +175,8 @@ def test_missing_p_values_are_none_and_not_corrected_for() -> None:
 @pytest.mark.parametrize(
     ("models", "reference", "message"),
     [
-        ({"a": {}, "b": {}}, "c", "There is no model 'c' to compare with; there are a, b"),
-        ({"a": {"S0": {"A": 0.1}}}, "a", "no model beside 'a'"),
+        ({"a": {}, "b": {}}, "c", "Unknown reference='c'. Choose one of: a, b"),
+        ({"a": {"S0": {"A": 0.1}}}, "a", "another model besides 'a'"),
         ({"a": {"S0": {"A": 0.1}}, "b": {"S1": {"A": 0.1}}}, "a", "'b' and 'a': No gene was scored by both"),
         ({"a": {"S0": {"A": 0.1}}, "b": {"S0": {"A": None}}}, "a", "'b' and 'a': No gene was scored by both"),
     ],
@@ -189,5 +189,5 @@ def test_models_that_cannot_be_compared(models: dict[str, Scores], reference: st
 @pytest.mark.parametrize("arguments", [{"n": 0}, {"level": 1.0}, {"level": 0.0}])
 def test_arguments_out_of_range(arguments: dict[str, Any]) -> None:
     a = scores(np.random.default_rng(11))
-    with pytest.raises(ValueError, match="n is at least 1 and level between 0 and 1"):
+    with pytest.raises(ValueError, match="n must be 1 or more and level between 0 and 1"):
         paired_bootstrap(a, a, **arguments)

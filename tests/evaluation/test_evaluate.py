@@ -134,7 +134,7 @@ def test_sections_of_training_are_told_before_any_work(
     monkeypatch.setattr(run, "measure_section", measure)
     with pytest.raises(RuntimeError, match="work has begun"):
         evaluate(build(), cohort[:2])
-    assert "1 of the 2 sections were seen in training (A1): the scores say how well the model fits them" in caplog.text
+    assert "1 of the 2 sections were seen in training (A1): the scores measure the fit to them" in caplog.text
     caplog.clear()
     with pytest.raises(RuntimeError, match="work has begun"):
         evaluate(build(), cohort[1:2])
@@ -274,15 +274,15 @@ def test_the_section_s_data_stay_as_they_are(cohort: list[Section]) -> None:
 
 
 def test_no_sections() -> None:
-    with pytest.raises(ValueError, match="no sections to evaluate"):
+    with pytest.raises(ValueError, match="sections is empty"):
         evaluate(build(), [])
 
 
 def test_sections_of_the_same_name(cohort: list[Section]) -> None:
-    with pytest.raises(ValueError, match="told apart by name, got 'A1' more than once"):
+    with pytest.raises(ValueError, match="Section names must be unique, got 'A1' more than once"):
         evaluate(build(), [cohort[0], cohort[1], cohort[0]])
 
 
 def test_a_gene_set_outside_the_panel(cohort: list[Section]) -> None:
-    with pytest.raises(ValueError, match=r"gene_sets\['top'\] holds genes of the model's panel of 5, got 'GENE9'"):
+    with pytest.raises(ValueError, match=r"gene_sets\['top'\] must hold genes of the model's panel of 5, got 'GENE9'"):
         evaluate(build(), cohort[:1], gene_sets={"top": ["GENE1", "GENE9"]})

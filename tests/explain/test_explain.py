@@ -147,7 +147,7 @@ def test_layers_that_are_not_pyg_s(data: SectionData) -> None:
         assert found.neighbors[1] == source
         assert found.edge_importance is None
         assert found.edges.shape[1] > 0
-    with pytest.raises(TypeError, match="Plain does not; method='integrated' takes any layer"):
+    with pytest.raises(TypeError, match="Plain does not pass messages that way; use method='integrated', which works"):
         explain_spot(model, data, target, "GENE2", method="gnnexplainer")
 
 
@@ -392,7 +392,7 @@ class Blind(Corner):
 def test_an_encoder_without_a_gradient(data: SectionData) -> None:
     model = build(vision=Blind, vision_kwargs=None, n_scales=1)
     model.preprocessing = preprocessing(scales=(1.0,))
-    with pytest.raises(ValueError, match="Blind passes no gradient to the pixels; pixels=0 explains the neighbors"):
+    with pytest.raises(ValueError, match="Blind passes no gradient to the pixels; set pixels=0 to explain"):
         explain_spot(model, views(data, 1), 20, "GENE3")
     assert len(explain_spot(model, views(data, 1), 20, "GENE3", pixels=0).neighbors) > 1
 
@@ -475,7 +475,7 @@ def test_attention_reaches_all_spots(data: SectionData) -> None:
     assert len(found.neighbors) == len(data.pos)
     assert (found.importance != 0).all()
     assert found.edges.shape == (2, 0)
-    with pytest.raises(TypeError, match="HisToGene has not; method='integrated' explains it"):
+    with pytest.raises(TypeError, match="HisToGene does not have; use method='integrated'"):
         explain_spot(model, views(data, 1), 20, "GENE3", method="gnnexplainer")
     # GNNExplainer looks at the graph layers alone.
     both = build(transformer_layers=1, gnn_layers=1)
@@ -508,7 +508,7 @@ def test_a_model_of_one_s_own(data: SectionData) -> None:
     assert found.edge_importance is None
     assert found.pixels[0].importance.max() == 0
     assert found.pixels[1].importance.max() > 0
-    with pytest.raises(TypeError, match="which Smoothed has not"):
+    with pytest.raises(TypeError, match="which Smoothed does not have"):
         explain_spot(model, data, 20, "GENE3", method="gnnexplainer")
 
 
@@ -522,7 +522,7 @@ FITTED = sorted(key for key, cls in MODELS.items() if isinstance(cls, type) and 
 def test_models_that_are_not_differentiable(data: SectionData, key: str) -> None:
     options = {"vision": "cnn"} if key == "embedding_ridge" else {}
     model = ready(MODELS[key](len(GENES), **options))
-    with pytest.raises(TypeError, match=r"cannot be explained.*graph_only, hist2st, histogene, stnet do"):
+    with pytest.raises(TypeError, match=r"cannot be explained.*graph_only, hist2st, histogene, stnet\."):
         explain_spot(model, data, 0, "GENE1")
 
 
@@ -531,13 +531,13 @@ def test_models_that_are_not_differentiable(data: SectionData, key: str) -> None
     [
         ({"gene": "GENE33"}, r"'GENE33' is not in the model's panel of 4 genes. Did you mean GENE3"),
         ({"gene": "ZZZ"}, r"'ZZZ' is not in the model's panel of 4 genes\.$"),
-        ({"spot": 48}, "has the spots 0 to 47, got 48"),
-        ({"spot": -1}, "has the spots 0 to 47, got -1"),
+        ({"spot": 48}, "spot must be from 0 to 47, got 48"),
+        ({"spot": -1}, "spot must be from 0 to 47, got -1"),
         ({"method": "lime"}, "Unknown method='lime'. Choose one of: gnnexplainer, gradient, integrated."),
         ({"baseline": "black"}, "Unknown baseline='black'. Choose one of: blurred, mean."),
-        ({"pixels": -1}, "pixels is at least 0, got -1"),
-        ({"steps": 0}, "steps is at least 1, got 0"),
-        ({"epochs": 0}, "epochs is at least 1, got 0"),
+        ({"pixels": -1}, "pixels must be 0 or more, got -1"),
+        ({"steps": 0}, "steps must be 1 or more, got 0"),
+        ({"epochs": 0}, "epochs must be 1 or more, got 0"),
     ],
 )
 def test_errors(data: SectionData, change: dict[str, Any], message: str) -> None:
@@ -548,7 +548,7 @@ def test_errors(data: SectionData, change: dict[str, Any], message: str) -> None
 def test_data_without_patches(data: SectionData) -> None:
     data = copy.copy(data)
     del data.x
-    with pytest.raises(ValueError, match=r"has no x \(patches or embeddings\); give it, or patches"):
+    with pytest.raises(ValueError, match=r"has no x \(patches or embeddings\); set it, or pass patches"):
         explain_spot(build(), data, 20, "GENE3")
 
 
@@ -616,7 +616,7 @@ def test_a_heat_of_nothing_is_drawn(cohort: list[Section], data: SectionData) ->
     figure = explanation_figure(found, cohort[0].pos)
     figure.draw_without_rendering()
     assert "its pixels add +0.00" in [axis.get_title() for axis in figure.axes]
-    with pytest.raises(ValueError, match=r"The section has a spot \d+, got 3 positions"):
+    with pytest.raises(ValueError, match=r"pos must include spot \d+, got 3 positions"):
         explanation_figure(found, cohort[0].pos[:3])
 
 
@@ -636,7 +636,7 @@ def test_an_image_s_highest_spots(cohort: list[Section]) -> None:
         np.testing.assert_allclose([e.predicted for e in best], np.sort(values)[::-1][:2], atol=1e-5)
         assert [e.name for e in best] == list(expected.obs_names[np.argsort(-values)[:2]])
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="device='cuda': no CUDA device is found; take 'auto' or 'cpu'"):
+        with pytest.raises(ValueError, match="device='cuda': no CUDA device was found; choose 'auto' or 'cpu'"):
             explain_image(model, section.require_image(), ["GENE3"], spots, ["3x3"], device="cuda")
-    with pytest.raises(ValueError, match="top is the number of spots for each gene, at least 1, got 0"):
+    with pytest.raises(ValueError, match="top must be 1 spot per gene or more, got 0"):
         explain_image(model, section.require_image(), ["GENE3"], spots, top=0)

@@ -59,9 +59,9 @@ def test_many_maps_without_an_image_fill_rows() -> None:
 
 
 def test_what_cannot_be_drawn() -> None:
-    with pytest.raises(ValueError, match="no regions to draw"):
+    with pytest.raises(ValueError, match="partitions is empty"):
         figures.region_maps(POS, {})
-    with pytest.raises(ValueError, match=r"labels: regions are a name for each of 24 spots, got \[3\]"):
+    with pytest.raises(ValueError, match=r"labels: regions need a name for each of 24 spots, got \[3\]"):
         figures.region_maps(POS, {"labels": ["a", "b", "c"]})
 
 

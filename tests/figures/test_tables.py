@@ -46,9 +46,9 @@ def test_a_small_table_of_long_names_has_room_for_its_dots() -> None:
 
 
 def test_what_cannot_be_drawn() -> None:
-    with pytest.raises(ValueError, match="nothing in the table"):
+    with pytest.raises(ValueError, match="The table is empty"):
         figures.heat_map(TABLE.iloc[:0])
-    with pytest.raises(ValueError, match="nothing in the table"):
+    with pytest.raises(ValueError, match="The table is empty"):
         figures.dot_plot(TABLE.iloc[:0], TABLE.iloc[:0])
     with pytest.raises(ValueError, match="the same rows and columns"):
         figures.dot_plot(TABLE, TABLE.rename(columns={"0": "2"}))

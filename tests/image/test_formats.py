@@ -47,7 +47,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path, name: str) -> None:
 
 
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="An image is an array, a path or a HistologyImage, got list"):
+    with pytest.raises(TypeError, match="An image must be an array, a path or a HistologyImage, got list"):
         open_image([[1, 2]])  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError, match=r"There is no image file .*nowhere\.png"):
         open_image(tmp_path / "nowhere.png")

@@ -78,5 +78,5 @@ def test_pixels_that_are_not_square_have_no_resolution(
     got = resolution(tmp_path / "image.ome.tif", metadata=metadata)
     assert got == (None if expected is None else pytest.approx(expected))
     said = {0.26: "are not square (0.25 x 0.26 µm); its resolution is taken as unknown", 0.2515: ""}
-    assert said.get(y, "says that its pixels are 0.25 x ") in caplog.text
+    assert said.get(y, "states pixels of 0.25 x ") in caplog.text
     assert bool(caplog.text) == (expected is None)

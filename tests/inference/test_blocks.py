@@ -220,7 +220,7 @@ def test_attention_is_kept_to_blocks_on_large_sections_only(
     monkeypatch.setattr(blocks, "WHOLE", 47)
     parts = predicted(built, cohort[0], block=10, name="A1")
     (note,) = parts.notes
-    assert "48 spots, too many to attend to each other" in note
+    assert "48 spots, too many for self-attention over all" in note
     assert f"A1: {note}" in caplog.messages
     difference = np.abs(parts.values["expression"] - whole.values["expression"])
     assert 0 < difference.max() < 1
@@ -238,7 +238,7 @@ def test_what_needs_all_of_a_section_is_not_parted(
     assert built.receptive_field is None
     whole = predicted(built, cohort[0], block=10).values["expression"]
     monkeypatch.setattr(blocks, "WHOLE", 47)
-    with pytest.raises(ValueError, match=r"'A1' has 48 spots, .* reads all of a section at once.* Give block=48"):
+    with pytest.raises(ValueError, match=r"'A1' has 48 spots, .* reads a whole section at once.* Set block=48"):
         predicted(built, cohort[0], block=10, name="A1")
     np.testing.assert_array_equal(predicted(built, cohort[0], block=48).values["expression"], whole)
 
@@ -255,15 +255,13 @@ def test_values_that_are_not_finite_are_refused(cohort: list[Section], block: in
     built = model()
     built.target_std[1] = torch.nan
     n = len(cohort[0]) if block == 100 else 12  # of 48 spots, the first block of at most 20
-    message = (
-        rf"^A1: the model Hist2ST gives {n} of {n * len(GENES)} values of 'expression' that are not finite, so not"
-    )
+    message = rf"^A1: {n} of {n * len(GENES)} values of 'expression' from the model Hist2ST are not finite\."
     with pytest.raises(ValueError, match=message):
         predicted(built, cohort[0], block=block, name="A1")
 
 
 def test_an_empty_block_is_refused(cohort: list[Section]) -> None:
-    with pytest.raises(ValueError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match="block must be 1 spot or more, got 0"):
         predicted(model("ridge"), cohort[0], block=0)
 
 

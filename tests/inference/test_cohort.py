@@ -176,7 +176,7 @@ def test_a_model_whose_values_are_not_finite_writes_nothing(files: Path, run: Ca
     model.save_pretrained("damaged")
     result = predict_cohort("damaged", [files / "A1.png", files / "A2.png"], "out", um_per_pixel=3.0)
     assert outcomes(result) == {"A1": "failed", "A2": "failed"}
-    assert "A1: the model Hist2ST gives" in result.slides[0].message
+    assert "from the model Hist2ST are not finite" in result.slides[0].message
     assert names() == {"A1.failed.txt", "A2.failed.txt", "logs"}
 
 
@@ -217,7 +217,7 @@ def test_another_configuration_is_refused_before_any_work(run: Callable[..., Coh
     assert times() == before
     # What is as it was stays, also then.
     Path("out/A2.json").rename("A2.json")
-    with pytest.raises(ValueError, match=r"A2\.h5ad is there without a A2\.json"):
+    with pytest.raises(ValueError, match=r"A2\.h5ad exists without a A2\.json"):
         run()
     assert outcomes(run(overwrite=True)) == {"A1": "skipped", "A2": "done", "B1": "done"}
 
@@ -244,54 +244,54 @@ def test_spots_of_many_slides_are_a_folder(run: Callable[..., CohortResult], coh
         run()
     shutil.rmtree("out")
     assert run("A1", spots="spots/A1.csv").slides[0].spots == 10
-    with pytest.raises(ValueError, match=r"of 3 images are a folder of <image>\.csv or \.h5ad, and .*A1\.csv"):
+    with pytest.raises(ValueError, match=r"of 3 images must be a folder of <image>\.csv or \.h5ad; .*A1\.csv"):
         run(spots="spots/A1.csv")
     with pytest.raises(FileNotFoundError, match=r"There is no spot file or folder .*nowhere"):
         run(spots="nowhere")
-    with pytest.raises(ValueError, match=r"of broken\.csv, broken\.tsv, .* it has none"):
+    with pytest.raises(ValueError, match=r"of broken\.csv, broken\.tsv, .* it holds none"):
         run(*MADE, spots="spots")
     Path("spots/A1.tsv").touch()
-    with pytest.raises(ValueError, match=r"it has A1\.csv and A1\.tsv"):
+    with pytest.raises(ValueError, match=r"it holds A1\.csv and A1\.tsv"):
         run(spots="spots")
 
 
 def test_files_of_others_are_not_replaced(run: Callable[..., CohortResult]) -> None:
     Path("out").mkdir()
     Path("out/A1.h5ad").write_bytes(b"measured")
-    with pytest.raises(ValueError, match=r"A1\.h5ad is there without a A1\.json that says how it was made; remove"):
+    with pytest.raises(ValueError, match=r"A1\.h5ad exists without a A1\.json that records how it was made; remove"):
         run("A1")
     for text in ('{"type": "FeatureCollection"}', "no JSON", "[1]"):
         Path("out/A1.json").write_text(text)
-        with pytest.raises(ValueError, match=r"A1\.json does not say how a slide was predicted, and is not replaced"):
+        with pytest.raises(ValueError, match=r"A1\.json is not the record of a slide and will not be replaced"):
             run("A1", overwrite=True)
     assert Path("out/A1.h5ad").read_bytes() == b"measured"
 
 
 def test_wrong_input(run: Callable[..., CohortResult], files: Path, tmp_path: Path) -> None:
     shutil.copy(files / "A1.png", "A1.png")
-    with pytest.raises(ValueError, match=r"two are 'A1': .*/A1\.png and .*/A1\.png\. Give them different names"):
+    with pytest.raises(ValueError, match=r"two are 'A1': .*/A1\.png and .*/A1\.png\. Rename one"):
         predict_cohort(files / "model", [files / "A1.png", "A1.png"], "out")
-    with pytest.raises(ValueError, match="There are no images"):
+    with pytest.raises(ValueError, match="images is empty"):
         predict_cohort(files / "model", [], "out")
     with pytest.raises(FileNotFoundError, match="no image file"):
         run("A1", "missing")
     with pytest.raises(FileNotFoundError, match=r"There is no model at .*nowhere"):
         predict_cohort("nowhere", ["A1.png"], "out")
-    with pytest.raises(ValueError, match=r"written to a folder, and .*A1\.png is a file"):
+    with pytest.raises(ValueError, match=r"must be a folder, but .*A1\.png is a file"):
         predict_cohort(files / "model", ["A1.png"], "A1.png")
     with pytest.raises(ValueError, match="'GENE9' is not in the model's panel of 6 genes"):
         run(genes=["GENE1", "GENE9"])
     with pytest.raises(TypeError, match="no option 'pitchh'; its options: pitch, pitch_um, um_per_pixel"):
         run(pitchh=3)
-    with pytest.raises(ValueError, match="in pixels or in µm, got both"):
+    with pytest.raises(ValueError, match="Set pitch or pitch_um, not both"):
         run(pitch=90.0, pitch_um=200.0)
     with pytest.raises(ValueError, match=r"Unknown executor='cloud'\. Choose one of: local, ray"):
         run(executor="cloud")
     with pytest.raises(ValueError, match=r"Unknown format='txt'\. Choose one of: csv, h5ad, zarr"):
         run(format="txt")
-    with pytest.raises(ValueError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match="jobs must be 1 or more, got 0"):
         run(jobs=0)
-    with pytest.raises(ValueError, match="GPUs are shared out by Ray"):
+    with pytest.raises(ValueError, match="needs the executor 'ray'"):
         run(gpus=1)
     bare = tiny()
     bare.preprocessing = None

@@ -42,7 +42,7 @@ def test_hexagonal_grid_covers_the_image_and_stays_on_it(size: tuple[int, int]) 
 
 @pytest.mark.parametrize("pitch", [0.0, 0.5, -3.0, np.nan, np.inf])
 def test_a_wrong_pitch_is_refused(pitch: float) -> None:
-    with pytest.raises(ValueError, match="pitch is the distance of neighboring spots in pixels"):
+    with pytest.raises(ValueError, match="pitch must be 1 pixel or more"):
         hexagonal_grid((500, 500), pitch)
 
 
@@ -66,11 +66,11 @@ def test_inside_explains_what_is_wrong() -> None:
     spots = hexagonal_grid((100, 100), 10)
     with pytest.raises(ValueError, match=f"None of the {len(spots)} spots lies on the tissue"):
         inside(spots, np.zeros((10, 10), dtype=bool), 0.1)
-    with pytest.raises(TypeError, match="mask is bool, got float64"):
+    with pytest.raises(TypeError, match="mask must be bool, got float64"):
         inside(spots, np.zeros((10, 10)), 0.1)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"mask is \[h, w\], got shape \[10, 10, 3\]"):
+    with pytest.raises(ValueError, match=r"mask must have shape \[h, w\], got \[10, 10, 3\]"):
         inside(spots, np.zeros((10, 10, 3), dtype=bool), 0.1)
-    with pytest.raises(ValueError, match=r"scale is .* positive, got 0\.0"):
+    with pytest.raises(ValueError, match=r"scale .* must be positive, got 0\.0"):
         inside(spots, np.ones((10, 10), dtype=bool), 0.0)
 
 

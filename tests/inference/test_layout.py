@@ -41,18 +41,18 @@ def test_the_pitch_may_be_in_micrometres(cohort: list[Section]) -> None:
 
 def test_the_pitch_is_given_once_and_only_where_it_means_something(cohort: list[Section]) -> None:
     image = cohort[0].require_image()
-    with pytest.raises(ValueError, match="in pixels or in µm, got both: 64 px and 200 µm"):
+    with pytest.raises(ValueError, match="Set pitch or pitch_um, not both: got 64 px and 200 µm"):
         predict(model(), image, pitch=64, pitch_um=200, um_per_pixel=3.0)
     with pytest.raises(ValueError, match="pitch_um=200 needs the image's um_per_pixel"):
         predict(model(), image, pitch_um=200)
-    with pytest.raises(ValueError, match="give the pitch in pixels"):
+    with pytest.raises(ValueError, match="set pitch in pixels"):
         predict(model(pitch=None), image)
     spots = Spots(["a"], np.array([[100.0, 100.0]]), np.zeros((1, 2), dtype=int))
-    with pytest.raises(ValueError, match="laid where no spots are given; give spots or a pitch"):
+    with pytest.raises(ValueError, match="spots and pitch exclude each other"):
         predict(model(), image, spots, pitch=64)
-    with pytest.raises(ValueError, match=r"pitch_um is in µm, positive, got 0\.0"):
+    with pytest.raises(ValueError, match=r"pitch_um must be positive, got 0\.0"):
         predict(model(), image, pitch_um=0.0, um_per_pixel=3.0)
-    with pytest.raises(ValueError, match=r"at least 1, got 0\.5"):
+    with pytest.raises(ValueError, match=r"pitch must be 1 pixel or more, got 0\.5"):
         predict(model(), image, pitch_um=1.5, um_per_pixel=3.0)
 
 
@@ -76,7 +76,7 @@ def test_an_unknown_resolution_is_noted(cohort: list[Section], caplog: pytest.Lo
         caplog.clear()
         out = predict(built, image, name="A1", **options)
         assert UNKNOWN in out.uns["hist2st"]["note"]
-        assert "distance is 64.0 px" in out.uns["hist2st"]["note"]
+        assert "distance 64.0 px" in out.uns["hist2st"]["note"]
         assert [message for message in caplog.messages if UNKNOWN in message and message.startswith("A1: ")]
     assert "note" not in predict(built, image, um_per_pixel=3.0, pitch=64).uns["hist2st"]
     # Patches that are cut by the spots' own distance need no resolution.
@@ -115,7 +115,7 @@ def test_a_finer_grid_is_several_of_about_the_training_pitch(cohort: list[Sectio
             [factor * pitch] * factor**2
         )
     (note,) = layout.notes or [""]
-    assert ("interpolation" in note) == (pitch < 60)
+    assert ("interpolated" in note) == (pitch < 60)
     assert ("farther away" in note) == (pitch > 70)
 
 
@@ -126,7 +126,7 @@ def test_a_finer_pitch_adds_spots_and_leaves_the_others_as_they_are(
 ) -> None:
     image, built = cohort[0].require_image(), model(name)
     dense = predict(built, image, um_per_pixel=3.0, pitch=64 / 3, block=block)
-    assert "not measurements at this resolution" in dense.uns["hist2st"]["note"]
+    assert "not measured at this resolution" in dense.uns["hist2st"]["note"]
     arrays, _ = interleaved(dense.obsm["spatial"], 64 / 3, 3)
     for array in arrays[::4]:
         spots = Spots([f"s{i}" for i in array], dense.obsm["spatial"][array], np.zeros((len(array), 2), dtype=int))

@@ -97,7 +97,7 @@ def test_the_grid_s_pitch_is_that_of_training_in_micrometres() -> None:
     assert preprocessing is not None
     assert grid_pitch(preprocessing, 1.5) == 128
     assert grid_pitch(preprocessing, None) == 64
-    with pytest.raises(ValueError, match="give the pitch in pixels"):
+    with pytest.raises(ValueError, match="set pitch in pixels"):
         grid_pitch(Preprocessing(GENES), None)
 
 
@@ -177,12 +177,12 @@ def test_user_errors(cohort: list[Section]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pitch": 0}, "pitch is .* at least 1, got 0"),
-        ({"um_per_pixel": 0}, "um_per_pixel is positive or None"),
-        ({"um_per_pixel": -2.0}, "um_per_pixel is positive or None"),
+        ({"pitch": 0}, "pitch must be 1 pixel or more, got 0"),
+        ({"um_per_pixel": 0}, "um_per_pixel must be positive or None"),
+        ({"um_per_pixel": -2.0}, "um_per_pixel must be positive or None"),
         pytest.param(
             {"device": "cuda"},
-            "device='cuda': no CUDA device is found",
+            "device='cuda': no CUDA device was found",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
         ),
     ],

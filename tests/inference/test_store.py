@@ -168,7 +168,7 @@ def test_overwriting(prediction: AnnData, cohort: list[Section], tmp_path: Path)
     del changed.layers["sd"]
     before = contents(path)
     with pytest.raises(
-        ValueError, match=r"a\.zarr has a table 'hist2st'; name this one otherwise, or .* overwrite=True"
+        ValueError, match=r"a\.zarr already has a table 'hist2st'; choose another name, or set overwrite=True"
     ):
         write_spatialdata(changed, path)
     assert contents(path) == before
@@ -178,9 +178,9 @@ def test_overwriting(prediction: AnnData, cohort: list[Section], tmp_path: Path)
     assert "sd" not in store["hist2st"].layers
     write_spatialdata(prediction, path, table="second")
     assert set(read_zarr(path).tables) == {"table", "hist2st", "second"}
-    with pytest.raises(ValueError, match="table 'table' is no prediction and is not replaced"):
+    with pytest.raises(ValueError, match="table 'table' is not a prediction and will not be replaced"):
         write_spatialdata(prediction, path, table="table", overwrite=True)
-    with pytest.raises(ValueError, match=r"a\.zarr has shapes/spots, and keys are unique; name the table otherwise"):
+    with pytest.raises(ValueError, match=r"a\.zarr already has shapes/spots; choose another name for the table"):
         write_spatialdata(prediction, path, table="Spots", overwrite=True)
 
 
@@ -208,7 +208,7 @@ def test_another_section_s_spots(prediction: AnnData, cohort: list[Section], tmp
     moved = section.adata.copy()
     moved.obsm["spatial"] = section.pos + np.array([0, 3])
     path = make_store(tmp_path / "a.zarr", replace(section, adata=moved))
-    with pytest.raises(ValueError, match=r"spot .* is 3\.0 px from where 'spots' has it. Is the prediction of this se"):
+    with pytest.raises(ValueError, match=r"spot .* is 3\.0 px from its position in 'spots'. Is the prediction of"):
         write_spatialdata(prediction, path)
     renamed = prediction.copy()
     renamed.obs_names = [f"{name}-1" for name in renamed.obs_names]
@@ -241,7 +241,7 @@ def test_elements_are_named_where_there_are_several(prediction: AnnData, cohort:
 def test_what_is_no_store_is_not_replaced(prediction: AnnData, tmp_path: Path) -> None:
     (tmp_path / "a.zarr").mkdir()
     (tmp_path / "a.zarr" / "thesis.txt").touch()
-    with pytest.raises(ValueError, match=r"a\.zarr is there and is no SpatialData store; it is not replaced"):
+    with pytest.raises(ValueError, match=r"a\.zarr exists and is not a SpatialData store; it will not be replaced"):
         write_spatialdata(prediction, tmp_path / "a.zarr", overwrite=True)
     assert (tmp_path / "a.zarr" / "thesis.txt").is_file()
 
@@ -249,9 +249,9 @@ def test_what_is_no_store_is_not_replaced(prediction: AnnData, tmp_path: Path) -
 def test_user_errors(prediction: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     two = prediction.copy()
     two.uns["spatial"]["another"] = {}
-    with pytest.raises(ValueError, match="The prediction is of 2 images"):
+    with pytest.raises(ValueError, match="The prediction must be of one image, got 2"):
         write_spatialdata(two, tmp_path / "a.zarr")
-    with pytest.raises(ValueError, match="Only predictions are written: uns has no 'hist2st'"):
+    with pytest.raises(ValueError, match="adata must be a prediction, but uns lacks 'hist2st'"):
         write_spatialdata(AnnData(np.ones((2, 2))), tmp_path / "a.zarr")
     monkeypatch.setitem(sys.modules, "spatialdata", None)
     with pytest.raises(ImportError, match=r"a\.zarr needs spatialdata .*pip install 'hist2st_pyg\[spatialdata\]'"):

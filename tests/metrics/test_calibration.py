@@ -97,8 +97,8 @@ def test_genes_that_were_not_measured_do_not_count() -> None:
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        ({}, {"levels": (1.0,)}, "level is between 0 and 1, got 1.0"),
-        ({}, {"mask": np.zeros(2, dtype=bool)}, "no counts of measured genes"),
+        ({}, {"levels": (1.0,)}, "level must be between 0 and 1, got 1.0"),
+        ({}, {"mask": np.zeros(2, dtype=bool)}, "at least one spot and one measured gene"),
         ({"mean": np.full((3, 2), np.nan)}, {}, "not finite or out of range"),
     ],
 )
@@ -109,5 +109,5 @@ def test_bad_input_is_explained(change: dict[str, Any], arguments: dict[str, Any
 
 
 def test_a_model_without_likelihood() -> None:
-    with pytest.raises(ValueError, match="has no likelihood; build the model with likelihood= one of 'nb'"):
+    with pytest.raises(ValueError, match="has no likelihood; build it with likelihood set to one of 'nb'"):
         coverage({"expression": np.ones((3, 2))}, np.ones((3, 2)), np.ones(3))

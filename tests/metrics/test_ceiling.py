@@ -132,13 +132,13 @@ def test_the_seed_decides_and_the_total_matters() -> None:
 @pytest.mark.parametrize(
     ("counts", "arguments", "message"),
     [
-        (np.full((4, 2), 0.5), {}, r"counts holds whole numbers from 0 \(raw counts\), got 0.5"),
-        (np.full((4, 2), -1), {}, "counts holds whole numbers from 0 .* got -1"),
-        (np.full((4, 2), np.nan), {}, "counts holds whole numbers from 0 .* got nan"),
-        (np.ones(4), {}, r"counts has 2 dimensions, got shape \[4\]"),
-        (np.ones((4, 2)), {"totals": np.ones(4)}, "at least the spot's counts of the panel"),
+        (np.full((4, 2), 0.5), {}, r"counts must hold whole numbers from 0 \(raw counts\), got 0.5"),
+        (np.full((4, 2), -1), {}, "counts must hold whole numbers from 0 .* got -1"),
+        (np.full((4, 2), np.nan), {}, "counts must hold whole numbers from 0 .* got nan"),
+        (np.ones(4), {}, r"counts must have 2 dimensions, got shape \[4\]"),
+        (np.ones((4, 2)), {"totals": np.ones(4)}, "not below the spot's counts of the panel"),
         (np.ones((4, 2)), {"totals": np.full(3, 9)}, r"for each of 4 spots, .* shape \[3\]"),
-        (np.ones((4, 2)), {"repeats": 0}, "repeats is at least 1, got 0"),
+        (np.ones((4, 2)), {"repeats": 0}, "repeats must be 1 or more, got 0"),
         (np.ones((1, 2)), {}, "at least 2 spots"),
     ],
 )

@@ -245,7 +245,7 @@ def test_a_correlation_needs_two_spots(function: Any) -> None:
 
 @pytest.mark.parametrize("mask", [np.ones(3, dtype=bool), np.ones((4, 2), dtype=bool), np.ones(2)])
 def test_a_mask_of_the_wrong_kind_is_refused(mask: NDArray[Any]) -> None:
-    with pytest.raises(ValueError, match=r"mask is bool \[2\]"):
+    with pytest.raises(ValueError, match=r"mask must be bool \[2\]"):
         pearson_per_gene(np.ones((4, 2)), np.ones((4, 2)), mask)
 
 

@@ -72,8 +72,8 @@ def test_morans_i_of_a_constant_and_without_edges_is_nan_and_warns_of_nothing() 
     ("values", "edges", "message"),
     [
         (np.ones(3), np.zeros((2, 1), int), r"shape \[3\]"),
-        (np.full((3, 1), np.nan), np.zeros((2, 1), int), "values are finite"),
-        (np.ones((3, 1)), np.zeros((3, 2), int), r"edge_index is \[2, E\] of spots 0 to 2, got shape \[3, 2\]"),
+        (np.full((3, 1), np.nan), np.zeros((2, 1), int), "values must be finite"),
+        (np.ones((3, 1)), np.zeros((3, 2), int), r"edge_index must be \[2, E\] of spots 0 to 2, got shape \[3, 2\]"),
         (np.ones((3, 1)), np.array([[0], [3]]), "spots 0 to 2"),
     ],
 )

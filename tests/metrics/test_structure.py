@@ -109,9 +109,9 @@ def test_halves_agree_better_the_more_counts_there_are() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: gene_structure(np.ones((5, 3)), np.ones((5, 2))), r"both \[N spots, G genes\], got shapes"),
+        (lambda: gene_structure(np.ones((5, 3)), np.ones((5, 2))), r"must be \[N spots, G genes\], got shapes"),
         (lambda: gene_structure(np.eye(3), np.full((3, 3), np.nan)), "y_pred holds 9 values of 9 that are not finite"),
-        (lambda: spatial_structure([0.1, 0.2], [0.1]), r"one number a gene, got shapes \[2\] and \[1\]"),
+        (lambda: spatial_structure([0.1, 0.2], [0.1]), r"one value per gene, got shapes \[2\], \[1\]"),
         (lambda: spatial_structure([0.1, np.inf], [0.1, 0.2]), "not finite"),
     ],
 )

@@ -96,17 +96,17 @@ def test_what_the_card_says(tmp_path: Path) -> None:
     assert f"`hist2st`, {sum(p.numel() for p in model.parameters()):,} parameters" in part(card, "Model")
     assert '- `gnn`: `"sage"`' in part(card, "Model")
     limits = part(card, "Intended use and limits")
-    assert all(word in limits for word in ("no medical device", "not for diagnosis", "stains", "scanners", "organs"))
+    assert all(word in limits for word in ("not a medical device", "not for diagnosis", "stains", "scanners", "organs"))
 
 
 @pytest.mark.parametrize(
     ("preprocessing", "row"),
     [
         ({"patch_um": 100.0, "patch_pitch": None}, "| field of view | 100 µm, so the µm per pixel"),
-        ({"patch_pitch": None}, "| field of view | 14 image pixels, whatever they are in µm |"),
+        ({"patch_pitch": None}, "| field of view | 14 image pixels at any resolution |"),
         ({"scales": (1.0, 3.5)}, "spots; times 1, 3.5 |"),
         ({"transpose_patches": True}, "0 to 255, the axes swapped as in the original programs |"),
-        ({"stain": "none"}, "| stains | as they are |"),
+        ({"stain": "none"}, "| stains | unchanged |"),
         ({"um_per_pixel": 0.51}, "| training images | 0.51 µm per pixel |"),
         ({"normalize_by": "all"}, "counts / all genes' counts of the spot"),
         ({"coord_type": "array"}, "by array position, at most 2 array steps away |"),
@@ -153,7 +153,7 @@ def test_the_split_is_told_from_the_sections(
     card = card_of(model, tmp_path)
     assert part(card, "Split") == text
     assert ("not recorded" in part(card, "Training data")) is (not sections)
-    assert part(card, "Results").startswith("None were recorded")
+    assert part(card, "Results").startswith("No results were recorded")
 
 
 @pytest.mark.parametrize(
@@ -183,9 +183,9 @@ def test_the_card_says_how_patients_are_known(tmp_path: Path, record: SectionRec
 
 def test_weights_of_others_bring_their_license(tmp_path: Path) -> None:
     model = build()
-    assert "license holds too" not in card_of(model, tmp_path)
+    assert "license also applies" not in card_of(model, tmp_path)
     model.streams[0].vision.origin = "owner/encoder (Hugging Face hub)"  # type: ignore[assignment]
-    assert "weights of others (owner/encoder (Hugging Face hub)), whose license holds too" in card_of(model, tmp_path)
+    assert "weights (owner/encoder (Hugging Face hub)), whose license also applies" in card_of(model, tmp_path)
 
 
 def test_long_arguments_stay_in_the_configuration(tmp_path: Path) -> None:
@@ -229,14 +229,14 @@ def test_its_code_runs(tmp_path: Path) -> None:
 def test_code_of_models_that_need_more(tmp_path: Path, cohort: list[Section]) -> None:
     custom = code(card := card_of(build(gnn=SAGEConv), tmp_path / "custom"))
     assert 'h.load_model("custom", gnn=SAGEConv)' in custom
-    assert "`gnn` is `torch_geometric.nn.conv.sage_conv.SAGEConv`, which is not in the folder" in card
+    assert "`gnn` is `torch_geometric.nn.conv.sage_conv.SAGEConv`, which the folder lacks" in card
     names: dict[str, Any] = {"SAGEConv": SAGEConv}
     exec(custom.partition("adata")[0], names)
     assert type(names["model"]) is Hist2ST
 
     card = card_of(Own(12, patch_size=14, channels=16, transformer_layers=0), tmp_path / "own")
     assert 'model = Own.from_pretrained("own")' in code(card)
-    assert "test_card.Own`, which is not in the folder" in card
+    assert "test_card.Own`, which the folder lacks" in card
 
     genes = tuple(cohort[0].adata.var_names)
     oracle = DepthOracle(len(genes))
@@ -257,7 +257,7 @@ def test_code_of_models_that_need_more(tmp_path: Path, cohort: list[Section]) ->
     bare.preprocessing = None
     card = card_of(bare, tmp_path / "bare")
     assert "predict" not in code(card)
-    assert "names no genes" in part(card, "Genes")
+    assert "its genes are unknown" in part(card, "Genes")
     assert part(card, "Input and output") == "Not recorded."
 
 
@@ -267,7 +267,7 @@ def test_code_of_models_that_need_more(tmp_path: Path, cohort: list[Section]) ->
 @pytest.mark.parametrize(
     "change",
     [
-        lambda card: card.replace("For research.", "For fun."),
+        lambda card: card.replace("For research only.", "For fun."),
         lambda card: card.replace("library_name:", "license: mit\nlibrary_name:"),
         lambda card: card + "\nMore.\n",
         lambda card: "My own card.\n",

@@ -192,13 +192,13 @@ def test_a_factory_is_passed_again(tmp_path: Path) -> None:
 
 def test_a_folder_has_no_revision(tmp_path: Path) -> None:
     folder = small().save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match="model is on this machine and has no revision 'v1'"):
+    with pytest.raises(ValueError, match="model is a path on this machine, so revision='v1' does not apply"):
         Hist2ST.from_pretrained(folder, revision="v1")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "/no/where", "./no/where", "a/b/c", "../x/y"])
 def test_what_is_neither_here_nor_an_id(name: str) -> None:
-    with pytest.raises(FileNotFoundError, match=r"There is no model at .*, and it is no id owner/name on the hub"):
+    with pytest.raises(FileNotFoundError, match=r"There is no model at .*, and it is not an id owner/name on the hub"):
         ExpressionModel.from_pretrained(name)
 
 
@@ -247,8 +247,8 @@ def test_the_hub_s_model_is_checked_like_a_folder_s(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("lab/none", {}, "There is no model at lab/none, and none of that id could be had from the hub: .*404"),
-        (REPO, {"revision": "v9"}, "There is no model at lab/breast, and none .* hub: .*404"),
+        ("lab/none", {}, "There is no model at lab/none, and this id could not be downloaded from the hub: .*404"),
+        (REPO, {"revision": "v9"}, "There is no model at lab/breast, and this id .* hub: .*404"),
         ("lab/cached", {"local_files_only": True}, "There is no model at lab/cached.*cached snapshot"),
         ("lab/no--double", {}, "There is no model at lab/no--double.*Cannot have -- or"),
     ],
@@ -340,11 +340,11 @@ def test_the_hub_s_card_stays_where_it_was_edited(
     small(1).push_to_hub(REPO, model_card_kwargs={"license": "mit"})  # as it was written: written again
     card = hub.repos[REPO]["README.md"]
     assert b"license: mit" in card
-    hub.repos[REPO]["README.md"] = card.replace(b"For research.", b"For our research.")
+    hub.repos[REPO]["README.md"] = card.replace(b"For research only.", b"For our research.")
     assert not caplog.records
     small(2).push_to_hub(REPO)
     assert sent[-1]["files"] == ["config.json", "model.safetensors"]
-    assert "lab/breast: its card was changed by hand and stays; overwrite_card=True writes it" in caplog.text
+    assert "lab/breast: its card was changed by hand and is kept; overwrite_card=True writes it" in caplog.text
     assert b"For our research." in hub.repos[REPO]["README.md"]
     assert same(small(2), Hist2ST.from_pretrained(REPO, force_download=True))
     small(2).push_to_hub(REPO, overwrite_card=True)

@@ -132,5 +132,5 @@ def test_weights_of_other_spots_or_features_are_refused(sections: list[SectionDa
 def test_too_many_training_spots_are_refused(sections: list[SectionData], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_ridge, "MAX_SPOTS", 90)
     KernelRidge(G, patch_size=P, alpha=1.0).fit(sections[:1], [])
-    with pytest.raises(ValueError, match=r"of at most 90 spots, got 96; train on fewer sections, or take ridge_neigh"):
+    with pytest.raises(ValueError, match=r"at most 90 spots, got 96; train on fewer sections, or choose ridge_n"):
         KernelRidge(G, patch_size=P, alpha=1.0).fit(sections[:2], [])

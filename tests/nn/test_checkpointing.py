@@ -110,5 +110,5 @@ def test_only_the_patches_are_kept_for_the_gradient() -> None:
 
 
 def test_a_chunk_has_at_least_one_patch() -> None:
-    with pytest.raises(ValueError, match="at least 1 patch, got chunk=0"):
+    with pytest.raises(ValueError, match="chunk must be 1 patch or more, got 0"):
         in_chunks(net(), patches(2), 0)

@@ -298,7 +298,7 @@ def test_unknown_keys_list_the_choices() -> None:
 
 
 def test_an_instance_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"gnn=GATv2Conv\(...\) is an instance.*give the class"):
+    with pytest.raises(TypeError, match=r"gnn=GATv2Conv\(...\) is an instance.*pass the class"):
         GNN(C, 1, GATv2Conv(C, C))
 
 
@@ -394,7 +394,7 @@ def test_edges_may_have_no_weight() -> None:
         ValueError, match=rf"Unknown edge_weight='far'. Choose one of: {', '.join(sorted(EDGE_WEIGHTS))}"
     ):
         GNN(C, 1, "gcn", edge_weight="far")
-    with pytest.raises(ValueError, match=r"edge_weight gives \[18, 1\] for distances \[18\]"):
+    with pytest.raises(ValueError, match=r"edge_weight returned \[18, 1\] for distances \[18\]"):
         GNN(C, 1, "gcn", edge_weight=lambda distance: distance[:, None])
 
 
@@ -405,7 +405,7 @@ def test_keyword_arguments_reach_the_layers() -> None:
     assert factory is not None
     assert factory(C, C).project is True
     assert conv_resolver("none") is None
-    with pytest.raises(TypeError, match=r"gnn=gat is not built by \(16, 16, hands=2\): .*hands"):
+    with pytest.raises(TypeError, match=r"gnn=gat cannot be built with \(16, 16, hands=2\): .*hands"):
         GNN(C, 1, "gat", {"hands": 2})
 
 

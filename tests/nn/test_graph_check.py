@@ -44,20 +44,20 @@ def test_of_features_and_attention_the_features_are_taken(attention: Any) -> Non
 @pytest.mark.parametrize(
     ("make", "what"),
     [
-        (lambda x, m: (x, m), "gives a tuple of 2; a graph layer gives its features"),
-        (lambda x, m: (x, None, None), "gives a tuple of 3"),
-        (lambda x, m: [x, None], "gives a list of 2"),
-        (lambda x, m: {"x": x}, "gives a dict"),
-        (lambda x, m: None, "gives a NoneType"),
-        (lambda x, m: x[:, :5], r"gives 5 channels, the graph stage is 16 wide.*: gnn=lambda i, o: Own\(i\)"),
-        (lambda x, m: torch.cat([x, m], 1), r"gives 32 channels.*: gnn=lambda i, o: Own\(i, o // 2, ...\)"),
-        (lambda x, m: x.mean(0), r"gives \[16\] for features \[10, 16\]"),
-        (lambda x, m: x[:4], r"gives \[4, 16\] for features \[10, 16\]"),
-        (lambda x, m: x[:, None], r"gives \[10, 1, 16\] for features \[10, 16\]"),
+        (lambda x, m: (x, m), "returned a tuple of 2; a graph layer must return features"),
+        (lambda x, m: (x, None, None), "returned a tuple of 3"),
+        (lambda x, m: [x, None], "returned a list of 2"),
+        (lambda x, m: {"x": x}, "returned a dict"),
+        (lambda x, m: None, "returned a NoneType"),
+        (lambda x, m: x[:, :5], r"returned 5 channels, but the graph stage has 16.*: gnn=lambda i, o: Own\(i\)"),
+        (lambda x, m: torch.cat([x, m], 1), r"returned 32 channels.*: gnn=lambda i, o: Own\(i, o // 2, ...\)"),
+        (lambda x, m: x.mean(0), r"returned \[16\] for features \[10, 16\]"),
+        (lambda x, m: x[:4], r"returned \[4, 16\] for features \[10, 16\]"),
+        (lambda x, m: x[:, None], r"returned \[10, 1, 16\] for features \[10, 16\]"),
         (lambda x, m: x / 0, "not finite for 10 of 10 spots"),
         (lambda x, m: x * m / m, "not finite for a spot without neighbors"),
         (lambda x, m: x @ torch.ones(3, 3), "fails on a small graph.*RuntimeError: mat1 and mat2"),
-        (lambda x, m: x.nothing, "given x, edge_index: AttributeError: .*nothing"),
+        (lambda x, m: x.nothing, "called with x, edge_index: AttributeError: .*nothing"),
     ],
 )
 def test_what_is_not_finite_features_is_refused(make: Callable[[Tensor, Tensor], Any], what: str) -> None:
@@ -68,7 +68,7 @@ def test_what_is_not_finite_features_is_refused(make: Callable[[Tensor, Tensor],
 def test_heads_side_by_side_are_told_how_to_share_the_width() -> None:
     with pytest.raises(
         ValueError,
-        match=r"GATConv gives 64 channels, the graph stage is 16 wide; give a factory .*: "
+        match=r"GATConv returned 64 channels, but the graph stage has 16; pass a factory .*: "
         r"gnn=lambda i, o: GATConv\(i, o // 4, heads=4\)\.",
     ):
         GNN(C, 1, geometric.GATConv, {"heads": 4})
@@ -112,15 +112,23 @@ class OneWidth(nn.Module):
         (
             lambda i, o: NeedsPosition(i, o),
             {},
-            "needs pos, edge_type; the graph stage gives x, edge_index, edge_attr, ",
+            "needs pos, edge_type; the graph stage passes x, edge_index, edge_attr, ",
         ),
         (NoEdges, {}, r"NoEdges.forward\(x, batch\) takes no edge_index"),
         (Third, {}, "does not take edge_index second"),
-        (Weighted, {"edge_weight": "none"}, "needs edge_weight; the graph stage gives x, edge_index, edge_attr, batch"),
-        (OneWidth, {}, r"OneWidth is not built by .*Give a factory: gnn=lambda i, o: OneWidth\(i, depth=...\)"),
+        (
+            Weighted,
+            {"edge_weight": "none"},
+            "needs edge_weight; the graph stage passes x, edge_index, edge_attr, ba",
+        ),
+        (OneWidth, {}, r"OneWidth cannot be built with .*Pass a factory: gnn=lambda i, o: OneWidth\(i, depth=...\)"),
         (geometric.APPNP, {}, r"its first arguments are K, alpha. .*: gnn=lambda i, o: APPNP\(K=..., alpha=...\)"),
-        (lambda i, o: geometric.GATConv, {}, r"A graph layer is a torch.nn.Module; the factory gives <class .*GATConv"),
-        (lambda i: geometric.GATConv(i, i), {}, r"gnn=<lambda> is not built by \(16, 16\): .*positional argument"),
+        (
+            lambda i, o: geometric.GATConv,
+            {},
+            r"A graph layer must be a torch.nn.Module; the factory returned <class",
+        ),
+        (lambda i: geometric.GATConv(i, i), {}, r"gnn=<lambda> cannot be built with \(16, 16\): .*positional argument"),
     ],
 )
 def test_what_cannot_be_a_layer_is_refused(conv: Any, options: dict[str, Any], reason: str) -> None:
@@ -131,11 +139,11 @@ def test_what_cannot_be_a_layer_is_refused(conv: Any, options: dict[str, Any], r
 @pytest.mark.parametrize(
     ("conv", "reason"),
     [
-        (lambda i, o: geometric.GCNConv(i, o, cached=True), r"GCNConv\(cached=True\) keeps the first graph"),
-        (lambda i, o: geometric.GPSConv(i, geometric.SGConv(i, i, cached=True)), r"SGConv\(cached=True\) keeps"),
+        (lambda i, o: geometric.GCNConv(i, o, cached=True), r"GCNConv\(cached=True\) reuses the first graph"),
+        (lambda i, o: geometric.GPSConv(i, geometric.SGConv(i, i, cached=True)), r"SGConv\(cached=True\) reuses"),
         (
             lambda i, o: geometric.DirGNNConv(geometric.GATConv(i, o, edge_dim=1, add_self_loops=False)),
-            "GATConv is built with edge features, which DirGNNConv does not hand on",
+            "GATConv is built with edge features, which DirGNNConv does not pass to it",
         ),
     ],
 )
@@ -210,5 +218,5 @@ def test_a_layer_that_mixes_sections_is_given_one_at_a_time() -> None:
     together = apart(x, edge_index, edge_attr, batch)
     torch.testing.assert_close(together[:2], apart(x[:2], edge_index[:, :1], edge_attr[:1]))
     assert torch.isfinite(mixed(x, edge_index, edge_attr, torch.zeros(4, dtype=torch.long))).all()
-    with pytest.raises(ValueError, match=r"Mean mixes the sections of a batch; give it one section at a time"):
+    with pytest.raises(ValueError, match=r"Mean mixes the sections of a batch; set batch_size=1"):
         mixed(x, edge_index, edge_attr, batch)

@@ -65,7 +65,7 @@ CONVOLUTIONS: dict[str, Works | Refused] = {
     "EdgeConv": Works(lambda i, o: geometric.EdgeConv(mlp(2 * i, o))),
     "FAConv": Refused("needs x_0"),
     "FastRGCNConv": Refused(
-        "given x, edge_index and not edge_type", lambda i, o: geometric.FastRGCNConv(i, o, num_relations=1)
+        "called with x, edge_index and not edge_type", lambda i, o: geometric.FastRGCNConv(i, o, num_relations=1)
     ),
     "FeaStConv": Works(),
     "FiLMConv": Works(),
@@ -95,7 +95,7 @@ CONVOLUTIONS: dict[str, Works | Refused] = {
     "LGConv": Works(lambda i, o: geometric.LGConv(), distance=True),
     "MFConv": Works(),
     "MeshCNNConv": Refused("MeshCNNConv fails on a small graph"),
-    "MessagePassing": Refused("MessagePassing gives a NoneType", lambda i, o: geometric.MessagePassing()),
+    "MessagePassing": Refused("MessagePassing returned a NoneType", lambda i, o: geometric.MessagePassing()),
     "MixHopConv": Works(lambda i, o: geometric.MixHopConv(i, o // 2, powers=[0, 1]), distance=True),
     "NNConv": Works(lambda i, o: geometric.NNConv(i, o, nn.Linear(1, i * o)), distance=True),
     "PANConv": Refused(
@@ -215,7 +215,7 @@ def test_a_layer_works(name: str) -> None:
         alone = torch.cat([output(model, each) for each in sections])
         torch.testing.assert_close(output(model, Batch.from_data_list(sections)), alone, rtol=1e-4, atol=1e-5)
     else:
-        with pytest.raises(ValueError, match="mixes the sections of a batch; give it one section at a time"):
+        with pytest.raises(ValueError, match="mixes the sections of a batch; set batch_size=1"):
             output(model, Batch.from_data_list(sections))
 
     # The neighbors and, where it is used, their distance are felt.

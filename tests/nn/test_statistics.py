@@ -132,5 +132,5 @@ def test_in_training_a_patch_has_a_finite_gradient() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 6, 8, 8), (2, 3, 2, 2)])
 def test_what_is_not_a_patch_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"patches \[N, 3, P, P\] with P at least 3, got \[2, "):
+    with pytest.raises(ValueError, match=r"Patches must be \[N, 3, P, P\] with P at least 3, got \[2, "):
         PatchStatistics()(torch.zeros(shape))

@@ -118,7 +118,7 @@ def test_a_place_outside_the_table_says_how_to_enlarge_it(place: tuple[int, int]
 def test_a_negative_place_is_refused() -> None:
     x, grid = spots()
     grid[3, 1] = -2
-    with pytest.raises(ValueError, match="Array positions count from 0, got -2"):
+    with pytest.raises(ValueError, match="Array positions must be 0 or more, got -2"):
         build()(x, grid, [0, N])
 
 

@@ -47,7 +47,7 @@ def build(key: str, n_scales: int = 1) -> nn.Module:
 @pytest.mark.parametrize("key", sorted(ENCODERS))
 def test_shape_and_a_gradient_for_every_parameter(key: str, n_scales: int) -> None:
     if key == "precomputed" and n_scales > 1:
-        with pytest.raises(ValueError, match=r"all take patches, scaled alike; got \['embeddings'\]"):
+        with pytest.raises(ValueError, match=r"must take patches scaled alike, got \['embeddings'\]"):
             build(key, n_scales)
         return
     encoder = build(key, n_scales)
@@ -145,9 +145,9 @@ def test_a_class_or_a_factory_makes_the_encoder() -> None:
 
 
 def test_what_cannot_be_an_encoder_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"vision=_Mean\(...\) is an instance; give its class"):
+    with pytest.raises(TypeError, match=r"vision=_Mean\(...\) is an instance; pass its class"):
         vision_resolver(_Mean(3, P), P)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="The encoder Flatten needs an integer attribute out_channels"):
+    with pytest.raises(TypeError, match="The encoder Flatten must have an integer attribute out_channels"):
         vision_resolver(lambda in_channels, patch_size: nn.Flatten(), P)
     with pytest.raises(ValueError, match=r"Unknown vision='resnet'. Choose one of: cnn, color_texture, convmixer, "):
         vision_resolver("resnet", P)

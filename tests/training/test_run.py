@@ -322,7 +322,7 @@ def test_given_patients_count_wherever_the_sections_are_from(cohort: list[Sectio
 def test_a_patient_of_no_section_is_refused(cohort: list[Section], handed_over: bool) -> None:
     options = {"patients": 2, "spots": 48, "genes": 20, "noise_genes": 4}
     config = tiny({"train": ["A1"], "test": ["B1"], "patients": {"B1x": "A"}, "options": options})
-    with pytest.raises(ValueError, match="patients names 'B1x', and there is no such section; there are A1, A2, B1"):
+    with pytest.raises(ValueError, match=r"patients names an unknown section 'B1x'\. Choose from: A1, A2, B1"):
         make_datamodule(config, cohort if handed_over else None)
 
 
@@ -334,11 +334,11 @@ def test_patients_may_be_given_of_sections_that_this_run_does_not_read() -> None
 @pytest.mark.parametrize(
     ("patients", "message"),
     [
-        ("section", "patients is a mapping section -> patient, or 'each_section', got 'section'"),
-        (["A1"], "patients is a mapping section -> patient, or 'each_section', got"),
-        ({"A1": None}, "patients: A1 has no name; leave out a section whose patient is not known"),
-        ({"A1": True}, "patients: A1 is the name of a patient, got True"),
-        ({"A1": ["a", "b"]}, "patients: A1 is the name of a patient, got"),
+        ("section", "patients must be a mapping section -> patient, or 'each_section', got 'section'"),
+        (["A1"], "patients must be a mapping section -> patient, or 'each_section', got"),
+        ({"A1": None}, "patients: A1 has no name; omit sections of unknown patient"),
+        ({"A1": True}, "patients: A1 must be the name of a patient, got True"),
+        ({"A1": ["a", "b"]}, "patients: A1 must be the name of a patient, got"),
     ],
 )
 def test_patients_that_are_none_are_refused(cohort: list[Section], patients: Any, message: str) -> None:

@@ -109,9 +109,9 @@ def test_output_goes_to_a_file(tmp_path: Path) -> None:
 
 
 def test_wrong_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match="jobs must be 1 or more, got 0"):
         next(local(call, ["a"], jobs=0))
-    with pytest.raises(ValueError, match="GPUs are shared out by Ray, got gpus=1"):
+    with pytest.raises(ValueError, match="gpus=1 needs the executor 'ray'"):
         next(local(call, ["a"], gpus=1))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'hist2st_pyg\[ray\]'"):

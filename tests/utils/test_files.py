@@ -113,8 +113,8 @@ def test_yaml(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3\n", "here, line 3: the key 'a' is there twice, first in line 1."),
-        ("a:\n  - {b: 1}\n  - {b: 1, c: {d: 1, 'd': 2}}\n", "here, line 3: the key 'd' is there twice"),
+        ("a: 1\nb: 2\na: 3\n", "here, line 3: duplicate key 'a', first in line 1."),
+        ("a:\n  - {b: 1}\n  - {b: 1, c: {d: 1, 'd': 2}}\n", "here, line 3: duplicate key 'd'"),
         ("a: 1\n? [1]\n: 2\n", "here, line 2: found unhashable key."),
         ("a: b: c\n", "here, line 1: mapping values are not allowed here."),
         ("a: \x07\n", "here is not YAML: unacceptable character #x0007"),

@@ -304,7 +304,9 @@ def test_download_of_what_is_there_unpacked(server: Server, tmp_path: Path) -> N
     assert load_sections("cscc", tmp_path)[0].require_image().size == (50, 40)
 
 
-@pytest.mark.parametrize("content", [b"<html>", gzip.compress(COUNTS.encode())[:-9], b""])
+@pytest.mark.parametrize(
+    "content", [b"<html>", gzip.compress(COUNTS.encode())[:-9], b""], ids=["a page", "cut short", "empty"]
+)
 def test_damaged_on_the_server(server: Server, tmp_path: Path, content: bytes) -> None:
     server.files[TABLE] = content
     with pytest.raises(ValueError, match=r"_stdata\.tsv\.gz: .* it is no whole gzip file .*Nothing was kept"):

@@ -52,8 +52,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     batch = Batch.from_data_list([section(arguments.spots, arguments.genes)])
-    model = Hist2ST(arguments.genes, views=arguments.views)
-    task = ExpressionTask(model, TrainingConfig(views=arguments.views))
+    model = Hist2ST(arguments.genes, n_views=arguments.views)
+    task = ExpressionTask(model, TrainingConfig(n_views=arguments.views))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
     seconds = []
     for _ in range(arguments.steps):

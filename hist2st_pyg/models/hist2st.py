@@ -154,6 +154,16 @@ class Hist2ST(ExpressionModel):
         self.distillation = Distillation(width) if n_views else None
 
     @property
+    def vision(self) -> nn.Module:
+        """The vision stage of the first stream."""
+        return self.streams[0].vision
+
+    @property
+    def gnn(self) -> GNN:
+        """The graph stage of the first stream."""
+        return self.streams[0].gnn
+
+    @property
     def num_hops(self) -> int | None:
         """As far as the graph layers look."""
         return self.streams[0].gnn.hops

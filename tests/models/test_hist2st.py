@@ -397,7 +397,9 @@ def test_a_custom_layer_is_in_both_streams_and_asked_for_again(
 
 
 def test_without_color_stream_there_is_one_stream(build: Callable[..., Hist2ST]) -> None:
-    assert len(build().streams) == 1
+    model = build()
+    assert len(model.streams) == 1
+    assert (model.vision, model.gnn) == (model.streams[0].vision, model.streams[0].gnn)
 
 
 def test_distilling_two_streams_distils_what_they_predict_together(

@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -102,6 +102,7 @@ def predict_blocks(
     colors, values = Colors(model), dict[str, NDArray[np.float32]]()
     several = len(blocks) > 1
     with (
+        _lent(model, device),  # once, not for every block
         kept_open(patches) as opened,
         closing(_ahead(partial(_piece, graph, opened, hops), blocks)) as pieces,
         tqdm(total=n, desc=f"spots of {name}", leave=False, disable=None if several else True) as bar,
@@ -148,15 +149,22 @@ def run_model(model: ExpressionModel, data: SectionData, device: str = "auto") -
         ValueError: If the device does not exist.
     """
     device = find_device(device)
-    was_training, home = model.training, model.target_mean.device
     # PyG's Data.to changes the data in place; a copy shares the tensors that need not move.
     moved = copy.copy(data).to(device)
+    with _lent(model, device), torch.inference_mode():
+        out = model(moved)
+    return {key: value.float().cpu() for key, value in out.items()}
+
+
+@contextmanager
+def _lent(model: ExpressionModel, device: str) -> Iterator[None]:
+    """The model in eval mode on a device; afterwards it is as and where it was."""
+    was_training, home = model.training, model.target_mean.device
+    model.to(device).eval()
     try:
-        with torch.inference_mode():
-            out = model.to(device).eval()(moved)
+        yield
     finally:
         model.to(home).train(was_training)
-    return {key: value.float().cpu() for key, value in out.items()}
 
 
 def _plan(

@@ -89,9 +89,7 @@ def radius_edges(pos: Array, radius: float) -> tuple[Array, Array]:
     if not radius > 0:
         raise ValueError(f"radius_edges: radius is positive, got {radius}.")
     pairs = cKDTree(points).query_pairs(radius, output_type="ndarray")
-    edge_index = _sorted(np.concatenate([pairs, pairs[:, ::-1]]).T)
-    distance = np.linalg.norm(points[edge_index[0]] - points[edge_index[1]], axis=1)
-    return _like(pos, edge_index), _like(pos, distance)
+    return _both_ways(pos, points, pairs)
 
 
 SQUARE = ((1, 0), (0, 1))
@@ -157,9 +155,7 @@ def delaunay_edges(pos: Array) -> tuple[Array, Array]:
         raise ValueError(f"delaunay_edges: the {len(points)} spots span no triangle.") from error
     sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     pairs = np.unique(np.sort(sides, axis=1), axis=0).astype(np.int64)
-    edge_index = _sorted(np.concatenate([pairs, pairs[:, ::-1]]).T)
-    distance = np.linalg.norm(points[edge_index[0]] - points[edge_index[1]], axis=1)
-    return _like(pos, edge_index), _like(pos, distance)
+    return _both_ways(pos, points, pairs)
 
 
 GRAPHS: dict[str, Callable[..., tuple[Any, Any]]] = {
@@ -234,8 +230,12 @@ def _numpy(values: NDArray[Any] | Tensor) -> NDArray[Any]:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
-def _sorted(edge_index: NDArray[np.int64]) -> NDArray[np.int64]:
-    return edge_index[:, np.lexsort((edge_index[0], edge_index[1]))]
+def _both_ways(pos: Array, points: NDArray[np.float64], pairs: NDArray[np.int64]) -> tuple[Array, Array]:
+    """The edges of pairs of spots [M, 2] in both directions, by target, and their lengths."""
+    edge_index = np.concatenate([pairs, pairs[:, ::-1]]).T
+    edge_index = edge_index[:, np.lexsort((edge_index[0], edge_index[1]))]
+    distance = np.linalg.norm(points[edge_index[0]] - points[edge_index[1]], axis=1)
+    return _like(pos, edge_index), _like(pos, distance)
 
 
 def _like(pos: Array, values: NDArray[Any]) -> Array:

@@ -65,7 +65,7 @@ class Hist2ST(ExpressionModel):
         gnn_dropout: Dropout after each graph layer.
         gnn_edge_weight: How the distance becomes the ``edge_weight`` of layers that take one, a key of
             ``nn.EDGE_WEIGHTS`` or a function ``(distance [E], in spot pitches) -> weight [E]``.
-        jk: jumping knowledge over the graph layers, a key of ``nn.JUMPING_KNOWLEDGE``.
+        jk: Jumping knowledge over the graph layers, a key of ``nn.JUMPING_KNOWLEDGE``.
         color_stream: Add a second stream of color and texture statistics through a Transformer and a graph of its own;
             the expression is the streams' mean.
         likelihood: A key of ``nn.LIKELIHOODS``, or None.

@@ -174,7 +174,7 @@ def conv_resolver(conv: str | ConvFactory, **kwargs: Any) -> ConvFactory | None:
 
 
 class GNN(nn.Module):
-    """A stack of graph convolutions and a jumping knowledge over their depths.
+    """A stack of graph convolutions and jumping knowledge over their depths.
 
     Each layer computes ``h <- norm(act(conv(h)))``, applies dropout, and adds its input if ``residual``. The defaults
     are the paper's, so that another ``conv`` changes only the message passing.

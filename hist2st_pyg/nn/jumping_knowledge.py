@@ -1,4 +1,4 @@
-"""The jumping knowledge over the depths of the graph stage, and the normalisations between them."""
+"""Jumping knowledge over the depths of the graph stage, and the normalizations between them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ JUMPING_KNOWLEDGE: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 class L2Norm(nn.Module):
-    """The paper's normalisation: each spot's feature has length 1 (or 0)."""
+    """The paper's normalization: each spot's feature has length 1 (or 0)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -71,4 +71,4 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "layer": nn.LayerNorm,
     "none": lambda channels: nn.Identity(),
 }
-"""The normalisations after each layer; all work on single spots, so that the sections of a batch do not mix."""
+"""The normalizations after each layer; all work on single spots, so that the sections of a batch do not mix."""

@@ -3,8 +3,8 @@
     python -m benchmarks.report                          # benchmarks/results -> benchmarks/report
     python -m benchmarks.report RESULTS -o REPORT --reference ridge_neighbors --readme README.md
 
-It trains and predicts nothing. It writes ``report.md``, ``figures/*.png`` and ``report.html``, which opens without
-network (``#sort=rmse`` in its address sorts the tables).
+It trains and predicts nothing. It writes ``report.md``, ``report.html``, which opens without network (``#sort=rmse`` in
+its address sorts the tables), their pictures ``figures/*.png``, and ``genes/*.csv``: each gene's PCC in every model.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.reporting.cells import grouped, read_cells, read_failures
-from benchmarks.reporting.comparison import compared
+from benchmarks.reporting.comparison import compared, gene_table
 from benchmarks.reporting.markdown import REFERENCE, readme_table, report_markdown, with_table
 from benchmarks.reporting.page import report_page
-from benchmarks.reporting.pictures import draw
+from benchmarks.reporting.pictures import draw, slug
 from hist2st_pyg.utils.files import write_text
 
 HERE = Path(__file__).parent
@@ -51,8 +51,11 @@ def report(results: str | Path, output: str | Path, reference: str = REFERENCE) 
         [(caption, f"{figures.name}/{name}") for caption, name in draw(group, comparison, figures)]
         for group, comparison in zip(groups, comparisons, strict=True)
     ]
-    write_text(output / "report.md", report_markdown(groups, comparisons, pictures))
-    write_text(output / "report.html", report_page(groups, comparisons))
+    genes = [f"genes/{slug(group.dataset)}_{slug(group.split)}.csv" for group in groups]
+    for group, path in zip(groups, genes, strict=True):
+        write_text(output / path, gene_table(group).to_csv(float_format="%.4f"))
+    write_text(output / "report.md", report_markdown(groups, comparisons, pictures, genes))
+    write_text(output / "report.html", report_page(groups, comparisons, pictures, genes))
     return output / "report.html"
 
 

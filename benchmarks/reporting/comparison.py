@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.reporting.cells import Cell, Group, metric
+from benchmarks.reporting.cells import TASKS, Cell, Group, metric
 from hist2st_pyg.evaluation.compare import compare_to
 
 if TYPE_CHECKING:
@@ -78,6 +78,29 @@ def mean_over(scores: list[dict[str, float | None]]) -> dict[str, float | None]:
     genes = dict.fromkeys(gene for score in scores for gene in score)
     known = {gene: [s for score in scores if (s := score.get(gene)) is not None] for gene in genes}
     return {gene: float(np.mean(values)) if values else None for gene, values in known.items()}
+
+
+def mean_genes(group: Group, model_of: dict[str, str]) -> dict[str, float | None]:
+    """Each gene's PCC, mean over test sections of the mean over seeds."""
+    return mean_over(list(gene_scores(group, model_of).values()))
+
+
+def gene_ceilings(group: Group) -> dict[str, float | None]:
+    """Each gene's attainable PCC, mean over test sections."""
+    sections = {
+        (cell["fold"], name): result["ceiling"] for cell in group.cells for name, result in cell["test"].items()
+    }
+    return mean_over(list(sections.values()))
+
+
+def gene_table(group: Group) -> pd.DataFrame:
+    """Each gene's attainable PCC and its PCC in every model, mean over test sections of the mean over seeds."""
+    import pandas as pd
+
+    models = [model for task in TASKS for model in group.models(task)]
+    scores = {model: mean_genes(group, dict.fromkeys(group.folds, model)) for model in models}
+    table = pd.DataFrame({"attainable PCC": gene_ceilings(group), **scores}, dtype=float)
+    return table.sort_index().rename_axis("gene")
 
 
 def choose_variants(group: Group) -> dict[str, str]:

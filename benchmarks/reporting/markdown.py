@@ -25,7 +25,10 @@ START, END = "<!-- table: benchmarks.report -->", "<!-- end of table -->"
 
 
 def report_markdown(
-    groups: Sequence[Group], comparisons: Sequence[Comparison | None], pictures: Sequence[Sequence[tuple[str, str]]]
+    groups: Sequence[Group],
+    comparisons: Sequence[Comparison | None],
+    pictures: Sequence[Sequence[tuple[str, str]]],
+    genes: Sequence[str],
 ) -> str:
     """The whole report.
 
@@ -33,19 +36,20 @@ def report_markdown(
         groups: The groups.
         comparisons: The comparison of each group.
         pictures: The pictures of each group: caption, and path relative to the report.
+        genes: The table of genes of each group, a path relative to the report.
     """
     parts = [
         "# Benchmark report",
         "Made by `python -m benchmarks.report` from result files alone. All seeds are reported; epoch and variant are "
-        "chosen by validation, and the test sections are read once. `report.html` beside this page sorts the tables "
-        "and shows every gene.",
+        "chosen by validation, and the test sections are read once. `report.html` beside this page sorts the "
+        "tables.",
     ]
-    for group, comparison, drawn in zip(groups, comparisons, pictures, strict=True):
-        parts += _group(group, comparison, drawn)
+    for group, comparison, drawn, table in zip(groups, comparisons, pictures, genes, strict=True):
+        parts += _group(group, comparison, drawn, table)
     return "\n\n".join(parts) + "\n"
 
 
-def _group(group: Group, comparison: Comparison | None, pictures: Sequence[tuple[str, str]]) -> list[str]:
+def _group(group: Group, comparison: Comparison | None, pictures: Sequence[tuple[str, str]], genes: str) -> list[str]:
     parts = [f"## {title(group)}", describe(group)]
     parts += [f"> **Note.** {_escaped(warning)}" for warning in warnings(group)]
     parts.append("\n".join(f"- {word}: {_escaped(text)}" for word, text in facts(group)))
@@ -59,6 +63,7 @@ def _group(group: Group, comparison: Comparison | None, pictures: Sequence[tuple
                 "\n".join(f"{i}. Encoder weights: {_escaped(note)}" for i, (note, _) in enumerate(notes, start=1))
             )
         parts += _comparison(group, comparison)
+        parts.append(f"The PCC of each gene in every model, with the attainable one: [{genes}]({genes}).")
     parts += _failures(group.failures)
     if pictures:
         parts += [

@@ -1,4 +1,4 @@
-"""The report as one HTML file that opens without network."""
+"""The report as a page that opens without network."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ from benchmarks.reporting.cells import TASKS, Group
 from benchmarks.reporting.comparison import Comparison
 from benchmarks.reporting.facts import describe, facts, title, verdict, warnings
 from benchmarks.reporting.markdown import NO_COMPARISON
-from benchmarks.reporting.payload import identifier, payload
+from benchmarks.reporting.pictures import slug
 from benchmarks.reporting.tables import Entry, Table, fold_table, footnotes, main_table, more_table, statistics_table
 from hist2st_pyg.metrics.ceiling import COVERS
 
 HERE = Path(__file__).parent
 
 
-def report_page(groups: Sequence[Group], comparisons: Sequence[Comparison | None]) -> str:
-    """The whole page, with style and script inline and a policy in its head that forbids loading resources.
+def report_page(
+    groups: Sequence[Group],
+    comparisons: Sequence[Comparison | None],
+    pictures: Sequence[Sequence[tuple[str, str]]],
+    genes: Sequence[str],
+) -> str:
+    """The whole page; style and script are inline, and a policy in its head forbids to load anything but pictures.
 
     Args:
         groups: The groups.
         comparisons: The comparison of each group.
+        pictures: The pictures of each group: caption, and path relative to the page.
+        genes: The table of genes of each group, a path relative to the page.
     """
+    contexts = map(_context, groups, comparisons, pictures, genes)
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -36,14 +44,16 @@ def report_page(groups: Sequence[Group], comparisons: Sequence[Comparison | None
         tasks=TASKS,
         no_comparison=NO_COMPARISON,
         covers=COVERS,
-        groups=[_context(group, comparison) for group, comparison in zip(groups, comparisons, strict=True)],
+        groups=list(contexts),
     )
 
 
-def _context(group: Group, comparison: Comparison | None) -> dict[str, object]:
+def _context(
+    group: Group, comparison: Comparison | None, pictures: Sequence[tuple[str, str]], genes: str
+) -> dict[str, object]:
     notes = footnotes(group)
     return {
-        "id": identifier(group),
+        "id": f"{slug(group.dataset)}-{slug(group.split)}",
         "title": title(group),
         "describe": describe(group),
         "warnings": warnings(group),
@@ -57,7 +67,8 @@ def _context(group: Group, comparison: Comparison | None) -> dict[str, object]:
         "notes": [note for note, _ in notes],
         "marks": {model: i for i, (_, models) in enumerate(notes, start=1) for model in models},
         "failures": group.failures,
-        "payload": payload(group, comparison) if group.cells else None,
+        "pictures": pictures,
+        "genes": genes,
     }
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.reporting.cells import Cell, Group, metric
 from benchmarks.reporting.columns import seconds as seconds_of
-from benchmarks.reporting.comparison import Comparison, gene_scores, mean_over, pictured
+from benchmarks.reporting.comparison import Comparison, gene_ceilings, mean_genes, pictured
 from benchmarks.reporting.facts import title
 from hist2st_pyg.figures import expression_maps, save
 from hist2st_pyg.utils.files import atomic_path
@@ -204,19 +204,6 @@ def mapped_genes(section: str, cells: dict[str, Cell]) -> list[str]:
     """The genes of a section whose maps all results hold."""
     first, *others = (cell["test"][section]["map"]["genes"] for cell in cells.values())
     return [gene for gene in first if all(gene in maps for maps in others)]
-
-
-def mean_genes(group: Group, model_of: dict[str, str]) -> dict[str, float | None]:
-    """Each gene's PCC, mean over test sections of the mean over seeds."""
-    return mean_over(list(gene_scores(group, model_of).values()))
-
-
-def gene_ceilings(group: Group) -> dict[str, float | None]:
-    """Each gene's attainable PCC, mean over test sections."""
-    sections = {
-        (cell["fold"], name): result["ceiling"] for cell in group.cells for name, result in cell["test"].items()
-    }
-    return mean_over(list(sections.values()))
 
 
 def section_ceiling(group: Group, fold: str, section: str) -> float | None:

@@ -11,12 +11,8 @@ if TYPE_CHECKING:
 
 OPTIONS: dict[str, tuple[type, str]] = {
     "top": (int, "Without --spot: number of spots per gene with the highest prediction; default 3."),
-    "method": (str, "How to weight neighbors: integrated (default), gradient or gnnexplainer."),
-    "baseline": (str, "Reference of a patch: blurred (default) or mean."),
     "pixels": (int, "Number of patches to explain: 1 (default) is the spot's, 2 adds a neighbor's."),
     "steps": (int, "Steps of the integrated gradients."),
-    "epochs": (int, "Steps of GNNExplainer."),
-    "seed": (int, "Seed of GNNExplainer."),
     "pitch": (float, "Distance of the grid's spots in pixels."),
     "um_per_pixel": (float, "Resolution of the image, if its file does not state it."),
 }

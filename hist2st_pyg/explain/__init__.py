@@ -2,13 +2,10 @@
 
 from hist2st_pyg.explain.figure import explanation_figure
 from hist2st_pyg.explain.image import ImageExplanations, explain_image, find_spots, numbers
-from hist2st_pyg.explain.neighbors import METHODS
-from hist2st_pyg.explain.pixels import BASELINES, PixelMap
+from hist2st_pyg.explain.pixels import PixelMap
 from hist2st_pyg.explain.spot import Explanation, explain_spot
 
 __all__ = [
-    "BASELINES",
-    "METHODS",
     "Explanation",
     "ImageExplanations",
     "PixelMap",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SIDE = 2.9
 """Side of a patch in inches."""
-SIGNED, UNSIGNED = "RdBu_r", "YlOrRd"
+COLORS = "RdBu_r"
 VIEW = 900
 """Side of the view around a spot, in pixels of the source image."""
 SMOOTH = 1 / 56
@@ -31,11 +31,6 @@ WHOLE = 0.8
 """Share of the image above which a map needs no overview of its place."""
 LABELED = 0.1
 """Importance from which spots get a number, as a share of the most important spot's."""
-LABELS = {
-    "gnnexplainer": "mask of the spot (GNNExplainer): 1 is kept",
-    "gradient": "share of the spot in the gradient",
-    "integrated": "what the spot adds, log10 expression",
-}
 
 
 def explanation_figure(
@@ -107,7 +102,6 @@ def _neighbors(
         seen = np.flatnonzero(share > 0.01)
         ends = list(points[explanation.edges[:, seen].T])
         axis.add_collection(LineCollection(ends, linewidths=0.5 + 5 * share[seen], colors="0.1", alpha=0.75, zorder=3))
-    signed = explanation.method == "integrated"
     top = np.abs(importance).max() or 1.0
     matters = np.abs(importance) >= LABELED * top
     matters[0] = True
@@ -120,16 +114,16 @@ def _neighbors(
         offsets=points[spots],
         offset_transform=axis.transData,
         array=importance,
-        cmap=SIGNED if signed else UNSIGNED,
+        cmap=COLORS,
         edgecolors=["black"] + ["0.25"] * (len(spots) - 1),
         linewidths=[2.5] + [0.8] * (len(spots) - 1),
         zorder=4,
     )
-    circles.set_clim(-top if signed else 0, top)
+    circles.set_clim(-top, top)
     axis.add_collection(circles)
     small = pitch < CROWDED * side
     for (x, y), value in zip(points[spots[matters]], importance[matters], strict=True):
-        text = _signed(value) if signed else f"{value:.2f}"
+        text = _signed(value)
         if small:  # above the circle, which is too small for the number
             axis.text(x, y - 0.35 * pitch, text, ha="center", va="bottom", fontsize=8, fontweight="bold", zorder=5)
             continue
@@ -140,7 +134,7 @@ def _neighbors(
     axis.set_title(_summary(explanation), fontsize=10)
     axis.spines[:].set_visible(False)
     bar = figure.colorbar(circles, ax=axis, orientation="horizontal", shrink=0.6, pad=0.02)
-    bar.set_label(f"{LABELS[explanation.method]}; lines are as wide as their edge matters", fontsize=9)
+    bar.set_label("what the spot adds, log10 expression; lines are as wide as their edge matters", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
     if thumbnail is not None and image is not None and side < WHOLE * max(image.size):
@@ -153,13 +147,11 @@ def _neighbors(
 
 def _summary(explanation: Explanation) -> str:
     """The sum of the spots' importances, in words."""
-    own, others = explanation.importance[0], explanation.importance[1:]
-    if explanation.reference is not None:
-        return (
-            f"an average spot {explanation.reference:.2f}, this spot {_signed(own)}, "
-            f"{len(others)} spots around {_signed(others.sum())}"
-        )
-    return f"this spot {own:.2f}, {len(others)} spots around: {others.max(initial=0):.2f} at most"
+    center, others = explanation.importance[0], explanation.importance[1:]
+    return (
+        f"an average spot {explanation.reference:.2f}, this spot {_signed(center)}, "
+        f"{len(others)} spots around {_signed(others.sum())}"
+    )
 
 
 def _patch(left: Axes, right: Axes, explanation: Explanation, pixels: PixelMap, field: int, limit: float) -> None:
@@ -171,11 +163,10 @@ def _patch(left: Axes, right: Axes, explanation: Explanation, pixels: PixelMap, 
     grey = patch.mean(2)
     right.imshow(0.35 * grey + 165, cmap="gray", vmin=0, vmax=255)
     strength = np.clip(np.abs(heat) / limit, 0, 1)
-    right.imshow(heat, cmap=SIGNED, vmin=-limit, vmax=limit, alpha=strength**0.7)
+    right.imshow(heat, cmap=COLORS, vmin=-limit, vmax=limit, alpha=strength**0.7)
     right.set_title(f"its pixels add {_signed(pixels.attribution[field].sum())}", fontsize=9)
     if field == len(pixels.patch) - 1:
-        compared = {"blurred": "the patch out of focus", "mean": "its mean color"}[pixels.baseline]
-        right.set_xlabel(f"red raises the prediction, blue lowers it,\nbeside {compared}", fontsize=8)
+        right.set_xlabel("red raises the prediction, blue lowers it,\ncompared with the blurred patch", fontsize=8)
     for axis in (left, right):
         axis.set(xticks=[], yticks=[])
 

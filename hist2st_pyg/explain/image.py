@@ -16,7 +16,7 @@ from hist2st_pyg import figures
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import SpotPatches, kept_open
 from hist2st_pyg.explain.figure import explanation_figure
-from hist2st_pyg.explain.reading import vision_stages
+from hist2st_pyg.explain.receptive_field import vision_stages
 from hist2st_pyg.explain.spot import Explanation, closest, explain_spot, gene_column
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.inference import predict_blocks, require_preprocessing
@@ -86,7 +86,7 @@ def explain_image(
         pitch: Distance of the grid's spots in pixels.
         um_per_pixel: Resolution of the image in µm per pixel; None takes the file's.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...; the model is moved there.
-        options: Further arguments of :func:`explain_spot`: ``method``, ``pixels``, ``baseline``, ``steps``, ...
+        options: Further arguments of :func:`explain_spot`: ``pixels``, ``steps``.
 
     Raises:
         TypeError: If the model cannot be explained.
@@ -143,7 +143,6 @@ def numbers(explanation: Explanation, spots: Spots) -> dict[str, Any]:
         "spot": explanation.name,
         "predicted": explanation.predicted,
         "measured": explanation.measured,
-        "method": explanation.method,
         "reference": explanation.reference,
         "neighbors": [
             {"spot": spots.names[place], "x": spots.pos[place, 0], "y": spots.pos[place, 1], "importance": value}
@@ -158,7 +157,6 @@ def numbers(explanation: Explanation, spots: Spots) -> dict[str, Any]:
         "pixels": [
             {
                 "spot": spots.names[pixels.spot],
-                "baseline": pixels.baseline,
                 "reference": pixels.reference,
                 "fields_of_view": [
                     {"adds": field.sum(), "raises": field.clip(min=0).sum(), "lowers": field.clip(max=0).sum()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hist2st_pyg.explain.reading import Reading, known, vision_stages
-from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.explain.receptive_field import ReceptiveField, fixed_features, vision_stages
 
 BLUR = 0.125
-"""Standard deviation of the blurred baseline as a share of the patch."""
+"""Standard deviation of the blur as a share of the patch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,25 +25,18 @@ class PixelMap:
         patch: The model's input, uint8 [S fields of view, P, P, 3].
         attribution: The contribution of each pixel, summed over its three colors, log10 expression [S, P, P]; its sum
             is the difference between the prediction and ``reference``.
-        baseline: The reference of the patch, a key of ``BASELINES``.
-        reference: The prediction with the baseline instead of the patch, log10 expression.
+        reference: The prediction with the blurred patch instead of the patch, log10 expression.
     """
 
     spot: int
     patch: NDArray[np.uint8]
     attribution: NDArray[np.float32]
-    baseline: str
     reference: float
 
     @property
     def importance(self) -> NDArray[np.float32]:
         """The absolute contribution of each pixel, [S, P, P]."""
         return np.abs(self.attribution)
-
-
-def mean_color(patch: Tensor) -> Tensor:
-    """A flat patch [3·S, P, P] of each field of view's mean color."""
-    return patch.mean((1, 2), keepdim=True).expand_as(patch)
 
 
 def blurred(patch: Tensor) -> Tensor:
@@ -57,42 +49,34 @@ def blurred(patch: Tensor) -> Tensor:
     return torch.from_numpy(image).to(patch)
 
 
-BASELINES: dict[str, Callable[[Tensor], Tensor]] = {"blurred": blurred, "mean": mean_color}
-"""The reference of a patch. ``"mean"`` is exact in few steps, but keeps the order of the pixels along the path, so that
-one pixel determines a quantile (as of the statistics encoder); ``"blurred"`` spreads it over several."""
-
-
-def pixel_map(
-    reading: Reading, values: list[Tensor], row: int, baseline: str, steps: int, transpose_patches: bool
-) -> PixelMap:
-    """Integrate a prediction's gradient along the straight path from the baseline to the patch.
+def pixel_map(field: ReceptiveField, values: list[Tensor], row: int, steps: int, transpose_patches: bool) -> PixelMap:
+    """Integrate a prediction's gradient along the straight path from the blurred patch to the patch.
 
     Args:
-        reading: The prediction.
-        values: The features of its spots, from :func:`~hist2st_pyg.explain.reading.features`.
-        row: The row of the explained patch in the reading's piece.
-        baseline: A key of :data:`BASELINES`.
+        field: The prediction.
+        values: The features of its spots, from :func:`~hist2st_pyg.explain.receptive_field.features`.
+        row: The row of the explained patch in the subgraph.
         steps: Points of the path (midpoint rule).
         transpose_patches: Whether the preprocessing's patches are [3, W, H]; the result is always [P rows, P columns].
 
     Raises:
         ValueError: If the vision stage passes no gradient.
     """
-    patch = reading.piece.x[row].float()
-    start = resolve(BASELINES, baseline, "baseline")(patch)
+    patch = field.subgraph.x[row].float()
+    start = blurred(patch)
     total = torch.zeros_like(patch)
     for step in range(steps):
         x = torch.lerp(start, patch, (step + 0.5) / steps)[None].requires_grad_()
-        with known(reading, values, row):
-            slopes: Sequence[Tensor | None] = torch.autograd.grad(reading(x), x, allow_unused=True)
+        with fixed_features(field, values, row):
+            slopes: Sequence[Tensor | None] = torch.autograd.grad(field.predict(x), x, allow_unused=True)
         if slopes[0] is None:
-            vision = type(vision_stages(reading.model)[0]).__name__
+            vision = type(vision_stages(field.model)[0]).__name__
             raise ValueError(f"{vision} passes no gradient to the pixels; set pixels=0 to explain only the neighbors.")
         total += slopes[0][0]
-    with torch.no_grad(), known(reading, values, row):
-        value = float(reading(start[None]))
+    with torch.no_grad(), fixed_features(field, values, row):
+        reference = float(field.predict(start[None]))
     attribution = ((patch - start) * total / steps).unflatten(0, (-1, 3)).sum(1).cpu().numpy()
-    shown = reading.piece.x[row].unflatten(0, (-1, 3)).permute(0, 2, 3, 1).cpu().numpy()
+    shown = field.subgraph.x[row].unflatten(0, (-1, 3)).permute(0, 2, 3, 1).cpu().numpy()
     if transpose_patches:
         attribution, shown = attribution.swapaxes(1, 2), shown.swapaxes(1, 2)
-    return PixelMap(int(reading.spots[row]), shown, attribution, baseline, value)
+    return PixelMap(int(field.spots[row]), shown, attribution, reference)

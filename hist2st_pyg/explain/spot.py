@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import Patches
-from hist2st_pyg.explain.neighbors import METHODS
-from hist2st_pyg.explain.pixels import BASELINES, PixelMap, pixel_map
-from hist2st_pyg.explain.reading import at_rest, features, read, vision_stages
+from hist2st_pyg.explain.neighbors import contributions
+from hist2st_pyg.explain.pixels import PixelMap, pixel_map
+from hist2st_pyg.explain.receptive_field import eval_mode, features, receptive_field, vision_stages
 from hist2st_pyg.inference import require_preprocessing
 from hist2st_pyg.models.base import ExpressionModel
-from hist2st_pyg.utils.resolver import resolve
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +27,13 @@ class Explanation:
         name: The spot's name.
         predicted: Predicted log10 expression.
         measured: Measured log10 expression, if known.
-        method: The method that weighted the neighbors, a key of ``METHODS``.
         neighbors: The spots that the prediction reads, indices in the section [K]: the spot itself, then the others,
             the most important first.
-        importance: Importance of each spot [K]: its contribution, signed log10 expression (``"integrated"``); shares of
-            the gradient, which sum to 1 (``"gradient"``); or masks 0 to 1 (``"gnnexplainer"``).
+        importance: What each spot adds, signed log10 expression [K].
         edges: Edges (source, target) between them, indices in the section [2, M].
-        edge_importance: Importance of each edge [M]: the contribution of its messages, the size of the gradient by
-            their weight, or masks; None if the graph layers do not pass messages as PyG's do.
-        reference: With ``"integrated"`` the prediction of average spots: the importances add up to the difference.
+        edge_importance: What the messages of each edge add, log10 expression [M]; None if the graph layers do not pass
+            messages as PyG's do.
+        reference: The prediction of average spots: the importances add up to the difference from it.
         pixels: The contributions of the pixels: of the spot's own patch first, then of its most important neighbors'.
     """
 
@@ -45,12 +42,11 @@ class Explanation:
     name: str
     predicted: float
     measured: float | None
-    method: str
     neighbors: NDArray[np.int64]
     importance: NDArray[np.float64]
     edges: NDArray[np.int64]
     edge_importance: NDArray[np.float64] | None
-    reference: float | None
+    reference: float
     pixels: tuple[PixelMap, ...]
 
 
@@ -60,59 +56,49 @@ def explain_spot(
     spot: int,
     gene: str,
     *,
-    method: str = "integrated",
     pixels: int = 1,
-    baseline: str = "blurred",
     steps: int = 32,
-    epochs: int = 100,
-    seed: int = 0,
     patches: Patches | None = None,
     name: str | None = None,
 ) -> Explanation:
-    """Explain the prediction of one gene at one spot; the model does not change.
+    """Explain the prediction of one gene at one spot by integrated gradients; the model does not change.
+
+    A spot is compared with an average spot of the section, a patch with the blurred patch, an edge with no message.
 
     Args:
         model: A model with its preprocessing and a vision stage trained by gradients.
         data: The section, from the model's preprocessing.
         spot: The spot's index in the section.
         gene: A gene of the panel.
-        method: The method that weights the neighbors, a key of
-            :data:`~hist2st_pyg.explain.neighbors.METHODS`. ``"integrated"`` gives the contribution of each, and
-            ``"gradient"`` the sensitivity to each; both include attention. ``"gnnexplainer"`` fits masks of the spots
-            and edges that enter the graph layers.
         pixels: Number of patches to explain: 1 is the spot's own, 2 adds its most important neighbor's, ...; 0 is
             none, for models of embeddings.
-        baseline: The reference of a patch, a key of :data:`~hist2st_pyg.explain.pixels.BASELINES`.
-        steps: Steps from the baseline to the patch, and from an average spot to the spots.
-        epochs: Steps of GNNExplainer.
-        seed: Seed of GNNExplainer.
-        patches: The patches of the spots, if ``data`` has no ``x``; only spots in reach and a sample are read.
+        steps: Steps from the blurred patch to the patch, and from an average spot to the spots.
+        patches: The patches of the spots, if ``data`` has no ``x``; only the spots that the prediction reads and a
+            sample are cut.
         name: The spot's name; None takes its index.
 
     Raises:
-        TypeError: If the model cannot be explained, or not by this method.
-        ValueError: If the spot, gene, method or baseline is unknown, or ``steps``, ``epochs`` or ``pixels`` too small.
+        TypeError: If the model cannot be explained.
+        ValueError: If the spot or gene is unknown, or ``steps`` or ``pixels`` too small.
     """
     vision_stages(model)
     preprocessing = require_preprocessing(model)
-    weigh = resolve(METHODS, method, "method")
-    resolve(BASELINES, baseline, "baseline")
-    for what, number, least in (("pixels", pixels, 0), ("steps", steps, 1), ("epochs", epochs, 1)):
+    for what, number, least in (("pixels", pixels, 0), ("steps", steps, 1)):
         if number < least:
             raise ValueError(f"{what} must be {least} or more, got {number}.")
     n = len(data.pos)
     if not 0 <= spot < n:
         raise ValueError(f"spot must be from 0 to {n - 1}, got {spot}.")
     column = gene_column(preprocessing.genes, gene)
-    with at_rest(model):
-        reading = read(model, data, spot, column, patches)
-        predicted, values = features(reading)
-        found = weigh(reading, values, steps, epochs, seed)
+    with eval_mode(model):
+        field = receptive_field(model, data, spot, column, patches)
+        predicted, values = features(field)
+        found = contributions(field, values, steps)
         order = np.lexsort((-np.abs(found.importance), found.spots != spot))
         neighbors = found.spots[order]
-        shown = neighbors[: pixels if reading.piece.x.dim() == 4 else 0]
-        rows = [int(row) for row in np.searchsorted(reading.spots.cpu().numpy(), shown)]
-        maps = tuple(pixel_map(reading, values, row, baseline, steps, preprocessing.transpose_patches) for row in rows)
+        shown = neighbors[: pixels if field.subgraph.x.dim() == 4 else 0]
+        rows = [int(row) for row in np.searchsorted(field.spots.cpu().numpy(), shown)]
+        maps = tuple(pixel_map(field, values, row, steps, preprocessing.transpose_patches) for row in rows)
     measured = None
     if data.get("y") is not None and bool(data.gene_mask[column]):
         measured = float(data.y[spot, column])
@@ -122,7 +108,6 @@ def explain_spot(
         name=str(spot) if name is None else name,
         predicted=predicted,
         measured=measured,
-        method=method,
         neighbors=neighbors,
         importance=found.importance[order],
         edges=found.edges,

@@ -17,47 +17,49 @@ from hist2st_pyg.models import MODELS
 from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.nn.foundation import FoundationEncoder
 
-GRAPH = ("edge_index", "edge_attr", "pos", "grid")
+GRAPH_FIELDS = ("edge_index", "edge_attr", "pos", "grid")
 """The fields of a section's ``Data``, besides ``x``, that a model reads when it predicts from images."""
-SAMPLE = 64
+REFERENCE_SPOTS = 64
 """Number of spots, evenly spaced over the section, whose mean represents an average spot."""
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class ReceptiveField:
     """One gene's prediction at one spot, and the part of the section that it reads.
 
     Args:
         model: The model, in evaluation mode.
-        piece: The K spots in reach or sampled, as a separate ``Data`` on the model's device.
+        subgraph: The K spots that the prediction reads or that make the average spot, on the model's device.
         spots: Their indices in the section [K].
-        own: The spot's row in the piece.
+        center: The row of the explained spot.
         gene: The gene's column.
-        reach: Rows of the spots in reach.
-        sample: Rows of the sampled spots.
+        inside: Rows of the spots that the prediction reads.
+        reference: Rows of the spots whose mean is the average spot.
     """
 
     model: ExpressionModel
-    piece: SectionData
+    subgraph: SectionData
     spots: Tensor
-    own: int
+    center: int
     gene: int
-    reach: Tensor
-    sample: Tensor
+    inside: Tensor
+    reference: Tensor
 
-    def __call__(self, x: Tensor | None = None) -> Tensor:
-        """Predict log10 expression; inside :func:`known`, from the given patches."""
-        piece = self.piece
+    def predict(self, x: Tensor | None = None) -> Tensor:
+        """Predict log10 expression; inside :func:`fixed_features`, from the given patches."""
+        subgraph = self.subgraph
         if x is not None:
-            piece = SectionData(**{key: piece[key] for key in GRAPH}, x=x, num_nodes=len(self.spots))
-        return self.model(piece)["expression"][self.own, self.gene]  # type: ignore[no-any-return]
+            subgraph = SectionData(**{key: subgraph[key] for key in GRAPH_FIELDS}, x=x, num_nodes=len(self.spots))
+        return self.model(subgraph)["expression"][self.center, self.gene]  # type: ignore[no-any-return]
 
-    def mean(self, value: Tensor) -> Tensor:
+    def average(self, value: Tensor) -> Tensor:
         """The features [1, C] of an average spot, from features [K, C]."""
-        return value[self.sample.to(value.device)].mean(0, keepdim=True)
+        return value[self.reference.to(value.device)].mean(0, keepdim=True)
 
 
-def read(model: ExpressionModel, data: SectionData, spot: int, gene: int, patches: Patches | None = None) -> Reading:
+def receptive_field(
+    model: ExpressionModel, data: SectionData, spot: int, gene: int, patches: Patches | None = None
+) -> ReceptiveField:
     """Extract the part of the section that a prediction reads: within ``receptive_field``, or all of it.
 
     Args:
@@ -73,20 +75,20 @@ def read(model: ExpressionModel, data: SectionData, spot: int, gene: int, patche
     if patches is None and data.get("x") is None:
         raise ValueError("The section's data has no x (patches or embeddings); set it, or pass patches.")
     n, hops = len(data.pos), model.receptive_field
-    sample = torch.linspace(0, n - 1, min(n, SAMPLE)).round().long()
-    reach = torch.arange(n)
+    reference = torch.linspace(0, n - 1, min(n, REFERENCE_SPOTS)).round().long()
+    inside = torch.arange(n)
     if hops is not None:
-        reach = k_hop_subgraph(spot, hops, data.edge_index, num_nodes=n)[0]
-    spots: Tensor = torch.unique(torch.cat([reach, sample]))
-    piece = SectionData(**{key: data[key] for key in GRAPH}, num_nodes=n)
+        inside = k_hop_subgraph(spot, hops, data.edge_index, num_nodes=n)[0]
+    spots: Tensor = torch.unique(torch.cat([inside, reference]))
+    subgraph = SectionData(**{key: data[key] for key in GRAPH_FIELDS}, num_nodes=n)
     if len(spots) < n:
-        piece = piece.subgraph(spots)
+        subgraph = subgraph.subgraph(spots)
     if patches is None:
-        piece.x = data.x[spots]
+        subgraph.x = data.x[spots]
     else:
-        piece.x = patches(spots.cpu().numpy() if len(spots) < n else None)
-    rows = [torch.searchsorted(spots, which) for which in (torch.tensor([spot]), reach, sample)]
-    return Reading(model, piece.to(model.target_mean.device), spots, int(rows[0]), gene, rows[1], rows[2])
+        subgraph.x = patches(spots.cpu().numpy() if len(spots) < n else None)
+    rows = [torch.searchsorted(spots, which) for which in (torch.tensor([spot]), inside, reference)]
+    return ReceptiveField(model, subgraph.to(model.target_mean.device), spots, int(rows[0]), gene, rows[1], rows[2])
 
 
 def vision_stages(model: ExpressionModel) -> list[nn.Module]:
@@ -108,7 +110,7 @@ def vision_stages(model: ExpressionModel) -> list[nn.Module]:
 
 
 @contextmanager
-def at_rest(model: ExpressionModel) -> Iterator[None]:
+def eval_mode(model: ExpressionModel) -> Iterator[None]:
     """Set evaluation mode with gradients, through frozen encoders too; restores the model afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     frozen = [module for module in model.modules() if isinstance(module, FoundationEncoder) and module.frozen]
@@ -127,35 +129,33 @@ def at_rest(model: ExpressionModel) -> Iterator[None]:
 
 
 @contextmanager
-def hooked(modules: list[nn.Module], hook: Callable[..., Any], before: bool = False) -> Iterator[None]:
+def hooked(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
     """Hook modules during the block."""
     with ExitStack() as handles:
         for module in modules:
-            handles.enter_context(
-                module.register_forward_pre_hook(hook) if before else module.register_forward_hook(hook)
-            )
+            handles.enter_context(module.register_forward_hook(hook))
         yield
 
 
-def features(reading: Reading) -> tuple[float, list[Tensor]]:
+def features(field: ReceptiveField) -> tuple[float, list[Tensor]]:
     """The prediction, and its features [K, C], one for each call of a vision stage."""
     seen: list[Tensor] = []
 
     def keep(module: nn.Module, args: Any, out: Tensor) -> None:
         seen.append(out)
 
-    with torch.no_grad(), hooked(vision_stages(reading.model), keep):
-        return float(reading()), seen
+    with torch.no_grad(), hooked(vision_stages(field.model), keep):
+        return float(field.predict()), seen
 
 
 @contextmanager
-def known(reading: Reading, values: list[Tensor], row: int | None = None) -> Iterator[None]:
-    """Replace the vision stages' output by known features, except for one patch, which they encode.
+def fixed_features(field: ReceptiveField, values: list[Tensor], row: int | None = None) -> Iterator[None]:
+    """Replace the vision stages' output by given features, except for one patch, which they encode.
 
     Vision stages encode each spot independently, so this only saves time.
 
     Args:
-        reading: The prediction, to be called once with one patch [1, ...].
+        field: The prediction, to be called once with one patch [1, ...].
         values: Features from :func:`features`, or substitutes.
         row: The row of the patch; None ignores the patch.
     """
@@ -165,5 +165,5 @@ def known(reading: Reading, values: list[Tensor], row: int | None = None) -> Ite
         value = calls.pop(0)
         return value if row is None else value.index_copy(0, torch.tensor([row], device=out.device), out)
 
-    with hooked(vision_stages(reading.model), fill):
+    with hooked(vision_stages(field.model), fill):
         yield

@@ -11,7 +11,7 @@ JOBS := $(shell nproc 2>/dev/null || echo 1)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lint test test-slow demo clean
+.PHONY: help setup lint test test-slow demo install-check clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
@@ -29,6 +29,18 @@ test: lint ## lint, then all tests
 
 test-slow: setup ## the tests that take minutes: training runs killed at 20 random moments
 	$(BIN)/python -m pytest -m slow
+
+# What a user's pip does: no extra, no compiler (CC and CXX fail), nothing of .venv.
+install-check: ## pip install into a fresh environment without a compiler, doctor, a short training (about 3 minutes)
+	rm -rf build/install
+	$(PYTHON) -m venv build/install/venv
+	CC=false CXX=false build/install/venv/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt .
+	cd build/install && venv/bin/hist2st doctor
+	cd build/install && venv/bin/hist2st train --data.name synthetic --data.test '[C1, C2]' --training.epochs 1 \
+		--wandb disabled --output run
+	cd build/install && venv/bin/hist2st evaluate run --output evaluation.json
+	rm -rf build/install
 
 demo: setup ## train and predict on synthetic sections
 	$(BIN)/hist2st demo
@@ -49,7 +61,11 @@ $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 	@echo "[3/4] torch-scatter (compiled where pip has no wheel of it yet: a few minutes)"
 	@printf '[build_ext]\nparallel = %s\n' '$(JOBS)' > $(VENV)/build.cfg
 	@DIST_EXTRA_CONFIG='$(abspath $(VENV)/build.cfg)' $(INSTALL) --no-build-isolation torch-scatter
+	@$(BIN)/python -c 'import torch_scatter' 2>/dev/null || { \
+		echo "      (the torch-scatter in pip's cache was built for another torch; compiling it anew)"; \
+		DIST_EXTRA_CONFIG='$(abspath $(VENV)/build.cfg)' $(INSTALL) --no-build-isolation --no-cache-dir --no-deps \
+			--force-reinstall torch-scatter; }
 	@echo "[4/4] hist2st_pyg and everything else"
-	@$(INSTALL) --no-build-isolation --editable '.[dev,cluster,bench,ray,slides,spatialdata,pathways,hub]'
+	@$(INSTALL) --no-build-isolation --editable '.[dev,scatter,cluster,bench,ray,slides,spatialdata,pathways,hub]'
 	@touch $@
 	@echo "Ready: $(BIN)/hist2st --help"

@@ -12,10 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_scatter import scatter
 
 from hist2st_pyg.nn.likelihoods import likelihood_in
 from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.scatter import scatter
 
 Reduction = Literal["mean", "sum"]
 """Over the spots: the mean in each section and then over the sections, or the sum."""
@@ -124,4 +124,4 @@ def _reduce(values: Tensor, data: Data, reduction: Reduction, sum_genes: bool = 
     if reduction == "sum":
         return per_spot.sum()  # type: ignore[no-any-return]
     sections, batch = batch.unique(return_inverse=True)
-    return scatter(per_spot, batch, dim=0, dim_size=len(sections), reduce="mean").mean()  # type: ignore[no-any-return]
+    return scatter(per_spot, batch, len(sections), "mean").mean()

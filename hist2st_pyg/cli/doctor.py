@@ -1,12 +1,14 @@
-"""Show versions, devices and optional packages."""
+"""Show versions, devices and optional packages; each package is tried by importing it."""
 
 from __future__ import annotations
 
 import platform
-from importlib import metadata
+from collections.abc import Mapping
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from hist2st_pyg.utils.optional import installed_version
 
@@ -27,27 +29,65 @@ def doctor() -> str:
     """Describe this installation.
 
     Returns:
-        One line for each package in the metadata of hist2st_pyg, with the install command if it is missing, and one
-        for the devices.
+        One line for each package in the metadata of hist2st_pyg, with the install command if it is missing and the
+        error if it does not load; one for what reduces by group in graph layers, and one for the devices.
     """
-    import torch
-
     lines = [
         f"hist2st_pyg {installed_version('hist2st_pyg') or '(not installed)'} on Python {platform.python_version()}"
     ]
     distribution = metadata.distribution("hist2st_pyg")
     required = [Requirement(text) for text in distribution.requires or []]
     extras = [extra for extra in distribution.metadata.get_all("Provides-Extra") or [] if extra not in DEVELOPERS]
-    lines += [_line(r, f"pip install '{r.name}'") for r in required if r.marker is None]
+    modules = _modules()
+    lines += [_line(r, modules, f"pip install '{r.name}'") for r in required if r.marker is None]
     for extra in extras:
         command = f"pip install 'hist2st_pyg[{extra}]'"
         of_extra = [r for r in required if r.marker is not None and r.marker.evaluate({"extra": extra})]
-        lines += [_line(r, command, f" (optional: {extra})") for r in of_extra]
-    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    lines.append(f"devices: CPU with {torch.get_num_threads()} threads; " + (", ".join(devices) or "no CUDA device"))
-    return "\n".join(lines)
+        lines += [_line(r, modules, command, f" (optional: {extra})") for r in of_extra]
+    return "\n".join([*lines, *_devices()])
 
 
-def _line(requirement: Requirement, command: str, use: str = "") -> str:
-    version = installed_version(requirement.name)
-    return f"  {requirement.name} {version}{use}" if version else f"  {requirement.name} is missing{use}: {command}"
+def _devices() -> list[str]:
+    """What computes; the error where torch or PyTorch Geometric do not load."""
+    try:
+        import torch
+
+        from hist2st_pyg.utils.scatter import scatter_in_use
+
+        devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return [
+            f"sums over neighbors: {scatter_in_use()}",
+            f"devices: CPU with {torch.get_num_threads()} threads; " + (", ".join(devices) or "no CUDA device"),
+        ]
+    except Exception as error:  # noqa: BLE001 - a broken installation is what this command describes
+        return [f"devices: unknown, {_first_line(error)}"]
+
+
+def _modules() -> dict[str, str]:
+    """The module to import for each installed distribution, by its canonical name."""
+    found: dict[str, str] = {}
+    for module, names in sorted(metadata.packages_distributions().items()):
+        for name in map(canonicalize_name, names):
+            if not module.startswith("_") and (name not in found or module == name.replace("-", "_")):
+                found[name] = module
+    return found
+
+
+def _line(requirement: Requirement, modules: Mapping[str, str], command: str, use: str = "") -> str:
+    name = requirement.name
+    version = installed_version(name)
+    if not version:
+        return f"  {name} is missing{use}: {command}"
+    if not requirement.specifier.contains(version, prereleases=True):
+        return f"  {name} {version}{use} does not satisfy {requirement.specifier}: {command}"
+    try:
+        import_module(modules[canonicalize_name(name)])
+    except Exception as error:  # noqa: BLE001 - an extension that does not load may raise anything
+        return (
+            f"  {name} {version}{use} does not load, {_first_line(error)}: {command} --force-reinstall --no-cache-dir"
+        )
+    return f"  {name} {version}{use}"
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -86,7 +86,7 @@ def _edges(field: ReceptiveField, values: list[Tensor], shares: list[float]) -> 
             total += torch.autograd.grad(prediction, mask)[0].double().cpu() / len(shares)
     finally:
         clear_masks(model)
-    return edges, total[inside.cpu()].numpy()
+    return edges, total[inside.cpu()].cpu().numpy()
 
 
 def _passes_messages(layer: torch.nn.Module) -> bool:

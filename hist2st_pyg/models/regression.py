@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_scatter import scatter
 
 from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.losses import training_target
@@ -21,6 +20,7 @@ from hist2st_pyg.models.base import ClosedFormModel, section_ptr
 from hist2st_pyg.models.selection import folds, mean_pcc, section_pcc
 from hist2st_pyg.nn.statistics import PatchStatistics
 from hist2st_pyg.nn.vision import rebuild_arguments, vision_resolver
+from hist2st_pyg.utils.scatter import scatter
 
 Floats = NDArray[np.float64]
 Groups = list[tuple[NDArray[np.bool_], NDArray[np.intp]]]
@@ -113,7 +113,7 @@ class FeatureRegression(ClosedFormModel, Generic[SolverType]):
             x = torch.cat([(p - p.mean(0)) / p.std(0, unbiased=False).clamp(min=1e-6) for p in parts])
         if self.neighbors:
             source, target = data.edge_index
-            x = torch.cat([x, scatter(x[source], target, dim=0, dim_size=len(x), reduce="mean")], dim=1)
+            x = torch.cat([x, scatter(x[source], target, len(x), "mean")], dim=1)
         return x
 
     def forward(self, data: Data) -> dict[str, Tensor]:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_scatter import scatter
 
 from hist2st_pyg.data.graph import knn_edges
 from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.losses import training_target
 from hist2st_pyg.models.base import ClosedFormModel, section_ptr
 from hist2st_pyg.models.selection import mean_pcc, section_pcc
+from hist2st_pyg.utils.scatter import scatter
 
 NEIGHBORS = (4, 8, 16, 32)
 
@@ -71,7 +71,7 @@ class PositionKNN(ClosedFormModel):
         parts = []
         for start, end in itertools.pairwise(ptr):
             (source, target), _ = knn_edges(data.pos[start:end].double(), k)
-            parts.append(scatter(data.y[start:end][source], target, dim=0, dim_size=end - start, reduce="mean"))
+            parts.append(scatter(data.y[start:end][source], target, end - start, "mean"))
         return {"expression": torch.cat(parts), "embedding": data.pos}
 
     def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:

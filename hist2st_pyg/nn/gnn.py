@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric import nn as gnn
 from torch_geometric.nn.resolver import activation_resolver
-from torch_scatter import scatter
 
 from hist2st_pyg.nn.graph_arguments import EDGE_WEIGHTS, EdgeWeight, edge_arguments, takes
 from hist2st_pyg.nn.graph_check import check_class, check_layer, features, small_graph
 from hist2st_pyg.nn.jumping_knowledge import JUMPING_KNOWLEDGE, NORMS
 from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.scatter import scatter
 
 ConvFactory = Callable[[int, int], nn.Module]
 """``(in_channels, out_channels) -> layer``, called once for each depth."""
@@ -61,8 +61,8 @@ class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
     def aggregate(
         self, inputs: Tensor, index: Tensor, ptr: Tensor | None = None, dim_size: int | None = None
     ) -> Tensor:
-        """Reduce the messages of each target with torch-scatter, which gives 0 to a target without messages."""
-        return scatter(inputs, index, dim=0, dim_size=dim_size, reduce=self.reduce)  # type: ignore[no-any-return]
+        """Reduce the messages of each target; a target without messages gets 0."""
+        return scatter(inputs, index, dim_size, self.reduce)
 
 
 def _heads(conv: Callable[..., nn.Module], in_channels: int, out_channels: int, heads: int, **kwargs: Any) -> nn.Module:

@@ -3,14 +3,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from importlib.metadata import requires
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pytest
 import yaml
-from packaging.requirements import Requirement
 from PIL import Image
 
 from hist2st_pyg import Section
@@ -207,21 +205,6 @@ def test_download_passes_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(her2st, "download", download)
     assert main(["download", "her2st", "--root", "here", "--sections", "[C2, C3]"]) == 0
     assert seen == {"root": "here", "sections": ["C2", "C3"], "overwrite": False}
-
-
-def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert main(["doctor"]) == 0
-    out = capsys.readouterr().out
-    assert "torch-scatter 2." in out
-    assert "threads" in out
-    required = requires("hist2st_pyg") or []
-    assert all(Requirement(r).name in out for r in required if "dev" not in r and "test" not in r)
-    monkeypatch.setattr("hist2st_pyg.cli.doctor.installed_version", lambda name: None)
-    assert main(["doctor"]) == 0
-    out = capsys.readouterr().out
-    assert "  scanpy is missing: pip install 'scanpy'\n" in out
-    assert "  ray is missing (optional: ray): pip install 'hist2st_pyg[ray]'\n" in out
-    assert "hypothesis" not in out
 
 
 def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:

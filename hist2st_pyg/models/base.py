@@ -100,10 +100,13 @@ class ExpressionModel(nn.Module):
     def normalize(self, x: Tensor) -> Tensor:
         """Patches 0 to 255, [N, 3·S, P, P], by the training sections' color statistics."""
         self._check_patches(x)
-        return (x.to(self.pixel_mean.dtype) - self.pixel_mean[:, None, None]) / self.pixel_std[:, None, None]
+        return (x.to(self.pixel_mean.dtype) - self.pixel_mean[:, None, None]).div_(self.pixel_std[:, None, None])
 
     def encode(self, encoder: nn.Module, data: Data) -> Tensor:
-        """A vision stage's features [N, C] of what it takes: patches normalized or as pixels, or embeddings [N, D]."""
+        """A vision stage's features [N, C] of what it takes: patches normalized or as pixels, or embeddings [N, D].
+
+        A ``Data`` with the ``statistics`` [N, 27·S] of its patches spares the stage that takes them their computation.
+        """
         takes = getattr(encoder, "takes", "normalized")
         if takes == "embeddings":
             if data.x.dim() != 2:
@@ -112,7 +115,9 @@ class ExpressionModel(nn.Module):
                     "data.embedding."
                 )
             return encoder(data.x.float())  # type: ignore[no-any-return]
-        if takes == "pixels":
+        if takes == "statistics" and data.get("statistics") is not None:
+            return encoder(data.statistics)  # type: ignore[no-any-return]
+        if takes in ("pixels", "statistics"):
             self._check_patches(data.x)
             return encoder(data.x)  # type: ignore[no-any-return]
         return encoder(self.normalize(data.x))  # type: ignore[no-any-return]

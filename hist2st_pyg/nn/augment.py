@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class View(NamedTuple):
+    """Augmented patches, and ``gain * x + 255 * offset``, the last step that made them, where colors were drawn.
+
+    Args:
+        patches: float [N, 3·S, P, P].
+        gain: Gain of each color [N or 1, 3].
+        offset: Offset of each color [N or 1, 3], on the scale 0 to 1.
+    """
+
+    patches: Tensor
+    gain: Tensor | None = None
+    offset: Tensor | None = None
 
 
 class PatchAugmentation(nn.Module):
@@ -41,37 +56,57 @@ class PatchAugmentation(nn.Module):
         self.jitter, self.symmetries, self.per_spot = jitter, symmetries, per_spot
 
     def forward(self, patches: Tensor) -> Tensor:
-        x = patches
-        draws = len(x) if self.per_spot else 1
+        return self.draw(patches).patches
+
+    def draw(self, patches: Tensor) -> View:
+        """Draw a view, with the map of its colors, which the patches' statistics follow too."""
+        x, draws = patches, len(patches) if self.per_spot else 1
 
         def chance(probability: float) -> Tensor:
-            return (torch.rand(draws, device=x.device) < probability)[:, None, None, None]
+            return torch.rand(draws, device=patches.device) < probability
 
         if self.symmetries:
-            x = torch.where(chance(0.5), x.flip(3), x)
-            x = torch.where(chance(0.5), x.flip(2), x)
-            x = torch.where(chance(0.5), x.transpose(2, 3), x)
-        x = x.float()  # after the symmetries, which are faster on bytes
+            x = _mirrored(x, *(chance(0.5) for _ in range(3)))
         if self.grayscale:
-            x = torch.where(chance(self.grayscale), _grey(x), x)
+            x = x.float()
+            x = torch.where(chance(self.grayscale)[:, None, None, None], _grey(x), x)
         if self.rotation:
-            x = _turn(x, (2 * torch.rand(draws, device=x.device) - 1) * math.radians(self.rotation))
+            x = _turn(x.float(), (2 * torch.rand(draws, device=x.device) - 1) * math.radians(self.rotation))
         if self.flip:
-            x = torch.where(chance(self.flip), x.flip(3), x)
-        if self.jitter:
-            # All scales share one draw: a stain does not change with the field of view.
-            scales = x.shape[1] // 3
-            gain, offset = (
-                (self.jitter * torch.randn(draws, 3, 1, 1, device=x.device)).repeat(1, scales, 1, 1) for _ in range(2)
-            )
-            x = x * (1 + gain) + 255 * offset
-        return x
+            x = torch.where(chance(self.flip)[:, None, None, None], x.flip(3), x)
+        if not self.jitter:
+            return View(x.float())
+        gain, offset = (self.jitter * torch.randn(draws, 3, 1, 1, device=x.device) for _ in range(2))
+        gain = 1 + gain
+        # All scales share one draw: a stain does not change with the field of view.
+        factor, shift = (value.repeat(1, x.shape[1] // 3, 1, 1) for value in (gain, 255 * offset))
+        return View(torch.addcmul(shift, x.float(), factor), gain.flatten(1), offset.flatten(1))
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether a view has the statistics of its patches but for the jitter (mirror images and quarter turns)."""
+        return not self.grayscale and not self.rotation
 
 
 def symmetries(patches: Tensor) -> list[Tensor]:
     """The eight symmetries of square patches [N, C, P, P]: four rotations, each with its mirror image."""
     turned = [torch.rot90(patches, turns, (2, 3)) for turns in range(4)]
     return [view for x in turned for view in (x, x.flip(3))]
+
+
+def _mirrored(x: Tensor, across: Tensor, down: Tensor, transposed: Tensor) -> Tensor:
+    """Mirror and transpose each patch by its three draws, [N] or [1]; every patch is copied once."""
+    choice = (4 * transposed.int() + 2 * down.int() + across.int()).expand(len(x))
+    result = torch.empty_like(x)
+    for symmetry in range(8):
+        rows = (choice == symmetry).nonzero()[:, 0]
+        view = x[rows]
+        if symmetry & 1:
+            view = view.flip(3)
+        if symmetry & 2:
+            view = view.flip(2)
+        result[rows] = view.transpose(2, 3) if symmetry & 4 else view
+    return result
 
 
 def _grey(x: Tensor) -> Tensor:

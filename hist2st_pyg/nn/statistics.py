@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+BLOCK = 1024
+"""Number of patches whose statistics are computed at a time."""
 TINY = 1e-12
 """Keeps the gradient of a root finite on flat patches."""
 
@@ -57,10 +59,10 @@ class StatisticsEncoder(nn.Module):
         dropout: Dropout of the result.
 
     Shapes:
-        - patches [N, 3, P, P], 0 to 255 -> [N, C]
+        - patches [N, 3, P, P], 0 to 255, or their statistics [N, 27] -> [N, C]
     """
 
-    takes = "pixels"
+    takes = "statistics"
 
     def __init__(
         self, in_channels: int = 3, patch_size: int = 112, out_channels: int = 128, dropout: float = 0.2
@@ -80,11 +82,40 @@ class StatisticsEncoder(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        statistics, bn = self.statistics(x), self.standardize
+        statistics, bn = x if x.dim() == 2 else self.statistics(x), self.standardize
         if self.training:
             bn(statistics)
         standard = F.batch_norm(statistics, bn.running_mean, bn.running_var, eps=bn.eps)
         return self.project(standard)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def patch_statistics(patches: Tensor) -> Tensor:
+    """:class:`PatchStatistics` of each field of view, [N, 3·S, P, P] -> [N, 27·S], a few patches at a time."""
+    statistics = PatchStatistics()
+    parts = [
+        torch.cat([statistics(view) for view in part.chunk(part.shape[1] // 3, dim=1)], dim=1)
+        for part in torch.chunk(patches, -(-len(patches) // BLOCK))
+    ]
+    return torch.cat(parts)
+
+
+def recolored(statistics: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    """The statistics of patches after ``gain * x + offset`` in each color, without the patches.
+
+    Means and quantiles follow the map, deviations and gradients its gain; mirrored or turned patches have the same.
+
+    Args:
+        statistics: Those of the patches [N, 27·S].
+        gain: Gain of each color [N or 1, 3].
+        offset: Offset of each color [N or 1, 3], on the scale 0 to 1.
+    """
+    # [N, S, color, statistic]: mean, deviation, five quantiles, mean and deviation of the gradient's magnitude.
+    s = statistics.view(len(statistics), -1, 3, PatchStatistics.out_channels // 3)
+    gain, offset = gain[:, None, :, None], offset[:, None, :, None]
+    quantiles = torch.where(gain < 0, s[..., 2:-2].flip(3), s[..., 2:-2])
+    parts = [gain * s[..., :1] + offset, gain.abs() * s[..., 1:2], gain * quantiles + offset, gain.abs() * s[..., -2:]]
+    return torch.cat(parts, dim=3).flatten(1)
 
 
 def _mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hist2st_pyg.nn.moments import moments
+
 
 class TextureCNN(nn.Module):
     """A small encoder for small data: strided convolutions, each stage summarized by its mean and deviation.
@@ -50,16 +52,9 @@ class TextureCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x
-        summaries = [_mean_and_deviation(x)]
+        summaries = [moments(x)]
+        x = x.contiguous(memory_format=torch.channels_last)  # convolutions read it as it is
         for stage in self.stages:
             x = stage(x)
-            summaries.append(_mean_and_deviation(x))
+            summaries.append(moments(x))
         return self.project(torch.cat(summaries, dim=1))  # type: ignore[no-any-return]
-
-
-def _mean_and_deviation(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, 2C]; the small constant keeps the root's gradient finite on flat patches."""
-    mean = x.mean((2, 3))
-    # torch.var's kernel took a third of a training step; values are normalized, so cancellation is harmless.
-    variance = (x.square().mean((2, 3)) - mean.square()).clamp(min=0)
-    return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)

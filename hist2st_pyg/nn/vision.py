@@ -4,7 +4,8 @@ To add an encoder, write a module with an ``out_channels`` attribute and add one
 have these attributes:
 
 - ``takes``: its input. ``"normalized"`` (default): patches scaled by the training sections' colors. ``"pixels"``:
-  patches 0 to 255, which it scales itself. ``"embeddings"``: [N, D] instead of patches.
+  patches 0 to 255, which it scales itself. ``"statistics"``: the same, or [N, 27] of
+  :class:`~hist2st_pyg.nn.PatchStatistics`. ``"embeddings"``: [N, D] instead of patches.
 - ``arguments``: keyword arguments that rebuild it without downloading weights, for loading a saved model.
 - ``origin``: the source of its weights, in words, for result files.
 """

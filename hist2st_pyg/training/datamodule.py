@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from hist2st_pyg.data.preprocessing import Preprocessing, SectionData
 from hist2st_pyg.data.splits import block_mask, check_disjoint
 from hist2st_pyg.data.targets import denoise_targets, target_statistics
+from hist2st_pyg.nn.statistics import patch_statistics
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.sampler import ShardedSampler
 from hist2st_pyg.training.windows import SingleSpots, SpotWindows
@@ -110,6 +111,12 @@ class SectionDataModule(pl.LightningDataModule):
             logger.info("The targets are denoised to %d components", components)
         else:
             logger.warning("The targets show no structure above their noise; training aims at them as they are.")
+
+    def add_statistics(self) -> None:
+        """Compute the color and texture statistics of training's patches once, for all steps."""
+        for data in (*self.data("train"), *self.data("val")):
+            if data.get("statistics") is None:
+                data.statistics = patch_statistics(data.x)
 
     @property
     def validates(self) -> bool:

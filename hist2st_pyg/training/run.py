@@ -73,6 +73,8 @@ def train(
     datamodule = make_datamodule(config, sections)
     datamodule.setup("fit")
     model = make_model(config, datamodule)
+    if any(getattr(stage, "takes", None) == "statistics" for stage in model.vision_stages):
+        datamodule.add_statistics()
     with ExitStack() as stack:
         writes = is_first()
         if writes:

@@ -18,6 +18,7 @@ from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.pretrained import describe
 from hist2st_pyg.models.selection import mean_pcc, section_pcc
 from hist2st_pyg.nn.augment import PatchAugmentation
+from hist2st_pyg.nn.statistics import recolored
 from hist2st_pyg.training.config import AugmentConfig, TrainingConfig
 from hist2st_pyg.training.processes import gather
 from hist2st_pyg.training.sampler import ShardedSampler
@@ -87,13 +88,13 @@ class ExpressionTask(pl.LightningModule):
         options, scale = self.options, self.model.target_std if self.options.standardize else None
         reduction = options.reduction
         # Precomputed embeddings [N, D] are left as they are.
-        plain = batch if self.augment is None or batch.x.dim() == 2 else _with_patches(batch, self.augment(batch.x))
+        plain = batch if self.augment is None or batch.x.dim() == 2 else augmented(batch, self.augment)
         out = self.model(plain)
         parts = {"expression": losses.expression_error(out, batch, scale, reduction, options.loss)}
         if options.likelihood_weight and getattr(self.model, "likelihood", None) is not None:
             parts["likelihood"] = options.likelihood_weight * losses.negative_log_likelihood(out, batch, reduction)
         if options.n_views:
-            views = (_with_patches(batch, self.view(batch.x)) for _ in range(options.n_views))
+            views = (augmented(batch, self.view) for _ in range(options.n_views))
             distilled = self.model.distil(views)  # type: ignore[operator]
             parts["distillation"] = options.distillation_weight * losses.distillation_error(
                 distilled, out, batch, scale, reduction
@@ -161,10 +162,15 @@ def _augmentation(config: AugmentConfig) -> PatchAugmentation:
     )
 
 
-def _with_patches(batch: Data, x: Tensor) -> Data:
-    """The same spots with other patches; nothing else is copied."""
+def augmented(batch: Data, augmentation: PatchAugmentation) -> Data:
+    """The same spots with a random view of their patches, and the view's statistics where they follow from those."""
     view = copy.copy(batch)
-    view.x = x
+    view.x, gain, offset = augmentation.draw(batch.x)
+    if view.get("statistics") is not None:
+        if not augmentation.keeps_statistics:
+            del view.statistics
+        elif gain is not None and offset is not None:
+            view.statistics = recolored(view.statistics, gain, offset)
     return view
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hist2st_pyg.nn import PatchAugmentation
+from hist2st_pyg.nn.augment import symmetries
 
 NOTHING: dict[str, Any] = {"grayscale": 0.0, "rotation": 0.0, "flip": 0.0}
 
@@ -167,3 +168,28 @@ def test_a_seed_repeats_the_view() -> None:
         views.append(augment(x))
     assert torch.equal(views[0], views[1])
     assert not torch.equal(views[0], views[2])
+
+
+@pytest.mark.parametrize("per_spot", [True, False])
+def test_a_view_is_its_symmetry_and_the_map_of_its_colors(per_spot: bool) -> None:
+    x = patches(n=40, channels=6)
+    augmentation = PatchAugmentation(grayscale=0, rotation=0, flip=0, symmetries=True, jitter=0.1, per_spot=per_spot)
+    torch.manual_seed(3)
+    view = augmentation.draw(x)
+    assert view.gain is not None
+    assert view.offset is not None
+    gain, offset = (value.repeat(1, 2)[..., None, None] for value in (view.gain, 255 * view.offset))
+    turned = (view.patches - offset) / gain
+    for patch, found in zip(x.float(), turned, strict=True):
+        distances = [float((found - candidate[0]).abs().max()) for candidate in symmetries(patch[None])]
+        assert min(distances) < 1e-3
+    torch.manual_seed(3)
+    torch.testing.assert_close(augmentation(x), view.patches)
+
+
+def test_what_keeps_the_statistics() -> None:
+    none = {"grayscale": 0.0, "rotation": 0.0, "flip": 0.0}
+    assert PatchAugmentation(**none, symmetries=True, jitter=0.1).keeps_statistics
+    assert PatchAugmentation(**none | {"flip": 0.5}).keeps_statistics
+    assert not PatchAugmentation(**none | {"grayscale": 0.1}).keeps_statistics
+    assert not PatchAugmentation(**none | {"rotation": 1.0}).keeps_statistics

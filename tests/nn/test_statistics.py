@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hist2st_pyg.nn import PatchStatistics, StatisticsEncoder
+from hist2st_pyg.nn.augment import symmetries
+from hist2st_pyg.nn.statistics import patch_statistics, recolored
 
 
 def patches(n: int = 5, side: int = 112) -> Tensor:
@@ -134,3 +136,36 @@ def test_in_training_a_patch_has_a_finite_gradient() -> None:
 def test_what_is_not_a_patch_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"Patches must be \[N, 3, P, P\] with P at least 3, got \[2, "):
         PatchStatistics()(torch.zeros(shape))
+
+
+# The statistics of a view, from those of its patches.
+
+
+@pytest.mark.parametrize("gains", [(0.9, 1.2, 1.0), (-0.5, 1.0, -2.0)])
+def test_recolored_statistics_are_those_of_recolored_patches(gains: tuple[float, ...]) -> None:
+    x = torch.cat([patches(side=20), patches(side=20).flip(0)], dim=1)
+    gain, offset = torch.tensor([gains]), torch.tensor([[0.1, -0.2, 0.0]])
+    seen = x.float() * gain.repeat(1, 2)[..., None, None] + 255 * offset.repeat(1, 2)[..., None, None]
+    found = recolored(patch_statistics(x), gain, offset)
+    torch.testing.assert_close(found, patch_statistics(seen), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [20, 112])
+def test_a_mirrored_or_turned_patch_has_the_same_statistics(side: int) -> None:
+    x = patches(side=side)
+    for view in symmetries(x):
+        torch.testing.assert_close(patch_statistics(view), patch_statistics(x), rtol=1e-5, atol=1e-6)
+
+
+def test_statistics_are_computed_a_few_patches_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = patches(7, side=12)
+    expected = patch_statistics(x)
+    monkeypatch.setattr("hist2st_pyg.nn.statistics.BLOCK", 3)
+    torch.testing.assert_close(patch_statistics(x), expected)
+    torch.testing.assert_close(expected, PatchStatistics()(x))
+
+
+def test_the_encoder_takes_statistics_in_place_of_patches() -> None:
+    encoder = StatisticsEncoder(dropout=0.0).eval()
+    x = patches(side=12)
+    torch.testing.assert_close(encoder(patch_statistics(x)), encoder(x))

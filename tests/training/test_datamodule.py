@@ -14,6 +14,7 @@ from PIL import Image
 from hist2st_pyg import Preprocessing, Section, SectionDataModule, losses
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.data.denoise import denoise
+from hist2st_pyg.nn.statistics import patch_statistics
 
 P = 14
 
@@ -353,3 +354,10 @@ def test_a_data_of_another_part_is_a_section_data(build: Callable[..., SectionDa
     (data,) = build().data("test")
     assert isinstance(data, SectionData)
     assert "train_mask" not in data
+
+
+def test_the_patches_statistics_go_with_their_spots_into_windows(build: Callable[..., SectionDataModule]) -> None:
+    module = build(window=10)
+    module.add_statistics()
+    for window in module.train_dataloader():
+        torch.testing.assert_close(window.statistics, patch_statistics(window.x))

@@ -10,6 +10,7 @@ import torch
 from torch_geometric.data import Batch
 
 from hist2st_pyg import ExpressionTask, Hist2ST, Section, load_model, losses, to_data
+from hist2st_pyg.nn.statistics import patch_statistics
 from hist2st_pyg.training import AugmentConfig, TrainingConfig
 
 SMALL: dict[str, Any] = {
@@ -196,3 +197,29 @@ def test_a_loss_that_is_not_finite_ends_training_at_its_step(
     ):
         fit(task(n_views=2), batch, 9, tmp_path)
     assert next(steps) == 3
+
+
+@pytest.mark.parametrize(
+    "change", [{"symmetries": True, "jitter": 0.1}, {"flip": 0.5}, {"grayscale": 0.5}, {"rotation": 45.0}], ids=str
+)
+@pytest.mark.parametrize("per_spot", [True, False])
+def test_a_step_with_precomputed_statistics_is_the_step_without(
+    batch: Batch, change: dict[str, Any], per_spot: bool
+) -> None:
+    augment = AugmentConfig(**{"grayscale": 0, "rotation": 0, "flip": 0, **change}, per_spot=per_spot)
+    with_statistics = batch.clone()
+    with_statistics.statistics = patch_statistics(batch.x)
+    results = []
+    for given in (batch, with_statistics):
+        torch.manual_seed(0)
+        model = Hist2ST(
+            batch.y.shape[1], patch_size=batch.x.shape[-1], n_scales=batch.x.shape[1] // 3, vision="cnn",
+            vision_kwargs={"out_channels": 8}, transformer_layers=0, gnn="sage", color_stream=True,
+        )  # fmt: skip
+        task = ExpressionTask(model.train(), TrainingConfig(n_views=0, augment=augment))
+        torch.stack(list(task.losses(given).values())).sum().backward()
+        results.append([p.grad for p in model.parameters()])
+    for plain, fast in zip(*results, strict=True):
+        assert (plain is None) == (fast is None)
+        if plain is not None and fast is not None:
+            torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5)

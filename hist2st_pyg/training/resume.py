@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from hist2st_pyg.models import ExpressionModel
 from hist2st_pyg.models.pretrained import describe, read_checkpoint
 from hist2st_pyg.training.checkpoints import BEST, LAST, RANDOM, RunCheckpoint, link_best
 from hist2st_pyg.training.config import TrainConfig, config_dict
-from hist2st_pyg.utils.files import remove_unfinished
+from hist2st_pyg.utils.staging import remove_unfinished
 from hist2st_pyg.utils.safe_load import read_tensors
 
 logger = logging.getLogger(__name__)
@@ -66,8 +65,6 @@ def mend_folder(config: TrainConfig) -> None:
     output = Path(config.output)
     for folder in (output, output / "figures", output / "model"):
         remove_unfinished(folder)
-    for left in (output / "model").glob(".saving-*"):
-        shutil.rmtree(left)
     # Lightning writes this in the middle of an epoch, before SLURM queues the job again. What goes on from the end of
     # an epoch is the run as it would have been.
     for left in output.glob("hpc_ckpt_*.ckpt"):

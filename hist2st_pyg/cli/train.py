@@ -76,8 +76,6 @@ def _with_absolute_files(words: list[str]) -> Iterator[str]:
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     """``train CONFIG.yaml --key value``; priority: command line > file > preset."""
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
-
     from hist2st_pyg.models import MODELS
     from hist2st_pyg.models.registry import parameters_of
     from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, preset_values, train
@@ -116,10 +114,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         if trusted:
             plain["model"] |= {name: load_code(plain["model"][name], f"model.{name}") for name in code}
         data, training = DataConfig(**plain.pop("data")), TrainingConfig(**plain.pop("training"))
-        try:
-            output = train(TrainConfig(data=data, training=training, **plain))
-        except MisconfigurationException as error:  # for example a missing accelerator
-            raise ValueError(str(error)) from error
+        output = train(TrainConfig(data=data, training=training, **plain))
         if is_first():
             print(f"The run is in {output}, the model in {output / 'model'}.")
 

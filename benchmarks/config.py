@@ -12,6 +12,7 @@ from hist2st_pyg.data.splits import SPLITS, Fold
 from hist2st_pyg.models import MODELS
 from hist2st_pyg.training import PRESETS, TrainConfig, preset_config, read_sections
 from hist2st_pyg.utils.files import read_yaml
+from hist2st_pyg.utils.named_code import refuse_code
 from hist2st_pyg.utils.resolver import resolve
 
 EXPLICIT = {"explicit": "test_patient", "explicit_sections": "section"}
@@ -90,10 +91,12 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
         data_root: Base folder of the roots; None takes ``HIST2ST_DATA``, else ``../shared``.
 
     Raises:
-        ValueError: If the file holds an unknown key, a duplicate key, or no fold; the message names it.
+        ValueError: If the file holds an unknown key, a duplicate key, code, a name that is no name of a folder, or no
+            fold; the message names it.
     """
     path = Path(path)
     values = read_yaml(path)
+    refuse_code(values, str(path))
     _check_keys(values, KEYS, str(path))
     if missing := sorted({"datasets", "models"} - set(values)):
         raise ValueError(f"{path}: {missing[0]} is missing.")
@@ -128,8 +131,16 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
             }
             cells.append(Cell(path.stem, dataset, split, fold, label, int(seed), values.get("threads", 1), merged))
     for cell in cells:
+        _check_labels(cell, path)
         cell.config()  # raises for a misspelt key before any cell runs
     return cells
+
+
+def _check_labels(cell: Cell, path: Path) -> None:
+    """Refuse names of data sets, folds and models that lead out of the folder of results, or out of their own."""
+    for what, name in (("datasets", cell.dataset), ("the fold", cell.fold.name), ("models", cell.model)):
+        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & {"/", "\\", "\0"}:
+            raise ValueError(f"{path}: {what}: {name!r} cannot name a folder of results; take a name without slashes.")
 
 
 def _model(label: str, entry: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import logging
-import shutil
 import sys
 import time
 import traceback
@@ -34,9 +33,12 @@ from hist2st_pyg.section import Section
 from hist2st_pyg.training import TrainConfig, open_loggers, read_sections, train
 from hist2st_pyg.training.config import WandbMode
 from hist2st_pyg.utils.files import write_json, write_text
+from hist2st_pyg.utils.own_folder import replace_earlier
 
 HERE = Path(__file__).parent
 RESULTS, WORK = HERE / "results", HERE / "work"
+MARKER = ".cell"
+"""The file by which a cell knows the run folder of an earlier attempt."""
 
 
 def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str = "auto") -> Path:
@@ -50,11 +52,14 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
 
     Returns:
         The JSON file.
+
+    Raises:
+        FileExistsError: If the cell's run folder holds anything but an earlier attempt.
     """
     torch.set_num_threads(cell.threads)
     config = cell.config(work, wandb)
     output = Path(config.output)
-    shutil.rmtree(output, ignore_errors=True)  # left by a killed run of this cell
+    replace_earlier(output, MARKER, "benchmark")  # left by a killed run of this cell
     with open_loggers(config, output) as loggers:
         started = time.perf_counter()
         names = [*config.data.train, *config.data.val, *config.data.test]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from hist2st_pyg.datasets import load_sections
 
 EPOCHS = 50
+MARKER = ".demo"
+"""The file by which a demo knows the folder of an earlier one."""
 
 
 def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str = "auto") -> None:
@@ -18,17 +19,20 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
         gnn: The graph layer.
         seed: Seed of all random numbers.
         wandb: As in :class:`~hist2st_pyg.training.TrainConfig`.
+
+    Raises:
+        FileExistsError: If the folder holds anything but an earlier demo.
     """
     from hist2st_pyg.analysis.maps import draw_prediction
     from hist2st_pyg.evaluation.run import evaluate
     from hist2st_pyg.inference import predict, write_h5ad
     from hist2st_pyg.models import load_model
     from hist2st_pyg.training import preset_config, train
+    from hist2st_pyg.training.checks import check_config
     from hist2st_pyg.utils.files import write_json
+    from hist2st_pyg.utils.own_folder import replace_earlier
 
     folder = Path(output)
-    if (folder / "summary.json").exists():
-        shutil.rmtree(folder)
     print("Making the synthetic cohort: 3 patients, 2 sections each.")
     sections = load_sections("synthetic", seed=seed)
     held_out = [section for section in sections if section.patient == "C"]
@@ -41,6 +45,8 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
         output=str(folder),
         wandb=wandb,
     )
+    check_config(config)  # before an earlier demo is removed
+    replace_earlier(folder, MARKER, "demo")
     print("Training Hist2ST (preset small) on patients A and B.")
     train(config, sections)
     model = load_model(folder)

@@ -7,16 +7,48 @@ that function returns None or an exit status. It may define ``arrange(arguments)
 from __future__ import annotations
 
 import logging
+import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, get_loader, set_loader, set_parsing_settings
+
+from hist2st_pyg.utils.files import parse_yaml
+from hist2st_pyg.utils.named_code import TRUST, refuse_code
 
 Run = Callable[[Any], int | None]
 
 COMMANDS: tuple[str, ...] = tuple(sorted(module.name for module in iter_modules(__path__)))
+DEBUG = "--debug"
+OURS = (ValueError, TypeError, OSError, ImportError)
+"""What the program raises for users, with messages of its own."""
+_DENIED = re.compile(r"Importing ('.*?') is not allowed, .*?set_parsing_settings to allow it\.")
+
+
+class OneLine:
+    """Mixin of parsers: an error is one line, without the usage."""
+
+    prog: str
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the error and end the process with status 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        # jsonargparse tells programmers how to have it import what a text names, where a part of keys is expected.
+        text = _DENIED.sub(r"\1 is neither keys and values nor the path of a file (FOLDER/FILE).", one_line(message))
+        print(f"{parser.prog.replace(' [options]', '')}: {text}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class Parser(OneLine, ArgumentParser):
+    """The parser of a command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,49 +58,109 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None takes the process's.
 
     Returns:
-        The command's exit status, by default 0; 2 for wrong input, with a message; 130 after Ctrl-C.
+        The command's exit status, by default 0; 2 after an error, which is one line; 130 after Ctrl-C.
     """
-    from jsonargparse import ArgumentParser
-
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    description = "Spatial gene expression from histology."
-    parser = ArgumentParser("hist2st", description=description, allow_abbrev=False, parser_mode=yaml_mode())
-    commands = parser.add_subcommands(required=True, dest="command")
-    # Only the chosen command's parser is built: training's needs Lightning.
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = [word for word in given if word != DEBUG]
     chosen = next(iter(arguments), "")
-    run: Run = print
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
-        for name in COMMANDS:
-            command = import_module(f"{__name__}.{name}")
-            subparser = ArgumentParser(description=command.__doc__)
-            if name == chosen:
-                arguments[1:] = getattr(command, "arrange", list)(arguments[1:])
-                run = command.build(subparser, arguments[1:])
-            commands.add_subcommand(name, subparser, help=command.__doc__)
-        return run(parser.parse_args(arguments)[chosen]) or 0
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"hist2st {chosen}: {error}", file=sys.stderr)
-        return 2
+        with _sigterm_ends_the_process():
+            status = _command(chosen, arguments)
+            sys.stdout.flush()
+            return status
     except KeyboardInterrupt as stop:
         print(f"hist2st {chosen}: {stop or 'interrupted'}", file=sys.stderr)
         return 128 + signal.SIGINT
+    except Exception as error:  # noqa: BLE001 - whatever it is, a user reads one line
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 128 + signal.SIGPIPE
+        if DEBUG in given:
+            traceback.print_exc()
+        print(f"hist2st {chosen}: {_told(error)}", file=sys.stderr)
+        return 2
 
 
-def yaml_mode() -> str:
-    """The mode of the parsers: jsonargparse's YAML, with an error on duplicate keys."""
-    from jsonargparse import set_loader
+def _command(chosen: str, arguments: list[str]) -> int:
+    description = "Spatial gene expression from histology."
+    mode = yaml_mode(trusted=TRUST in arguments)
+    parser = Parser("hist2st", description=description, allow_abbrev=False, parser_mode=mode)
+    parser.add_argument(DEBUG, action="store_true", help="After an error show the traceback; with every command.")
+    commands = parser.add_subcommands(required=True, dest="command")
+    run: Run = print
+    # Only the chosen command's parser is built: training's needs Lightning.
+    for name in COMMANDS:
+        command = import_module(f"{__name__}.{name}")
+        subparser = Parser(description=command.__doc__)
+        if name == chosen:
+            arguments[1:] = getattr(command, "arrange", list)(arguments[1:])
+            run = command.build(subparser, arguments[1:])
+        commands.add_subcommand(name, subparser, help=command.__doc__)
+    return run(parser.parse_args(arguments)[chosen]) or 0
 
-    mode = "hist2st_yaml"
-    set_loader(mode, _load, (ValueError,))
+
+def one_line(text: object) -> str:
+    """A message without its line breaks."""
+    return " ".join(str(text).split())
+
+
+def _told(error: Exception) -> str:
+    """An error in one line: by its message where the program raised it for users, else by its type too."""
+    if isinstance(error, OURS) and str(error).strip():
+        return one_line(error)
+    if isinstance(error, MemoryError):
+        return f"MemoryError: not enough memory; {one_line(error)} ({DEBUG} shows the traceback)"
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{': '.join(filter(None, [type(error).__name__, one_line(first)]))} ({DEBUG} shows the traceback)"
+
+
+@contextmanager
+def _sigterm_ends_the_process() -> Iterator[None]:
+    """Let SIGTERM end the process with status 143 as an error would, so that temporary files are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _nobody_reads() -> bool:
+    """Whether the standard output was closed, by ``head`` for example; then nothing more is written to it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+class _NotYamlError(ValueError):
+    """A text is not YAML; jsonargparse takes it for a plain text then."""
+
+
+def yaml_mode(trusted: bool = False) -> str:
+    """The mode of the parsers: jsonargparse's YAML, with an error on duplicate keys, and on code unless it is trusted.
+
+    jsonargparse itself imports nothing that a value names, as it does where a dataclass is expected.
+    """
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[__name__.partition(".")[0]])
+
+    def load(text: str, path: str = "the command line") -> Any:
+        try:
+            values = parse_yaml(text, str(path))
+        except ValueError as error:
+            raise _NotYamlError(str(error)) from error
+        if not trusted:
+            refuse_code(values, str(path))
+        return get_loader("yaml")(text)
+
+    mode = "hist2st_trusted_yaml" if trusted else "hist2st_yaml"
+    set_loader(mode, load, (_NotYamlError,))
     return mode
-
-
-def _load(text: str, path: str = "the value") -> Any:
-    """Load values as jsonargparse does."""
-    from jsonargparse import get_loader
-
-    from hist2st_pyg.utils.files import parse_yaml
-
-    parse_yaml(text, str(path))
-    return get_loader("yaml")(text)

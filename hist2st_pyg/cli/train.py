@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jsonargparse import ArgumentParser, Namespace
 
     from hist2st_pyg.cli import Run
 
 USAGE = "hist2st train CONFIG.yaml --key value ... (--help lists the keys)"
+PARTS = ("--data", "--model", "--training")
+CODE = {"model.gnn", "model.gnn_edge_weight", "model.vision"}
+"""What takes a class or function beside a key: from Python, and with ``--trust-code`` from a configuration."""
 
 
 def arrange(arguments: list[str]) -> list[str]:
@@ -17,35 +23,69 @@ def arrange(arguments: list[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: If a file does not exist.
-        ValueError: If a file is not YAML or repeats a key.
+        ValueError: If a file is not YAML, repeats a key, or names code that ``--trust-code`` does not allow.
     """
     import argparse
 
+    from hist2st_pyg.cli import OneLine
     from hist2st_pyg.training.renamed import refuse_renamed
     from hist2st_pyg.utils.files import read_yaml
+    from hist2st_pyg.utils.named_code import CLASS_PATH, TRUST, refuse_code
+
+    class Parser(OneLine, argparse.ArgumentParser):
+        pass
 
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--config", *arguments]
-    parser = argparse.ArgumentParser("hist2st train", usage=USAGE, add_help=False, allow_abbrev=False)
+    parser = Parser("hist2st train", add_help=False, allow_abbrev=False)
     parser.add_argument("--config", action="append", default=[])
     given, rest = parser.parse_known_args(arguments)
-    for file in given.config:
-        refuse_renamed(read_yaml(file), file)
-    refuse_renamed({word.removeprefix("--").partition("=")[0]: None for word in rest if word.startswith("--")})
-    return [*(f"--config={file}" for file in given.config), *rest]
+    files = {file: read_yaml(file) for file in given.config}
+    for file, values in files.items():
+        refuse_renamed(values, file)
+    words = dict(_keys_and_values(rest))
+    refuse_renamed(words)
+    if TRUST not in rest:
+        for file, values in files.items():
+            refuse_code(values, file, by_key=CODE)
+        for key, value in words.items():
+            if CLASS_PATH in key.split("."):
+                refuse_code({key.partition(f".{CLASS_PATH}")[0]: {CLASS_PATH: value}}, "the command line")
+    return [*(f"--config={file}" for file in given.config), *_with_absolute_files(rest)]
+
+
+def _keys_and_values(words: list[str]) -> Iterator[tuple[str, str]]:
+    """The options of a command line, ``--key=value`` and ``--key value``."""
+    for word, following in pairwise([*words, ""]):
+        if word.startswith("--"):
+            key, given, value = word.removeprefix("--").partition("=")
+            yield key, value if given else following
+
+
+def _with_absolute_files(words: list[str]) -> Iterator[str]:
+    """The words, with the path of a file of one part, which jsonargparse would else take for ``module.Class``."""
+    from pathlib import Path
+
+    for before, word in pairwise(["", *words]):
+        option, equals, value = word.partition("=")
+        if equals and option in PARTS and Path(value).is_file():
+            yield f"{option}={Path(value).resolve()}"
+        else:
+            yield str(Path(word).resolve()) if before in PARTS and Path(word).is_file() else word
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     """``train CONFIG.yaml --key value``; priority: command line > file > preset."""
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
-
     from hist2st_pyg.models import MODELS
     from hist2st_pyg.models.registry import parameters_of
     from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, preset_values, train
     from hist2st_pyg.training.processes import is_first
+    from hist2st_pyg.utils.named_code import TRUST, load_code, refuse_code
     from hist2st_pyg.utils.resolver import resolve
 
-    given = _given(arguments)
+    given, trusted = _given(arguments), TRUST in arguments
+    if not trusted:  # the files have been looked through before
+        refuse_code({"model": given.model.as_dict()}, "the command line", CODE)
     build_model = resolve(MODELS, given.model.name, "model.name")
     values = preset_values(
         given.preset,
@@ -57,7 +97,12 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     from_data = {"n_genes", "patch_size", "n_scales", "n_views"} & parameters_of(build_model).keys()
     _add_configuration(parser)
     parser.add_argument("--model.name", default=given.model.name, help="The model.")
-    parser.add_method_arguments(build_model, "__init__", "model", skip=from_data)
+    known = parameters_of(build_model)
+    code = {name for name in known if f"model.{name}" in CODE}
+    parser.add_method_arguments(build_model, "__init__", "model", skip=from_data | code)
+    for name in sorted(code):  # as jsonargparse would add them, it would import what they name
+        text = f"A key, or with {TRUST} module.Class, or class_path and init_args."
+        parser.add_argument(f"--model.{name}", type=str | dict[str, Any] | None, default=known[name], help=text)
     defaults = {"preset": given.preset}
     for part in ("data", "model", "training"):
         defaults |= {f"{part}.{key}": value for key, value in values[part].items()}
@@ -66,11 +111,10 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     def run(parsed: Namespace) -> None:
         plain = parsed.clone(with_meta=False).as_dict()
         del plain["config"]
+        if trusted:
+            plain["model"] |= {name: load_code(plain["model"][name], f"model.{name}") for name in code}
         data, training = DataConfig(**plain.pop("data")), TrainingConfig(**plain.pop("training"))
-        try:
-            output = train(TrainConfig(data=data, training=training, **plain))
-        except MisconfigurationException as error:  # for example a missing accelerator
-            raise ValueError(str(error)) from error
+        output = train(TrainConfig(data=data, training=training, **plain))
         if is_first():
             print(f"The run is in {output}, the model in {output / 'model'}.")
 
@@ -81,14 +125,14 @@ def _given(arguments: list[str]) -> Namespace:
     """A first parse with the arguments of every model; preset and model decide other keys' defaults and names."""
     from dataclasses import field, make_dataclass
 
-    from jsonargparse import ArgumentParser
-
-    from hist2st_pyg.cli import yaml_mode
+    from hist2st_pyg.cli import Parser, yaml_mode
     from hist2st_pyg.models import MODELS
     from hist2st_pyg.models.registry import parameters_of
+    from hist2st_pyg.utils.named_code import TRUST
 
-    parser = ArgumentParser(
-        "hist2st train", usage=USAGE, add_help=False, print_config=None, allow_abbrev=False, parser_mode=yaml_mode()
+    mode = yaml_mode(trusted=TRUST in arguments)
+    parser = Parser(
+        "hist2st train", usage=USAGE, add_help=False, print_config=None, allow_abbrev=False, parser_mode=mode
     )
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--print_config", nargs="?", const="")
@@ -101,8 +145,22 @@ def _given(arguments: list[str]) -> Namespace:
 
 def _add_configuration(parser: ArgumentParser) -> None:
     """The arguments that do not depend on the model."""
-    from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig
+    import argparse
 
+    from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig
+    from hist2st_pyg.utils.named_code import TRUST
+
+    class Said(argparse.Action):
+        """An option of the command line alone, which is no key of the configuration."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, nargs=0, **{**kwargs, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS})
+
+        def __call__(self, *_: Any) -> None:
+            pass
+
+    text = "Import and run what model.gnn, model.vision and model.gnn_edge_weight name as module.Class or class_path."
+    parser.add_argument(TRUST, action=Said, help=text)
     parser.add_argument("--config", action="config", help="A YAML file of these keys; the last of several wins.")
     parser.add_class_arguments(TrainConfig, skip={"data", "model", "training"})
     parser.add_class_arguments(DataConfig, "data")

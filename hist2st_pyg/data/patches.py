@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from hist2st_pyg.image import HistologyImage, Region
 from hist2st_pyg.io.alignment import on_image
+from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -73,12 +74,13 @@ def cut_patches(
     # Level 0 goes unsaid, as it did before pyramids were read.
     key.update(json.dumps([LAYOUT, image.fingerprint(), patch_size, sides, *([levels] * any(levels))]).encode())
     key.update(np.ascontiguousarray(pos, dtype=np.float64).tobytes())
-    path = Path(cache) / f"{name or 'section'}-{key.hexdigest()}.npy"
+    path = Path(cache) / f"{file_name(name or 'section')}-{key.hexdigest()}.npy"
     shape = (len(pos), 3 * len(sides), patch_size, patch_size)
     if not _is_whole(path, shape):
         patches = _cut(image, pos, patch_size, sides, levels, name)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.save(file, patches, allow_pickle=False)
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(patches))
+            file.write(patches.data)  # of a full disk np.save says only how many bytes are missing
     # Copy-on-write: torch wants writable memory, the file stays as it is.
     return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
 

@@ -129,8 +129,7 @@ def cut_stripes(section: Section, pattern: str) -> list[Section]:
     Raises:
         ValueError: If the pattern is not made of letters, or one of them gets no spot.
     """
-    if not pattern.isalpha():
-        raise ValueError(f"A pattern of stripes is made of letters, one a stripe, got {pattern!r}.")
+    check_stripes(pattern)
     x = section.pos[:, 0]
     stripe = np.floor((x - x.min()) / max(np.ptp(x), 1e-9) * len(pattern)).astype(int).clip(max=len(pattern) - 1)
     letters = np.array(list(pattern))[stripe]
@@ -140,6 +139,12 @@ def cut_stripes(section: Section, pattern: str) -> list[Section]:
         replace(section, name=f"{section.name}_{letter}", adata=section.adata[letters == letter].copy())
         for letter in sorted(set(pattern))
     ]
+
+
+def check_stripes(pattern: str) -> None:
+    """Refuse a pattern of :func:`cut_stripes` that is not made of letters."""
+    if not pattern.isalpha():
+        raise ValueError(f"A pattern of stripes is made of letters, one a stripe, got {pattern!r}.")
 
 
 def check_disjoint(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from hist2st_pyg.utils.files import atomic_path, read_h5ad, write_h5ad
+from hist2st_pyg.utils.staging import move_in, staged
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,11 +28,9 @@ class Output(NamedTuple):
 def _write_store(adata: AnnData, path: Path) -> None:
     from hist2st_pyg.inference.store import write_spatialdata
 
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        write_spatialdata(adata, Path(folder) / path.name)
-        if path.exists():
-            path.rename(Path(folder) / "replaced")
-        (Path(folder) / path.name).rename(path)
+    with staged(path) as folder:
+        write_spatialdata(adata, folder / path.name)
+        move_in(folder / path.name, path, replace=True)
 
 
 def _read_store(path: Path) -> AnnData:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from hist2st_pyg.io.spatialdata import (
     require_spatialdata,
     table_rows,
 )
+from hist2st_pyg.utils.staging import locked, move_in, staged
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -71,15 +71,15 @@ def write_spatialdata(
         raise ValueError(f"adata must be a prediction, but uns lacks {PREDICTION!r}, which predict writes.")
     require_spatialdata(path)
     if is_store(path):
-        _add_table(adata, path, table, shapes, image, coordinate_system, overwrite)
+        with locked(path):
+            _add_table(adata, path, table, shapes, image, coordinate_system, overwrite)
         return
     if path.exists():
         raise ValueError(f"{path} exists and is not a SpatialData store; it will not be replaced.")
     store = _new_store(adata, table, shapes or SPOTS, image or THUMBNAIL)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        store.write(Path(folder) / path.name)
-        (Path(folder) / path.name).rename(path)
+    with staged(path) as folder:
+        store.write(folder / path.name)
+        move_in(folder / path.name, path, replace=False)
 
 
 def _new_store(adata: AnnData, table: str, shapes: str, image: str) -> SpatialData:
@@ -180,15 +180,15 @@ def _put(store: SpatialData, path: Path, table: str, shapes: str, adata: AnnData
     from spatialdata._io.format import SpatialDataContainerFormatV01
 
     formats = SpatialDataContainerFormatV01() if zarr.open_group(path, mode="r").metadata.zarr_format == 2 else None
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        staged, target = Path(folder) / "staged.zarr", path / "tables"
+    with staged(path) as folder:
+        new, target = folder / "staged.zarr", path / "tables"
         # Include the spots, so that SpatialData checks the table against them.
-        SpatialData(shapes={shapes: store.shapes[shapes]}, tables={table: adata}).write(staged, sdata_formats=formats)
+        SpatialData(shapes={shapes: store.shapes[shapes]}, tables={table: adata}).write(new, sdata_formats=formats)
         if not target.is_dir():
-            (staged / "tables").rename(target)
+            (new / "tables").rename(target)
         else:
             if (target / table).is_dir():
-                (target / table).rename(Path(folder) / "replaced")
-            (staged / "tables" / table).rename(target / table)
+                (target / table).rename(folder / "replaced")
+            (new / "tables" / table).rename(target / table)
     if store.has_consolidated_metadata():
         store.write_consolidated_metadata()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,9 +17,10 @@ from hist2st_pyg.models.card import CARD, edited, model_card
 from hist2st_pyg.models.formats import FORMAT, READ, upgrade_description, upgrade_weights
 from hist2st_pyg.models.saved import GeneTrust, SavedModel
 from hist2st_pyg.models.training_sections import plain_sections, read_training_sections
-from hist2st_pyg.utils.files import atomic_path, write_json, write_text
+from hist2st_pyg.utils.files import write_json, write_text
 from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.safe_load import read_tensors
+from hist2st_pyg.utils.staging import staged
 
 logger = logging.getLogger(__name__)
 
@@ -78,10 +78,9 @@ def save_pretrained(
         TypeError: If an argument of the model is neither plain nor a class or factory, or one of the card is unknown.
         ValueError: If a weight is not finite.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     _check_finite(state, str(folder))
     description = describe(model)
@@ -92,13 +91,13 @@ def save_pretrained(
     else:
         logger.warning("%s was changed by hand and stays; overwrite_card=True writes it.", folder / CARD)
     # All files are complete before the first takes its place.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        with atomic_path(Path(temporary) / WEIGHTS) as path:  # safetensors' own files are private
-            save_file(state, path, metadata={"format": "pt"})
-        write_json(Path(temporary) / CONFIG, description)
-        write_text(Path(temporary) / CARD, text)
+    with staged(folder / WEIGHTS) as temporary:
+        # By Python's file, whose errors are the operating system's.
+        (temporary / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
+        write_json(temporary / CONFIG, description)
+        write_text(temporary / CARD, text)
         for name in names:
-            (Path(temporary) / name).replace(folder / name)
+            (temporary / name).replace(folder / name)
     return folder
 
 

@@ -107,6 +107,21 @@ def vision_resolver(vision: str | EncoderFactory, patch_size: int, n_scales: int
     return encoders[0] if n_scales == 1 else MultiScale(encoders)
 
 
+def without_fetching(vision: Any, kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """The arguments of an encoder of the same shapes whose weights are not downloaded; None where there are none.
+
+    Args:
+        vision: A key of :data:`ENCODERS`, or a class or factory, which is left alone.
+        kwargs: The arguments of the encoder.
+    """
+    encoder = ENCODERS.get(vision) if isinstance(vision, str) else None
+    if encoder is DenseNet121Encoder and kwargs.get("weights", "auto") in ("auto", "imagenet"):
+        return {**kwargs, "weights": "random"}
+    if isinstance(encoder, partial) and encoder.func is FoundationEncoder and kwargs.get("config") is None:
+        return None
+    return kwargs
+
+
 def first_encoder(encoder: nn.Module) -> nn.Module:
     """The encoder itself, or the encoder of the first field of view."""
     return encoder.encoders[0] if isinstance(encoder, MultiScale) else encoder

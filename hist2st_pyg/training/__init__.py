@@ -3,7 +3,8 @@
 from hist2st_pyg.training.config import AugmentConfig, DataConfig, TrainConfig, TrainingConfig, config_dict
 from hist2st_pyg.training.loggers import open_loggers
 from hist2st_pyg.training.presets import PRESETS, preset_config, preset_values
-from hist2st_pyg.training.run import read_sections, run_data, train
+from hist2st_pyg.training.run import train
+from hist2st_pyg.training.sections import read_sections, run_data
 from hist2st_pyg.training.task import ExpressionTask
 
 __all__ = [

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from hist2st_pyg.data.preprocessing import DataOptions
-from hist2st_pyg.utils.bounds import Bound, above, at_least, between, check
+from hist2st_pyg.utils.bounds import Bound, above, at_least, at_most, between, check
 
 WandbMode = Literal["auto", "online", "offline", "disabled", "off"]
 
@@ -172,6 +172,7 @@ class TrainingConfig:
             patience=at_least(1),
             max_minutes=above(0),
         )
+        check(self, "training", lr=at_most(1000), n_views=at_most(100), max_minutes=at_most(1_000_000))
         for name, view in (("view_augmentation", self.view_augmentation), ("augment", self.augment)):
             if view is not None:
                 shares = {"grayscale": between(0, 1), "flip": between(0, 1)}

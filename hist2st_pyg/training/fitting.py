@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def _by_gradient(
     output = Path(config.output)
     checkpoints = RunCheckpoint(output, datamodule.validates)
     callbacks = [checkpoints, *_early_stopping(config, datamodule.validates), *_time_limit(config)]
-    trainer = _trainer(config, callbacks, loggers, datamodule.validates)
+    trainer = make_trainer(config, callbacks, loggers, datamodule.validates)
     with _signals(output):
         trainer.fit(
             ExpressionTask(model, config.training),
@@ -99,6 +100,9 @@ def _signals(output: Path) -> Iterator[None]:
         SystemExit: After SIGTERM, with status 143.
         KeyboardInterrupt: After SIGINT.
     """
+    here = threading.current_thread() is threading.main_thread()
+    # Lightning's own handler ends training in order, which that of the command line would cut short.
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL) if here else None
     try:
         yield
     except SystemExit as stop:
@@ -108,6 +112,9 @@ def _signals(output: Path) -> Iterator[None]:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt(f"Training was interrupted. {_how_to_go_on(output)}") from None
         raise
+    finally:
+        if here:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _how_to_go_on(output: Path) -> str:
@@ -129,7 +136,8 @@ def _time_limit(config: TrainConfig) -> list[Callback]:
     return [Timer(timedelta(minutes=minutes), interval="epoch")] if minutes is not None else []
 
 
-def _trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logger], validates: bool) -> pl.Trainer:
+def make_trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logger], validates: bool) -> pl.Trainer:
+    """Lightning's trainer, whose errors say what of accelerator, devices and precision cannot be had."""
     bar = shows_progress()
     return pl.Trainer(
         accelerator=config.accelerator,

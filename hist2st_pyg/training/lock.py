@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 logger = logging.getLogger(__name__)
 LOCK = ".lock"
@@ -19,8 +20,7 @@ LOCK = ".lock"
 def run_lock(folder: Path) -> Iterator[None]:
     """Hold a run folder; the kernel gives it free when the process ends, however it ends.
 
-    The file stays: removing it would let a process that has it open hold a lock which nobody else sees. Where the file
-    system knows no locks (some network file systems), a warning says that the folder is not held.
+    Where the file system knows no locks (some network file systems), a warning says that the folder is not held.
 
     Args:
         folder: The run folder; it is created.
@@ -46,6 +46,10 @@ def run_lock(folder: Path) -> Iterator[None]:
             )
             yield
             return
+        if not _is_at(file, folder / LOCK):  # a start that failed has removed it meanwhile
+            with run_lock(folder):
+                yield
+            return
         file.truncate(0)
         started = datetime.now().astimezone().isoformat(timespec="seconds")
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}\n")
@@ -54,3 +58,8 @@ def run_lock(folder: Path) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is that at a path."""
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from pathlib import Path
 
 from hist2st_pyg import figures
@@ -11,10 +12,14 @@ from hist2st_pyg.inference import THUMBNAIL, run_model
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.training.datamodule import SectionDataModule
+from hist2st_pyg.training.loggers import METRICS
+from hist2st_pyg.utils.only_warns import only_warns
+
+logger = logging.getLogger(__name__)
 
 
 def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataModule) -> dict[str, Path]:
-    """Draw a run's curves and a map of its best genes.
+    """Draw a run's curves and a map of its best genes; a picture that cannot be drawn is a warning.
 
     Args:
         folder: The run folder, with its ``metrics.csv``.
@@ -27,17 +32,28 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
         shown.
     """
     pictures: dict[str, Path] = {}
-    if (folder / "metrics.csv").exists():  # a model fitted at once has none
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        pictures["curves"] = figures.save(figures.training_curves(rows), folder / "figures" / "curves.png")
+    if (folder / METRICS).exists():  # a model fitted at once has none
+        with only_warns(logger, "The training's curves could not be drawn"):
+            pictures["curves"] = _curves(folder)
     part = "val" if datamodule.sections["val"] else "train"
-    data = datamodule.data(part)[0]
-    name = "training" if part == "train" and "val_mask" not in data else "validation"
+    name = "validation" if datamodule.validates else "training"
+    with only_warns(logger, f"The map of section {datamodule.sections[part][0].name!r} could not be drawn"):
+        pictures[name] = _map(folder / "figures" / f"{name}.png", part, model, datamodule)
+    return pictures
+
+
+def _curves(folder: Path) -> Path:
+    with (folder / METRICS).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return figures.save(figures.training_curves(rows), folder / "figures" / "curves.png")
+
+
+def _map(path: Path, part: str, model: ExpressionModel, datamodule: SectionDataModule) -> Path:
+    """The best genes of the first section of a part."""
+    data, section = datamodule.data(part)[0], datamodule.sections[part][0]
     where = validation_spots(data).cpu().numpy()
     genes = datamodule.preprocessing.genes
     true, predicted = data.y.cpu().numpy()[where], run_model(model, data)["expression"].cpu().numpy()[where]
-    section = datamodule.sections[part][0]
     # With precomputed embeddings a section needs no image.
     image = section.require_image() if section.image is not None else None
     thumbnail = image.thumbnail(THUMBNAIL) if image is not None else None
@@ -51,5 +67,4 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
         image=thumbnail,
         image_scale=len(thumbnail) / image.size[1] if image is not None and thumbnail is not None else 1.0,
     )
-    pictures[name] = figures.save(maps, folder / "figures" / f"{name}.png")
-    return pictures
+    return figures.save(maps, path)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from hist2st_pyg.models import ExpressionModel
 from hist2st_pyg.models.pretrained import describe, read_checkpoint
 from hist2st_pyg.training.checkpoints import BEST, LAST, RANDOM, RunCheckpoint, link_best
 from hist2st_pyg.training.config import TrainConfig, config_dict
-from hist2st_pyg.utils.files import remove_unfinished
+from hist2st_pyg.utils.files import read_yaml
 from hist2st_pyg.utils.safe_load import read_tensors
+from hist2st_pyg.utils.staging import remove_unfinished
 
 logger = logging.getLogger(__name__)
 CONFIG, SUMMARY = "config.yaml", "summary.json"
@@ -44,11 +42,12 @@ def is_finished(config: TrainConfig) -> bool:
             f"{output} holds a run without its {CONFIG}, so it cannot be told whether it is this one; choose another "
             "output."
         )
-    before = yaml.safe_load((output / CONFIG).read_text(encoding="utf-8"))
-    _check_same(before, config, f"{output / CONFIG}")
+    _check_same(read_yaml(output / CONFIG), config, f"{output / CONFIG}")
     if not (output / SUMMARY).is_file():
         return False
-    summary = json.loads((output / SUMMARY).read_text(encoding="utf-8"))
+    summary = read_yaml(output / SUMMARY)  # JSON is YAML
+    if not isinstance(summary.get("config"), dict):
+        raise ValueError(f"{output / SUMMARY} is not the summary of a run: it has no config. Choose another output.")
     if _differences(summary["config"], config):  # it shall train longer
         return False
     logger.info("The run in %s has ended; nothing is changed.", output)
@@ -66,8 +65,6 @@ def mend_folder(config: TrainConfig) -> None:
     output = Path(config.output)
     for folder in (output, output / "figures", output / "model"):
         remove_unfinished(folder)
-    for left in (output / "model").glob(".saving-*"):
-        shutil.rmtree(left)
     # Lightning writes this in the middle of an epoch, before SLURM queues the job again. What goes on from the end of
     # an epoch is the run as it would have been.
     for left in output.glob("hpc_ckpt_*.ckpt"):

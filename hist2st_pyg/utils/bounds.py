@@ -26,6 +26,11 @@ def at_least(low: float) -> Bound:
     return Bound(f"at least {low}", lambda value: value >= low)
 
 
+def at_most(high: float) -> Bound:
+    """``high`` or less."""
+    return Bound(f"at most {high}", lambda value: value <= high)
+
+
 def above(low: float) -> Bound:
     """More than ``low``."""
     return Bound(f"above {low}", lambda value: value > low)

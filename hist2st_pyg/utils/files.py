@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,42 +13,34 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from hist2st_pyg.utils.hdf5 import write_anndata
+from hist2st_pyg.utils.staging import staged
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from pandas import DataFrame
 
 
-_UNFINISHED = ".unfinished-"
-"""Part of the name of each temporary file, by which :func:`remove_unfinished` finds them."""
-
-
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place when the block ends without an error.
+    """Yield a temporary path that takes the place of ``path`` when the block ends without an error.
 
     Args:
         path: The file to write; its folder is created.
+
+    Raises:
+        OSError: If it cannot be written; the message names it and the reason.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}{_UNFINISHED}", suffix=path.suffix)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
+    with staged(path) as folder:
+        temporary = folder / path.name
+        temporary.touch()
         yield temporary
-        # mkstemp makes private files; give outputs the permissions of any new file.
+        # Some libraries make private files; give outputs the permissions of any new file.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_unfinished(folder: str | Path) -> None:
-    """Remove the temporary files that killed processes left in a folder; no other process may be writing to it."""
-    for path in Path(folder).glob(f".*{_UNFINISHED}*"):
-        path.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -177,7 +168,7 @@ def read_h5ad(path: str | Path) -> AnnData:
 def write_h5ad(adata: AnnData, path: str | Path) -> None:
     """Write an AnnData atomically."""
     with atomic_path(path) as temporary:
-        adata.write_h5ad(temporary, compression="gzip")
+        write_anndata(adata, temporary)
 
 
 def read_parquet(path: str | Path) -> DataFrame:

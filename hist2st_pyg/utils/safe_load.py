@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,19 @@ def read_tensors(path: str | Path) -> Any:
         try:  # files of old versions of torch cannot be memory-mapped
             return torch.load(path, map_location="cpu", weights_only=True)
         except _UNREADABLE as error:
-            raise ValueError(f"{path} cannot be read as a checkpoint without executing code: {error}") from first
+            raise ValueError(
+                f"{path} cannot be read as a checkpoint without executing code: {_reason(error)}."
+            ) from first
+
+
+def _reason(error: Exception) -> str:
+    """What torch says of a file, in one line, without its advice to execute the file's code."""
+    text = " ".join(str(error).split())
+    if code := re.search(r"Unsupported global: GLOBAL (\S+)", text):
+        return f"it holds {code[1]}, more than tensors and plain values"
+    if not isinstance(error, OSError | RuntimeError) or "weights_only" in text:
+        return "it is damaged, or holds more than tensors and plain values"
+    return text.partition(". ")[0].rstrip(".")
 
 
 def read_lightning(path: str | Path) -> Any:
@@ -63,9 +76,8 @@ def read_lightning(path: str | Path) -> Any:
             raise
         raise ValueError(
             f"{path} holds more than weights and plain values: {', '.join(others)}. Loading it would execute code, so "
-            "it was not loaded. If you trust it, save its weights alone where the program that made it is installed: "
-            f"checkpoint = torch.load({Path(path).name!r}, map_location='cpu', weights_only=False), then "
-            "torch.save(checkpoint['state_dict'], 'weights.pth'); a whole model's weights are model.state_dict()."
+            "it was not loaded. If you trust it, save its weights alone with the program that made it: "
+            "torch.save(checkpoint['state_dict'], 'weights.pth'), or of a whole model model.state_dict()."
         ) from error
 
 

@@ -233,14 +233,14 @@ def test_a_folder_that_is_not_whole_is_refused(broken_off: Path, sections: list[
 
 def test_leftovers_of_killed_processes_are_removed(broken_off: Path, sections: list[Section]) -> None:
     mine = [Path("run/notes.txt"), Path("run/.last.mine.ckpt")]
-    left = [Path("run", name) for name in (".last.unfinished-abc_1.ckpt", "hpc_ckpt_1.ckpt", "model/.saving-x/a")]
-    left.append(Path("run/figures/.curves.unfinished-abc_1.png"))
+    left = [Path("run", name) for name in (".last.ckpt.unfinished-abc_1/a", "hpc_ckpt_1.ckpt", "model/.x.unfinished-x/a")]
+    left.append(Path("run/figures/.curves.png.unfinished-abc_1/a"))
     for path in mine + left:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
     train(config(resume=True), sections)
     assert [path.exists() for path in mine + left] == [True, True, False, False, False, False]
-    assert not Path("run/model/.saving-x").exists()
+    assert not Path("run/model/.x.unfinished-x").exists()
 
 
 def test_weights_that_are_not_finite_are_not_kept(broken_off: Path, sections: list[Section]) -> None:

@@ -1,0 +1,154 @@
+"""What cannot be trained is refused before the first file is read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import get_args
+
+import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch_geometric.data import Batch, Data
+
+from hist2st_pyg.data.expression import NormalizeBy
+from hist2st_pyg.data.splits import check_disjoint, check_stripes
+from hist2st_pyg.datasets import DATASETS
+from hist2st_pyg.io.tables import read_genes
+from hist2st_pyg.models import MODELS, ClosedFormModel
+from hist2st_pyg.models.registry import parameters_of
+from hist2st_pyg.nn.vision import without_fetching
+from hist2st_pyg.training.config import DataConfig, TrainConfig
+from hist2st_pyg.training.fitting import make_trainer
+from hist2st_pyg.training.loggers import wandb_mode
+from hist2st_pyg.training.preparation import build_model
+from hist2st_pyg.training.task import ExpressionTask
+from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.writable import check_folder
+
+PROCESSES = 4
+"""The most that train on a core."""
+GENES, SPOTS, WIDTH = 3, 4, 8
+"""Genes, spots and width of the embeddings of the section that a model is tried on."""
+
+
+def check_config(config: TrainConfig) -> None:
+    """Refuse a configuration that cannot be trained, whatever the data; nothing is read, written or fetched.
+
+    Args:
+        config: The configuration.
+
+    Raises:
+        OSError: If the run folder or the patch cache cannot be written to.
+        ValueError: If a key is unknown, the machine has not what the trainer is told to use, or the model cannot be
+            built or does not take such patches.
+    """
+    _check_data(config.data)
+    wandb_mode(config.wandb)
+    check_folder(config.output, "output")
+    _check_trainer(config)
+    with torch.random.fork_rng(devices=[]):
+        _check_model(config)
+
+
+def _check_data(data: DataConfig) -> None:
+    resolve(DATASETS, data.name, "dataset")
+    resolve({name: name for name in get_args(NormalizeBy)}, data.normalize_by, "normalize_by")
+    check_disjoint([], [], [], data.split)
+    if data.stripes is not None:
+        check_stripes(data.stripes)
+    if isinstance(data.panel, str) and data.panel not in ("variable", "variance", "paper"):
+        read_genes(data.panel)
+    check_folder(data.cache, "data.cache")
+
+
+def _check_trainer(config: TrainConfig) -> None:
+    try:
+        with _quiet():
+            processes = make_trainer(config, [], [], validates=False).num_devices
+    except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"accelerator={config.accelerator!r}, devices={config.devices!r} or precision={config.precision!r} cannot "
+            f"be had: {error}"
+        ) from error
+    if processes > (most := PROCESSES * (os.cpu_count() or 1)):
+        raise ValueError(f"devices={config.devices!r} starts {processes} processes; this machine takes {most} at most.")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's lines on what it uses, which follow when training starts."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _check_model(config: TrainConfig) -> None:
+    """Build the model and show it a few made spots, as a step of training would."""
+    model, data = dict(config.model), config.data
+    name = model.get("name", "hist2st")
+    known = parameters_of(resolve(MODELS, name, "model.name"))
+    if data.embedding is None and "vision" in known:
+        given = model.get("vision_kwargs") or {}
+        unfetched = without_fetching(model.get("vision", known["vision"]), given)
+        if unfetched is None:
+            return
+        if unfetched != given:
+            model["vision_kwargs"] = unfetched
+    try:
+        built = build_model(replace(config, model=model), GENES, WIDTH)
+    except RuntimeError as error:  # torch's, about sizes
+        raise ValueError(f"model.name={name!r} cannot be built with these arguments: {error}") from error
+    task = ExpressionTask(built, config.training)
+    try:
+        _try(task, config)
+    except Exception as error:
+        raise ValueError(
+            f"model.name={name!r} cannot be trained with these arguments on data.patch_size={data.patch_size}, "
+            f"data.window={data.window}, training.batch_size={config.training.batch_size}: {error}"
+        ) from error
+
+
+@torch.no_grad()
+def _try(task: ExpressionTask, config: TrainConfig) -> None:
+    data, model = config.data, task.model
+    # Batch norm of one spot fails in training alone; a user's own layer is not run in training here.
+    alone = data.window == 1 and config.training.batch_size == 1
+    batch = _made_batch(config, 1 if alone else SPOTS)
+    model.train(alone)
+    if isinstance(model, ClosedFormModel):
+        for stage in model.vision_stages:
+            model.encode(stage, batch)
+    else:
+        task.losses(batch)
+
+
+def _made_batch(config: TrainConfig, n: int) -> Data:
+    """A section of ``n`` spots in a row, as a batch of the data loader."""
+    data = config.data
+    shape = (3 * len(data.scales), data.patch_size, data.patch_size)
+    x = torch.rand(n, WIDTH) if data.embedding is not None else torch.randint(0, 256, (n, *shape), dtype=torch.uint8)
+    spots = torch.arange(n)
+    edges = torch.stack([torch.cat([spots[:-1], spots[1:]]), torch.cat([spots[1:], spots[:-1]])])
+    section = Data(
+        x=x,
+        pos=torch.stack([spots * 10.0, spots * 0.0], 1),
+        grid=torch.stack([spots, spots * 0], 1),
+        edge_index=edges,
+        edge_attr=torch.ones(edges.shape[1], 1),
+        counts=torch.ones(n, GENES),
+        y=torch.rand(n, GENES),
+        size_factor=torch.ones(n),
+        gene_mask=torch.ones(1, GENES, dtype=torch.bool),
+        section="made",
+        patient="",
+    )
+    return Batch.from_data_list([section])  # type: ignore[no-any-return]

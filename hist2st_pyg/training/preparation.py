@@ -1,0 +1,115 @@
+"""From a configuration to its data and its model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hist2st_pyg.data.expression import gene_panel
+from hist2st_pyg.data.preprocessing import Preprocessing, spot_pitch
+from hist2st_pyg.models import MODELS, ClosedFormModel, ExpressionModel
+from hist2st_pyg.models.registry import parameters_of
+from hist2st_pyg.section import Section
+from hist2st_pyg.training.config import TrainConfig
+from hist2st_pyg.training.datamodule import SectionDataModule
+from hist2st_pyg.training.sections import parts
+from hist2st_pyg.utils.resolver import resolve
+
+
+def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = None) -> SectionDataModule:
+    """Read the sections, fit the panel on those of training, and wrap them.
+
+    Raises:
+        ValueError: If a named section is not there.
+    """
+    data = config.data
+    train, val, test = parts(data, sections)
+    genes = gene_panel(data.panel, train, data.n_genes, data.name, data.root)
+    resolutions = [s.um_per_pixel for s in train if s.um_per_pixel is not None]
+    embedding = Path(data.embedding).name if data.embedding is not None else None
+    preprocessing = Preprocessing(
+        tuple(genes),
+        um_per_pixel=sum(resolutions) / len(resolutions) if len(resolutions) == len(train) else None,
+        pitch=sum(spot_pitch(section.pos) for section in train) / len(train),
+        **{**data.data_options(), "embedding": embedding},
+    )
+    return SectionDataModule(
+        preprocessing,
+        train,
+        val,
+        test,
+        split=data.split,
+        val_share=data.val_share,
+        val_side=data.val_side,
+        batch_size=config.training.batch_size,
+        window=data.window,
+        denoise=config.training.denoise,
+        cache=data.cache,
+        seed=config.seed,
+    )
+
+
+def build_model(config: TrainConfig, n_genes: int, embedding_channels: int | None = None) -> ExpressionModel:
+    """Build the model that a configuration names; nothing of it is fitted.
+
+    Args:
+        config: The configuration.
+        n_genes: Number of genes, G.
+        embedding_channels: Width of the precomputed embeddings, where the configuration names some.
+
+    Raises:
+        ValueError: If the model cannot do what the configuration asks for.
+    """
+    data, options = config.data, config.training
+    arguments = dict(config.model)
+    name = arguments.pop("name", "hist2st")
+    build = resolve(MODELS, name, "model.name")
+    known = parameters_of(build)
+    shapes: dict[str, Any] = {
+        "patch_size": data.patch_size,
+        "n_scales": len(data.scales),
+        "n_views": options.n_views,
+    }
+    for shape, plain, what in (("n_scales", 1, "several scales"), ("n_views", 0, "self-distillation")):
+        if shapes[shape] != plain and shape not in known:
+            raise ValueError(f"model.name={name!r} knows no {what}, got {shapes[shape]} {shape}.")
+    if data.embedding is not None:
+        if options.n_views:
+            raise ValueError(f"Precomputed embeddings have no views to distil from, got n_views={options.n_views}.")
+        arguments["vision"] = "precomputed"
+        given = arguments.get("vision_kwargs") or {}
+        arguments["vision_kwargs"] = {**given, "embedding_channels": embedding_channels}
+    shapes = {shape: value for shape, value in shapes.items() if shape in known}
+    model = build(n_genes, **{**arguments, **shapes})
+    if data.window == 1 and model.receptive_field != 0 and not isinstance(model, ClosedFormModel):
+        raise ValueError(
+            f"data.window=1 trains each spot alone, but model.name={name!r} reads the others of its section; take a "
+            "larger window, or null for whole sections."
+        )
+    return model
+
+
+def make_model(config: TrainConfig, datamodule: SectionDataModule) -> ExpressionModel:
+    """Build the model for the data module's panel and patches, with the training sections' statistics.
+
+    Raises:
+        ValueError: If the model cannot do what the configuration asks for.
+    """
+    preprocessing, options = datamodule.preprocessing, config.training
+    width = datamodule.data("train")[0].x.shape[1] if preprocessing.embedding is not None else None
+    model = build_model(config, len(preprocessing.genes), width)
+    if options.normalize and preprocessing.embedding is None:
+        mean, std = datamodule.pixel_statistics()
+        model.pixel_mean.copy_(mean)
+        model.pixel_std.copy_(std)
+    mean, std = datamodule.target_statistics()
+    if options.standardize:
+        model.target_mean.copy_(mean)
+        model.target_std.copy_(std)
+    model.initialize(mean)
+    model.preprocessing = preprocessing
+    model.training_sections = {
+        part: [section.record for section in datamodule.sections[part]] for part in ("train", "val")
+    }
+    return model

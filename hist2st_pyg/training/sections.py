@@ -1,0 +1,123 @@
+"""Which sections a run reads, and what each is for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hist2st_pyg.data.splits import cut_stripes
+from hist2st_pyg.datasets import load_sections, section_names
+from hist2st_pyg.io.embeddings import read_embeddings
+from hist2st_pyg.patients import given_patients, refuse_unknown_patients, with_patients
+from hist2st_pyg.section import Section
+from hist2st_pyg.training.config import DataConfig
+from hist2st_pyg.training.resume import CONFIG
+from hist2st_pyg.utils.files import read_yaml
+from hist2st_pyg.utils.named_code import refuse_code
+
+
+def read_sections(data: DataConfig, names: Sequence[str] | None = None) -> list[Section]:
+    """Read the sections of a configuration, with their embeddings where it asks for them.
+
+    Args:
+        data: The configuration.
+        names: The sections wanted, all when None; with stripes, the stripes.
+
+    Raises:
+        ValueError: If there is no such section, or ``data.patients`` names one that is not there.
+    """
+    whole = names
+    if data.stripes is not None and names is not None:
+        whole = list(dict.fromkeys(_whole(name) for name in names))
+    sections = load_sections(data.name, data.root, whole, **data.options)
+    sections = _with_patients(sections, data)
+    if data.embedding is not None and Path(data.embedding).is_dir():
+        read_embeddings(sections, data.embedding)
+    if data.stripes is None:
+        return sections
+    stripes = [part for section in sections for part in cut_stripes(section, data.stripes)]
+    if names is None:
+        return stripes
+    by_name = _by_name(stripes, names)
+    return [by_name[name] for name in names]
+
+
+def _whole(stripe: str) -> str:
+    """The section of which a stripe is, by name."""
+    return stripe.rpartition("_")[0] or stripe
+
+
+def _with_patients(sections: Sequence[Section], data: DataConfig, handed_over: bool = False) -> list[Section]:
+    """The sections with the patients that the configuration gives; those handed over may be stripes already."""
+    striped = handed_over and data.stripes is not None
+    whole = {section.name: _whole(section.name) if striped else section.name for section in sections}
+    known = set(whole.values())
+    named = given_patients(data.patients)
+    if not known.issuperset(named) and (data.root is not None or not handed_over):
+        known.update(section_names(data.name, data.root, **data.options))  # of these, some are not in this run
+    refuse_unknown_patients(named, sorted(known))
+    return with_patients(sections, data.patients, whole)
+
+
+def _by_name(sections: Sequence[Section], named: Sequence[str]) -> dict[str, Section]:
+    """All sections by name; those named have to be among them."""
+    found = {section.name: section for section in sections}
+    for name in named:
+        if name not in found:
+            raise ValueError(f"There is no section {name!r}; there are {', '.join(found)}.")
+    return found
+
+
+def run_data(folder: str | Path) -> DataConfig:
+    """The data that a run was told to train on, as its folder's ``config.yaml`` says.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not the configuration of a run.
+    """
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path}, which says what a run was trained on; name the data set instead.")
+    values = read_yaml(path)
+    refuse_code(values, str(path))
+    try:
+        return DataConfig(**values["data"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the configuration of a run: {error}") from error
+
+
+def parts(data: DataConfig, sections: Sequence[Section] | None = None) -> list[list[Section]]:
+    """The sections of training, validation and test; of those of test no image is opened, they are kept apart.
+
+    Args:
+        data: The configuration.
+        sections: The data set's sections where they are already at hand.
+
+    Raises:
+        ValueError: If a named section is not there, or none is left to train on.
+    """
+    named = [*data.train, *data.val, *data.test] if data.train else None
+    sections = read_sections(data, named) if sections is None else _with_patients(sections, data, handed_over=True)
+    kept_out = [*data.val, *data.test]
+    # A misspelt test section would otherwise train with the rest.
+    by_name = _by_name(sections, named or kept_out)
+    train = [by_name[name] for name in data.train] or [
+        section
+        for section in sections
+        if section.name not in kept_out and (section.image is not None or data.embedding is not None)
+    ]
+    if not train:
+        raise ValueError(f"No section is left to train on: {_why_not(data, sections)}.")
+    return [train, [by_name[name] for name in data.val], [by_name[name] for name in data.test]]
+
+
+def _why_not(data: DataConfig, sections: Sequence[Section]) -> str:
+    """Why no section trains."""
+    names = [section.name for section in sections]
+    test, val = ([name for name in names if name in part] for part in (data.test, data.val))
+    blind = [name for name in names if name not in (*test, *val)]
+    told = {"is kept for the test (data.test)": test, "validates (data.val)": val, "has no image": blind}
+    return "; ".join(f"{', '.join(of)} {why}" for why, of in told.items() if of) or "the data set has none"

@@ -1,0 +1,50 @@
+"""CSV tables of names and numbers, in which no name is a formula to a spreadsheet."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hist2st_pyg.utils.files import atomic_path
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Index
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""The start of a text that a spreadsheet would compute, or that an apostrophe keeps from it."""
+
+
+def quoted_name(name: Any) -> Any:
+    """A name with an apostrophe before it if it begins like a formula; anything else as it is."""
+    return f"'{name}" if isinstance(name, str) and _FORMULA.match(name) else name
+
+
+def unquoted_name(text: str) -> str:
+    """The name of which :func:`quoted_name` made a text."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def write_csv(table: DataFrame, path: str | Path, *, index_label: str | None = None) -> None:
+    """Write a table atomically; names of rows, of columns and in cells are quoted, numbers are not touched.
+
+    Args:
+        table: The table.
+        path: The file.
+        index_label: The heading of the names of the rows; None takes the index's name, and leaves an index without
+            a name out.
+    """
+    label = index_label or table.index.name
+    quoted = table.apply(_quoted).set_axis(_quoted_index(table.index)).set_axis(_quoted_index(table.columns), axis=1)
+    with atomic_path(path) as temporary:
+        quoted.to_csv(temporary, index_label=label, index=label is not None)
+
+
+def _quoted(column: Any) -> Any:
+    from pandas.api.types import is_numeric_dtype
+
+    return column if is_numeric_dtype(column) else column.astype(object).map(quoted_name)
+
+
+def _quoted_index(index: Index) -> Any:
+    return [quoted_name(name) for name in index]

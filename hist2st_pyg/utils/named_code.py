@@ -1,0 +1,81 @@
+"""Code that a configuration names, as ``class_path`` or as an import path: it is run only where a user trusts it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+TRUST = "--trust-code"
+"""The option of the command line that allows it."""
+CLASS_PATH, ARGUMENTS = "class_path", "init_args"
+
+
+class UntrustedCodeError(ValueError):
+    """A configuration names code; the message says where."""
+
+
+def refuse_code(values: Any, where: str, by_key: Collection[str] = ()) -> None:
+    """Refuse a configuration that names code; nothing of it is imported.
+
+    Args:
+        values: Plain values, as a YAML or JSON file holds them.
+        where: The file, for the error.
+        by_key: Dotted keys of choices, which an import path (``"module.Class"``) would name too.
+
+    Raises:
+        UntrustedCodeError: The message names the file and the key.
+    """
+    seen: set[int] = set()  # an alias of YAML is walked once
+
+    def walk(value: Any, key: str) -> None:
+        if isinstance(value, str) and key in by_key and "." in value:
+            raise UntrustedCodeError(_refusal(where, key, value))
+        if not isinstance(value, dict | list) or id(value) in seen:
+            return
+        seen.add(id(value))
+        if isinstance(value, dict) and CLASS_PATH in value:
+            raise UntrustedCodeError(_refusal(where, key, value[CLASS_PATH]))
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, item in items:
+            walk(item, f"{key}.{name}" if key else str(name))
+
+    walk(values, "")
+
+
+def _refusal(where: str, key: str, code: Any) -> str:
+    return (
+        f"{where}: {key or 'the value'} names code, {code!r}, which would be run. Name a key instead; if you trust "
+        f"{where}, give {TRUST}."
+    )
+
+
+def load_code(value: Any, key: str) -> Any:
+    """The class or function that a trusted configuration names; other values stay as they are.
+
+    Modules of the working folder are found too.
+
+    Args:
+        value: An import path ``"module.Class"``, or ``class_path`` with or without ``init_args``, its arguments.
+        key: The dotted key, for errors.
+
+    Raises:
+        ImportError: If there is no such class or function.
+    """
+    arguments: dict[str, Any] = {}
+    path = value
+    if isinstance(value, dict) and CLASS_PATH in value:
+        path, arguments = value[CLASS_PATH], value.get(ARGUMENTS) or {}
+    if not isinstance(path, str) or "." not in path:
+        return value
+    module, _, name = path.rpartition(".")
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
+    try:
+        found: Callable[..., Any] = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ImportError(f"{key}: there is no class or function {path}: {error}") from error
+    return partial(found, **arguments) if arguments else found

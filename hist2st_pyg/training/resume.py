@@ -13,8 +13,8 @@ from hist2st_pyg.models import ExpressionModel
 from hist2st_pyg.models.pretrained import describe, read_checkpoint
 from hist2st_pyg.training.checkpoints import BEST, LAST, RANDOM, RunCheckpoint, link_best
 from hist2st_pyg.training.config import TrainConfig, config_dict
-from hist2st_pyg.utils.staging import remove_unfinished
 from hist2st_pyg.utils.safe_load import read_tensors
+from hist2st_pyg.utils.staging import remove_unfinished
 
 logger = logging.getLogger(__name__)
 CONFIG, SUMMARY = "config.yaml", "summary.json"

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from hist2st_pyg import figures
-from hist2st_pyg.analysis.predictions import expression_of, image_of, measured_counts, name_of
+from hist2st_pyg.analysis.predictions import expression_of, file_of, image_of, measured_counts
 from hist2st_pyg.metrics.calibration import coverage
 from hist2st_pyg.nn.likelihoods import LIKELIHOODS, ZINB
 from hist2st_pyg.section import Section
@@ -126,7 +126,7 @@ def draw_confidence(adata: AnnData, folder: str | Path, table: DataFrame | None 
     }
     values = {title: table[name].to_numpy() for name, title in titles.items() if name in table}
     figure = figures.expression_maps(adata.obsm["spatial"], values, **image_of(adata), unit="")
-    return figures.save(figure, Path(folder) / f"{name_of(adata)}_confidence.png")
+    return figures.save(figure, Path(folder) / f"{file_of(adata)}_confidence.png")
 
 
 def _moments(adata: AnnData) -> tuple[Floats, Floats]:

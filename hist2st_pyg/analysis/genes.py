@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg import figures
-from hist2st_pyg.analysis.predictions import expression_of, image_of, is_prediction, name_of
+from hist2st_pyg.analysis.predictions import expression_of, file_of, image_of, is_prediction, name_of
 from hist2st_pyg.analysis.regions import KEY
 from hist2st_pyg.io.tables import UNLABELED
 from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i
@@ -22,7 +22,7 @@ from hist2st_pyg.utils.runtime import preserve_num_threads
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
     from scipy.sparse import csr_matrix
 
 logger = logging.getLogger(__name__)
@@ -89,13 +89,10 @@ def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
     """
     import scanpy as sc
 
-    check_regions(adata, key)
+    sizes = check_regions(adata, key)
     result = adata.copy()
     result.obs[key] = result.obs[key].astype("category").cat.remove_unused_categories()
-    sizes = result.obs[key].value_counts(sort=False).drop(UNLABELED, errors="ignore")
     groups = [str(region) for region in sizes.index[sizes > 1]]
-    if len(groups) < 2:
-        raise ValueError(f"Markers need two regions of at least 2 spots; obs[{key!r}] has {dict(sizes)}.")
     if alone := [str(region) for region in sizes.index[sizes == 1]]:
         logger.warning("%s %s: skipped, because a region of one spot has no markers", key, ", ".join(alone))
     result.obs[key] = result.obs[key].cat.rename_categories(str)
@@ -105,14 +102,23 @@ def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
     return result
 
 
-def check_regions(adata: AnnData, key: str) -> None:
-    """Reject a prediction without the column of regions."""
+def check_regions(adata: AnnData, key: str) -> Series[Any]:
+    """The sizes of the regions of which markers can be ranked.
+
+    Raises:
+        ValueError: If the column does not exist, or has fewer than two regions of two spots.
+    """
     if key not in adata.obs:
         columns = ", ".join(map(str, adata.obs.columns)) or "none"
         raise ValueError(
             f"The prediction has no column obs[{key!r}]; it has {columns}. "
             "`hist2st regions PREDICTION.h5ad -o OUT.h5ad` finds regions."
         )
+    regions = adata.obs[key].astype("category").cat.remove_unused_categories()
+    sizes: Series[Any] = regions.value_counts(sort=False).drop(UNLABELED, errors="ignore")
+    if (sizes > 1).sum() < 2:
+        raise ValueError(f"Markers need two regions of at least 2 spots; obs[{key!r}] has {dict(sizes)}.")
+    return sizes
 
 
 def marker_table(adata: AnnData) -> DataFrame:
@@ -183,7 +189,7 @@ def draw_genes(adata: AnnData, folder: str | Path, n: int = 7) -> Path:
     figure = figures.expression_maps(
         adata.obsm["spatial"], titled, **image_of(adata), columns=4 if len(titled) > 4 else 5
     )
-    return figures.save(figure, Path(folder) / f"{name_of(adata)}_spatial_genes.png")
+    return figures.save(figure, Path(folder) / f"{file_of(adata)}_spatial_genes.png")
 
 
 def draw_markers(adata: AnnData, folder: str | Path, key: str = KEY, n: int = 6) -> Path:
@@ -209,7 +215,7 @@ def draw_markers(adata: AnnData, folder: str | Path, key: str = KEY, n: int = 6)
     order = [str(region) for region in adata.obs[key].cat.categories if region != UNLABELED]
     title = f"{name_of(adata)}: markers" + (", ranked in the prediction" if is_prediction(adata) else "")
     figure = figures.heat_map(means[order], title=title, unit="mean standardized expression", column_unit=key)
-    return figures.save(figure, Path(folder) / f"{name_of(adata)}_markers.png")
+    return figures.save(figure, Path(folder) / f"{file_of(adata)}_markers.png")
 
 
 def _graph(edges: NDArray[np.int64], n: int) -> csr_matrix:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hist2st_pyg import figures
-from hist2st_pyg.analysis.predictions import image_of, name_of
+from hist2st_pyg.analysis.predictions import file_of, image_of
 from hist2st_pyg.image.tissue import tissue_mask
 from hist2st_pyg.inference import GRID
 
@@ -39,7 +39,7 @@ def draw_prediction(
         genes = [str(gene) for gene in adata.var_names[np.argsort(-expression.var(0))[:n_genes]]]
     if unknown := [gene for gene in genes if gene not in adata.var_names]:
         raise ValueError(f"The gene {unknown[0]!r} is not in the model's panel of {adata.n_vars} genes.")
-    name, picture = name_of(adata), image_of(adata)
+    name, picture = file_of(adata), image_of(adata)
     pos = np.asarray(adata.obsm["spatial"])
     values = {gene: expression[:, adata.var_names.get_loc(gene)] for gene in genes}
     maps = figures.expression_maps(pos, values, **picture)

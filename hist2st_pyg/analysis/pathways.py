@@ -10,7 +10,7 @@ import numpy as np
 
 from hist2st_pyg import figures
 from hist2st_pyg.analysis.gene_sets import MIN_GENES, panel_sets
-from hist2st_pyg.analysis.predictions import image_of, measured_expression, name_of
+from hist2st_pyg.analysis.predictions import file_of, image_of, measured_expression, name_of
 from hist2st_pyg.metrics.expression import pearson_per_gene, spearman_per_gene
 from hist2st_pyg.section import Section
 from hist2st_pyg.utils.optional import require_extra
@@ -184,7 +184,7 @@ def draw_scores(
         names = [str(name) for name in scores.columns]
         best_of = min(n, 4)
         figure = figures.true_and_predicted(pos, measured, scores, names, pcc, n_best=best_of, **image_of(adata))
-    return figures.save(figure, Path(folder) / f"{name_of(adata)}_gene_sets.png")
+    return figures.save(figure, Path(folder) / f"{file_of(adata)}_gene_sets.png")
 
 
 def draw_enrichment(adata: AnnData, folder: str | Path, table: DataFrame, n: int = 5) -> Path:
@@ -219,4 +219,4 @@ def draw_enrichment(adata: AnnData, folder: str | Path, table: DataFrame, n: int
         column_unit="list of genes",
         least=3.0,  # 0.001, so that insignificant sets are pale
     )
-    return figures.save(figure, Path(folder) / f"{name_of(adata)}_enrichment.png")
+    return figures.save(figure, Path(folder) / f"{file_of(adata)}_enrichment.png")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.data.expression import log_expression
 from hist2st_pyg.datasets import load_sections
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import read_h5ad
 
 if TYPE_CHECKING:
@@ -87,18 +88,33 @@ def is_prediction(adata: AnnData) -> bool:
 
 def name_of(adata: AnnData) -> str:
     """The section's name in ``uns["spatial"]``; else ``section``."""
-    return next(iter(adata.uns.get("spatial", {})), "section")
+    return next(iter(_libraries(adata)), "section")
+
+
+def _libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
+    """The libraries of ``uns["spatial"]``, which other programs give other entries, for example CELLxGENE a flag."""
+    spatial = adata.uns.get("spatial")
+    entries = spatial.items() if isinstance(spatial, Mapping) else ()
+    return {name: library for name, library in entries if isinstance(library, Mapping)}
+
+
+def file_of(adata: AnnData) -> str:
+    """The section's name as that of files."""
+    return file_name(name_of(adata))
 
 
 def image_of(adata: AnnData) -> dict[str, Any]:
     """``image`` and ``image_scale`` for :mod:`hist2st_pyg.figures`; empty if the prediction holds no image."""
-    spatial = adata.uns.get("spatial", {}).get(name_of(adata), {})
-    if "hires" not in spatial.get("images", {}):
+    library = next(iter(_libraries(adata).values()), {})
+    images, scales = library.get("images"), library.get("scalefactors")
+    if not isinstance(images, Mapping) or not isinstance(scales, Mapping):
         return {}
-    image = np.asarray(spatial["images"]["hires"])
+    if "hires" not in images or "tissue_hires_scalef" not in scales:
+        return {}
+    image = np.asarray(images["hires"])
     if image.dtype != np.uint8:  # scanpy's own images are floats from 0 to 1
         image = np.clip(np.rint(255 * image), 0, 255).astype(np.uint8)
-    return {"image": image[..., :3], "image_scale": float(spatial["scalefactors"]["tissue_hires_scalef"])}
+    return {"image": image[..., :3], "image_scale": float(scales["tissue_hires_scalef"])}
 
 
 def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnData, AnnData]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg import figures
-from hist2st_pyg.analysis.predictions import expression_of, image_of, name_of
+from hist2st_pyg.analysis.predictions import expression_of, file_of, image_of
 from hist2st_pyg.io.tables import UNLABELED
 from hist2st_pyg.utils.optional import require_extra
 from hist2st_pyg.utils.resolver import resolve
@@ -202,7 +202,7 @@ def draw_regions(adata: AnnData, folder: str | Path, labels: ArrayLike | None = 
     partitions = {} if labels is None else {"labels": labels}
     partitions[f"regions ({adata.uns.get(KEY, {}).get('params', {}).get('method', 'given')})"] = adata.obs[KEY]
     figure = figures.region_maps(adata.obsm["spatial"], partitions, **image_of(adata), nowhere=UNLABELED)
-    return figures.save(figure, Path(folder) / f"{name_of(adata)}_regions.png")
+    return figures.save(figure, Path(folder) / f"{file_of(adata)}_regions.png")
 
 
 def _labels_of_paper(labels: ArrayLike | None, n_spots: int, n_regions: int | None) -> NDArray[Any]:

@@ -26,18 +26,24 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 def run(parsed: Namespace) -> None:
     """Compute each spot's confidence, check it against counts, write the table, draw the maps."""
     import json
+    from functools import partial
 
     from hist2st_pyg.analysis.confidence import check_confidence, draw_confidence, spot_confidence
     from hist2st_pyg.analysis.predictions import read_measured, read_prediction
-    from hist2st_pyg.utils.files import write_text
+    from hist2st_pyg.figures import draw_each
+    from hist2st_pyg.utils.csv_cells import write_csv
+    from hist2st_pyg.utils.writable import check_file, check_folder
 
+    check_file(parsed.output)
+    check_folder(parsed.figures)
     adata = read_prediction(parsed.prediction)
     table = spot_confidence(adata)
     print(table.describe().loc[["min", "50%", "max"]].round(3).to_string())
     if parsed.measured is not None:
         print(json.dumps(check_confidence(adata, read_measured(parsed.measured, **vars(parsed.data))), indent=2))
     if parsed.output is not None:
-        write_text(parsed.output, table.to_csv(index_label="spot"))
+        write_csv(table, parsed.output, index_label="spot")
         print(f"Table: {parsed.output}")
-    if parsed.figures is not None:
-        print(f"Picture: {draw_confidence(adata, parsed.figures, table)}")
+    draw = partial(draw_confidence, adata, parsed.figures, table)
+    for picture in draw_each(parsed.figures, {"The confidence": draw}):
+        print(f"Picture: {picture}")

@@ -46,7 +46,9 @@ def run(parsed: Namespace) -> None:
     from pathlib import Path
 
     from hist2st_pyg.compat import convert, read_config
+    from hist2st_pyg.utils.writable import check_folder
 
+    check_folder(parsed.output, "--output")
     config: dict[str, Any] = {} if parsed.config is None else read_config(parsed.config)
     config.update({name: parsed[name] for name in FLAGS if parsed[name] is not None})
     done = convert(

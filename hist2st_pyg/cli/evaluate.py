@@ -46,10 +46,14 @@ def run(parsed: Namespace) -> None:
     from dataclasses import replace
 
     from hist2st_pyg.evaluation.run import evaluate, scalars
+    from hist2st_pyg.inference.blocks import find_device
     from hist2st_pyg.models import load_model
     from hist2st_pyg.training import DataConfig, read_sections, run_data
-    from hist2st_pyg.utils.files import write_json
+    from hist2st_pyg.utils.writable import check_file, check_folder
 
+    check_file(parsed.output)
+    check_folder(parsed.figures)
+    find_device(parsed.device)
     model = load_model(parsed.model)
     given = {name: value for name in DATA if (value := parsed.data[name]) is not None}
     data = replace(DataConfig() if "name" in given else run_data(parsed.model), **given)
@@ -57,9 +61,7 @@ def run(parsed: Namespace) -> None:
     if "name" not in given and not sections and not data.test:
         logging.getLogger(__name__).warning("%s has no test sections, so all sections are evaluated.", parsed.model)
     measured = read_sections(data, sections or data.test or None)
-    result = evaluate(model, measured, figures=parsed.figures, device=parsed.device)
-    if parsed.output is not None:
-        write_json(parsed.output, result)
+    result = evaluate(model, measured, output=parsed.output, figures=parsed.figures, device=parsed.device)
     short = {
         "held_out": result["held_out"],
         **{name: result[name] for name in ("seen_in_training", "patient_sources")},

@@ -39,11 +39,14 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 
 def run(parsed: Namespace) -> None:
-    """Explain spots of one image, draw the pictures, write the numbers."""
+    """Explain spots of one image, write the numbers, draw the pictures."""
     from hist2st_pyg.explain import explain_image
     from hist2st_pyg.models import load_model
     from hist2st_pyg.utils.files import write_json
+    from hist2st_pyg.utils.writable import check_file, check_folder
 
+    check_file(parsed.output)
+    check_folder(parsed.figures)
     options: dict[str, Any] = {name: parsed[name] for name in OPTIONS if parsed[name] is not None}
     explained = explain_image(
         load_model(parsed.model),
@@ -54,8 +57,9 @@ def run(parsed: Namespace) -> None:
         device=parsed.device,
         **options,
     )
-    for explanation, path in zip(explained.explanations, explained.draw(parsed.figures), strict=True):
-        print(f"{explanation.gene} at {explanation.name}: predicted {explanation.predicted:.2f}. Picture: {path}")
     if parsed.output is not None:
         write_json(parsed.output, explained.numbers())
         print(f"Numbers: {parsed.output}")
+    for explanation, path in zip(explained.explanations, explained.draw(parsed.figures), strict=True):
+        picture = "not drawn" if path is None else path
+        print(f"{explanation.gene} at {explanation.name}: predicted {explanation.predicted:.2f}. Picture: {picture}")

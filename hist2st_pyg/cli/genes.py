@@ -31,12 +31,17 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 def run(parsed: Namespace) -> None:
     """Rank genes by Moran's I and as markers of regions, if any; print the best, write tables, draw maps."""
+    from functools import partial
     from pathlib import Path
 
     from hist2st_pyg.analysis import genes as of_genes
     from hist2st_pyg.analysis.predictions import is_prediction, read_prediction
-    from hist2st_pyg.utils.files import write_text
+    from hist2st_pyg.figures import draw_each
+    from hist2st_pyg.utils.csv_cells import write_csv
+    from hist2st_pyg.utils.writable import check_file, check_folder
 
+    check_file(parsed.output)
+    check_folder(parsed.figures)
     adata = read_prediction(parsed.prediction)
     if parsed.regions is not None:
         of_genes.check_regions(adata, parsed.regions)
@@ -49,22 +54,20 @@ def run(parsed: Namespace) -> None:
         n = (table[of_genes.FDR] < 0.05).sum()
         print(f"{n} of {len(table)} genes follow the tissue (FDR 5 %).")
     print(f"Highest Moran's I: {best}.")
-    pictures = []
-    if parsed.figures is not None:
-        pictures.append(of_genes.draw_genes(adata, parsed.figures))
-    tables = {} if parsed.output is None else {Path(parsed.output): table.to_csv(index_label="gene")}
+    pictures = {"The genes": partial(of_genes.draw_genes, adata, parsed.figures)}
+    tables = {"": table.rename_axis("gene")}
     if parsed.regions is not None:
         adata = of_genes.rank_markers(adata, parsed.regions)
         markers = of_genes.marker_table(adata)
         for region, genes in of_genes.top_markers(markers, TOP).items():
             print(f"Markers of {parsed.regions} {region}: {', '.join(genes) or 'none'}.")
-        if parsed.figures is not None:
-            pictures.append(of_genes.draw_markers(adata, parsed.figures, parsed.regions))
-        if parsed.output is not None:
-            path = Path(parsed.output)
-            tables[path.with_name(f"{path.stem}_markers{path.suffix}")] = markers.to_csv(index=False)
-    for path, text in tables.items():
-        write_text(path, text)
-        print(f"Table: {path}")
-    for picture in pictures:
+        pictures["The markers"] = partial(of_genes.draw_markers, adata, parsed.figures, parsed.regions)
+        tables["_markers"] = markers
+    if parsed.output is not None:
+        output = Path(parsed.output)
+        for end, values in tables.items():
+            path = output.with_name(f"{output.stem}{end}{output.suffix}")
+            write_csv(values, path)
+            print(f"Table: {path}")
+    for picture in draw_each(parsed.figures, pictures):
         print(f"Picture: {picture}")

@@ -48,15 +48,23 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 def run(parsed: Namespace) -> None:
     """Score the spots, compare with measured scores, test gene lists; print, write tables, draw maps."""
+    from functools import partial
     from pathlib import Path
 
     from hist2st_pyg.analysis.gene_sets import panel_sets, read_gene_sets
+    from hist2st_pyg.analysis.genes import check_regions
     from hist2st_pyg.analysis.pathways import draw_enrichment, draw_scores, enrich, score_agreement, score_gene_sets
     from hist2st_pyg.analysis.predictions import read_measured, read_prediction
+    from hist2st_pyg.figures import draw_each
     from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i
-    from hist2st_pyg.utils.files import write_text
+    from hist2st_pyg.utils.csv_cells import write_csv
+    from hist2st_pyg.utils.writable import check_file, check_folder
 
+    check_file(parsed.output)
+    check_folder(parsed.figures)
     adata = read_prediction(parsed.prediction)
+    if parsed.enrich not in (None, MORAN):
+        check_regions(adata, parsed.enrich)
     read = read_gene_sets(parsed.gene_sets)
     sets = panel_sets(read, list(adata.var_names), parsed.min_genes)
     options = {"min_genes": parsed.min_genes, "seed": parsed.seed}
@@ -83,12 +91,14 @@ def run(parsed: Namespace) -> None:
     if parsed.output is not None:
         path = Path(parsed.output)
         for end, values in tables.items():
-            write_text(path.with_name(f"{path.stem}{end}{path.suffix}"), values.to_csv())
+            write_csv(values, path.with_name(f"{path.stem}{end}{path.suffix}"))
         print(f"Tables: {', '.join(f'{path.stem}{end}{path.suffix}' for end in tables)} in {path.parent}")
-    if parsed.figures is not None:
-        print(f"Picture: {draw_scores(adata, parsed.figures, drawn, measured)}")
-        if parsed.enrich is not None and not tables["_enrichment"].empty:
-            print(f"Picture: {draw_enrichment(adata, parsed.figures, tables['_enrichment'].reset_index())}")
+    pictures = {"The scores": partial(draw_scores, adata, parsed.figures, drawn, measured)}
+    if parsed.enrich is not None and not tables["_enrichment"].empty:
+        enriched = tables["_enrichment"].reset_index()
+        pictures["The enrichment"] = partial(draw_enrichment, adata, parsed.figures, enriched)
+    for picture in draw_each(parsed.figures, pictures):
+        print(f"Picture: {picture}")
 
 
 def _lists(adata: AnnData, of: str) -> dict[str, list[str]]:

@@ -92,25 +92,32 @@ def _format_of(output: str) -> str | None:
 
 
 def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> None:
-    """Predict one image, draw the pictures, write the output."""
+    """Check the options, predict one image, write the output, draw the pictures."""
+    from functools import partial
     from pathlib import Path
 
     from hist2st_pyg import inference
-    from hist2st_pyg.inference.outputs import OUTPUTS
+    from hist2st_pyg.analysis.maps import draw_prediction
+    from hist2st_pyg.figures import draw_each
+    from hist2st_pyg.inference.cohort import check_genes_drawn
+    from hist2st_pyg.inference.outputs import OUTPUTS, check_output
     from hist2st_pyg.models import load_model
+    from hist2st_pyg.utils.writable import check_folder
 
-    adata = inference.predict(load_model(parsed.model), parsed.images[0], parsed.spots, **options)
-    if parsed.figures is not None:
-        from hist2st_pyg.analysis.maps import draw_prediction
-
-        for path in draw_prediction(adata, parsed.figures, parsed.genes):
-            print(f"Picture: {path}")
+    model = load_model(parsed.model)
+    check_genes_drawn(model, parsed.genes)
+    check_output(parsed.output, suffix, inference.require_preprocessing(model).genes, parsed.overwrite)
+    check_folder(parsed.figures)
+    adata = inference.predict(model, parsed.images[0], parsed.spots, **options)
     if suffix == "zarr":
         # An existing store, for example that of the section, gets a table.
         inference.write_spatialdata(adata, parsed.output, overwrite=parsed.overwrite)
     else:
         OUTPUTS[suffix].write(adata, Path(parsed.output))
     print(f"{adata.n_obs} spots x {adata.n_vars} genes in {parsed.output}.")
+    draw = partial(draw_prediction, adata, parsed.figures, parsed.genes)
+    for picture in draw_each(parsed.figures, {f"The prediction of {parsed.images[0]}": draw}):
+        print(f"Picture: {picture}")
 
 
 def _predict_cohort(parsed: Namespace, options: dict[str, Any]) -> int:

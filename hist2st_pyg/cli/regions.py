@@ -36,12 +36,18 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 def run(parsed: Namespace) -> None:
     """Find regions, print their sizes and the agreement with labels, write the ``.h5ad``, draw the picture."""
+    from functools import partial
+
     from hist2st_pyg.analysis.labels import labels_of
     from hist2st_pyg.analysis.predictions import read_prediction
     from hist2st_pyg.analysis.regions import KEY, agreement, draw_regions, find_regions, n_labels
+    from hist2st_pyg.figures import draw_each
     from hist2st_pyg.inference import write_h5ad
     from hist2st_pyg.io.tables import UNLABELED
+    from hist2st_pyg.utils.writable import check_file, check_folder
 
+    check_file(parsed.output)
+    check_folder(parsed.figures)
     adata = read_prediction(parsed.prediction)
     labels = labels_of(adata, parsed.labels)
     n_regions = parsed.n_regions
@@ -70,8 +76,8 @@ def run(parsed: Namespace) -> None:
         else:
             found.uns[KEY] |= result
             print(f"ARI {result['ari']:.3f}, NMI {result['nmi']:.3f} against {n_labels(labels)} labels.")
-    if parsed.figures is not None:
-        print(f"Picture: {draw_regions(found, parsed.figures, labels)}")
     if parsed.output is not None:
         write_h5ad(found, parsed.output)
         print(f"Regions: {parsed.output}")
+    for picture in draw_each(parsed.figures, {"The regions": partial(draw_regions, found, parsed.figures, labels)}):
+        print(f"Picture: {picture}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,16 @@ from tqdm.auto import tqdm
 
 from hist2st_pyg import figures
 from hist2st_pyg.evaluation.section_scores import SectionResult, mean_of, measure_section
+from hist2st_pyg.figures import try_drawing
 from hist2st_pyg.inference import THUMBNAIL, require_preprocessing
+from hist2st_pyg.inference.blocks import find_device
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.patients import patient_sources
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.file_names import file_name
+from hist2st_pyg.utils.files import write_json
+from hist2st_pyg.utils.writable import check_file, check_folder
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +31,7 @@ def evaluate(
     model: ExpressionModel,
     sections: Sequence[Section],
     *,
+    output: str | Path | None = None,
     figures: str | Path | None = None,
     device: str = "auto",
     gene_sets: Mapping[str, Sequence[str]] | None = None,
@@ -36,6 +43,7 @@ def evaluate(
     Args:
         model: A trained model with its preprocessing.
         sections: Measured sections; the result names those that the model has seen in training.
+        output: The ``.json`` file of the result, written before pictures are drawn; None writes none.
         figures: Folder for pictures of each section (true and predicted maps of the best genes, histogram of PCC).
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         gene_sets: Genes of the panel, by the name of the set; each adds a mean PCC.
@@ -75,7 +83,9 @@ def evaluate(
         Metrics that cannot be computed are None.
 
     Raises:
-        ValueError: If ``sections`` is empty, two have the same name, or a gene set names a gene outside the panel.
+        OSError: If the result or the pictures cannot be written; checked before any work.
+        ValueError: If ``sections`` is empty, two have the same name, a gene set names a gene outside the panel, or
+            there is no such device.
 
     >>> import hist2st_pyg as h
     >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
@@ -84,6 +94,9 @@ def evaluate(
     >>> h.evaluate(model, [section])["pcc_mean"]
     0.0
     """
+    check_file(output, "output")
+    check_folder(figures, "figures")
+    device = find_device(device)
     if not sections:
         raise ValueError("sections is empty; pass at least one section.")
     names = [section.name for section in sections]
@@ -107,10 +120,8 @@ def evaluate(
     for section in tqdm(sections, desc="sections", leave=False, disable=None):
         result = measure_section(model, section, device=device, gene_sets=gene_sets, seed=seed, cache=cache)
         results[section.name] = result
-        if figures is not None:
-            _draw(section, result, panel, Path(figures))
     parts = [result.numbers for result in results.values()]
-    return {
+    evaluation = {
         "held_out": not seen,
         **_average(parts, "metrics"),
         "pcc_pooled": pcc_pooled(list(results.values())),
@@ -123,6 +134,13 @@ def evaluate(
             for name, result in results.items()
         },
     }
+    if output is not None:
+        write_json(output, evaluation)
+    if figures is not None:
+        for section in sections:
+            draw = partial(_draw, section, results[section.name], panel, Path(figures))
+            try_drawing(f"{section.name} in {figures}", draw)
+    return evaluation
 
 
 def scalars(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,5 +187,6 @@ def _draw(section: Section, result: SectionResult, genes: Sequence[str], folder:
         thumbnail = image.thumbnail(THUMBNAIL)
         picture = {"image": thumbnail, "image_scale": thumbnail.shape[1] / image.size[0]}
     maps = figures.true_and_predicted(section.pos, result.target, result.predicted, genes, pcc, **picture)
-    figures.save(maps, folder / f"{section.name}_maps.png")
-    figures.save(figures.pcc_histogram(pcc, section.name), folder / f"{section.name}_pcc.png")
+    name = file_name(section.name)
+    figures.save(maps, folder / f"{name}_maps.png")
+    figures.save(figures.pcc_histogram(pcc, section.name), folder / f"{name}_pcc.png")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.data.preprocessing import spot_pitch
 from hist2st_pyg.explain.pixels import PixelMap
 from hist2st_pyg.explain.spot import Explanation
+from hist2st_pyg.figures import plain_text
 from hist2st_pyg.image import HistologyImage
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ LABELED = 0.1
 """Importance from which spots get a number, as a share of the most important spot's."""
 
 
+@plain_text
 def explanation_figure(
     explanation: Explanation,
     pos: NDArray[np.floating],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from hist2st_pyg.inference.blocks import find_device
 from hist2st_pyg.inference.image_input import read_image
 from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.utils.file_names import file_name
 
 OVERVIEW = 300
 """Longer side of the picture of the whole section, in pixels."""
@@ -45,15 +46,17 @@ class ImageExplanations:
     spots: Spots
     explanations: list[Explanation]
 
-    def draw(self, folder: str | Path) -> list[Path]:
-        """Write a picture of each, ``<image>_<gene>_<spot>.png``; characters except letters and digits become _."""
+    def draw(self, folder: str | Path) -> list[Path | None]:
+        """Write a picture of each, ``<image>_<gene>_<spot>.png`` by ``file_name``; None and a warning on an error."""
         thumbnail = self.image.thumbnail(OVERVIEW)
         paths = []
         for explanation in tqdm(self.explanations, desc="pictures", leave=False, disable=None):
-            name = re.sub(r"[^\w.-]", "_", f"{self.name}_{explanation.gene}_{explanation.name}.png")
-            picture = explanation_figure(explanation, self.spots.pos, self.image, thumbnail)
-            paths.append(figures.save(picture, Path(folder) / name))
+            path = Path(folder) / f"{file_name(self.name, explanation.gene, explanation.name)}.png"
+            paths.append(figures.try_drawing(str(path), partial(self._draw, explanation, thumbnail, path)))
         return paths
+
+    def _draw(self, explanation: Explanation, thumbnail: NDArray[np.uint8], path: Path) -> Path:
+        return figures.save(explanation_figure(explanation, self.spots.pos, self.image, thumbnail), path)
 
     def numbers(self) -> list[dict[str, Any]]:
         """The explanations without pixels, as plain values with the spots' names."""
@@ -97,9 +100,10 @@ def explain_image(
     columns = {gene: gene_column(preprocessing.genes, gene) for gene in genes}
     if top < 1:
         raise ValueError(f"top must be 1 spot per gene or more, got {top}.")
+    device = find_device(device)
     given = read_image(model, image, spots, pitch=pitch, um_per_pixel=um_per_pixel)
     graph, patches, where = given.graph, given.patches, given.layout.spots
-    model.to(find_device(device))
+    model.to(device)
     if names is None:
         highest = _highest(model, graph, patches, columns, top, device, given.name)
     else:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +17,10 @@ from hist2st_pyg.utils.files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 
 COLORS = "magma"
 DPI = 150
@@ -26,10 +33,61 @@ SPOT_SHARE = 0.9
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as PNG, atomically."""
+    """Write a figure as PNG, atomically; names in it are text, also with the ``$`` of matplotlib's formulas."""
+    without_formulas(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png")
     return Path(path)
+
+
+def without_formulas(figure: Figure) -> Figure:
+    """Show each text as it is written; only powers of ten at a logarithmic axis are formulas."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter
+
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    powers = [axis for axis in axes if isinstance(axis.get_major_formatter(), LogFormatter)]
+    kept = {label for axis in powers for label in [*axis.get_ticklabels(), *axis.get_ticklabels(minor=True)]}
+    for text in figure.findobj(Text):
+        if text not in kept:
+            text.set_parse_math(False)
+    return figure
+
+
+def plain_text(draw: Callable[Given, Figure]) -> Callable[Given, Figure]:
+    """Decorate a function that draws: see :func:`without_formulas`."""
+
+    @wraps(draw)
+    def drawn(*args: Given.args, **kwargs: Given.kwargs) -> Figure:
+        return without_formulas(draw(*args, **kwargs))
+
+    return drawn
+
+
+def try_drawing(name: str, draw: Callable[[], Made]) -> Made | None:
+    """Draw what follows a result that is written: an error is a warning that names the picture, and None.
+
+    Args:
+        name: The picture or its section, for the warning.
+        draw: Draws it and returns its path or paths.
+    """
+    try:
+        return draw()
+    except Exception as error:  # noqa: BLE001 - matplotlib's and the disk's errors must not cost a finished result
+        logger.warning("%s was not drawn: %s", name, " ".join(str(error).split()) or type(error).__name__)
+        return None
+
+
+def draw_each(folder: str | Path | None, pictures: Mapping[str, Callable[[], Path | Sequence[Path]]]) -> Iterator[Path]:
+    """Draw pictures of a written result, each by :func:`try_drawing`, and yield their paths.
+
+    Args:
+        folder: Their folder; None draws nothing.
+        pictures: What draws each, by what it shows.
+    """
+    for name, draw in pictures.items() if folder is not None else ():
+        made = try_drawing(f"{name} in {folder}", draw)
+        yield from [] if made is None else [made] if isinstance(made, Path) else made
 
 
 def points_of(pos: ArrayLike) -> NDArray[np.float64]:

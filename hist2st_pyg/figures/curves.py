@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hist2st_pyg.figures.canvas import plain_text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
+@plain_text
 def pcc_histogram(pcc: ArrayLike, title: str = "") -> Figure:
     """Draw the distribution of the genes' correlations.
 
@@ -43,6 +46,7 @@ def pcc_histogram(pcc: ArrayLike, title: str = "") -> Figure:
     return figure
 
 
+@plain_text
 def training_curves(rows: Sequence[Mapping[str, str]]) -> Figure:
     """Draw the parts of the loss and the validation PCC of each epoch.
 

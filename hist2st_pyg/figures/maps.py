@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hist2st_pyg.figures.canvas import colored_map, draw_image, outlines, points_of, section_panels
+from hist2st_pyg.figures.canvas import colored_map, draw_image, outlines, plain_text, points_of, section_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@plain_text
 def expression_maps(
     pos: ArrayLike,
     values: Mapping[str, ArrayLike],
@@ -51,6 +52,7 @@ def expression_maps(
     return figure
 
 
+@plain_text
 def true_and_predicted(
     pos: ArrayLike,
     y_true: ArrayLike,
@@ -100,6 +102,7 @@ def true_and_predicted(
     return figure
 
 
+@plain_text
 def tissue_overview(thumbnail: NDArray[np.uint8], mask: NDArray[np.bool_], positions: ArrayLike) -> Figure:
     """Draw an image beside its detected tissue, with the spots.
 

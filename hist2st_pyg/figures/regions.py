@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hist2st_pyg.figures.canvas import LETTER, circles, draw_image, frame, points_of, section_panels
+from hist2st_pyg.figures.canvas import LETTER, circles, draw_image, frame, plain_text, points_of, section_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +25,7 @@ SHARE = 0.85
 FADED = 0.5
 
 
+@plain_text
 def region_maps(
     pos: ArrayLike,
     partitions: Mapping[str, ArrayLike],

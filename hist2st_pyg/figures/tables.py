@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hist2st_pyg.figures.canvas import LETTER
+from hist2st_pyg.figures.canvas import LETTER, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ SIZES = (8.0, 230.0)
 """Areas of the smallest and the largest dot, in points squared."""
 
 
+@plain_text
 def heat_map(table: DataFrame, *, title: str = "", unit: str = "", column_unit: str = "") -> Figure:
     """Draw a table of values around 0: red above, blue below, white at 0.
 
@@ -44,6 +45,7 @@ def heat_map(table: DataFrame, *, title: str = "", unit: str = "", column_unit: 
     return figure
 
 
+@plain_text
 def dot_plot(
     color: DataFrame,
     size: DataFrame,

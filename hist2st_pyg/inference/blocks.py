@@ -198,10 +198,22 @@ def find_device(device: str) -> str:
     Raises:
         ValueError: If the device does not exist.
     """
+    found = torch.cuda.is_available()
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}: no CUDA device was found; choose 'auto' or 'cpu'.")
+        return "cuda" if found else "cpu"
+    try:
+        place = torch.device(device)
+        if place.type == "cuda":  # counted, because a tensor would open CUDA's driver in this process
+            known = found and (place.index or 0) < torch.cuda.device_count()
+        else:
+            known = torch.zeros(1, device=place).item() == 0
+    except (RuntimeError, AssertionError, ImportError) as error:  # what torch makes of a device that is not there
+        logger.debug("%s: %s", device, error)
+        known = False
+    if not known:
+        cuda = "".join(f", 'cuda:{index}'" for index in range(torch.cuda.device_count() if found else 0))
+        reason = "no CUDA device was found" if device.startswith("cuda") and not found else "there is no such device"
+        raise ValueError(f"device={device!r}: {reason}; choose 'auto'{cuda} or 'cpu'.")
     return device
 
 

@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
@@ -17,16 +17,18 @@ from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from hist2st_pyg.image import open_image
+from hist2st_pyg.inference.blocks import find_device
 from hist2st_pyg.inference.image_input import check_layout
-from hist2st_pyg.inference.outputs import OUTPUTS
+from hist2st_pyg.inference.outputs import OUTPUTS, check_columns
 from hist2st_pyg.inference.prediction import predict
-from hist2st_pyg.inference.slide import Draw, Job, Slide, State, drawn, fingerprint, finished, make
+from hist2st_pyg.inference.slide import DEVICE, Draw, Job, Slide, State, drawn, fingerprint, finished, make
 from hist2st_pyg.io.spots import SUFFIXES
 from hist2st_pyg.models import load_model
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.utils.executors import EXECUTORS, Failed
 from hist2st_pyg.utils.files import write_text
 from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.writable import check_folder
 
 logger = logging.getLogger(__name__)
 
@@ -133,16 +135,23 @@ def predict_cohort(
         raise ValueError(f"jobs must be 1 or more, got {jobs}.")
     model, output = Path(model).absolute(), Path(output).absolute()
     slides = _slides(images, spots, output)
-    _check_model(load_model(model), genes)
+    loaded = load_model(model)
+    check_genes_drawn(loaded, genes)
     options = _known(options)
+    if executor == "local":  # a cluster's machines may have other devices
+        find_device(options.get(DEVICE, "auto"))
     check_layout(*(options.get(name) for name in LAYOUT), grid=spots is None)
+    figures = output / "figures" if figures is None else Path(figures).absolute()
+    check_folder(output, "output")
+    check_folder(figures if draw is not None else None, "figures")
+    check_columns(format, require_preprocessing(loaded).genes)
     job = Job(
         model=model,
         fingerprint=fingerprint(model),
         format=format,
         options=options,
         draw=draw,
-        figures=output / "figures" if figures is None else Path(figures).absolute(),
+        figures=figures,
         genes=None if genes is None else list(genes),
         threads=max(1, torch.get_num_threads() // jobs),
     )
@@ -197,7 +206,12 @@ def _spots(image: Path, spots: str | Path | None, n: int) -> Path | None:
     return found[0]
 
 
-def _check_model(model: ExpressionModel, genes: Sequence[str] | None) -> None:
+def check_genes_drawn(model: ExpressionModel, genes: Sequence[str] | None) -> None:
+    """Check before any work that a model predicts from images, and has the genes to draw.
+
+    Raises:
+        ValueError: If it does not.
+    """
     panel = require_preprocessing(model).genes
     if model.uses_counts:
         raise ValueError(f"{type(model).__name__} reads measured counts ({model.task}), which images do not have.")
@@ -226,6 +240,9 @@ def _noted(job: Job, slide: Slide, outcome: State | Failed) -> SlideResult:
         return SlideResult(slide.name, slide.output(job.format), "failed", message=outcome.reason)
     slide.failure.unlink(missing_ok=True)
     result = _result(job, slide, "done", outcome)
+    if not drawn(job, outcome):
+        result = replace(result, message=f"{result.message} Not all pictures were drawn, see {slide.log}.".strip())
+        logger.warning("%s: not all pictures were drawn, see %s.", slide.name, slide.log)
     logger.info("%s: %d spots, predicted in %.1f s.", slide.name, result.spots, result.seconds)
     return result
 

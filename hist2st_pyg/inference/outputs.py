@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hist2st_pyg.utils.files import atomic_path, read_h5ad, write_h5ad
+from hist2st_pyg.utils.csv_cells import write_csv
+from hist2st_pyg.utils.files import read_h5ad, write_h5ad
 from hist2st_pyg.utils.staging import move_in, staged
+from hist2st_pyg.utils.writable import check_file
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,6 +25,28 @@ class Output(NamedTuple):
 
     write: Callable[[AnnData, Path], None]
     read: Callable[[Path], AnnData] | None
+
+
+def check_output(path: str, format: str, genes: Sequence[str], overwrite: bool = False) -> None:
+    """Check before a prediction that it can be written; the arguments are those of the output.
+
+    Args:
+        path: The file or store.
+        format: A key of :data:`OUTPUTS`.
+        genes: The panel.
+        overwrite: Whether a prediction in an existing store may be replaced.
+
+    Raises:
+        OSError: If it cannot be written.
+        ValueError: If a gene has the name of another column, or a store has a prediction that must not be replaced.
+    """
+    if format == "zarr":
+        from hist2st_pyg.inference.store import check_store
+
+        check_store(Path(path), overwrite=overwrite)
+        return
+    check_file(path)
+    check_columns(format, genes)
 
 
 def _write_store(adata: AnnData, path: Path) -> None:
@@ -45,11 +69,15 @@ def _write_csv(adata: AnnData, path: Path) -> None:
     """Write a row for each spot: its name, ``x, y`` in pixels, each gene's expression; without layers and notes."""
     import pandas as pd
 
-    if taken := [gene for gene in adata.var_names if gene in CSV_COLUMNS]:
-        raise ValueError(f"The gene {taken[0]!r} has the name of another column of the .csv; write .h5ad instead.")
+    check_columns("csv", list(adata.var_names))
     where = pd.DataFrame(adata.obsm["spatial"], index=adata.obs_names, columns=list(CSV_COLUMNS[1:]))
-    with atomic_path(path) as temporary:
-        where.join(adata.to_df()).to_csv(temporary, index_label=CSV_COLUMNS[0])
+    write_csv(where.join(adata.to_df()), path, index_label=CSV_COLUMNS[0])
+
+
+def check_columns(format: str, genes: Sequence[str]) -> None:
+    """Refuse genes that a format has no columns for."""
+    if taken := [gene for gene in genes if format == "csv" and gene in CSV_COLUMNS]:
+        raise ValueError(f"The gene {taken[0]!r} has the name of another column of the .csv; write .h5ad instead.")
 
 
 CSV_COLUMNS = ("spot", "x", "y")

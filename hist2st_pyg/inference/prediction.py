@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.data.preprocessing import SectionData, spot_pitch
 from hist2st_pyg.image import HistologyImage
-from hist2st_pyg.inference.blocks import BLOCK, Keep, Prediction, predict_blocks, with_moments
+from hist2st_pyg.inference.blocks import BLOCK, Keep, Prediction, find_device, predict_blocks, with_moments
 from hist2st_pyg.inference.domain_shift import check_positions, pitch_notes, resolution_notes
 from hist2st_pyg.inference.image_input import read_image
 from hist2st_pyg.inference.layout import GIVEN, THUMBNAIL
 from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.file_names import file_name
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -66,7 +67,8 @@ def predict(
         :attr:`~hist2st_pyg.inference.domain_shift.Colors.distance`).
 
     Raises:
-        ValueError: If the model has no preprocessing or reads counts, no tissue is found, or the input does not fit.
+        ValueError: If the model has no preprocessing or reads counts, there is no such device, no tissue is found, or
+            the input does not fit.
 
     >>> import hist2st_pyg as h
     >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
@@ -81,6 +83,7 @@ def predict(
             f"{type(model).__name__} reads measured counts ({model.task}), which an image does not have; predict a "
             "section instead."
         )
+    device = find_device(device)
     given = read_image(model, image, spots, pitch=pitch, pitch_um=pitch_um, um_per_pixel=um_per_pixel, name=name)
     predicted = predict_blocks(model, given.graph, given.patches, block=block, device=device, name=given.name)
     layout = given.layout
@@ -157,6 +160,11 @@ def _var(model: ExpressionModel, genes: Sequence[str]) -> DataFrame:
     return pd.DataFrame(columns, index=list(genes))
 
 
+def _library(name: str) -> str:
+    """The section's name as a key of ``uns``, which files hold as a path."""
+    return file_name(name) if name in ("", ".", "..") or set(name) & {"/", "\0"} else name
+
+
 def _anndata(
     model: ExpressionModel,
     predicted: Prediction,
@@ -183,7 +191,7 @@ def _anndata(
     if image is not None:
         small = image.thumbnail(THUMBNAIL) if thumbnail is None else thumbnail
         result.uns["spatial"] = {
-            name: {
+            _library(name): {
                 "images": {"hires": small},
                 "scalefactors": {
                     "tissue_hires_scalef": small.shape[1] / image.size[0],

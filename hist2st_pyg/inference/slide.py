@@ -7,18 +7,20 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hist2st_pyg.figures import try_drawing
 from hist2st_pyg.inference.outputs import OUTPUTS
 from hist2st_pyg.inference.prediction import predict
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS
 from hist2st_pyg.models.registry import load_model
 from hist2st_pyg.utils.executors import log_to
+from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import write_json
 
 if TYPE_CHECKING:
@@ -80,18 +82,28 @@ class Slide:
         return self.image.stem
 
     @property
+    def file(self) -> str:
+        """The name of its files, without suffix."""
+        return file_name(self.name)
+
+    @property
+    def log(self) -> Path:
+        """The file of the output of its process."""
+        return self.folder / "logs" / f"{self.file}.txt"
+
+    @property
     def state(self) -> Path:
         """The file that records how the output was made."""
-        return self.folder / f"{self.name}.json"
+        return self.folder / f"{self.file}.json"
 
     @property
     def failure(self) -> Path:
         """The file of the traceback, if the slide failed."""
-        return self.folder / f"{self.name}.failed.txt"
+        return self.folder / f"{self.file}.failed.txt"
 
     def output(self, format: str) -> Path:
         """The prediction."""
-        return self.folder / f"{self.name}.{format}"
+        return self.folder / f"{self.file}.{format}"
 
 
 def make(job: Job, slide: Slide) -> State:
@@ -104,7 +116,7 @@ def make(job: Job, slide: Slide) -> State:
     Returns:
         The written state.
     """
-    log_to(slide.folder / "logs" / f"{slide.name}.txt")
+    log_to(slide.log)
     torch.set_num_threads(job.threads)
     state, output, (write, read) = finished(job, slide, overwrite=True), slide.output(job.format), OUTPUTS[job.format]
     if state is not None and read is not None:
@@ -124,9 +136,10 @@ def make(job: Job, slide: Slide) -> State:
         }
         write_json(slide.state, state)
     if job.draw is not None and not drawn(job, state):
-        pictures = job.draw(adata, job.figures, job.genes)
-        state["pictures"] = {"genes": job.genes, "files": [str(picture) for picture in pictures]}
-        write_json(slide.state, state)
+        pictures = try_drawing(f"{slide.name} in {job.figures}", partial(job.draw, adata, job.figures, job.genes))
+        if pictures is not None:
+            state["pictures"] = {"genes": job.genes, "files": [str(picture) for picture in pictures]}
+            write_json(slide.state, state)
     return state
 
 

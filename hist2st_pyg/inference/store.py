@@ -22,6 +22,7 @@ from hist2st_pyg.io.spatialdata import (
     table_rows,
 )
 from hist2st_pyg.utils.staging import locked, move_in, staged
+from hist2st_pyg.utils.writable import check_folder
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -69,17 +70,31 @@ def write_spatialdata(
     path = Path(path)
     if PREDICTION not in adata.uns:
         raise ValueError(f"adata must be a prediction, but uns lacks {PREDICTION!r}, which predict writes.")
-    require_spatialdata(path)
+    check_store(path, table, overwrite)
     if is_store(path):
         with locked(path):
             _add_table(adata, path, table, shapes, image, coordinate_system, overwrite)
         return
-    if path.exists():
-        raise ValueError(f"{path} exists and is not a SpatialData store; it will not be replaced.")
     store = _new_store(adata, table, shapes or SPOTS, image or THUMBNAIL)
     with staged(path) as folder:
         store.write(folder / path.name)
         move_in(folder / path.name, path, replace=False)
+
+
+def check_store(path: Path, table: str = TABLE, overwrite: bool = False) -> None:
+    """Check before a prediction that a store, new or existing, takes its table.
+
+    Raises:
+        ImportError: If the ``spatialdata`` extra is not installed.
+        OSError: If the store cannot be written.
+        ValueError: If there is something else, or a table that must not be replaced.
+    """
+    require_spatialdata(path)
+    if is_store(path):
+        _check_key(open_store(path), path, table, overwrite)
+    elif path.exists():
+        raise ValueError(f"{path} exists and is not a SpatialData store; it will not be replaced.")
+    check_folder(path, "--output")
 
 
 def _new_store(adata: AnnData, table: str, shapes: str, image: str) -> SpatialData:

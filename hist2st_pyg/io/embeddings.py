@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.file_names import file_name
 
 NAMES = ("barcodes", "names")
 """What the array of spot names is called; the first is HEST's word."""
@@ -48,9 +49,13 @@ def read_embeddings(sections: Sequence[Section], folder: str | Path) -> None:
     """
     folder = Path(folder)
     for section in sections:
-        paths = [path for suffix in (".npz", ".h5") if (path := folder / f"{section.name}{suffix}").is_file()]
+        paths = [
+            path for suffix in (".npz", ".h5") if (path := folder / f"{file_name(section.name)}{suffix}").is_file()
+        ]
         if not paths:
-            raise FileNotFoundError(f"{folder} has neither {section.name}.npz nor {section.name}.h5.")
+            raise FileNotFoundError(
+                f"{folder} has neither {file_name(section.name)}.npz nor {file_name(section.name)}.h5."
+            )
         embeddings, names = _read(paths[0])
         row = {str(name): i for i, name in enumerate(names)}
         spots = [str(name) for name in section.adata.obs_names]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hist2st_pyg.utils.csv_cells import unquoted_name
 from hist2st_pyg.utils.files import read_parquet, read_text
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def read_table(path: Path, headerless: Sequence[str] = ()) -> pd.DataFrame:
         content = read_text(path).splitlines()
     delimiter = "\t" if content and "\t" in content[0] else ","
     lines = enumerate(csv.reader(content, delimiter=delimiter), start=1)
-    numbered = [(line, [field.strip() for field in row]) for line, row in lines if any(row)]
+    numbered = [(line, [unquoted_name(field.strip()) for field in row]) for line, row in lines if any(row)]
     if not numbered:
         raise ValueError(f"{path} is empty.")
     columns = numbered[0][1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hist2st_pyg.utils.files import atomic_path
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Index
+    from pandas import DataFrame
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """The start of a text that a spreadsheet would compute, or that an apostrophe keeps from it."""
@@ -34,17 +34,13 @@ def write_csv(table: DataFrame, path: str | Path, *, index_label: str | None = N
         index_label: The heading of the names of the rows; None takes the index's name, and leaves an index without
             a name out.
     """
-    label = index_label or table.index.name
-    quoted = table.apply(_quoted).set_axis(_quoted_index(table.index)).set_axis(_quoted_index(table.columns), axis=1)
-    with atomic_path(path) as temporary:
-        quoted.to_csv(temporary, index_label=label, index=label is not None)
-
-
-def _quoted(column: Any) -> Any:
     from pandas.api.types import is_numeric_dtype
 
-    return column if is_numeric_dtype(column) else column.astype(object).map(quoted_name)
-
-
-def _quoted_index(index: Index) -> Any:
-    return [quoted_name(name) for name in index]
+    label = index_label or (None if table.index.name is None else str(table.index.name))
+    quoted = table.set_axis([quoted_name(name) for name in table.index])
+    for place, dtype in enumerate(table.dtypes):
+        if not is_numeric_dtype(dtype):
+            quoted.isetitem(place, [quoted_name(value) for value in quoted.iloc[:, place].astype(object)])
+    quoted.columns = [quoted_name(name) for name in table.columns]
+    with atomic_path(path) as temporary:
+        quoted.to_csv(temporary, index_label=label, index=label is not None)

@@ -233,7 +233,9 @@ def test_a_folder_that_is_not_whole_is_refused(broken_off: Path, sections: list[
 
 def test_leftovers_of_killed_processes_are_removed(broken_off: Path, sections: list[Section]) -> None:
     mine = [Path("run/notes.txt"), Path("run/.last.mine.ckpt")]
-    left = [Path("run", name) for name in (".last.ckpt.unfinished-abc_1/a", "hpc_ckpt_1.ckpt", "model/.x.unfinished-x/a")]
+    left = [
+        Path("run", name) for name in (".last.ckpt.unfinished-abc_1/a", "hpc_ckpt_1.ckpt", "model/.x.unfinished-x/a")
+    ]
     left.append(Path("run/figures/.curves.png.unfinished-abc_1/a"))
     for path in mine + left:
         path.parent.mkdir(parents=True, exist_ok=True)

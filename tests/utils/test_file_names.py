@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from hist2st_pyg.utils.file_names import file_name
 
 ODD = [
-    "", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "a\0b", "a\nb", "a\tb", ".hidden", "x.", " x", "x ", "con", "NUL.txt",
+    "", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "a\0b", "a\nb", "a\tb", ".hidden", "x.", " x", "x ", "con",
+    "NUL.txt",
     "<script>", "a:b", 'a"b', "a|b", "a?b", "a*b", "$x$", "~x", "a~b", "\ud800", "\u202egnp", "x" * 181, "\u00b5" * 100,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "name", ["A1", "10x13", "AAACAAGTATCTCCCA-1", "HLA-A", "slide (2)", "a_b.c", "sample 1", "\u00b5m", "x" * 180, "1.0"]
+    "name",
+    ["A1", "10x13", "AAACAAGTATCTCCCA-1", "HLA-A", "slide (2)", "a_b.c", "sample 1", "\u00b5m", "x" * 180, "1.0"],
 )
 def test_an_ordinary_name_stays(name: str) -> None:
     assert file_name(name) == name

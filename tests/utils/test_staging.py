@@ -78,16 +78,19 @@ def test_a_full_disk_is_named_and_the_former_file_stays(tmp_path: Path) -> None:
 
 def test_what_is_staged_in_another_folder_is_named_by_its_place(tmp_path: Path) -> None:
     with full_disk(tmp_path / "disk") as disk:
-        with pytest.raises(OSError, match=f"^{disk}/model cannot be written: {REASON}\\.$"), staged(disk / "model") as f:
+        with (
+            pytest.raises(OSError, match=f"^{disk}/model cannot be written: {REASON}\\.$"),
+            staged(disk / "model") as f,
+        ):
             write_text(f / "file", "x" * 2**20)
         assert not list(disk.iterdir())
 
 
 def test_an_error_about_another_file_stays_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="No such file or directory: '/nowhere/file'"):
-        with atomic_path(tmp_path / "file"):
-            Path("/nowhere/file").read_text()
-    with pytest.raises(OSError, match="^not a gzip file$"), atomic_path(tmp_path / "file"):
+    other = "No such file or directory: '/nowhere/file'"
+    with pytest.raises(FileNotFoundError, match=other), atomic_path(tmp_path / "file"):
+        Path("/nowhere/file").read_text()
+    with pytest.raises(OSError, match=r"^not a gzip file$"), atomic_path(tmp_path / "file"):
         raise OSError("not a gzip file")
 
 

@@ -117,6 +117,7 @@ class Preprocessing(DataOptions):
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         super().__post_init__()
+        check(self, self.PART, um_per_pixel=above(0), pitch=above(0))
         object.__setattr__(self, "genes", tuple(self.genes))
         check_genes(self.genes, "Preprocessing")
 

@@ -22,6 +22,7 @@ from hist2st_pyg.models.saved_values import (
     check_finite,
     check_tensors,
     check_weights,
+    largest_number,
     model_arguments,
     read_gene_trust,
     saved_preprocessing,
@@ -200,8 +201,9 @@ def rebuild(
     state = build.upgrade_state(upgrade_weights(check_tensors(state, source), version), version)
     arguments = model_arguments(build, description["arguments"], state, custom, source)
     preprocessing = saved_preprocessing(description["preprocessing"], arguments, source)
+    largest = largest_number(description["arguments"])
     try:
-        with weight_limit("its file holds fewer", **as_large_as(state)):
+        with weight_limit(f"its file holds less (the largest number is {largest})", **as_large_as(state)):
             model = build(**arguments)
     except UNUSABLE as error:
         raise ValueError(f"{source}: no model can be built from its arguments: {_one_line(error)}") from error
@@ -212,7 +214,7 @@ def rebuild(
         raise ValueError(f"{source}: the weights do not fit the model: {_one_line(error)}") from error
     model.preprocessing = preprocessing
     model.training_sections = read_training_sections(description["training_sections"], source)
-    model.gene_trust = read_gene_trust(description.get("gene_trust", {}), arguments["n_genes"], source)
+    model.gene_trust = read_gene_trust(description.get("gene_trust", {}), len(model.target_mean), source)
     return model.eval()
 
 

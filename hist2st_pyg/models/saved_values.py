@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,12 @@ UNUSABLE = (
     ValueError,
 )
 """The errors of a constructor that is given values that cannot be right."""
+
+TRIANGLE = np.array([[0, 0], [1, 1], [0, 2]])
+"""Spots of a small section, in any unit."""
+
+SET_BY_THE_MODEL = ("in_channels", "patch_size")
+"""Arguments of an encoder that are no options of it."""
 
 POSITIVE = ("pixel_std", "target_std")
 """Buffers that predictions are divided or multiplied by."""
@@ -72,18 +79,26 @@ def model_arguments(
             )
     if unknown := sorted(set(custom) - set(saved)):
         raise TypeError(f"{source}: the model has no argument {unknown[0]!r} to pass again.")
-    kinds = {name: each.annotation for name, each in known.items() if each.kind is not each.VAR_KEYWORD}
+    named = {name: each.annotation for name, each in known.items() if each.kind is not each.VAR_KEYWORD}
+    kinds = {name: Any if isinstance(kind, str) else kind for name, kind in named.items()}
     arguments = {name: value for name, value in saved.items() if name not in custom}
     check_kinds(arguments, kinds, where)
+    if missing := [
+        name for name, each in known.items() if each.default is each.empty and name in set(named) - set(saved)
+    ]:
+        raise ValueError(f"{where} lacks {', '.join(missing)}.")
     for name, buffer, times in (("n_genes", "target_mean", 1), ("n_scales", "pixel_mean", 3)):
-        value, given = state.get(buffer), arguments.get(name, 1 if name == "n_scales" else None)
-        if value is None or value.dim() != 1 or given is None or value.shape[0] != times * given:
+        if name not in known:
+            continue
+        given, value = arguments.get(name, known[name].default), state.get(buffer)
+        if value is None or value.dim() != 1 or value.shape[0] != times * given:
             got = "missing" if value is None else f"{list(value.shape)}"
-            raise ValueError(f"{where}: {name} is {given}, but the weight {buffer} is {got}.")
+            raise ValueError(f"{where}: {name} is {given!r:.20}, but the weight {buffer} is {got}.")
     vision = arguments.get("vision", known["vision"].default if "vision" in known else None)
     if "vision_kwargs" in known and isinstance(vision, str) and vision in ENCODERS and "vision" not in custom:
         options = arguments.get("vision_kwargs") or {}
-        check_kinds(options, kinds_of(ENCODERS[vision]), f"{source}: vision_kwargs of {vision!r}")
+        kinds = {name: kind for name, kind in kinds_of(ENCODERS[vision]).items() if name not in SET_BY_THE_MODEL}
+        check_kinds(options, kinds, f"{source}: vision_kwargs of {vision!r}")
         try:
             arguments["vision_kwargs"] = saved_encoder_arguments(vision, options)
         except ValueError as error:
@@ -112,9 +127,11 @@ def saved_preprocessing(saved: Any, arguments: Mapping[str, Any], source: str) -
         check_kinds(saved.get("graph_kwargs", {}), kinds_of(GRAPHS[saved.get("graph", "knn")]), f"{where}.graph_kwargs")
     try:
         preprocessing = Preprocessing(**saved)
+        preprocessing.build_graph(TRIANGLE.astype(np.float64), TRIANGLE)  # what graph_kwargs hold shows in a graph
     except UNUSABLE as error:
         raise ValueError(f"{where}: {error}") from error
-    genes, n_genes = len(preprocessing.genes), arguments["n_genes"]
+    genes = len(preprocessing.genes)
+    n_genes = arguments.get("n_genes", genes)
     if genes != n_genes:
         raise ValueError(f"{source}: the panel has {genes} genes, the model {n_genes}.")
     if preprocessing.embedding is None:
@@ -184,6 +201,19 @@ def read_gene_trust(saved: Any, n_genes: int, source: str) -> GeneTrust:
                 f"{source}: gene_trust.{column} must hold numbers, true, false or null, got {wrong[0]!r:.99}."
             )
     return saved
+
+
+def largest_number(arguments: Mapping[str, Any]) -> str:
+    """The argument, also of an encoder or layer, that holds the largest number, for an error: ``"n_pos=64"``."""
+    flat = [(name, value) for name, value in arguments.items()]
+    for name, value in flat:
+        if isinstance(value, dict):
+            flat.extend((f"{name}.{key}", item) for key, item in value.items())
+        elif isinstance(value, list):
+            flat.extend((name, item) for item in value)
+    numbers = [(value, name) for name, value in flat if isinstance(value, int | float)]
+    value, name = max(numbers, default=(0, "none"))
+    return f"{name}={value!r:.20}"
 
 
 def _type(dtype: torch.dtype) -> str:

@@ -137,8 +137,12 @@ def _build(config: Mapping[str, Any]) -> Any:
     from transformers import AutoConfig, AutoModel
 
     settings = _architecture(config)
-    model = AutoModel.from_config(AutoConfig.for_model(**settings), trust_remote_code=False)
-    return _without_unused(model)
+    try:
+        architecture = AutoConfig.for_model(**settings)
+    except Exception as error:  # transformers' own errors have no common class
+        reason = " ".join(str(error).split())
+        raise ValueError(f"config does not describe a {settings['model_type']}: {reason}") from error
+    return _without_unused(AutoModel.from_config(architecture, trust_remote_code=False))
 
 
 def _architecture(config: Mapping[str, Any]) -> dict[str, Any]:

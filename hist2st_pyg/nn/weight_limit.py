@@ -31,7 +31,7 @@ def weight_limit(refusal: str, tensors: int = MOST_TENSORS, size: int = MOST_BYT
         size: Their largest size in bytes.
 
     Raises:
-        ValueError: As soon as the limit is passed; the message holds the numbers.
+        ValueError: As soon as the limit is passed, or memory is; the message holds the numbers.
     """
     thread, count, total = threading.get_ident(), 0, 0
 
@@ -55,6 +55,10 @@ def weight_limit(refusal: str, tensors: int = MOST_TENSORS, size: int = MOST_BYT
     ]
     try:
         yield
+    except RuntimeError as error:
+        if "allocate" in str(error):
+            raise ValueError(f"its weights do not fit into memory; {refusal}") from error
+        raise
     finally:
         for handle in handles:
             handle.remove()

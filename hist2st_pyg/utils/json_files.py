@@ -39,7 +39,9 @@ def read_json(path: str | Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     if (size := path.stat().st_size) > LARGEST:
-        raise ValueError(f"{path} has {size / 2**20:,.0f} MiB; a JSON file of more than {LARGEST >> 20} is not read.")
+        raise ValueError(
+            f"{path} has {size / 2**20:,.0f} MiB; a JSON file of more than {LARGEST >> 20} MiB is not read."
+        )
     try:
         text = path.read_bytes().decode("utf-8-sig")
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)

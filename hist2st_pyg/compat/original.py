@@ -89,6 +89,7 @@ class Hist2ST(nn.Module):
             gnn_layers=depth3,
             gnn_kwargs={"aggr": policy},
             likelihood=("nb" if nb else "zinb") if zinb > 0 else None,
+            published_likelihood=True,
             n_views=bake,
             dropout=dropout,
         )

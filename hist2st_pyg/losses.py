@@ -81,7 +81,9 @@ def distillation_error(
     return _reduce(_difference(distilled, out["expression"], scale).square(), data, reduction)
 
 
-def negative_log_likelihood(out: dict[str, Tensor], data: Data, reduction: Reduction = "mean") -> Tensor:
+def negative_log_likelihood(
+    out: dict[str, Tensor], data: Data, reduction: Reduction = "mean", published: bool = False
+) -> Tensor:
     """Negative log-likelihood of the raw counts, with the paper's reduction (Zeng et al. 2022).
 
     It is averaged over genes, or summed if the likelihood sets ``sums_genes``, then reduced over the spots.
@@ -90,6 +92,7 @@ def negative_log_likelihood(out: dict[str, Tensor], data: Data, reduction: Reduc
         out: A model's output with the parameters of one of ``nn.LIKELIHOODS``, each [N, G].
         data: A ``Data`` or ``Batch`` with ``counts`` [N, G] and ``size_factor`` [N].
         reduction: Over the spots.
+        published: Take the formula of the publication where ours is exact, see :class:`~hist2st_pyg.nn.ZINB`.
 
     Raises:
         ValueError: If the model has no likelihood.
@@ -99,8 +102,8 @@ def negative_log_likelihood(out: dict[str, Tensor], data: Data, reduction: Reduc
     tensor(1.3466)
     """
     likelihood = likelihood_in(out)
-    log_prob = likelihood.log_prob(out, data.counts, data.size_factor[:, None])
-    return _reduce(-log_prob, data, reduction, likelihood.sums_genes)
+    log_prob = likelihood.published_log_prob if published else likelihood.log_prob
+    return _reduce(-log_prob(out, data.counts, data.size_factor[:, None]), data, reduction, likelihood.sums_genes)
 
 
 def _difference(a: Tensor, b: Tensor, scale: Tensor | None) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from hist2st_pyg.compat import original as compat
 from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.utils.json_files import check_kinds, kinds_of
 
 DIM_HEAD = 64
 """Width of an attention head in both programs."""
@@ -21,9 +21,12 @@ DATA = {"neighbors": 4, "prune": "Grid"}
 CSCC_GENES = 171
 """The genes of the checkpoints for cSCC, which the published notebooks run without pruning."""
 
-FREE = ("patch_size", "n_layers", "n_genes", "dim", "learning_rate", "dropout", "n_pos")
-FIXED = ("heads", "dim_head", "mlp_dim")
-"""HisToGene's arguments, including those fixed in its program."""
+DATA_KINDS: dict[str, Any] = {"neighbors": int, "prune": str}
+HISTOGENE_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("patch_size", "n_layers", "n_genes", "dim", "n_pos", "heads", "dim_head", "mlp_dim"), int),
+    **dict.fromkeys(("learning_rate", "dropout"), float),
+}
+"""HisToGene's arguments, including those fixed in its program, and their types."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,14 @@ class Original:
         mark: Regular expression of the beginning of weight names that only this program has.
         told: Derives arguments from the weights and the given arguments.
         published: The published values of the other arguments.
-        known: The names of all arguments.
+        known: The type of each argument, by name.
         load: Builds our model from weights, arguments and genes.
     """
 
     mark: str
     told: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]]
     published: Mapping[str, Any]
-    known: frozenset[str]
+    known: Mapping[str, Any]
     load: Callable[[Mapping[str, Any], Mapping[str, Any], Sequence[str] | None], ExpressionModel]
 
 
@@ -54,10 +57,12 @@ def original_arguments(original: Original, state: Mapping[str, Tensor], given: M
         given: Arguments that differ from the publication or that the weights do not determine.
 
     Raises:
-        ValueError: If an argument is unknown or does not fit the weights, or a weight is missing or has another shape.
+        ValueError: If an argument is unknown, of another type or does not fit the weights, or a weight is missing or
+            has another shape.
     """
-    if unknown := sorted(set(given) - original.known):
+    if unknown := sorted(set(given) - set(original.known)):
         raise ValueError(f"Unknown argument {unknown[0]!r}. Choose from: {', '.join(sorted(original.known))}.")
+    check_kinds(given, original.known, "The configuration")
     told = original.told(state, given)
     for name, value in told.items():
         if name in given and given[name] != value:
@@ -146,14 +151,14 @@ ORIGINALS: dict[str, Original] = {
         mark=r"vit\.transformer\.down\.",
         told=_hist2st,
         published={"policy": "mean", "dropout": 0.2, **DATA},
-        known=frozenset({*inspect.signature(compat.Hist2ST).parameters, *DATA}),
+        known={**kinds_of(compat.Hist2ST), "nb": bool | int, **DATA_KINDS},
         load=compat.load_hist2st,
     ),
     "histogene": Original(
         mark=r"vit\.transformer\.layers\.",
         told=_histogene,
         published={"dropout": 0.1, **DATA},
-        known=frozenset({*FREE, *FIXED, *DATA}),
+        known={**HISTOGENE_KINDS, **DATA_KINDS},
         load=compat.load_histogene,
     ),
 }

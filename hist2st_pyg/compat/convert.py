@@ -5,7 +5,6 @@ Hist2ST's checkpoints are state dicts, HisToGene's are Lightning's; neither hold
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,10 @@ from torch import Tensor
 from hist2st_pyg.compat.arguments import ORIGINALS, original_arguments
 from hist2st_pyg.io.tables import read_genes
 from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.saved_values import UNUSABLE, check_finite
+from hist2st_pyg.nn.weight_limit import as_large_as, weight_limit
 from hist2st_pyg.section import SectionRecord
+from hist2st_pyg.utils.json_files import read_json
 from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.safe_load import read_lightning
 
@@ -77,9 +79,11 @@ def convert(
     given = {key: value for key, value in saved.items() if key in original.known} | dict(config or {})
     try:
         arguments = original_arguments(original, state, given)
-        model = original.load(state, arguments, None if genes is None else _panel(genes, arguments["n_genes"]))
-    except ValueError as error:
-        raise ValueError(f"{path}, as a checkpoint of {name}: {error}") from error
+        with weight_limit("the checkpoint holds fewer", **as_large_as(state)):
+            model = original.load(state, arguments, None if genes is None else _panel(genes, arguments["n_genes"]))
+    except UNUSABLE as error:
+        raise ValueError(f"{path}, as a checkpoint of {name}: {' '.join(str(error).split())}") from error
+    check_finite(model.state_dict(), str(path))
     if records:
         model.training_sections = {"train": records}
     assumed = {key: arguments[key] for key in original.published if key not in given}
@@ -90,12 +94,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """Read arguments from a JSON file.
 
     Raises:
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not JSON or not a mapping.
     """
-    try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
+    config = read_json(path)
     if not isinstance(config, dict):
         raise ValueError(f'{path} must hold arguments by name, such as {{"policy": "mean"}}.')
     return config
@@ -111,6 +113,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     state, saved = content, {}
     if isinstance(content.get("state_dict"), Mapping):
         state, saved = content["state_dict"], content.get("hyper_parameters", {})
+    if not isinstance(saved, Mapping):
+        raise ValueError(f"{path}: hyper_parameters must hold arguments by name, got {type(saved).__name__}.")
+    if names := [key for key in state if not isinstance(key, str)]:
+        raise ValueError(f"{path} must hold weights by name, got one by {names[0]!r:.100}.")
     if wrong := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"{path} holds {wrong[0]!r}, which is not a weight but {type(state[wrong[0]]).__name__}.")
     return dict(state), dict(saved)

@@ -89,6 +89,7 @@ class Hist2ST(nn.Module):
             gnn_layers=depth3,
             gnn_kwargs={"aggr": policy},
             likelihood=("nb" if nb else "zinb") if zinb > 0 else None,
+            published_likelihood=True,
             n_views=bake,
             dropout=dropout,
         )
@@ -234,6 +235,8 @@ def _load(model: Model, arrays: Mapping[str, Any], names: Sequence[tuple[str, st
         if len(matches) != 1:
             raise ValueError(f"The weight {original!r} does not belong to the original program.")
         state[matches[0]] = tensor = torch.as_tensor(value)
+        if matches[0] in expected and tensor.is_floating_point() != expected[matches[0]].is_floating_point():
+            raise ValueError(f"The weight {original} holds {str(tensor.dtype).removeprefix('torch.')} numbers.")
         if matches[0] in expected and tensor.shape != expected[matches[0]].shape:
             raise ValueError(
                 f"The weights do not fit the configuration: size mismatch: {original} is {list(tensor.shape)}, but "

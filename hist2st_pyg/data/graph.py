@@ -123,11 +123,14 @@ def grid_edges(grid: Array, rings: int = 1, hexagonal: bool = False) -> tuple[Ar
     adjacency = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(places),) * 2).tocsr()
     adjacency = adjacency + adjacency.T
     reached, walks = sparse.eye_array(len(places), format="csr"), sparse.eye_array(len(places), format="csr")
-    edges, distances = [], []
+    edges: list[NDArray[Any]] = [np.zeros((2, 0))]
+    distances: list[NDArray[Any]] = [np.zeros(0)]
     for ring in range(1, rings + 1):
         walks = ((walks @ adjacency) > 0).astype(float)
         new = (walks - walks.multiply(reached)).tocoo()
         keep = new.data > 0
+        if not keep.any():  # all that can be reached is
+            break
         edges.append(np.stack([new.coords[1][keep], new.coords[0][keep]]))
         distances.append(np.full(int(keep.sum()), float(ring)))
         reached = ((reached + walks) > 0).astype(float)

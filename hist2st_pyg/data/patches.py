@@ -31,6 +31,9 @@ LAYOUT = 1
 BLOCK_PIXELS = 2**26
 """Pixels that are read at once, 200 MB decoded; a larger field of view is read by itself."""
 
+LARGEST_FIELD = 2**14
+"""Largest side of a field of view in pixels of the level it is read from, 800 MB decoded."""
+
 
 def cut_patches(
     image: HistologyImage,
@@ -68,6 +71,12 @@ def cut_patches(
         )
     check_on_image(image, pos, name)
     levels = [image.level_for(side / patch_size) for side in sides]
+    largest = max(side / image.level_downsamples[level] for side, level in zip(sides, levels, strict=True))
+    if largest > LARGEST_FIELD:
+        raise ValueError(
+            f"Section {name!r}: a field of view is {largest:.3g} pixels of the image wide, at most {LARGEST_FIELD} are "
+            "read for a patch; give a smaller field (patch_um, patch_pitch or scales), or a slide with a pyramid."
+        )
     if cache is None:
         return _cut(image, pos, patch_size, sides, levels, name)
     key = hashlib.blake2b(digest_size=12)

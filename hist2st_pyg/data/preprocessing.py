@@ -26,6 +26,12 @@ from hist2st_pyg.utils.resolver import resolve
 
 __all__ = ["DataOptions", "Preprocessing", "SectionData", "spot_pitch", "to_data"]
 
+LARGEST_PATCH = 4096
+"""Largest side of a patch in pixels; one of them takes 48 MiB."""
+
+MOST_NEIGHBORS = 1000
+"""Largest number of neighbors of a spot, so that the number of edges does not grow with the square of the spots."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
@@ -82,6 +88,13 @@ class DataOptions:
             k=at_least(1),
             max_distance=above(0),
         )
+        if self.patch_size > LARGEST_PATCH:
+            raise ValueError(
+                f"{self.PART}.patch_size is at most {LARGEST_PATCH} pixels, got {self.patch_size}; the field of view "
+                "is chosen by patch_um or patch_pitch, whatever the number of pixels."
+            )
+        if self.k > MOST_NEIGHBORS:
+            raise ValueError(f"{self.PART}.k is at most {MOST_NEIGHBORS}, got {self.k}; more layers reach farther.")
         if self.patch_um is not None and self.patch_pitch is not None:
             raise ValueError(
                 f"The field of view is patch_um or patch_pitch, got both: {self.patch_um} and {self.patch_pitch}."
@@ -117,7 +130,10 @@ class Preprocessing(DataOptions):
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         super().__post_init__()
+        check(self, self.PART, um_per_pixel=above(0), pitch=above(0))
         object.__setattr__(self, "genes", tuple(self.genes))
+        if wrong := [gene for gene in self.genes if not isinstance(gene, str) or not gene]:
+            raise ValueError(f"Preprocessing.genes holds names, got {wrong[0]!r}.")
         check_genes(self.genes, "Preprocessing")
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,6 +11,8 @@ FORMAT = 3
 READ = (1, 2, 3)
 """Formats that are read; in 1 a training section is ``"patient/section"``, up to 2 other names hold."""
 
+PUBLISHED = ("graph_only", "hist2st")
+"""Models that had the likelihood as published, before it could be chosen."""
 ARGUMENTS = {"readout": "jk", "statistics": "color_stream", "views": "n_views"}
 OPTIONS = {"total": "normalize_by", "graph_on": "coord_type", "swap_axes": "transpose_patches"}
 VALUES = {"statistics": "color_texture", "standardise": "standardize", "ridge_neighbours": "ridge_neighbors"}
@@ -18,6 +20,9 @@ VALUES = {"statistics": "color_texture", "standardise": "standardize", "ridge_ne
 
 def upgrade_description(description: Mapping[str, Any]) -> dict[str, Any]:
     """A description of any format that is read, with today's names."""
+    if description["model"] in PUBLISHED and "published_likelihood" not in description["arguments"]:
+        arguments = {**description["arguments"], "published_likelihood": True}
+        description = {**description, "arguments": arguments}
     if description["format"] > 2:
         return dict(description)
     upgraded = {name: value for name, value in description.items() if name != "recipe"}

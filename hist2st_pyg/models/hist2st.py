@@ -42,7 +42,7 @@ class Hist2ST(ExpressionModel):
     .. math:: h = \mathrm{GNN}(\mathrm{Transformer}(\mathrm{Vision}(x) + \mathrm{Position}(p)), E), \qquad y = W h + b
 
     and the likelihood's parameters are read from h. Every stage is [N, C] -> [N, C] and can be chosen by key or
-    replaced. The defaults are the paper's.
+    replaced. The defaults are the paper's, but for the likelihood's exact form.
 
     Args:
         n_genes: Number of genes, G.
@@ -69,6 +69,8 @@ class Hist2ST(ExpressionModel):
         color_stream: Add a second stream of color and texture statistics through a Transformer and a graph of its own;
             the expression is the streams' mean.
         likelihood: A key of ``nn.LIKELIHOODS``, or None.
+        published_likelihood: Take the publication's formulas of the likelihood where ours are exact or bounded (see
+            ``nn.ZINB`` and ``nn.NB``); the ``paper`` preset does.
         detach_likelihood: Fit the likelihood to the embedding as it is, without a gradient to the stages before it.
         n_views: Number of augmented views for self-distillation; 0 builds no weights for it.
         dropout: Dropout of the Transformer.
@@ -112,6 +114,7 @@ class Hist2ST(ExpressionModel):
         jk: str = "hist2st",
         color_stream: bool = False,
         likelihood: str | None = "zinb",
+        published_likelihood: bool = False,
         detach_likelihood: bool = False,
         n_views: int = 0,
         dropout: float = 0.2,
@@ -150,6 +153,8 @@ class Hist2ST(ExpressionModel):
         self.streams = nn.ModuleList(streams)  # type: ignore[assignment]
         width = sum(part.channels for part in streams)
         self.likelihood = resolve(LIKELIHOODS, likelihood, "likelihood")(width, n_genes) if likelihood else None
+        if self.likelihood is not None:
+            self.likelihood.published = published_likelihood
         self.detach_likelihood = detach_likelihood
         self.distillation = Distillation(width) if n_views else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,12 +13,23 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.models.card import CARD, edited, model_card
 from hist2st_pyg.models.formats import FORMAT, READ, upgrade_description, upgrade_weights
-from hist2st_pyg.models.saved import GeneTrust, SavedModel
+from hist2st_pyg.models.saved import SavedModel
+from hist2st_pyg.models.saved_values import (
+    UNUSABLE,
+    check_finite,
+    check_tensors,
+    check_weights,
+    largest_number,
+    model_arguments,
+    read_gene_trust,
+    saved_preprocessing,
+)
 from hist2st_pyg.models.training_sections import plain_sections, read_training_sections
+from hist2st_pyg.nn.weight_limit import as_large_as, weight_limit
 from hist2st_pyg.utils.files import write_json, write_text
+from hist2st_pyg.utils.json_files import check_kinds, read_json
 from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.safe_load import read_tensors
 from hist2st_pyg.utils.staging import staged
@@ -81,8 +93,8 @@ def save_pretrained(
     from safetensors.torch import save
 
     folder = Path(folder)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    _check_finite(state, str(folder))
+    state = {name: _single(value.detach().cpu().contiguous()) for name, value in model.state_dict().items()}
+    check_finite(state, str(folder))
     description = describe(model)
     text = model_card(model, description, hub_id or folder.resolve().name, hub=hub_id is not None, **(card or {}))
     names = [WEIGHTS, CONFIG]
@@ -99,6 +111,11 @@ def save_pretrained(
         for name in names:
             (temporary / name).replace(folder / name)
     return folder
+
+
+def _single(value: Tensor) -> Tensor:
+    """A model that was trained in double precision is saved in single precision, in which models are built."""
+    return value.float() if value.dtype == torch.float64 else value
 
 
 def load_local(
@@ -130,7 +147,10 @@ def load_local(
         raise FileNotFoundError(f"There is no model at {path}.{hub}")
     description = checked_description(description, source)
     key = description["model"]
-    build = expected if key == expected.__name__ else resolve(classes, key, "model")
+    try:
+        build = expected if key == expected.__name__ else resolve(classes, key, "model")
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
     model = rebuild(description, state, source, build, custom)
     if not isinstance(model, expected):
         raise ValueError(
@@ -153,12 +173,15 @@ def checked_description(description: Any, source: str) -> dict[str, Any]:
     """
     if not isinstance(description, dict):
         raise ValueError(f"{source}: the saved model is damaged: its description is no mapping.")
-    if description.get("format") not in READ:
+    version = description.get("format")
+    if type(version) is not int or version not in READ:
         formats = f"{', '.join(map(str, READ[:-1]))} and {READ[-1]}"
-        raise ValueError(f"{source}: model format {description.get('format')!r} is none of {formats}, those read here.")
-    data = "recipe" if description["format"] < 3 else "preprocessing"
+        raise ValueError(f"{source}: model format {version!r:.100} is none of {formats}, those read here.")
+    data = "recipe" if version < 3 else "preprocessing"
     if missing := sorted({"model", "arguments", data, "training_sections"} - set(description)):
         raise ValueError(f"{source}: the saved model is damaged: its description lacks {', '.join(missing)}.")
+    kinds = {**dict.fromkeys(description, Any), "model": str, "arguments": dict[str, Any], data: dict[str, Any] | None}
+    check_kinds(description, kinds, f"{source}: the description")
     return upgrade_description(description)
 
 
@@ -169,40 +192,33 @@ def rebuild(
     build: type[Built],
     custom: Mapping[str, Any],
 ) -> Built:
-    """Build a model of a class from what :func:`describe` gave, and load its weights."""
-    arguments = dict(description["arguments"])
-    for name, value in arguments.items():
-        if isinstance(value, dict) and set(value) == {"custom"} and name not in custom:
-            raise ValueError(
-                f"{source}: the model was built with {name}={value['custom']}, which a file cannot hold; "
-                f"pass it again: load_model(..., {name}=...)."
-            )
-    if unknown := sorted(set(custom) - set(arguments)):
-        raise TypeError(f"{source}: the model has no argument {unknown[0]!r} to pass again.")
-    try:
-        model = build(**{**arguments, **custom})
-        preprocessing = None if description["preprocessing"] is None else Preprocessing(**description["preprocessing"])
-    except TypeError as error:
-        raise ValueError(f"{source}: the saved model is damaged, or of another version: {error}") from error
-    if preprocessing is not None and len(preprocessing.genes) != arguments["n_genes"]:
-        raise ValueError(f"{source}: the panel has {len(preprocessing.genes)} genes, the model {arguments['n_genes']}.")
-    _check_finite(state, source)
+    """Build a model of a class from what :func:`describe` gave, and load its weights.
+
+    Nothing is read or fetched that the description names: an encoder is built without pretrained weights.
+    """
     version = description["format"]
-    state = build.upgrade_state(upgrade_weights(state, version), version)
+    state = build.upgrade_state(upgrade_weights(check_tensors(state, source), version), version)
+    arguments = model_arguments(build, description["arguments"], state, custom, source)
+    preprocessing = saved_preprocessing(description["preprocessing"], arguments, source)
+    largest = largest_number(description["arguments"])
+    try:
+        with weight_limit(f"its file holds less (the largest number is {largest})", **as_large_as(state)):
+            model = build(**arguments)
+    except UNUSABLE as error:
+        raise ValueError(f"{source}: no model can be built from its arguments: {_one_line(error)}") from error
+    check_weights(state, model.state_dict(), source)
     try:
         model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"{source}: the weights do not fit the model: {error}") from error
+    except (LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{source}: the weights do not fit the model: {_one_line(error)}") from error
     model.preprocessing = preprocessing
     model.training_sections = read_training_sections(description["training_sections"], source)
-    model.gene_trust = _gene_trust(description.get("gene_trust", {}), arguments["n_genes"], source)
+    model.gene_trust = read_gene_trust(description.get("gene_trust", {}), len(model.target_mean), source)
     return model.eval()
 
 
-def _gene_trust(saved: Any, n_genes: int, source: str) -> GeneTrust:
-    if not isinstance(saved, dict) or any(not isinstance(v, list) or len(v) != n_genes for v in saved.values()):
-        raise ValueError(f"{source}: the saved model is damaged: its gene_trust has not one value for each gene.")
-    return saved
+def _one_line(error: BaseException) -> str:
+    return textwrap.shorten(str(error), 500, placeholder=" ...") or type(error).__name__
 
 
 def _read_folder(folder: Path, source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -210,8 +226,8 @@ def _read_folder(folder: Path, source: str) -> tuple[dict[str, Any], dict[str, T
     from safetensors.torch import load_file
 
     try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8")), load_file(folder / WEIGHTS)
-    except (json.JSONDecodeError, SafetensorError) as error:
+        return read_json(folder / CONFIG), load_file(folder / WEIGHTS)
+    except (ValueError, SafetensorError) as error:
         raise ValueError(f"{source}: the saved model is damaged: {error}") from error
 
 
@@ -220,11 +236,5 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     checkpoint = read_tensors(path)
     if not isinstance(checkpoint, dict) or not {"description", "state_dict"} <= set(checkpoint):
         raise ValueError(f"{path} is not a checkpoint of hist2st_pyg.")
-    weights = {n.removeprefix("model."): v for n, v in checkpoint["state_dict"].items() if n.startswith("model.")}
-    return checkpoint["description"], weights
-
-
-def _check_finite(state: dict[str, Tensor], source: str) -> None:
-    for name, value in state.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise ValueError(f"{source}: the weight {name} holds values that are not finite.")
+    state = check_tensors(checkpoint["state_dict"], str(path))
+    return checkpoint["description"], {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")}

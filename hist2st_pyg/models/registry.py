@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.pretrained import load_local
+from hist2st_pyg.models.saved_values import signature_of
 
 for _module in iter_modules([str(Path(__file__).parent)]):
     import_module(f"{__package__}.{_module.name}")
@@ -23,13 +23,7 @@ MODELS: dict[str, type[ExpressionModel]] = {
 
 def parameters_of(build: Callable[..., ExpressionModel]) -> dict[str, Any]:
     """The names and defaults of a model's arguments, including those that it passes to its base class."""
-    defaults: dict[str, Any] = {}
-    for cls in getattr(build, "__mro__", (build,)):
-        parameters = inspect.signature(cls).parameters
-        defaults = {**{name: parameter.default for name, parameter in parameters.items()}, **defaults}
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            break
-    return defaults
+    return {name: parameter.default for name, parameter in signature_of(build).items()}
 
 
 def load_model(path: str | Path, **custom: Any) -> ExpressionModel:

@@ -22,6 +22,7 @@ class SavedModel(Protocol):
     preprocessing: Preprocessing | None
     training_sections: dict[str, list[SectionRecord]]
     gene_trust: GeneTrust
+    target_mean: Tensor
 
     @property
     def task(self) -> Task: ...

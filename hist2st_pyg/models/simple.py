@@ -55,6 +55,9 @@ class PositionKNN(ClosedFormModel):
     Args:
         n_genes: Number of genes, G.
         k: Number of spots; None chooses one of 4, 8, 16, 32 by the validation PCC.
+
+    Raises:
+        ValueError: If ``k`` is not positive.
     """
 
     key = "position_knn"
@@ -62,6 +65,8 @@ class PositionKNN(ClosedFormModel):
 
     def __init__(self, n_genes: int, *, k: int | None = None) -> None:
         super().__init__(n_genes)
+        if k is not None and k < 1:
+            raise ValueError(f"k is at least 1, got {k}.")
         self.config = {"n_genes": n_genes, "k": k}
 
     def forward(self, data: Data) -> dict[str, Tensor]:

@@ -96,6 +96,11 @@ class DenseNet121Encoder(nn.Module):
         self.chunk = chunk
         self.out_channels = 1024
 
+    @staticmethod
+    def without_weights(saved: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a saved model, with random weights whatever they name."""
+        return {"origin": "unknown", **saved, "weights": "random"}
+
     def forward(self, x: Tensor) -> Tensor:
         return in_chunks(self.net, x, self.chunk)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ from hist2st_pyg.utils.optional import require_extra
 
 UNUSED = ("pooler.", "embeddings.mask_token")
 """Weights that do not change the embeddings and are dropped."""
+
+ARCHITECTURES = (
+    "beit", "data2vec-vision", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_msn"
+)  # fmt: skip
+"""The vision transformers with a class token, by transformers' ``model_type``."""
 
 FILES = "The folder holds config.json, model.safetensors and preprocessor_config.json."
 
@@ -81,7 +88,7 @@ class FoundationEncoder(nn.Module):
             found = f"folder {Path(source).name}" if Path(source).is_dir() else f"{source} (Hugging Face hub)"
         self.origin = origin or found
         self.arguments = {
-            "config": _plain(model.config),
+            "config": _architecture(json.loads(model.config.to_json_string())),
             "statistics": [list(values) for values in statistics],
             "size": size,
             "frozen": frozen,
@@ -92,6 +99,16 @@ class FoundationEncoder(nn.Module):
         self.frozen, self.chunk = frozen, chunk
         self.out_channels = int(model.config.hidden_size) * (1 + patch_mean)
         self.train()
+
+    @staticmethod
+    def without_weights(saved: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a saved model, with its own architecture and without the source that they name."""
+        if not saved.get("config"):
+            raise ValueError(
+                "config, the encoder's architecture, is missing and is not fetched; build the model with "
+                "vision_kwargs={'source': ...}, load its weights, and save it again."
+            )
+        return {name: value for name, value in saved.items() if name not in ("hub", "source")}
 
     def train(self, mode: bool = True) -> FoundationEncoder:
         """Set the mode; a frozen model stays in evaluation mode."""
@@ -116,12 +133,32 @@ class _Embedding(nn.Module):
         return torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], dim=1) if self.patch_mean else tokens[:, 0]
 
 
-def _build(config: dict[str, Any]) -> Any:
+def _build(config: Mapping[str, Any]) -> Any:
     from transformers import AutoConfig, AutoModel
 
-    settings = dict(config)
-    kind = settings.pop("model_type")
-    return _without_unused(AutoModel.from_config(AutoConfig.for_model(kind, **settings), trust_remote_code=False))
+    settings = _architecture(config)
+    try:
+        architecture = AutoConfig.for_model(**settings)
+    except Exception as error:  # transformers' own errors have no common class
+        reason = " ".join(str(error).split())
+        raise ValueError(f"config does not describe a {settings['model_type']}: {reason}") from error
+    return _without_unused(AutoModel.from_config(architecture, trust_remote_code=False))
+
+
+def _architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a configuration that describe the architecture; some of the others name code or weights."""
+    from transformers import AutoConfig, PretrainedConfig
+
+    kind = _known(config.get("model_type"))
+    own = inspect.signature(type(AutoConfig.for_model(kind))).parameters
+    names = set(own) - set(inspect.signature(PretrainedConfig).parameters)
+    return {"model_type": kind, **{name: value for name, value in config.items() if name in names}}
+
+
+def _known(kind: Any) -> str:
+    if kind not in ARCHITECTURES:
+        raise ValueError(f"Unknown model_type={kind!r:.100}. Choose one of: {', '.join(ARCHITECTURES)}.")
+    return str(kind)
 
 
 def _fetch(source: str, statistics: Statistics) -> tuple[Any, Statistics]:
@@ -162,11 +199,5 @@ def _without_unused(model: Any) -> nn.Module:
     if hasattr(model, "pooler"):
         model.pooler = None
     model.embeddings.mask_token = None
+    _known(model.config.model_type)
     return model.float()  # type: ignore[no-any-return]
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """A configuration as JSON values, without its path."""
-    settings: dict[str, Any] = json.loads(config.to_json_string())
-    settings.pop("_name_or_path", None)
-    return settings

@@ -228,9 +228,11 @@ class GNN(nn.Module):
         self.edge_weight = edge_weight if callable(edge_weight) else resolve(EDGE_WEIGHTS, edge_weight, "edge_weight")
         depth = 0 if factory is None else num_layers
         layers = [factory(channels, channels) for _ in range(depth) if factory is not None]
-        graph = small_graph(channels)
-        graph.update(self._edges(graph.edge_attr))
-        apart = [check_layer(layer, graph) for layer in layers]
+        apart = []
+        if layers:
+            graph = small_graph(channels)
+            graph.update(self._edges(graph.edge_attr))
+            apart = [check_layer(layer, graph) for layer in layers]
         self.convs = nn.ModuleList(layers)
         self.norms = nn.ModuleList(build_norm(channels) for _ in range(depth))
         self.act = activation_resolver(act)

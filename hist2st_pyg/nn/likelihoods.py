@@ -5,6 +5,7 @@ A new likelihood is one class and one line of :data:`LIKELIHOODS`.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -21,6 +22,12 @@ Parameters = Mapping[str, Tensor]
 
 SMALLEST, LARGEST = 1e-5, 1e6
 """Bounds of a mean, those of Zeng et al. (2022)."""
+LEAST_DISPERSION, MOST_DISPERSION = 1e-4, 1e4
+"""Bounds of a negative binomial's dispersion, theirs too."""
+LEAST_LOGIT, MOST_LOGIT = -80.0, 16.0
+"""Bounds of dropout's logit, between which dropout is neither 0 nor 1 in single precision."""
+GUARD = 1e-10
+"""What the paper adds to the arguments of logarithms."""
 
 
 class Likelihood(nn.Module, ABC):
@@ -28,6 +35,13 @@ class Likelihood(nn.Module, ABC):
 
     ``forward`` maps embeddings [N, C] to the parameters, each [N, G], under the names of ``parameter_names``. No other
     likelihood has these names, so that they identify the likelihood in a model's output.
+
+    Log-probabilities are computed in double precision and returned in the counts' own: their terms are up to a million
+    times larger than their sum.
+
+    Attributes:
+        published: Whether parameters and loss are those of the publication (Zeng et al. 2022) where ours differ; set
+            from the model's argument ``published_likelihood``.
     """
 
     parameter_names: ClassVar[tuple[str, ...]]
@@ -36,6 +50,7 @@ class Likelihood(nn.Module, ABC):
 
     def __init__(self, channels: int, n_genes: int) -> None:
         super().__init__()
+        self.published = False
         for name in self.parameter_names:
             setattr(self, name, nn.Linear(channels, n_genes))
 
@@ -47,6 +62,11 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def log_prob(out: Parameters, counts: Tensor, size_factor: Tensor) -> Tensor:
         """Log-probability of counts [N, G] in spots of size factor [N, 1], elementwise."""
+
+    @classmethod
+    def published_log_prob(cls, out: Parameters, counts: Tensor, size_factor: Tensor) -> Tensor:
+        """The log-probability as published, where it differs from :meth:`log_prob`."""
+        return cls.log_prob(out, counts, size_factor)
 
     @staticmethod
     @abstractmethod
@@ -67,38 +87,46 @@ class Likelihood(nn.Module, ABC):
 class ZINB(Likelihood):
     """Zero-inflated negative binomial: mean (before the size factor), dispersion, dropout probability.
 
-    Parameters, clamps and the guard of the logarithms are the paper's (Zeng et al. 2022). The variance of the negative
-    binomial is mean + mean² / dispersion.
+    Parameters and their clamps are the paper's (Zeng et al. 2022). The variance of the negative binomial is
+    mean + mean² / dispersion. As published, 1e-10 is added inside each logarithm, so that the log-probability of a
+    zero count ends at -23 where dropout is 0 and the mean large (exact: -46,151 for mean 1e6, dispersion 1e4), and
+    dropout may round to 0 or 1.
     """
 
     parameter_names = ("mean", "dispersion", "dropout")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        logit = self.linear("dropout", x)
         return {
             "mean": _positive(self.linear("mean", x)),
-            "dispersion": F.softplus(self.linear("dispersion", x)).clamp(1e-4, 1e4),
-            "dropout": self.linear("dropout", x).sigmoid(),
+            "dispersion": F.softplus(self.linear("dispersion", x)).clamp(LEAST_DISPERSION, MOST_DISPERSION),
+            "dropout": (logit if self.published else logit.clamp(LEAST_LOGIT, MOST_LOGIT)).sigmoid(),
         }
 
     @staticmethod
-    def log_prob(out: Parameters, counts: Tensor, size_factor: Tensor, eps: float = 1e-10) -> Tensor:
-        """Log-probability of counts [N, G] in spots of size factor [N, 1]; ``eps`` keeps logarithms finite."""
-        mean, dispersion, dropout = size_factor * out["mean"], out["dispersion"], out["dropout"]
-        log_mean, log_dispersion, log_sum = (
-            (mean + eps).log(),
-            (dispersion + eps).log(),
-            (dispersion + mean + eps).log(),
-        )
-        zero = dispersion * (log_dispersion - log_sum)
-        other = (
-            torch.lgamma(counts + dispersion + eps)
-            - torch.lgamma(dispersion + eps)
-            - torch.lgamma(counts + 1)
-            + zero
-            + counts * (log_mean - log_sum)
-        )
-        kept = (1 - dropout + eps).log()
-        return torch.where(counts == 0, torch.logaddexp((dropout + eps).log(), kept + zero), kept + other)
+    def log_prob(out: Parameters, counts: Tensor, size_factor: Tensor) -> Tensor:
+        """Log-probability of counts [N, G] in spots of size factor [N, 1], exact also where dropout is 0."""
+        k, r, p = _double(counts), _double(out["dispersion"]), _double(out["dropout"])
+        mean = _expected(out["mean"], size_factor)
+        # The largest number below 1 keeps the logarithm and its gradient finite.
+        kept = torch.log1p(-p.clamp(max=1 - torch.finfo(p.dtype).eps / 2))
+        none = kept - r * torch.log1p(mean / r)
+        inflated = torch.logaddexp(torch.where(p > 0, p, 1).log(), none)
+        some = torch.lgamma(k + r) - torch.lgamma(r) - torch.lgamma(k + 1) + none - k * torch.log1p(r / mean)
+        return torch.where(k > 0, some, torch.where(p > 0, inflated, none)).to(counts.dtype)
+
+    @classmethod
+    def published_log_prob(cls, out: Parameters, counts: Tensor, size_factor: Tensor) -> Tensor:
+        """The log-probability with :data:`GUARD` added inside the logarithms."""
+        k, r, p = _double(counts), _double(out["dispersion"]), _double(out["dropout"])
+        mean = _double(size_factor) * _double(out["mean"])
+        log_mean, log_dispersion, log_sum = (mean + GUARD).log(), (r + GUARD).log(), (r + mean + GUARD).log()
+        zero = r * (log_dispersion - log_sum)
+        other = torch.lgamma(k + r + GUARD) - torch.lgamma(r + GUARD) - torch.lgamma(k + 1) + zero
+        other = other + k * (log_mean - log_sum)
+        kept = (1 - p + GUARD).log()
+        likelihood = torch.where(k == 0, torch.logaddexp((p + GUARD).log(), kept + zero), kept + other)
+        return likelihood.to(counts.dtype)
 
     @staticmethod
     def cdf(out: Mapping[str, Floats], counts: Floats, size_factor: Floats) -> Floats:
@@ -124,20 +152,25 @@ class NB(Likelihood):
     """Negative binomial by number of failures r (as its log) and success probability p (as its logit).
 
     As in the paper (Zeng et al. 2022) its loss sums over genes, ignores the size factor, and omits log(counts!), which
-    does not depend on the model.
+    does not depend on the model. Dispersion r and mean have the bounds of :class:`ZINB`; as published they have none.
     """
 
     parameter_names = ("log_r", "logit_p")
     sums_genes = True
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {name: self.linear(name, x) for name in self.parameter_names}
+        log_r, logit_p = self.linear("log_r", x), self.linear("logit_p", x)
+        if not self.published:
+            log_r = log_r.clamp(math.log(LEAST_DISPERSION), math.log(MOST_DISPERSION))
+            logit_p = torch.clamp(logit_p, math.log(SMALLEST) - log_r, math.log(LARGEST) - log_r)
+        return {"log_r": log_r, "logit_p": logit_p}
 
     @staticmethod
     def log_prob(out: Parameters, counts: Tensor, size_factor: Tensor) -> Tensor:
         """Log-probability of counts [N, G] without the constant log(counts!); ignores the size factor."""
-        r, logit_p = out["log_r"].exp(), out["logit_p"]
-        return torch.lgamma(r + counts) - torch.lgamma(r) + logit_p * counts - F.softplus(logit_p) * (counts + r)
+        k, r, logit_p = _double(counts), _double(out["log_r"]).exp(), _double(out["logit_p"])
+        rising = torch.lgamma(r + k) - torch.lgamma(r)
+        return (rising + k * F.logsigmoid(logit_p) + r * F.logsigmoid(-logit_p)).to(counts.dtype)
 
     @staticmethod
     def cdf(out: Mapping[str, Floats], counts: Floats, size_factor: Floats) -> Floats:
@@ -168,8 +201,8 @@ class Poisson(Likelihood):
 
     @staticmethod
     def log_prob(out: Parameters, counts: Tensor, size_factor: Tensor) -> Tensor:
-        rate = size_factor * out["rate"]
-        return torch.xlogy(counts, rate) - rate - torch.lgamma(counts + 1)
+        k, rate = _double(counts), _expected(out["rate"], size_factor)
+        return (k * rate.log() - rate - torch.lgamma(k + 1)).to(counts.dtype)
 
     @staticmethod
     def cdf(out: Mapping[str, Floats], counts: Floats, size_factor: Floats) -> Floats:
@@ -213,3 +246,13 @@ def likelihood_in(out: Iterable[str] | Mapping[str, Any]) -> type[Likelihood]:
 def _positive(x: Tensor) -> Tensor:
     # Clamped before the exponential too: the gradient of an infinite one is NaN.
     return x.clamp(max=80).exp().clamp(SMALLEST, LARGEST)
+
+
+def _expected(mean: Tensor, size_factor: Tensor) -> Tensor:
+    """The expected count, [N, G]; not 0, which has no logarithm, in a spot without counts."""
+    return (_double(size_factor) * _double(mean)).clamp(min=1e-30)
+
+
+def _double(values: Tensor) -> Tensor:
+    # Apple's GPUs have no double precision.
+    return values if values.device.type == "mps" else values.double()

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LARGEST = 4096
+"""Largest side to which patches are resized, in pixels; one patch then takes 192 MiB."""
+
 Statistics = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of red, green and blue, on the scale 0 to 1."""
 
@@ -25,6 +28,9 @@ class Pixels(nn.Module):
 
     Shapes:
         - patches [N, 3, P, P], 0 to 255 -> [N, 3, size, size]
+
+    Raises:
+        ValueError: If ``size`` is out of range.
     """
 
     mean: Tensor
@@ -32,6 +38,8 @@ class Pixels(nn.Module):
 
     def __init__(self, statistics: Statistics, size: int | None = None) -> None:
         super().__init__()
+        if size is not None and not 1 <= size <= LARGEST:
+            raise ValueError(f"size is from 1 to {LARGEST} pixels, got {size}.")
         mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in statistics)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)

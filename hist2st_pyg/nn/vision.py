@@ -7,12 +7,13 @@ have these attributes:
   patches 0 to 255, which it scales itself. ``"statistics"``: the same, or [N, 27] of
   :class:`~hist2st_pyg.nn.PatchStatistics`. ``"embeddings"``: [N, D] instead of patches.
 - ``arguments``: keyword arguments that rebuild it without downloading weights, for loading a saved model.
+- ``without_weights``: a function of such arguments, as a file holds them, to those that read and fetch nothing.
 - ``origin``: the source of its weights, in words, for result files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -130,6 +131,22 @@ def first_encoder(encoder: nn.Module) -> nn.Module:
 def encoder_origin(encoders: Sequence[nn.Module]) -> str | None:
     """The source of the first encoder's initial weights: ``"random"``, a file, a hub; None if it has no ``origin``."""
     return getattr(first_encoder(encoders[0]), "origin", None) if encoders else None
+
+
+def saved_encoder_arguments(vision: str, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that build a saved model's encoder, whatever its file says, without reading or fetching weights.
+
+    Args:
+        vision: A key of :data:`ENCODERS`.
+        saved: The arguments in the file.
+
+    Raises:
+        ValueError: If the encoder could not be built without a download.
+    """
+    factory = ENCODERS[vision]
+    without_weights = getattr(getattr(factory, "func", factory), "without_weights", dict)
+    arguments: dict[str, Any] = without_weights(saved)
+    return arguments
 
 
 def rebuild_arguments(encoder: nn.Module, given: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -37,6 +37,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "training": {},
         "models": {
+            # eps=1e-10 inside the logarithms of ZINB, no bounds of NB.
+            "hist2st": {"model": {"published_likelihood": True}},
             # Pang et al. 2021, tutorial.ipynb: HisToGene(n_layers=8, n_genes=785, learning_rate=1e-5), max_epochs=100;
             # vis_model.py: Adam at a constant rate, dropout 0.1.
             "histogene": {

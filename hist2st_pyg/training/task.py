@@ -91,8 +91,10 @@ class ExpressionTask(pl.LightningModule):
         plain = batch if self.augment is None or batch.x.dim() == 2 else augmented(batch, self.augment)
         out = self.model(plain)
         parts = {"expression": losses.expression_error(out, batch, scale, reduction, options.loss)}
-        if options.likelihood_weight and getattr(self.model, "likelihood", None) is not None:
-            parts["likelihood"] = options.likelihood_weight * losses.negative_log_likelihood(out, batch, reduction)
+        likelihood = getattr(self.model, "likelihood", None)
+        if options.likelihood_weight and likelihood is not None:
+            error = losses.negative_log_likelihood(out, batch, reduction, getattr(likelihood, "published", False))
+            parts["likelihood"] = options.likelihood_weight * error
         if options.n_views:
             views = (augmented(batch, self.view) for _ in range(options.n_views))
             distilled = self.model.distil(views)  # type: ignore[operator]

@@ -370,6 +370,11 @@ def test_a_weight_of_another_shape_is_named(weights: dict[str, Tensor]) -> None:
         ({"nb": False}, "nb=False does not fit the weights, which need True"),
         ({"policy": "sum"}, "Unknown aggr='sum'"),
         ({"prune": "std"}, "Unknown prune='std'"),
+        ({"dropout": "x"}, "The configuration: dropout must be a number, got 'x'"),
+        ({"dropout": 9}, "dropout probability has to be between 0 and 1, but got 9"),
+        ({"zinb": None}, "The configuration: zinb must be a number, got None"),
+        ({"neighbors": "4"}, "The configuration: neighbors must be a whole number, got '4'"),
+        ({"policy": ["mean"]}, r"The configuration: policy must be text, got \['mean'\]"),
         ({"dim_head": 16}, "Unknown argument 'dim_head'. Choose from: bake, channel, depth1"),
     ],
 )
@@ -383,6 +388,8 @@ def test_an_argument_that_does_not_fit(checkpoint: Path, config: dict[str, Any],
     [
         ([1, 2], "must hold weights by name, got list"),
         ({"a": torch.ones(1), "epoch": 3}, "holds 'epoch', which is not a weight but int"),
+        ({3: torch.ones(1)}, "must hold weights by name, got one by 3"),
+        ({"state_dict": {}, "hyper_parameters": [1]}, ": hyper_parameters must hold arguments by name, got list"),
         (
             {"a.weight": torch.ones(1), "b": torch.ones(1)},
             "does not hold the weights of hist2st or histogene",
@@ -392,7 +399,7 @@ def test_an_argument_that_does_not_fit(checkpoint: Path, config: dict[str, Any],
 )
 def test_a_file_of_something_else(content: Any, message: str) -> None:
     torch.save(content, "other.pth")
-    with pytest.raises(ValueError, match=rf"other\.pth {message}" if "first" not in message else message):
+    with pytest.raises(ValueError, match=rf"other\.pth *{message}" if "first" not in message else message):
         convert("other.pth")
 
 
@@ -412,6 +419,28 @@ def test_files_that_are_not_checkpoints(weights: dict[str, Tensor], checkpoint: 
         convert(checkpoint, name="stnet")
     with pytest.raises(ValueError, match=r"of histogene: The weight patch_embedding\.weight must have 2"):
         convert(checkpoint, name="histogene")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("vit.transformer.layer3.9999999.linear.weight", torch.zeros(2, 2), "it asks for more than 1,[0-9]+ weights"),
+        (
+            "gene_head.1.bias",
+            torch.full((12,), torch.nan),
+            "weight streams.0.expression.1.bias holds values that are n",
+        ),
+        ("gene_head.1.bias", torch.full((12,), 1e300, dtype=torch.float64), "holds values that are not finite"),
+        ("gene_head.1.bias", torch.zeros(12, dtype=torch.int32), "The weight gene_head.1.bias holds int32 numbers"),
+        ("vit.transformer.down.0.weight", torch.zeros(0, 1, 1, 1), "by zero"),
+    ],
+)
+def test_weights_that_cannot_be_right_are_refused(
+    weights: dict[str, Tensor], name: str, value: Tensor, message: str
+) -> None:
+    torch.save({**weights, name: value}, "weights.pth")
+    with pytest.raises(ValueError, match=rf"\Aweights\.pth[^\n]*{message}"):
+        convert("weights.pth", config=OPEN)
 
 
 def test_old_files_of_torch_are_read(weights: dict[str, Tensor]) -> None:
@@ -441,9 +470,14 @@ def test_the_panel_and_the_sections_are_checked(checkpoint: Path, capsys: pytest
 def test_a_configuration_is_json(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("broken.json").write_text("{")
     Path("list.json").write_text("[1]")
+    Path("deep.json").write_text("[" * 5000)
+    Path("twice.json").write_text('{"policy": "mean", "policy": "max"}')
     for name, message in (
         ("broken.json", "broken.json is not JSON: "),
         ("list.json", "list.json must hold arguments"),
+        ("deep.json", "deep.json is nested too deep"),
+        ("twice.json", "twice.json is not JSON: the key 'policy' is there twice"),
+        ("absent.json", "There is no file absent.json"),
     ):
         assert main(["convert", str(checkpoint), "-o", "model", "--config", name]) == 2
         assert message in capsys.readouterr().err

@@ -335,3 +335,11 @@ def test_a_graph_that_cannot_be_built_is_refused_at_once(options: dict[str, Any]
 def test_three_spots_on_a_line_have_no_triangle() -> None:
     with pytest.raises(ValueError, match="delaunay_edges: the 3 spots span no triangle"):
         delaunay_edges(np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]))
+
+
+def test_rings_beyond_the_array_take_no_time() -> None:
+    grid = np.array([[0, 0], [1, 0], [2, 0]])
+    edge_index, steps = grid_edges(grid, rings=10**9)
+    assert edges(edge_index) == {(0, 1), (1, 0), (1, 2), (2, 1), (0, 2), (2, 0)}
+    assert steps.tolist() == [1.0, 2.0, 1.0, 1.0, 2.0, 1.0]
+    assert grid_edges(grid[:1], rings=3)[0].shape == (2, 0)

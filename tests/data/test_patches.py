@@ -336,3 +336,10 @@ def test_a_reader_may_know_no_levels() -> None:
     np.testing.assert_array_equal(
         cut_patches(Own(), POS, 14, scales=(1.0, 3.0)), cut_patches(ArrayImage(picture()), POS, 14, scales=(1.0, 3.0))
     )
+
+
+@pytest.mark.parametrize(("field", "scales"), [(2e12, (1.0,)), (10.0, (1.0, 1e12))])
+def test_a_field_of_view_beyond_any_slide_is_refused(field: float, scales: tuple[float, ...]) -> None:
+    message = r"Section 'A1': a field of view is \S+ pixels of the image wide, at most 16384 .* give a smaller field"
+    with pytest.raises(ValueError, match=message):
+        cut_patches(ArrayImage(picture()), POS, 8, field, scales, name="A1")

@@ -174,6 +174,14 @@ def test_a_recipe_survives_json() -> None:
     [
         ({"genes": ()}, "Preprocessing: the gene panel is empty"),
         ({"genes": ("A", "A")}, "Preprocessing: gene 'A' is in the panel twice"),
+        ({"genes": (1,)}, "Preprocessing.genes holds names, got 1"),
+        (
+            {"patch_size": 4097},
+            "Preprocessing.patch_size is at most 4096 pixels, got 4097; the field of view is chosen",
+        ),
+        ({"k": 1001}, "Preprocessing.k is at most 1000, got 1001"),
+        ({"um_per_pixel": 0}, "Preprocessing.um_per_pixel is above 0, got 0"),
+        ({"pitch": -1.0}, "Preprocessing.pitch is above 0, got -1.0"),
         ({"patch_um": 50.0, "patch_pitch": 1.0}, "patch_um or patch_pitch, got both: 50.0 and 1.0"),
         ({"stain": "vahadane"}, "Unknown stain='vahadane'"),
         ({"coord_type": "image"}, "Unknown coord_type='image'. Choose one of: pixel, array"),

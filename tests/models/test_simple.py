@@ -56,6 +56,12 @@ def test_interpolation_leaves_the_spot_itself_out(sections: list[SectionData]) -
     np.testing.assert_array_equal(model(changed)["expression"][3].numpy(), predicted[3])
 
 
+@pytest.mark.parametrize("k", [0, -1])
+def test_a_number_of_spots_that_is_not_positive_is_refused(k: int) -> None:
+    with pytest.raises(ValueError, match=f"k is at least 1, got {k}"):
+        PositionKNN(3, k=k)
+
+
 def test_the_number_of_spots_is_chosen_by_the_spots_that_validate(sections: list[SectionData]) -> None:
     def best(where: list[torch.Tensor]) -> int:
         scores = {}

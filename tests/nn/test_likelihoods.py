@@ -3,12 +3,13 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pytest
 import torch
 from scipy.special import expit, gammaln
 from scipy.stats import nbinom, poisson
-from torch import Tensor
+from torch import Tensor, nn
 
 from hist2st_pyg.nn.likelihoods import LIKELIHOODS, NB, ZINB, Likelihood, Poisson, likelihood_in
 
@@ -84,12 +85,33 @@ def test_zinb_parameters_by_formula() -> None:
     np.testing.assert_allclose(out["dropout"].detach(), 1 / (1 + np.exp(-linear["dropout"])), rtol=1e-5)
 
 
-def test_zinb_parameters_stay_in_range() -> None:
+@pytest.mark.parametrize("published", [False, True])
+def test_zinb_parameters_stay_in_range(published: bool) -> None:
     torch.manual_seed(0)
-    out = {name: value.detach() for name, value in ZINB(C, G)(embeddings(1e5)).items()}
+    head = ZINB(C, G)
+    head.published = published
+    out = {name: value.detach() for name, value in head(embeddings(1e5)).items()}
     assert {float(out["mean"].min()), float(out["mean"].max())} == {np.float32(1e-5), 1e6}
     assert {float(out["dispersion"].min()), float(out["dispersion"].max())} == {np.float32(1e-4), 1e4}
-    assert {float(out["dropout"].min()), float(out["dropout"].max())} == {0.0, 1.0}
+    limits = float(out["dropout"].min()), float(out["dropout"].max())
+    if published:
+        assert limits == (0.0, 1.0)
+    else:
+        assert limits == pytest.approx((np.exp(-80), 1 - np.exp(-16)), rel=1e-5)
+        assert limits[1] < 1
+
+
+def test_nb_parameters_stay_in_range() -> None:
+    torch.manual_seed(0)
+    head = NB(C, G)
+    out = {name: value.detach() for name, value in head(embeddings(1e5)).items()}
+    assert {float(out["log_r"].min()), float(out["log_r"].max())} == {np.float32(np.log(1e-4)), np.float32(np.log(1e4))}
+    mean = head.moments(out)[0]
+    assert (float(mean.min()), float(mean.max())) == pytest.approx((1e-5, 1e6), rel=1e-5)
+    head.published = True
+    x = embeddings(1e5)
+    torch.testing.assert_close(head(x)["log_r"], x @ head.log_r.weight.T + head.log_r.bias)
+    assert head(x)["logit_p"].abs().max() > 1e4
 
 
 def test_nb_parameters_by_formula() -> None:
@@ -225,3 +247,116 @@ def test_nb_is_finite_for_extreme_parameters(count: float) -> None:
         assert torch.isfinite(found), (log_r, logit_p)
         found.backward()
         assert all(p.grad is not None and torch.isfinite(p.grad) for p in parameters), (log_r, logit_p)
+
+
+# Against arbitrary precision.
+
+COUNTS = (0.0, 1.0, 2.0, 10.0, 1e3, 1e5, 1e6)
+MEANS = (1e-5, 0.1, 1.0, 30.0, 1e4, 1e6)
+DISPERSIONS = (1e-4, 0.1, 1.0, 50.0, 1e4)
+
+
+def exact_zinb(k: Any, mean: Any, r: Any, dropout: Any) -> Any:
+    none = r * mp.log(r / (r + mean))
+    if k == 0:
+        return mp.log(dropout + (1 - dropout) * mp.exp(none))
+    some = mp.loggamma(k + r) - mp.loggamma(r) - mp.loggamma(k + 1) + none + k * mp.log(mean / (r + mean))
+    return mp.log(1 - dropout) + some
+
+
+def exact_nb(k: Any, log_r: Any, logit_p: Any) -> Any:
+    r = mp.exp(log_r)
+    return mp.loggamma(k + r) - mp.loggamma(r) - k * mp.log1p(mp.exp(-logit_p)) - r * mp.log1p(mp.exp(logit_p))
+
+
+def exact_poisson(k: Any, rate: Any) -> Any:
+    return k * mp.log(rate) - rate - mp.loggamma(k + 1)
+
+
+EXACT: dict[str, tuple[Any, list[tuple[float, ...]]]] = {
+    "nb": (
+        exact_nb,
+        [
+            (k, float(np.log(r)), float(np.log(mean / r)))
+            for k, mean, r in itertools.product(COUNTS, (1e-5, 1.0, 1e6), DISPERSIONS)
+        ],
+    ),
+    "poisson": (exact_poisson, list(itertools.product(COUNTS, MEANS))),
+    "zinb": (exact_zinb, list(itertools.product(COUNTS, MEANS, DISPERSIONS, (0.0, 1e-30, 0.3, 1 - 6e-8)))),
+}
+
+
+@pytest.mark.parametrize("key", sorted(EXACT))
+def test_single_precision_is_exact_and_so_are_its_gradients(key: str) -> None:
+    """Relative to 50 digits, over counts to a million and dispersions from 1e-4 to 1e4."""
+    exact, cases = EXACT[key]
+    counts, *parameters = (torch.tensor(column) for column in zip(*cases, strict=True))
+    for parameter in parameters:
+        parameter.requires_grad_()
+    found = log_prob(LIKELIHOODS[key], counts, *parameters)
+    assert found.dtype == torch.float32
+    found.sum().backward()
+    columns = (counts, *parameters)
+    with mp.workdps(50):
+        for i in range(len(cases)):
+            k, *values = (mp.mpf(float(column[i].detach())) for column in columns)
+            expected = exact(k, *values)
+            assert abs(float(found[i].detach()) - expected) <= 1e-6 * abs(expected), cases[i]
+            if i % 7 == 0 and 0 not in values:  # a derivative in arbitrary precision is slow
+                for j, parameter in enumerate(parameters):
+                    slope = mp.diff(
+                        lambda x, j=j, k=k, values=values: exact(k, *values[:j], x, *values[j + 1 :]), values[j]
+                    )
+                    assert parameter.grad is not None
+                    assert abs(float(parameter.grad[i]) - slope) <= 1e-5 * abs(slope) + 1e-12, (cases[i], j)
+
+
+def test_a_zero_count_that_dropout_does_not_explain_is_as_unlikely_as_it_is() -> None:
+    out = {"mean": torch.tensor(1e6), "dispersion": torch.tensor(1e4), "dropout": torch.tensor(0.0)}
+    assert float(ZINB.log_prob(out, torch.zeros(()), torch.ones(()))) == pytest.approx(-46_151.2, abs=0.1)
+    published = ZINB.published_log_prob(out, torch.zeros(()), torch.ones(()))
+    assert float(published) == pytest.approx(np.log(1e-10), rel=1e-6)
+
+
+def test_the_published_form_of_the_others_is_the_same() -> None:
+    for key in ("nb", "poisson"):
+        out, counts = drawn(key), torch.arange(float(N))[:, None].expand(N, G)
+        likelihood, ones = LIKELIHOODS[key], torch.ones(N, 1)
+        assert torch.equal(likelihood.published_log_prob(out, counts, ones), likelihood.log_prob(out, counts, ones))
+
+
+@pytest.mark.parametrize("key", sorted(LIKELIHOODS))
+@pytest.mark.parametrize("scale", [1.0, 1e2, 1e5, 1e10, 1e30])
+def test_any_embedding_has_a_finite_loss_and_gradient(key: str, scale: float) -> None:
+    torch.manual_seed(0)
+    head, x = LIKELIHOODS[key](C, G), embeddings(scale).requires_grad_()
+    counts, size_factor = torch.poisson(torch.full((N, G), 3.0)), torch.linspace(0, 2, N)[:, None]
+    counts[0] = 0  # a spot without counts has size factor 0
+    out = head(x)
+    loss = -head.log_prob(out, counts, size_factor).mean()
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert x.grad is not None
+    for gradient in (x.grad, *(parameter.grad for parameter in head.parameters())):
+        assert gradient is not None
+        assert bool(torch.isfinite(gradient).all())
+    for value in (*out.values(), *head.moments(out), head.zero_probability(out)):
+        assert bool(torch.isfinite(value).all())
+
+
+@pytest.mark.parametrize("key", sorted(LIKELIHOODS))
+@pytest.mark.parametrize("rate", [1.0, 30.0])
+def test_no_training_at_a_high_rate_diverges(key: str, rate: float) -> None:
+    counts = torch.poisson(torch.rand(40, G, generator=torch.Generator().manual_seed(1)) * 50)
+    x, ones = torch.randn(40, C, generator=torch.Generator().manual_seed(2)), torch.ones(40, 1)
+    for seed in range(11):
+        torch.manual_seed(seed)
+        body, head = nn.Linear(C, C), LIKELIHOODS[key](C, G)
+        optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], lr=rate)
+        for _ in range(30):
+            optimizer.zero_grad()
+            loss = -head.log_prob(head(body(x)), counts, ones).sum(1).mean()
+            assert torch.isfinite(loss), seed
+            loss.backward()
+            optimizer.step()
+        assert all(bool(torch.isfinite(parameter).all()) for parameter in (*body.parameters(), *head.parameters()))

@@ -36,7 +36,7 @@ def test_every_model_of_a_preset_exists() -> None:
 def test_the_paper_is_the_paper() -> None:
     config = preset_config("paper")
     defaults = {name: p.default for name, p in inspect.signature(Hist2ST).parameters.items()}
-    assert config.model == {"name": "hist2st"}
+    assert config.model == {"name": "hist2st", "published_likelihood": True}
     paper = {"transformer_layers": 8, "gnn_layers": 4, "heads": 16, "dim_head": 64, "n_pos": 64, "dropout": 0.2}
     assert {key: defaults[key] for key in paper} == paper
     t = config.training

@@ -108,7 +108,9 @@ class Section:
         if self.adata.X is None:
             raise self._error("adata.X", "must hold raw counts, got None")
         if problem := wrong_count(self.adata.X):
-            raise self._error("adata.X", f"must hold raw counts (integers from 0), {problem}; use counts before normalization")
+            raise self._error(
+                "adata.X", f"must hold raw counts (integers from 0), {problem}; use counts before normalization"
+            )
 
     def _check_positions(self) -> None:
         if "spatial" not in self.adata.obsm:

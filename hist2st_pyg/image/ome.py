@@ -6,7 +6,6 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
-
 NUMBERED = re.compile(r"^\s*(channel|c)?[\s:_#\d-]*$", re.IGNORECASE)
 """A channel's name that only counts."""
 

@@ -77,7 +77,7 @@ class RasterImage(FileImage):
         yield regions_of(pixels)
 
     def _check_size(self, size: tuple[int, int], image: Image.Image) -> None:
-        """Refuse an image of a size that its file cannot hold, or whose decoding, to the image's size, takes too much."""
+        """Refuse a stated size that the file cannot hold, or an image (drafted, perhaps) that takes too much memory."""
         stated = size[0] * size[1]
         check_unpacked(self.path, self.path.stat().st_size, len(image.getbands()) * stated)
         needed = DECODING_BYTES * image.width * image.height
@@ -94,7 +94,7 @@ class RasterImage(FileImage):
             pixels = np.empty((height, width, 3), dtype=np.uint8)
             for y in range(0, height, BAND):
                 rows = min(BAND, height - y)
-                pixels[y : y + rows] = _rgb(image.crop((0, y, width, y + rows)))
+                pixels[y : y + rows] = np.asarray(_rgb(image.crop((0, y, width, y + rows))))
             return UPRIGHT[orientation](pixels) if orientation in UPRIGHT else pixels
 
     @override

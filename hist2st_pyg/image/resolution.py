@@ -20,7 +20,7 @@ MICROSCOPIC = (0.05, 20.0)
 MICROMETRES = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "Å": 1e-4, "mm": 1e3, "cm": 1e4, "m": 1e6}
 """Units of OME-XML in µm; the first two are the micro sign and the Greek letter."""
 
-TAG_UNITS = {2: 25_400.0, 3: 10_000.0}
+TAG_UNITS: dict[float, float] = {2: 25_400.0, 3: 10_000.0}
 """Units of TIFF's resolution tags, inch and centimetre, in µm."""
 
 
@@ -51,9 +51,9 @@ def tiff_resolution(tif: Any, series: Any, path: Path) -> tuple[float, float] | 
 def _number(value: Any) -> float:
     """The number of a tag, a fraction as the standard has it or of another type; nan where it is none."""
     try:
-        numbers = [float(part) for part in value] if isinstance(value, tuple | list) else [float(value), 1.0]
-        return numbers[0] / numbers[1] if len(numbers) == 2 else math.nan
-    except (TypeError, ValueError, ZeroDivisionError):
+        numbers = [float(part) for part in (value if isinstance(value, tuple | list) else [value])]
+        return numbers[0] if len(numbers) == 1 else numbers[0] / numbers[1]
+    except (TypeError, ValueError, ZeroDivisionError, IndexError):
         return math.nan
 
 

@@ -67,7 +67,9 @@ class TiffImage(PyramidImage):
         areas = [np.prod(_size(one), dtype=np.float64) for one in series]
         largest = [one for one, area in zip(series, areas, strict=True) if area == max(areas)]
         if len(largest) > 1:
-            raise ValueError(f"{self.path} holds {len(largest)} images of {largest[0].shape}; save the one meant alone.")
+            raise ValueError(
+                f"{self.path} holds {len(largest)} images of {largest[0].shape}; save the one meant alone."
+            )
         if largest[0] is not series[0]:
             logger.info("%s: the largest of its %d images is read, which is not the first", self.path, len(series))
         return largest[0]
@@ -95,7 +97,7 @@ class TiffImage(PyramidImage):
         check_memory(self.path, unit, f"of tiles or strips of {wide} x {high} px")
         rows, columns = -(-page.imagelength // high), -(-page.imagewidth // wide)
         # Planes and pages hold the same places; a place is there if any of them has it.
-        return _Level(series, rgb, white, np.concatenate(present).reshape(-1, rows, columns).any(axis=0))
+        return _Level(series, rgb, white, np.asarray(np.concatenate(present).reshape(-1, rows, columns).any(axis=0)))
 
     @override
     def _read_layout(self) -> Layout:

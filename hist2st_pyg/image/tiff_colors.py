@@ -34,7 +34,7 @@ UNSPECIFIED, PREMULTIPLIED = 0, 1
 """The tag ExtraSamples: a fourth sample that is no opacity, and an opacity that color is multiplied by."""
 
 RED_GREEN_BLUE = {"red": 0, "r": 0, "green": 1, "g": 1, "blue": 2, "b": 2}
-COLORS = {0xFF0000: 0, 0x00FF00: 1, 0x0000FF: 2}
+COLORS: dict[int | None, int] = {0xFF0000: 0, 0x00FF00: 1, 0x0000FF: 2}
 
 
 def to_rgb(series: Any, path: Path, ome: str | None) -> tuple[ToRGB, int]:
@@ -59,7 +59,7 @@ def to_rgb(series: Any, path: Path, ome: str | None) -> tuple[ToRGB, int]:
     if samples not in SAMPLES[axes] or (samples == 4 and color != "RGB"):
         raise ValueError(f"{path} has {color} colors with shape {series.shape}; convert it to RGB or grey.")
     orientation = page.tags.valueof("Orientation", default=1)
-    if orientation != 1:
+    if orientation not in (1, (1,)):
         raise ValueError(f"{path} is stored turned or mirrored (orientation {orientation}); save it upright.")
     if compression == "APERIO_JP2000_YCBC":
         raise ValueError(f"{path} has YCbCr colors in JPEG 2000 ({compression}); name it .svs, or convert it to RGB.")
@@ -97,7 +97,7 @@ def _check_ycbcr(page: Any, path: Path, compression: str) -> None:
 def _from_ycbcr(pixels: NDArray[np.uint8]) -> Pixels:
     blue, red = (pixels[..., channel].astype(np.float32) - 128 for channel in (1, 2))
     rgb = np.stack([1.402 * red, -0.344136 * blue - 0.714136 * red, 1.772 * blue], axis=-1) + pixels[..., :1]
-    return np.rint(rgb).clip(0, 255).astype(np.uint8)
+    return np.asarray(np.rint(rgb).clip(0, 255), dtype=np.uint8)
 
 
 def _without_fourth(extra: tuple[Any, ...]) -> ToRGB:
@@ -112,7 +112,7 @@ def _without_fourth(extra: tuple[Any, ...]) -> ToRGB:
 
 def _premultiplied(pixels: NDArray[np.uint8]) -> Pixels:
     white = 255 - pixels[..., 3:].astype(np.uint16)
-    return np.minimum(pixels[..., :3] + white, 255).astype(np.uint8)
+    return np.asarray(np.minimum(pixels[..., :3] + white, 255), dtype=np.uint8)
 
 
 def _channel_order(series: Any, path: Path, ome: str | None) -> list[int]:

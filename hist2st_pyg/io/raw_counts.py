@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hist2st_pyg.section import wrong_count
 
 if TYPE_CHECKING:
@@ -44,8 +42,7 @@ def with_counts(adata: AnnData, layer: str | None, source: str) -> AnnData:
     elif layer == RAW and adata.raw is not None:
         adata = _of_raw(adata)
     elif layer is not None:
-        listed = ", ".join([*adata.layers, *([RAW] if adata.raw is not None else [])]) or "none"
-        raise ValueError(f"{source} has no layer {layer!r} for the counts; its layers: {listed}.")
+        raise ValueError(f"{source} has no layer {layer!r} for the counts; its layers: {_listed(adata)}.")
     if issparse(adata.X):
         adata.X = csr_matrix(adata.X)
     return adata
@@ -61,19 +58,22 @@ def _where(adata: AnnData, source: str) -> str | None:
         found[RAW] = adata.raw.X
     usable = [name for name, matrix in found.items() if wrong_count(matrix) is None]
     if not usable:
-        listed = ", ".join(repr(name) for name in [*adata.layers, *([RAW] if adata.raw is not None else [])]) or "none"
         raise ValueError(
-            f"{source}: X must hold raw counts, {problem}, and there are no raw counts in layers['counts'] or .raw; name their layer by "
-            f"counts_layer (there: {listed})."
+            f"{source}: X must hold raw counts, {problem}, and there are none in layers['counts'] or .raw; name their "
+            f"layer by counts_layer (there: {_listed(adata)})."
         )
     if len(usable) > 1 and not all(_same(adata, usable[0], other) for other in usable[1:]):
         raise ValueError(
-            f"{source}: X must hold raw counts, {problem}, and {' and '.join(map(repr, usable))} hold different counts; say which by "
-            "counts_layer."
+            f"{source}: X must hold raw counts, {problem}, and {' and '.join(map(repr, usable))} hold different ones; "
+            "say which by counts_layer."
         )
     where = ".raw" if usable[0] == RAW else f"layers[{usable[0]!r}]"
     logger.info("%s: X holds no raw counts (%s); those of %s are taken", source, problem, where)
     return usable[0]
+
+
+def _listed(adata: AnnData) -> str:
+    return ", ".join([*adata.layers, *([RAW] if adata.raw is not None else [])]) or "none"
 
 
 def _same(adata: AnnData, first: str, second: str) -> bool:

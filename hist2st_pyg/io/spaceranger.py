@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hist2st_pyg.image import FORMATS
+from hist2st_pyg.io.anndata import keep_inside
 from hist2st_pyg.io.labels import LABEL, read_labels
 from hist2st_pyg.io.sidecars import Files, given_files
-from hist2st_pyg.io.anndata import keep_inside
 from hist2st_pyg.io.tables import flags, integers, name_column, numbers, read_table, require_columns
 from hist2st_pyg.section import Section
 from hist2st_pyg.utils.reading import reading
@@ -122,7 +122,7 @@ def check_positions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     require_columns(table, POSITIONS, path)
     barcodes = [code.decode() if isinstance(code, bytes) else str(code) for code in table[POSITIONS[0]]]
     inside = flags(table[POSITIONS[1]], lambda row: f"{path}, line {int(table.index[row]) + 2}")
-    table = table.assign(**{POSITIONS[0]: barcodes, POSITIONS[1]: inside})
+    table = table.assign(barcode=barcodes, in_tissue=inside)
     return numbers(integers(table, POSITIONS[2:4], path), POSITIONS[4:], path)
 
 

@@ -97,7 +97,8 @@ def read_spots(path: str | Path) -> Spots:
     if read is None:
         accepted = "; ".join(f"{what}: {', '.join(columns)}" for what, columns, _ in FORMATS)
         raise ValueError(
-            f"{path} is not a spot file: its columns are {', '.join(map(repr, table.columns))}. Accepted are {accepted}."
+            f"{path} is not a spot file: its columns are {', '.join(map(repr, table.columns))}. Accepted are: "
+            f"{accepted}."
         )
     return read(table, path)
 

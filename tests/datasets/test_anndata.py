@@ -151,7 +151,7 @@ def test_labels(tmp_path: Path) -> None:
 
 def test_counts_layer(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5ad", X=np.log1p(COUNTS), layers={"raw": csc_matrix(COUNTS)})
-    with pytest.raises(ValueError, match=r"a\.h5ad: X must hold raw counts, got .*there are no raw counts in layers"):
+    with pytest.raises(ValueError, match=r"a\.h5ad: X must hold raw counts, got .*there are none in layers"):
         load_sections("anndata", path)
     (section,) = load_sections("anndata", path, counts_layer="raw")
     assert section.adata.X.format == "csr"

@@ -258,7 +258,8 @@ def test_no_positions(root: Path) -> None:
         load(root)
     write_counts(root, obsm={"spatial": np.where(np.isin(POS, POS[3]), np.nan, POS)})
     with pytest.raises(
-        ValueError, match=r"A\.h5ad: obsm\['spatial'\] holds finite numbers of at most 1e\+09, got \[40\.0, nan\] for spot '000-1'"
+        ValueError,
+        match=r"A\.h5ad: obsm\['spatial'\] holds finite numbers of at most 1e\+09, got \[40\.0, nan\] for spot '000-1'",
     ):
         load(root)
     write_counts(root, obsm={"spatial": np.column_stack([POS, POS])})

@@ -289,7 +289,9 @@ def test_a_huge_image_of_few_tiles_is_white_and_read_at_once(tmp_path: Path, dec
 
 def test_pixels_that_no_file_packs_so_well_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.tif"
-    tifffile.imwrite(path, np.zeros((2048, 2048, 3), np.uint8), photometric="rgb", compression="zlib", rowsperstrip=2048)
+    tifffile.imwrite(
+        path, np.zeros((2048, 2048, 3), np.uint8), photometric="rgb", compression="zlib", rowsperstrip=2048
+    )
     monkeypatch.setattr(reading, "UNPACKED", 2**20)
     with pytest.raises(ValueError, match=r"bomb\.tif has .* bytes and unpacks to .*set HIST2ST_UNPACKED_GIB"):
         _ = open_image(path).size
@@ -313,7 +315,9 @@ def test_the_largest_image_is_read_wherever_it_is(tmp_path: Path, caplog: pytest
 
 def test_the_largest_image_of_an_ome_tiff_has_its_own_resolution(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "slide.ome.tif") as tif:
-        tif.write(picture()[::3, ::3], photometric="rgb", metadata={"axes": "YXS", "PhysicalSizeX": 9.0, "PhysicalSizeY": 9.0})
+        tif.write(
+            picture()[::3, ::3], photometric="rgb", metadata={"axes": "YXS", "PhysicalSizeX": 9.0, "PhysicalSizeY": 9.0}
+        )
         tif.write(picture(), photometric="rgb", metadata={"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5})
     image = open_image(tmp_path / "slide.ome.tif")
     assert (image.size, image.um_per_pixel) == ((WIDTH, HEIGHT), 0.5)

@@ -39,7 +39,10 @@ def test_ycbcr_of_pillow_is_converted(tmp_path: Path, compression: str) -> None:
     ("options", "message"),
     [
         ({"subsampling": (2, 2)}, r"subsampling \(2, 2\)"),
-        ({"subsampling": (1, 1), "extratags": [(529, 5, 3, (2126, 10000, 7152, 10000, 722, 10000), True)]}, "Coefficients"),
+        (
+            {"subsampling": (1, 1), "extratags": [(529, 5, 3, (2126, 10000, 7152, 10000, 722, 10000), True)]},
+            "Coefficients",
+        ),
     ],
 )
 def test_ycbcr_of_another_kind_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:

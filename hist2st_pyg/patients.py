@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
-
-import numpy as np
 
 from hist2st_pyg.section import PatientSource, Section, SectionRecord
 
@@ -18,30 +18,43 @@ SHOWN = 6
 """Largest number of names in an error."""
 
 
+UNKNOWN = ("", "nan", "none", "null", "na", "n/a", "<na>", "nat")
+"""Texts that files hold where there is no value, in small letters."""
+
+WHOLE = re.compile(r"([-+]?\d+)\.0*")
+
+
 def patient_name(value: Any, where: str) -> str | None:
     """Read a patient's name from a file or configuration; None if it is missing or empty.
 
-    Numbers are names: a gap in a column makes it float, so 1, 1.0 and "1" are one patient.
+    Numbers are names: a gap in a column makes it float, so 1, 1.0, "1.0" and " 1" are one patient, "1". An array is of
+    one patient, or of one patient's name several times.
 
     Args:
         value: The value.
         where: The source of the value, for the error.
 
     Raises:
-        ValueError: If the value is neither a name nor a number.
+        ValueError: If the value is neither a name nor a number, or is of two patients.
     """
-    plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-    while isinstance(plain, list) and len(plain) == 1:
-        plain = plain[0]
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(plain, list | tuple):
+        names = {patient_name(one, where) for one in plain}
+        if len(names) > 1:
+            raise ValueError(f"{where} must be the name of one patient, got {value!r}.")
+        return names.pop() if names else None
     if isinstance(plain, bytes):
-        plain = plain.decode()
-    if isinstance(plain, bool) or not isinstance(plain, str | int | float | None):
-        raise ValueError(f"{where} must be the name of a patient, got {value!r}.")
-    if isinstance(plain, float):
-        if plain != plain:
+        plain = plain.decode(errors="replace")
+    if isinstance(plain, bool) or not isinstance(plain, str | int | float | None) or plain in (math.inf, -math.inf):
+        if str(plain).lower() in UNKNOWN:  # pandas' missing values
             return None
-        plain = int(plain) if plain.is_integer() else plain
-    return None if plain is None else str(plain).strip() or None
+        raise ValueError(f"{where} must be the name of a patient, got {value!r}.")
+    if isinstance(plain, float) and plain.is_integer():
+        plain = int(plain)
+    text = str(plain).strip()
+    if text.lower() in UNKNOWN:
+        return None
+    return whole[1] if (whole := WHOLE.fullmatch(text)) else text
 
 
 def with_patients(

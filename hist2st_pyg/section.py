@@ -105,28 +105,26 @@ class Section:
                 raise self._error(field, f"must be unique, got {names[names.duplicated()][0]!r} more than once")
 
     def _check_counts(self) -> None:
-        counts = self.adata.X
-        if counts is None:
+        if self.adata.X is None:
             raise self._error("adata.X", "must hold raw counts, got None")
-        values = np.asarray(counts.data if hasattr(counts, "indptr") else counts)
-        if not np.isfinite(values).all():
-            raise self._error("adata.X", "must hold raw counts, got a value that is not finite")
-        wrong = values[(values < 0) | (values != np.floor(values))]
-        if wrong.size:
+        if problem := wrong_count(self.adata.X):
             raise self._error(
-                "adata.X", f"must hold raw counts (integers from 0), got {wrong[0]!r}; use counts before normalization"
+                "adata.X", f"must hold raw counts (integers from 0), {problem}; use counts before normalization"
             )
 
     def _check_positions(self) -> None:
         if "spatial" not in self.adata.obsm:
             raise self._error("adata.obsm['spatial']", "is missing; it must hold each spot's x, y in image pixels")
         spatial = np.asarray(self.adata.obsm["spatial"])
-        if spatial.shape != (self.adata.n_obs, 2) or not np.isfinite(spatial.astype(float)).all():
+        if spatial.shape != (self.adata.n_obs, 2) or not _is_finite(spatial):
             raise self._error("adata.obsm['spatial']", f"must be finite, [N, 2], got shape {list(spatial.shape)}")
         for field in ("array_col", "array_row"):
             if field not in self.adata.obs:
                 raise self._error(f"adata.obs['{field}']", "is missing; see hist2st_pyg.datasets.grid_from_positions")
-            values = np.asarray(self.adata.obs[field], dtype=float)
+            try:
+                values = np.asarray(self.adata.obs[field], dtype=float)
+            except (TypeError, ValueError) as error:
+                raise self._error(f"adata.obs['{field}']", f"must hold integers from 0: {error}") from error
             wrong = values[~((values >= 0) & (values == np.floor(values)))]
             if wrong.size:
                 raise self._error(f"adata.obs['{field}']", f"must hold integers from 0, got {wrong[0]!r}")
@@ -168,3 +166,25 @@ class Section:
         if not isinstance(self.image, HistologyImage):
             raise ValueError(f"Section {self.name!r} has no image, so its patches cannot be cut.")
         return self.image
+
+
+MOST_COUNTS = 2**31
+"""More counts than any spot has of a gene; sums of larger ones are not exact."""
+
+
+def wrong_count(matrix: Any) -> str | None:
+    """What a dense or sparse matrix holds that is no raw count, as the end of a sentence ("got ..."); else None."""
+    values = np.asarray(matrix.data if hasattr(matrix, "indptr") else matrix)
+    if values.dtype.kind not in "uif":
+        return f"got values of type {values.dtype}"
+    if not np.isfinite(values).all():
+        return "got a value that is not finite"
+    wrong = values[(values < 0) | (values != np.floor(values)) | (values > MOST_COUNTS)]
+    return f"got {wrong[0]!r}" if wrong.size else None
+
+
+def _is_finite(values: NDArray[Any]) -> bool:
+    try:
+        return bool(np.isfinite(values.astype(np.float64)).all())
+    except (TypeError, ValueError):
+        return False

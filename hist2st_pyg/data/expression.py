@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 DETECTED = 0.1
 """The share of the spots in which a variable gene is seen."""
+FEW = 2
+"""The genes of a panel up to which a warning says that their share of its counts is no target."""
 NAMED = 10
 """How many of the genes that are left out a warning names."""
 NormalizeBy = Literal["panel", "all"]
@@ -170,6 +172,12 @@ def expression_target(
         log10 expression [N, G]; a spot without counts has 0 everywhere.
     """
     if normalize_by == "panel":
+        if counts.shape[1] <= FEW:
+            logger.warning(
+                "%s: a share of the panel's counts says little in a panel of %d (of one gene it is all or nothing); "
+                "normalize_by: all divides by the counts of all genes",
+                section.name, counts.shape[1],
+            )  # fmt: skip
         totals = counts.sum(1, keepdims=True)
     elif normalize_by == "all":
         totals = _all_counts(section).astype(np.float32)[:, None]

@@ -59,7 +59,7 @@ def _nearest(points: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], ND
     tree = cKDTree(points)
     while len(todo):
         # Ask for more than k: if the last candidate is farther than the k-th, no equally distant one was missed.
-        asked = min(asked + 8, n)
+        asked = min(2 * asked + 6, n)
         candidates = np.asarray(tree.query(points[todo], k=asked)[1]).reshape(len(todo), asked)
         d = ((points[candidates] - points[todo, None]) ** 2).sum(2)
         d[candidates == todo[:, None]] = np.inf  # a spot is not its own neighbor; another at the same place is

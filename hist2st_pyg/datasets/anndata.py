@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hist2st_pyg.image import FORMATS
+from hist2st_pyg.image import images_in
 from hist2st_pyg.io.anndata import (
     PATIENT,
     first,
@@ -24,6 +24,7 @@ from hist2st_pyg.io.names import select_names
 from hist2st_pyg.io.sidecars import check_patients
 from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.reading import reading
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,6 @@ def load(
         adata = read_adata(source.path, counts_layer)
         set_places(adata, source.path)
         label_by_column(adata, source.path, label_key)
-        provenance = source.provenance()
         sections.append(
             Section(
                 name=name,
@@ -83,9 +83,9 @@ def load(
                 adata=adata,
                 image=image if image is not None else source.image(),
                 spot_diameter=first(
-                    spot_diameter, visium_diameter(adata, source.path), positive(provenance, "spot_diameter_px")
+                    spot_diameter, visium_diameter(adata, source.path), source.stated("spot_diameter_px")
                 ),
-                um_per_pixel=first(um_per_pixel, positive(provenance, "um_per_px")),
+                um_per_pixel=first(um_per_pixel, source.stated("um_per_px")),
                 patient_source="dataset",
             )
         )
@@ -114,22 +114,22 @@ class _Source:
         return self.path.absolute().parent.name if self.in_own_folder else self.path.stem
 
     def image(self) -> Path | None:
-        images = sorted(path for path in self.path.parent.glob("[!.]*") if path.suffix.lower() in FORMATS)
-        if not self.in_own_folder:
-            images = [path for path in images if path.stem == self.path.stem]
+        images = images_in(self.path.parent, None if self.in_own_folder else self.path.stem)
         if len(images) > 1:
             listed = ", ".join(path.name for path in images)
             raise ValueError(f"{self.path} has {len(images)} images beside it ({listed}); say which by image=...")
         return images[0] if images else None
 
-    def provenance(self) -> dict[str, Any]:
+    def stated(self, key: str) -> float | None:
+        """A positive number of ``provenance.json``, where it is known."""
         path = self.path.with_name("provenance.json")
+        return positive(self._provenance(path), key, f"{path}: {key}")
+
+    def _provenance(self, path: Path) -> dict[str, Any]:
         if not self.in_own_folder or not path.is_file():
             return {}
-        try:
+        with reading(path, "JSON"):
             value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} cannot be read: {error}.") from error
         if not isinstance(value, dict):
             raise ValueError(f"{path} holds a JSON object, got {type(value).__name__}.")
         return value

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hist2st_pyg.image import FORMATS
+from hist2st_pyg.image import image_name
 from hist2st_pyg.io.download import read_manifest
 from hist2st_pyg.io.download_gzip import PACKED, fetch_packed
 from hist2st_pyg.io.names import select_names
@@ -177,7 +177,7 @@ def _images(root: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in _files(root):
         file = path.with_suffix("") if path.suffix == PACKED else path
-        if file.suffix.lower() in FORMATS and (match := IMAGE.fullmatch(file.stem)):
+        if (own := image_name(file)) is not None and (match := IMAGE.fullmatch(own)):
             found.setdefault(f"{match[1]}_ST_{match[2]}", []).append(path)
     return found
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hist2st_pyg.image import FORMATS
+from hist2st_pyg.image import images_in
 from hist2st_pyg.io.download import fetch_all, read_manifest
 from hist2st_pyg.io.names import select_names
 from hist2st_pyg.io.st_array import read_array_section
@@ -145,7 +145,7 @@ def _read_section(data: Path, name: str, counts_path: Path) -> Section:
 
 
 def _image(folder: Path) -> Path | None:
-    images = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in FORMATS)
+    images = images_in(folder)
     if len(images) > 1:
         raise ValueError(f"{folder} holds {len(images)} images ({', '.join(p.name for p in images)}); keep one.")
     return images[0] if images else None

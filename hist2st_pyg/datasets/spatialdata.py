@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hist2st_pyg.image.spatialdata import StoreImage
-from hist2st_pyg.io.anndata import PATIENT, patient_of, set_counts, set_places
+from hist2st_pyg.io.anndata import PATIENT, in_tissue, patient_of, set_places
 from hist2st_pyg.io.labels import LABEL, label_by_column
 from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.raw_counts import with_counts
 from hist2st_pyg.io.sidecars import check_patients
 from hist2st_pyg.io.spatialdata import annotated_spots, centers, in_pixels, is_store, only, open_store, table_rows
 from hist2st_pyg.patients import Patients, with_patients
@@ -73,7 +74,7 @@ def load(
         adata, instances = table_rows(store, table_key, spots_key, path)
         spots = in_pixels(store, spots_key, image_key, coordinate_system, path).loc[instances]
         adata.obsm["spatial"] = centers(spots)
-        set_counts(adata, counts_layer, f"{path}: the table")
+        adata = with_counts(in_tissue(adata, path), counts_layer, f"{path}: the table")
         set_places(adata, path)
         label_by_column(adata, path, label_key)
         sections.append(

@@ -6,7 +6,7 @@ and scanners' slides are read by regions, from the required level of their pyram
 
 from hist2st_pyg.image.array import ArrayImage
 from hist2st_pyg.image.base import FileImage, HistologyImage, Pixels, Region
-from hist2st_pyg.image.formats import FORMATS, open_image
+from hist2st_pyg.image.formats import FORMATS, image_name, images_in, open_image
 from hist2st_pyg.image.openslide import OpenSlideImage
 from hist2st_pyg.image.raster import RasterImage
 from hist2st_pyg.image.tiff import TiffImage
@@ -21,5 +21,7 @@ __all__ = [
     "RasterImage",
     "Region",
     "TiffImage",
+    "image_name",
+    "images_in",
     "open_image",
 ]

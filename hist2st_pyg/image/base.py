@@ -84,6 +84,10 @@ class HistologyImage(ABC):
         # A strip is as wide as the image.
         return (BLOCK, BLOCK) if wide <= BLOCK else (wide, max(high, 2 * BLOCK**2 // wide))
 
+    def is_blank(self, level: int, x: int, y: int, width: int, height: int) -> bool:
+        """Whether the file is known to have no pixels in a region of a level, which then is white."""
+        return False
+
     def thumbnail(self, longest: int = 1024) -> Pixels:
         """Shrink the image, for pictures and for tissue detection.
 
@@ -98,14 +102,16 @@ class HistologyImage(ABC):
         level = max((i for i, size in enumerate(self.level_sizes) if max(size) >= longest), default=0)
         width, height = self.level_sizes[level]
         step = max(1, -(-max(width, height) // longest))
-        small = np.empty((-(-height // step), -(-width // step), 3), dtype=np.uint8)
+        small = np.full((-(-height // step), -(-width // step), 3), 255, dtype=np.uint8)
         # Blocks hold whole pixels of the result.
         wide, high = (-(-side // step) * step for side in self.block_size(level))
         with self.open(level) if level else self.open() as region:
             for y in range(0, height, high):
                 for x in range(0, width, wide):
-                    block = Image.fromarray(region(x, y, min(wide, width - x), min(high, height - y)))
-                    shrunk = np.asarray(block.reduce(step))
+                    place = x, y, min(wide, width - x), min(high, height - y)
+                    if self.is_blank(level, *place):  # a file may claim any size and hold few tiles
+                        continue
+                    shrunk = np.asarray(Image.fromarray(region(*place)).reduce(step))
                     top, left = y // step, x // step
                     small[top : top + shrunk.shape[0], left : left + shrunk.shape[1]] = shrunk
         return small

@@ -20,12 +20,14 @@ FORMATS: dict[str, type[FileImage]] = {
     ".png": RasterImage,
     # tifffile reads any TIFF by regions. If only OpenSlide can arrange its tiles (Trestle, Ventana), open it as
     # OpenSlideImage(path).
-    ".tif": TiffImage,
-    ".tiff": TiffImage,
+    **dict.fromkeys((".tif", ".tiff", ".btf", ".tf8", ".tf2"), TiffImage),
     **dict.fromkeys(
         (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".czi", ".dcm"), OpenSlideImage
     ),
 }
+
+OME = ".ome"
+"""What OME-TIFF has before its suffix."""
 
 
 def open_image(image: HistologyImage | NDArray[Any] | str | Path) -> HistologyImage:
@@ -50,3 +52,17 @@ def open_image(image: HistologyImage | NDArray[Any] | str | Path) -> HistologyIm
     if suffix not in FORMATS:
         raise ValueError(f"{image}: image format {suffix!r} is not supported; use one of {', '.join(FORMATS)}.")
     return FORMATS[suffix](image)
+
+
+def image_name(path: Path) -> str | None:
+    """The name of an image file without its suffix, in small or capital letters, or ``.ome`` and it; else None."""
+    if path.suffix.lower() not in FORMATS or path.name.startswith("."):
+        return None
+    stem = path.stem
+    return stem[: -len(OME)] if FORMATS[path.suffix.lower()] is TiffImage and stem.lower().endswith(OME) else stem
+
+
+def images_in(folder: Path, name: str | None = None) -> list[Path]:
+    """The images in a folder, sorted; those of a name where one is given."""
+    names = {path: image_name(path) for path in sorted(folder.glob("*")) if path.is_file()}
+    return [path for path, own in names.items() if own is not None and name in (None, own)]

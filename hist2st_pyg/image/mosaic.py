@@ -14,9 +14,12 @@ from typing_extensions import override
 
 from hist2st_pyg.image import FileImage, Pixels, Region
 from hist2st_pyg.image.base import SAME, has_level
+from hist2st_pyg.utils.reading import reading
 
 PATCH_UM = 112.0
 """Side of HEST's patches in µm: 224 pixels of 0.5 µm."""
+
+KIND = "an HDF5 file of patches"
 
 IMAGES = ("img", "imgs", "images")
 BARCODES = ("barcode", "barcodes")
@@ -45,7 +48,7 @@ class PatchMosaic(FileImage):
         self, path: str | Path, size: tuple[int, int] | None = None, um_per_pixel: float | None = None
     ) -> None:
         super().__init__(path)
-        with self._file() as file:
+        with self._file() as file, reading(self.path, KIND):
             self._key = _first_of(IMAGES, file, self.path)
             images, corners = file[self._key], np.asarray(file[_first_of(("coords",), file, self.path)])
             names = np.ravel(file[_first_of(BARCODES, file, self.path)])
@@ -79,10 +82,8 @@ class PatchMosaic(FileImage):
     def _file(self) -> Iterator[Any]:
         import h5py
 
-        try:
+        with reading(self.path, KIND):
             file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise ValueError(f"{self.path} cannot be read as an HDF5 file: {error}") from error
         with file:
             yield file
 
@@ -129,7 +130,8 @@ class PatchMosaic(FileImage):
                 canvas = np.full((height, width, 3), 255, dtype=np.uint8)
                 start, stop = np.maximum(corners - [x, y], 0), np.minimum(corners + side - [x, y], [width, height])
                 for i in np.flatnonzero((start < stop).all(axis=1)):
-                    patch = patches[i]
+                    with reading(self.path, KIND):
+                        patch = patches[i]
                     if len(patch) != side:
                         resized = Image.fromarray(patch).resize((side, side), Image.Resampling.BILINEAR)
                         patch = np.asarray(resized)

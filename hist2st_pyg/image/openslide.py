@@ -15,6 +15,12 @@ from hist2st_pyg.image.base import TILE, Pixels, Region, has_level, three_channe
 from hist2st_pyg.image.pyramid import Layout, PyramidImage
 from hist2st_pyg.image.resolution import square_pixels
 from hist2st_pyg.utils.optional import require_extra
+from hist2st_pyg.utils.reading import check_unpacked, reading
+
+KIND = "a slide that OpenSlide can read"
+
+SEVERAL_FILES = (".vms", ".vmu", ".dcm")
+"""Formats whose slides have further files in the same folder; a MIRAX slide's are in a folder of its name."""
 
 CELL = 1024
 """Side of the regions read at once, in pixels: OpenSlide's buffers take several times the memory of the result."""
@@ -38,23 +44,28 @@ class OpenSlideImage(PyramidImage):
     def _slide(self) -> Iterator[Any]:
         with require_extra(self.path.name, "OpenSlide", "slides"):
             import openslide
-        try:
-            with openslide.OpenSlide(self.path) as slide:
-                yield slide
-        except openslide.OpenSlideUnsupportedFormatError as error:
-            raise ValueError(f"{self.path} is not a slide that OpenSlide can read.") from error
-        except openslide.OpenSlideError as error:
-            raise ValueError(f"{self.path} cannot be read as a slide: {error}") from error
+        with reading(self.path, KIND):
+            slide = openslide.OpenSlide(self.path)
+        with slide:
+            yield slide
 
     @override
     def _read_layout(self) -> Layout:
-        with self._slide() as slide:
+        with self._slide() as slide, reading(self.path, KIND):
             known = slide.properties
             mpp = [known.get(f"openslide.mpp-{axis}") for axis in "xy"]
             pixel = None if None in mpp else (float(mpp[0]), float(mpp[1]))
             keys = [f"openslide.level[{level}].tile" for level in range(slide.level_count)]
             tiles = tuple((int(known.get(f"{k}-width", TILE)), int(known.get(f"{k}-height", TILE))) for k in keys)
+            width, height = slide.dimensions
+            check_unpacked(self.path, self._bytes(), 3 * width * height)
             return Layout(tuple(slide.level_dimensions), tiles, square_pixels(pixel, self.path))
+
+    def _bytes(self) -> int:
+        """The slide's size: its file's, and the files' beside it, where a format may have several."""
+        together = self.path.parent if self.path.suffix.lower() in SEVERAL_FILES else self.path.with_suffix("")
+        others = together.rglob("*") if together.is_dir() else ()
+        return sum(path.stat().st_size for path in {self.path, *others} if path.is_file())
 
     @override
     def fingerprint(self) -> str:
@@ -78,7 +89,8 @@ class OpenSlideImage(PyramidImage):
                 for y0, x0 in itertools.product(range(top, y + height, side), range(left, x + width, side)):
                     x1, y1 = min(x0 + side, x + width), min(y0 + side, y + height)
                     place = round(x0 * factor), round(y0 * factor)
-                    cell = _on_white(slide.read_region(place, level, (x1 - x0, y1 - y0)))
+                    with reading(self.path, KIND):
+                        cell = _on_white(slide.read_region(place, level, (x1 - x0, y1 - y0)))
                     cell = cell[max(y - y0, 0) :, max(x - x0, 0) :]
                     pixels[y1 - y - len(cell) : y1 - y, x1 - x - cell.shape[1] : x1 - x] = cell
                 return pixels

@@ -6,6 +6,8 @@ from abc import abstractmethod
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from hist2st_pyg.image.base import FileImage, downsamples
@@ -18,11 +20,13 @@ class Layout(NamedTuple):
         sizes: Width and height of each level in pixels, descending.
         tiles: Width and height of each level's tiles in pixels.
         um_per_pixel: Resolution of level 0 in µm per pixel; None if the file does not state it.
+        present: Which tiles of each level the file has, bool [rows, columns]; None, or nothing, where it has all.
     """
 
     sizes: tuple[tuple[int, int], ...]
     tiles: tuple[tuple[int, int], ...]
     um_per_pixel: float | None
+    present: tuple[NDArray[np.bool_] | None, ...] = ()
 
 
 class PyramidImage(FileImage):
@@ -59,3 +63,11 @@ class PyramidImage(FileImage):
     @override
     def tile_size(self, level: int = 0) -> tuple[int, int]:
         return self._layout.tiles[level]
+
+    @override
+    def is_blank(self, level: int, x: int, y: int, width: int, height: int) -> bool:
+        present = self._layout.present[level] if self._layout.present else None
+        if present is None:
+            return False
+        wide, high = self.tile_size(level)
+        return not present[y // high : -(-(y + height) // high), x // wide : -(-(x + width) // wide)].any()

@@ -5,91 +5,111 @@ A file that would take more than a share of the machine's memory is rejected.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from typing_extensions import override
 
 from hist2st_pyg.image.base import FileImage, Pixels, Region, has_level, regions_of
+from hist2st_pyg.image.memory import check_memory
+from hist2st_pyg.utils.reading import check_unpacked, reading
 
-MEMORY_SHARE = 0.25
-"""The share of the machine's memory that decoding one image may take."""
+KIND = "a JPEG or PNG image"
 
-DECODING_BYTES = 14
-"""Bytes per pixel while an image is decoded: Pillow's four, and the copies until it is an array (measured)."""
+DECODING_BYTES = 7
+"""Bytes per pixel at the peak of decoding: Pillow's four and the array's three; the rest is done in bands."""
+
+PROGRESSIVE_BYTES = 6
+"""Bytes per pixel that a progressive JPEG takes besides, whose coefficients are kept until the last pass."""
+
+BAND = 512
+"""Rows that are made RGB at once."""
+
+UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels[::-1].swapaxes(0, 1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
+}
+"""What turns a photograph that is stored turned or mirrored upright, without a copy, by EXIF's orientation."""
 
 
 class RasterImage(FileImage):
     """A JPEG or PNG file: decoded whole, once per :meth:`open`."""
 
-    def _reader(self) -> Image.Image:
+    @contextmanager
+    def _reader(self) -> Iterator[Image.Image]:
         # Use the format's own class: ``Image.open`` limits the size by a global setting that histology exceeds. The
         # limit here is the machine's memory.
-        try:
+        with reading(self.path, KIND):
             image = (PngImageFile if self.path.suffix.lower() == ".png" else JpegImageFile)(self.path)
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"{self.path} cannot be read as an image: {error}") from error
-        if image.mode.startswith("I"):
-            raise ValueError(f"{self.path} has 16-bit pixels; convert it to an 8-bit image.")
-        return image
+        with image:
+            if image.mode.startswith("I"):
+                raise ValueError(f"{self.path} has 16-bit pixels; convert it to an 8-bit image.")
+            yield image
+
+    def _orientation(self, image: Image.Image) -> int:
+        # The PNG reader's own getexif would decode.
+        with reading(self.path, KIND):
+            return int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))
 
     @cached_property
     @override
     def size(self) -> tuple[int, int]:
         with self._reader() as image:
-            # A photograph may be stored rotated; _rgb turns it upright. (The PNG reader's own getexif would decode.)
-            turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) > 4
-            return image.size[::-1] if turned else image.size
+            return image.size[::-1] if self._orientation(image) > 4 else image.size
 
     @override
     @contextmanager
     def open(self, level: int = 0) -> Iterator[Region]:
         has_level(self, level)
-        self._check_memory()
         with self._reader() as image:
-            pixels = np.asarray(self._decoded(image))
+            self._check_size(image.size, image)
+            pixels = self._pixels(image)
         yield regions_of(pixels)
 
-    def _check_memory(self) -> None:
-        width, height = self.size
-        needed, allowed = DECODING_BYTES * width * height, int(MEMORY_SHARE * memory_bytes())
-        if needed > allowed:
-            raise ValueError(
-                f"{self.path} is {width} x {height} px and would take {needed / 2**30:.1f} GiB decoded; the limit on "
-                f"this machine is {allowed / 2**30:.1f} GiB. Convert it to a tiled TIFF, which is read by regions."
-            )
+    def _check_size(self, size: tuple[int, int], image: Image.Image) -> None:
+        """Refuse a stated size that the file cannot hold, or an image (drafted, perhaps) that takes too much memory."""
+        stated = size[0] * size[1]
+        check_unpacked(self.path, self.path.stat().st_size, len(image.getbands()) * stated)
+        needed = DECODING_BYTES * image.width * image.height
+        if "progressive" in image.info:
+            needed += PROGRESSIVE_BYTES * stated
+        check_memory(self.path, needed, f"{size[0]} x {size[1]} px")
 
-    def _decoded(self, image: Image.Image) -> Image.Image:
-        try:
-            return _rgb(image)
-        except OSError as error:
-            raise ValueError(f"{self.path} is damaged: {error}") from error
+    def _pixels(self, image: Image.Image) -> Pixels:
+        """Decode, drop transparency, and turn upright: uint8 [height, width, 3]."""
+        with reading(self.path, KIND):
+            orientation = self._orientation(image)
+            image.load()
+            width, height = image.size
+            pixels = np.empty((height, width, 3), dtype=np.uint8)
+            for y in range(0, height, BAND):
+                rows = min(BAND, height - y)
+                pixels[y : y + rows] = np.asarray(_rgb(image.crop((0, y, width, y + rows))))
+            return UPRIGHT[orientation](pixels) if orientation in UPRIGHT else pixels
 
     @override
     def thumbnail(self, longest: int = 1024) -> Pixels:
-        if self.path.suffix.lower() == ".png":
-            self._check_memory()
         with self._reader() as image:
+            size = image.size
             image.draft("RGB", (longest, longest))  # JPEG decodes directly to about this size
-            small = self._decoded(image)
+            self._check_size(size, image)
+            small = Image.fromarray(self._pixels(image))
         small.thumbnail((longest, longest), Image.Resampling.BOX)
         return np.asarray(small)
 
 
-def memory_bytes() -> int:
-    """The machine's physical memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def _rgb(image: Image.Image) -> Image.Image:
     """Drop transparency onto white (as slides are) and make every mode RGB."""
-    image = ImageOps.exif_transpose(image)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from hist2st_pyg.image.base import SAME
+from hist2st_pyg.image.ome import ome_pixels
 
 logger = logging.getLogger(__name__)
 
@@ -19,48 +20,57 @@ MICROSCOPIC = (0.05, 20.0)
 MICROMETRES = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "Å": 1e-4, "mm": 1e3, "cm": 1e4, "m": 1e6}
 """Units of OME-XML in µm; the first two are the micro sign and the Greek letter."""
 
-TAG_UNITS = {2: 25_400.0, 3: 10_000.0}
+TAG_UNITS: dict[float, float] = {2: 25_400.0, 3: 10_000.0}
 """Units of TIFF's resolution tags, inch and centimetre, in µm."""
 
 
-def tiff_resolution(tif: Any, path: Path) -> tuple[float, float] | None:
+def tiff_resolution(tif: Any, series: Any, path: Path) -> tuple[float, float] | None:
     """Width and height of a pixel in µm, from a TIFF's OME-XML, Aperio description or resolution tags.
 
     Args:
         tif: An open ``tifffile.TiffFile``.
+        series: The image in it.
         path: The file, for the log.
 
     Returns:
         None if the file has none of them.
     """
-    page = tif.pages.first
+    page = series.keyframe
     if tif.is_ome:
-        return _ome_resolution(tif.ome_metadata, path)
+        return _ome_resolution(tif.ome_metadata, series, path)
     if aperio := re.search(r"^Aperio.*\bMPP\s*=\s*(\d*\.?\d+)", page.description, re.DOTALL):
         return float(aperio[1]), float(aperio[1])
-    unit = TAG_UNITS.get(int(page.tags.valueof("ResolutionUnit", default=2)))
-    per_unit = [page.tags.valueof(name, default=(0, 1)) for name in ("XResolution", "YResolution")]
-    if unit is None or not all(n and d for n, d in per_unit):
+    unit = TAG_UNITS.get(_number(page.tags.valueof("ResolutionUnit", default=2)))
+    per_unit = [_number(page.tags.valueof(name, default=0)) for name in ("XResolution", "YResolution")]
+    if unit is None or not all(value > 0 for value in per_unit):
         return None
-    x, y = (unit * d / n for n, d in per_unit)
+    x, y = (unit / value for value in per_unit)
     return (x, y) if all(MICROSCOPIC[0] <= size <= MICROSCOPIC[1] for size in (x, y)) else None
 
 
-def _ome_resolution(xml: str, path: Path) -> tuple[float, float] | None:
+def _number(value: Any) -> float:
+    """The number of a tag, a fraction as the standard has it or of another type; nan where it is none."""
     try:
-        pixels = ElementTree.fromstring(xml).find(".//{*}Pixels")  # the first image, as it is the first series
-    except ElementTree.ParseError as error:
+        numbers = [float(part) for part in (value if isinstance(value, tuple | list) else [value])]
+        return numbers[0] if len(numbers) == 1 else numbers[0] / numbers[1]
+    except (TypeError, ValueError, ZeroDivisionError, IndexError):
+        return math.nan
+
+
+def _ome_resolution(xml: str, series: Any, path: Path) -> tuple[float, float] | None:
+    try:
+        pixels = ome_pixels(xml, series)
+        sizes = [] if pixels is None else [_micrometers(pixels, axis) for axis in "XY"]
+    except (ElementTree.ParseError, ValueError) as error:
         logger.warning("%s: its OME-XML is damaged (%s); its resolution is taken as unknown.", path, error)
         return None
-    if pixels is None:
-        return None
-    sizes = []
-    for axis in "XY":
-        value, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        if value is None or unit not in MICROMETRES:
-            return None
-        sizes.append(float(value) * MICROMETRES[unit])
-    return sizes[0], sizes[1]
+    x, y = sizes or (None, None)
+    return None if x is None or y is None else (x, y)
+
+
+def _micrometers(pixels: ElementTree.Element, axis: str) -> float | None:
+    value, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
+    return None if value is None or unit not in MICROMETRES else float(value) * MICROMETRES[unit]
 
 
 def square_pixels(sizes: tuple[float, float] | None, path: Path) -> float | None:

@@ -12,6 +12,9 @@ import numpy as np
 from typing_extensions import override
 
 from hist2st_pyg.image.base import BLOCK, HistologyImage, Pixels, Region, downsamples, has_level
+from hist2st_pyg.utils.reading import check_unpacked, reading
+
+KIND = "an image of a SpatialData store"
 
 
 class StoreImage(HistologyImage):
@@ -30,13 +33,15 @@ class StoreImage(HistologyImage):
         self.folder = Path(store) / "images" / key
         if not self.folder.is_dir():
             raise FileNotFoundError(f"{store} has no image {key!r}.")
-        axes, levels = self._levels()
+        with reading(store, KIND):
+            axes, levels = self._levels()
         channels, dtype = dict(zip(axes, levels[0].shape, strict=True)).get("c"), levels[0].dtype
         if axes != ["c", "y", "x"] or channels != 3 or dtype != np.uint8:
             raise ValueError(
                 f"{store}: image {key!r} must be 8-bit RGB (uint8; axes c, y, x; 3 channels), got {dtype} with axes "
                 f"{', '.join(axes)} and {channels} channels."
             )
+        check_unpacked(store, sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file()), levels[0].nbytes)
         self._level_sizes = tuple((int(level.shape[2]), int(level.shape[1])) for level in levels)
         self._chunks = tuple((int(level.chunks[2]), int(level.chunks[1])) for level in levels)
 
@@ -90,9 +95,11 @@ class StoreImage(HistologyImage):
     @contextmanager
     def open(self, level: int = 0) -> Iterator[Region]:
         has_level(self, level)
-        array = self._levels()[1][level]
+        with reading(self.folder, KIND):
+            array = self._levels()[1][level]
 
         def region(x: int, y: int, width: int, height: int) -> Pixels:
-            return np.ascontiguousarray(array[:, y : y + height, x : x + width].transpose(1, 2, 0))
+            with reading(self.folder, KIND):
+                return np.ascontiguousarray(array[:, y : y + height, x : x + width].transpose(1, 2, 0))
 
         yield region

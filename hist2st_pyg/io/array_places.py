@@ -13,6 +13,13 @@ REGULAR = 0.5
 """Share of the spots' agreement on a step (1: all exactly on it) from which an axis counts as regular."""
 
 
+MOST_PLACES = 4096
+"""Places along an axis; two spots that nearly coincide would make any number of them (Visium HD of 2 µm has 3,350)."""
+
+MOST_SPOTS = 20_000
+"""Spots among which the step is looked for; of more, as many evenly among them."""
+
+
 def spot_pitch(pos: NDArray[np.float64]) -> float:
     """Median distance to the nearest other spot, in the unit of ``pos`` [N, 2]; 1 where there is one spot.
 
@@ -34,7 +41,8 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
 
     Along each axis the step is the one, near the median nearest-neighbor distance, that fits all spots best. Spots of
     a square or staggered array get distinct places (on a staggered one every other row is half a column to the side).
-    Where there is no regular array (cells, say), the step is that distance, and spots may share a place.
+    Where there is no regular array (cells, say), the step is that distance, and spots may share a place. There are at
+    most :data:`MOST_PLACES` places along an axis.
 
     Args:
         pos: Spot centers x, y in pixels, [N, 2].
@@ -50,7 +58,7 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
         raise ValueError(f"Positions are finite, [N, 2], got shape {list(positions.shape)}.")
     if len(positions) < 2:
         return np.zeros(positions.shape, dtype=np.int64)
-    pitch = spot_pitch(positions)
+    pitch = max(spot_pitch(positions), float(np.ptp(positions, axis=0).max()) / MOST_PLACES)
     grid = np.stack([_places(axis, pitch) for axis in positions.T], axis=1)
     grid -= grid.min(axis=0)
     if len(np.unique(grid.sum(axis=1) % 2)) == 1:  # staggered: a row has only even or only odd columns
@@ -64,7 +72,8 @@ def _places(values: NDArray[np.float64], pitch: float) -> NDArray[np.int64]:
     """Number the places along one axis: the step is where the spots' phases agree."""
     extent = np.ptp(values) / pitch
     steps = pitch * np.linspace(0.45, 1.1, int(400 + 8 * extent))
-    waves = np.array([np.exp(2j * np.pi * values / step).mean() for step in steps])
+    some = values[:: -(-len(values) // MOST_SPOTS)]
+    waves = np.array([np.exp(2j * np.pi * some / step).mean() for step in steps])
     agreement = np.abs(waves)
     best = int(agreement.argmax())
     if agreement[best] < REGULAR:

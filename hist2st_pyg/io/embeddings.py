@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.section import Section
 from hist2st_pyg.utils.file_names import file_name
+from hist2st_pyg.utils.reading import check_hdf5, check_unpacked, reading
+
+KIND = "a file of embeddings"
 
 NAMES = ("barcodes", "names")
 """What the array of spot names is called; the first is HEST's word."""
@@ -69,12 +73,16 @@ def read_embeddings(sections: Sequence[Section], folder: str | Path) -> None:
 
 def _read(path: Path) -> tuple[NDArray[Any], list[str]]:
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
+        with reading(path, KIND), zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        check_unpacked(path, path.stat().st_size, unpacked)
+        with reading(path, KIND), np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     else:
         import h5py
 
-        with h5py.File(path, "r") as file:
+        check_hdf5(path, KIND)
+        with reading(path, KIND), h5py.File(path, "r") as file:
             arrays = {name: file[name][()] for name in file if hasattr(file[name], "shape")}
     names = next((arrays[name] for name in NAMES if name in arrays), None)
     if "embeddings" not in arrays or names is None:

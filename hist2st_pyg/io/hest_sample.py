@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.image import FORMATS, HistologyImage, Pixels, open_image
+from hist2st_pyg.image import HistologyImage, Pixels, images_in, open_image
 from hist2st_pyg.image.base import three_channels
+from hist2st_pyg.io.anndata import libraries, plane_positions, positive, scale_factors
 from hist2st_pyg.patients import patient_name
+from hist2st_pyg.utils.reading import reading
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -59,8 +61,7 @@ class Sample:
         Raises:
             ValueError: If there is more than one.
         """
-        paths = [self.root / "wsis" / f"{self.name}{suffix}" for suffix in FORMATS]
-        found = [path for path in paths if path.is_file()]
+        found = images_in(self.root / "wsis", self.name)
         if len(found) > 1:
             raise ValueError(f"{found[0]} and {found[1]} are one sample's slide; keep one of the two.")
         return open_image(found[0]) if found else None
@@ -81,10 +82,8 @@ class Sample:
         if not self.metadata_path.is_file():
             logger.info("%s: there are no metadata %s", self, self.metadata_path)
             return {}
-        try:
+        with reading(self.metadata_path, "JSON"):
             value = json.loads(self.metadata_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{self.metadata_path} cannot be read: {error}.") from error
         if not isinstance(value, dict):
             raise ValueError(f"{self.metadata_path} holds a JSON object, got {type(value).__name__}.")
         return value
@@ -125,9 +124,9 @@ class Sample:
         """
         pair = next((pair for pair in COLUMNS if all(column in adata.obs for column in pair)), None)
         if "spatial" in adata.obsm:
-            pos = _finite(adata.obsm["spatial"], self.path, "obsm['spatial']")
+            pos = plane_positions(adata.obsm["spatial"], adata, f"{self.path}: obsm['spatial']")
             if pair == COLUMNS[0]:
-                self._compare(pos, _finite(adata.obs[list(pair)], self.path, f"obs {', '.join(pair)}"))
+                self._compare(pos, self._columns(adata, pair))
             return pos
         if pair is None:
             raise ValueError(
@@ -135,7 +134,10 @@ class Sample:
                 f"{', '.join(COLUMNS[0])}: {', '.join(adata.obs.columns) or 'no columns'}."
             )
         logger.info("%s: there is no obsm['spatial']; positions are obs %s", self, ", ".join(pair))
-        return _finite(adata.obs[list(pair)], self.path, f"obs {', '.join(pair)}")
+        return self._columns(adata, pair)
+
+    def _columns(self, adata: AnnData, pair: tuple[str, str]) -> NDArray[np.float64]:
+        return plane_positions(adata.obs[list(pair)], adata, f"{self.path}: obs {', '.join(pair)}")
 
     def _compare(self, pos: NDArray[np.float64], columns: NDArray[np.float64]) -> None:
         """Say where the columns of ``obs`` are not the positions; which order is right, the slide tells."""
@@ -153,10 +155,11 @@ class Sample:
             return slide.thumbnail(THUMBNAIL), slide.size
         width, height = (self._number(f"fullres_px_{side}") for side in ("width", "height"))
         size = None if width is None or height is None else (round(width), round(height))
-        libraries = adata.uns.get("spatial", {})
-        for library in libraries.values() if isinstance(libraries, Mapping) else ():
-            picture = np.asarray(library.get("images", {}).get("downscaled_fullres"))
-            scale = library.get("scalefactors", {}).get("tissue_downscaled_fullres_scalef")
+        key = "tissue_downscaled_fullres_scalef"
+        for library in libraries(adata).values():
+            images = library.get("images")
+            picture = np.asarray(images.get("downscaled_fullres") if isinstance(images, Mapping) else None)
+            scale = positive(scale_factors(library), key, f"{self.path}: {key}")
             if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] in (3, 4) and scale:
                 return three_channels(picture), size or (
                     round(picture.shape[1] / scale),
@@ -174,13 +177,3 @@ def find_samples(root: Path) -> dict[str, Sample]:
     if not (root / "st").is_dir():
         raise FileNotFoundError(f"{root} is not in HEST's layout: it has no folder st with <id>.h5ad files.")
     return {path.stem: Sample(root, path.stem) for path in (root / "st").glob("[!.]*.h5ad")}
-
-
-def _finite(values: Any, path: Path, what: str) -> NDArray[np.float64]:
-    import pandas as pd
-
-    numbers = pd.DataFrame(np.asarray(values)).apply(pd.to_numeric, errors="coerce")
-    pos: NDArray[np.float64] = numbers.to_numpy(dtype=np.float64)
-    if pos.ndim != 2 or pos.shape[1] != 2 or not np.isfinite(pos).all():
-        raise ValueError(f"{path}: {what} holds finite numbers, [N, 2], got shape {list(pos.shape)}.")
-    return pos

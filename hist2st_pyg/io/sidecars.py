@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from hist2st_pyg.image import image_name
 from hist2st_pyg.patients import Patients, given_patients, refuse_unknown_patients
 
 Files = str | Path | Mapping[str, str | Path]
@@ -41,8 +42,8 @@ def given_files(given: Files, names: Sequence[str], what: str, endings: Iterable
 
 
 def _in_folder(folder: Path, name: str, what: str, endings: tuple[str, ...]) -> Path:
-    stems = (name, f"{name}.ome")
-    found = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in endings and path.stem in stems)
+    files = (path for path in sorted(folder.glob("[!.]*")) if path.suffix.lower() in endings)
+    found = [path for path in files if name in (path.stem, image_name(path))]
     if not found:
         raise FileNotFoundError(f"{what}: {folder} has no file for section {name!r}: {name} with {', '.join(endings)}.")
     if len(found) > 1:

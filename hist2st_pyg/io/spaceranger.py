@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hist2st_pyg.image import FORMATS
+from hist2st_pyg.io.anndata import keep_inside
 from hist2st_pyg.io.labels import LABEL, read_labels
 from hist2st_pyg.io.sidecars import Files, given_files
-from hist2st_pyg.io.tables import integers, numbers, read_table, require_columns
+from hist2st_pyg.io.tables import flags, integers, name_column, numbers, read_table, require_columns
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.reading import reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,13 +79,11 @@ def read_scale_factors(folder: Path, *needed: str) -> dict[str, Any]:
     path = folder / SCALE_FACTORS
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no scale factors: there is no {SCALE_FACTORS}.")
-    try:
+    with reading(path, "JSON"):
         scales = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from error
     for key in needed:
         value = scales.get(key) if isinstance(scales, dict) else None
-        if not isinstance(value, int | float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ValueError(f"{path}: {key} is a positive number, got {value!r}.")
     return dict(scales)
 
@@ -112,13 +113,17 @@ def read_positions(folder: Path) -> tuple[pd.DataFrame, Path]:
 
 
 def check_positions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return a table of positions with numbers in its columns, integers where they are of the array.
+    """Return a table of positions with text for barcodes, bool for ``in_tissue``, and numbers in the other columns.
 
     Raises:
         ValueError: If a column is missing or a value is no number; the message names the file, line and value.
     """
+    table = name_column(table, POSITIONS[0])
     require_columns(table, POSITIONS, path)
-    return numbers(integers(table, POSITIONS[1:4], path), POSITIONS[4:], path)
+    barcodes = [code.decode() if isinstance(code, bytes) else str(code) for code in table[POSITIONS[0]]]
+    inside = flags(table[POSITIONS[1]], lambda row: f"{path}, line {int(table.index[row]) + 2}")
+    table = table.assign(barcode=barcodes, in_tissue=inside)
+    return numbers(integers(table, POSITIONS[2:4], path), POSITIONS[4:], path)
 
 
 def join(counts: AnnData, matrix: Path, positions: pd.DataFrame, path: Path, name: str) -> AnnData:
@@ -143,15 +148,14 @@ def join(counts: AnnData, matrix: Path, positions: pd.DataFrame, path: Path, nam
             f"{path} lacks {int((rows < 0).sum())} of the {len(rows)} barcodes of {matrix}, "
             f"{str(counts.obs_names[rows < 0][0])!r} for one; are they of one section?"
         )
-    inside = positions["in_tissue"].to_numpy()[rows] == 1
+    inside = positions["in_tissue"].to_numpy()[rows]
     if not inside.any():
         raise ValueError(f"{path}: none of the {len(rows)} spots with counts is in the tissue (in_tissue is 1).")
     if not inside.all():
-        logger.info("%s: %d of %d spots dropped, which are not in the tissue", name, (~inside).sum(), len(rows))
-        counts = counts[inside].copy()
+        counts = counts[keep_inside(inside, name)].copy()
     placed = positions.iloc[rows[inside]]
     for column in POSITIONS[1:4]:
-        counts.obs[column] = placed[column].to_numpy()
+        counts.obs[column] = placed[column].to_numpy(dtype=np.int64)
     # x is the column, y the row.
     counts.obsm["spatial"] = placed[[POSITIONS[5], POSITIONS[4]]].to_numpy(dtype=np.float64)
     return counts
@@ -188,8 +192,9 @@ class Output:
         if hires:
             image, ratio = self.folder / HIRES_IMAGE, float(scales[f"tissue_{HIRES}_scalef"])
             logger.info("%s: positions are pixels of its hires image, %.4g of full resolution", name, ratio)
-            in_pixels = {key: value * ratio for key, value in scales.items() if key.endswith("_fullres")}
-            in_pixels |= {key: value / ratio for key, value in scales.items() if key.endswith(("_scalef", "_pixel"))}
+            numeric = {key: value for key, value in scales.items() if isinstance(value, int | float)}
+            in_pixels = {key: value * ratio for key, value in numeric.items() if key.endswith("_fullres")}
+            in_pixels |= {key: value / ratio for key, value in numeric.items() if key.endswith(("_scalef", "_pixel"))}
             scales |= in_pixels
         self.adata.obsm["spatial"] = self.adata.obsm["spatial"] * ratio
         # As scanpy and squidpy have it, without the images, which are opened when they are needed.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.utils.optional import require_extra
+from hist2st_pyg.utils.reading import reading
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -55,10 +56,8 @@ def open_store(path: Path) -> SpatialData:
     require_spatialdata(path)
     from spatialdata import read_zarr
 
-    try:
+    with reading(path, "a SpatialData store"):
         return read_zarr(path, selection=("images", "shapes", "tables"))
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as a SpatialData store: {error}") from error
 
 
 def only(given: str | None, there: Iterable[str], path: Path, kind: str, option: str) -> str:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.io.anndata import set_places
+from hist2st_pyg.io.anndata import IN_TISSUE, PLACES, in_tissue, keep_inside, set_places
 from hist2st_pyg.io.array_places import grid_from_positions
 from hist2st_pyg.io.spaceranger import POSITIONS, check_positions
-from hist2st_pyg.io.tables import integers, line_of, numbers, read_table
+from hist2st_pyg.io.tables import flags, integers, name_column, numbers, read_table
 from hist2st_pyg.utils.files import read_h5ad
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def read_spots(path: str | Path) -> Spots:
         path: A her2st ``*_selection.tsv`` (unselected spots are dropped), a Visium ``tissue_positions*.csv`` with or
             without header or ``.parquet`` (spots off the tissue are dropped), or a CSV with columns ``x, y`` in
             full-resolution pixels and, where known, ``name, array_col, array_row``; or an AnnData file (``.h5ad``) with
-            ``obsm["spatial"]``, as scanpy has it, of which nothing else is read.
+            ``obsm["spatial"]``, as scanpy has it, of which nothing else is read. Spots whose ``in_tissue`` is 0 are
+            dropped in each.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -89,14 +90,15 @@ def read_spots(path: str | Path) -> Spots:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no spot file {path}.")
-    if path.suffix == ".h5ad":
+    if path.suffix.lower() == ".h5ad":
         return _read_annotated(path)
-    table = read_table(path, headerless=POSITIONS)
+    table = name_column(read_table(path, headerless=POSITIONS), POSITIONS[0])
     read = next((read for _, columns, read in FORMATS if set(columns) <= set(table.columns)), None)
     if read is None:
-        accepted = "".join(f"\n  {what}: {', '.join(columns)}" for what, columns, _ in FORMATS)
+        accepted = "; ".join(f"{what}: {', '.join(columns)}" for what, columns, _ in FORMATS)
         raise ValueError(
-            f"{path} is not a spot file: its columns are {', '.join(map(repr, table.columns))}. Accepted are{accepted}"
+            f"{path} is not a spot file: its columns are {', '.join(map(repr, table.columns))}. Accepted are: "
+            f"{accepted}."
         )
     return read(table, path)
 
@@ -110,13 +112,16 @@ def _read_her2st(table: pd.DataFrame, path: Path) -> Spots:
 
 
 def _read_visium(table: pd.DataFrame, path: Path) -> Spots:
-    table = _where(check_positions(table, path), "in_tissue", path)
+    table = _where(check_positions(table, path), IN_TISSUE, path)
     # Space Ranger writes row before column; a row counts along y.
     places, pixels = ("array_col", "array_row"), ("pxl_col_in_fullres", "pxl_row_in_fullres")
     return _spots(table, path, table["barcode"].astype(str).tolist(), pixels, places)
 
 
 def _read_generic(table: pd.DataFrame, path: Path) -> Spots:
+    table = table.rename(columns={POSITIONS[0]: "name"}) if "name" not in table else table
+    if IN_TISSUE in table:
+        table = _where(table, IN_TISSUE, path)
     names = table["name"].astype(str).tolist() if "name" in table else [f"spot_{index}" for index in range(len(table))]
     given = [column for column in ("array_col", "array_row") if column in table]
     if len(given) == 1:
@@ -126,13 +131,10 @@ def _read_generic(table: pd.DataFrame, path: Path) -> Spots:
 
 def _where(table: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
     """The rows in which a column of zeros and ones is 1."""
-    table = integers(table, [column], path)
-    values = table[column].to_numpy()
-    if (values > 1).any():
-        raise ValueError(f"{path}, line {line_of(table, values > 1)}: {column} is 0 or 1, got {values.max()}.")
-    if not values.any():
-        raise ValueError(f"{path} has no spot left: {column} is 0 in all {len(values)} rows.")
-    return table.iloc[np.flatnonzero(values)]
+    inside = flags(table[column], lambda row: f"{path}, line {int(table.index[row]) + 2}")
+    if not inside.any():
+        raise ValueError(f"{path} has no spot left: {column} is 0 in all {len(inside)} rows.")
+    return table if inside.all() else table.iloc[np.flatnonzero(keep_inside(inside, str(path)))]
 
 
 def _spots(
@@ -157,10 +159,10 @@ FORMATS: tuple[tuple[str, tuple[str, ...], Callable[[pd.DataFrame, Path], Spots]
 
 
 def _read_annotated(path: Path) -> Spots:
-    adata = read_h5ad(path)
+    adata = in_tissue(read_h5ad(path), path)
     set_places(adata, path)
     try:
-        grid = adata.obs[["array_col", "array_row"]].to_numpy()
+        grid = adata.obs[list(PLACES)].to_numpy()
         return Spots(list(adata.obs_names), adata.obsm["spatial"], grid)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error

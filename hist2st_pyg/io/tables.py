@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import gzip
 import math
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.utils.csv_cells import unquoted_name
 from hist2st_pyg.utils.files import read_parquet, read_text
+from hist2st_pyg.utils.reading import check_gzip, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +24,20 @@ UNLABELED = "undetermined"
 """The word of her2st for spots without a clear region; spots that a data set leaves without a label get it too."""
 
 
+LARGEST = 1e9
+"""Bound of the numbers of a table: positions in pixels, places and counts are smaller."""
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+FLAGS = {"1": True, "true": True, "t": True, "0": False, "false": False, "f": False}
+"""How pandas, R and spreadsheets write true and false."""
+
+ROW_NAMES = ""
+"""The column of row names: R's ``write.csv`` and pandas' ``to_csv`` and ``to_parquet`` give it no name."""
+
+
 def read_table(path: Path, headerless: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table of text, separated by tabs or commas, which may be packed (``.gz``), or a parquet file.
+    """Read a table of text, separated by tabs, semicolons or commas, perhaps packed (``.gz``), or a parquet file.
 
     Args:
         path: The file.
@@ -33,7 +45,7 @@ def read_table(path: Path, headerless: Sequence[str] = ()) -> pd.DataFrame:
 
     Returns:
         The rows; those of text hold str. A row's index is its line less two, as with pandas, for the errors of
-        :func:`numbers`; the first row of a parquet file is line 1.
+        :func:`numbers`; the first row of a parquet file is line 1. Row names are a column, see :data:`ROW_NAMES`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -41,33 +53,76 @@ def read_table(path: Path, headerless: Sequence[str] = ()) -> pd.DataFrame:
     """
     import pandas as pd
 
-    if path.suffix == ".parquet":
-        table = read_parquet(path)
+    if path.suffix.lower() == ".parquet":
+        table = _with_row_names(read_parquet(path))
         if table.empty:
             raise ValueError(f"{path} has no spots.")
         return table.set_axis(pd.RangeIndex(-1, len(table) - 1))
-    if path.suffix == ".gz":
-        with _naming(path):
-            content = gzip.decompress(path.read_bytes()).decode("utf-8-sig").splitlines()
-    else:
-        content = read_text(path).splitlines()
-    delimiter = "\t" if content and "\t" in content[0] else ","
-    lines = enumerate(csv.reader(content, delimiter=delimiter), start=1)
-    numbered = [(line, [unquoted_name(field.strip()) for field in row]) for line, row in lines if any(row)]
+    content = _text(path).splitlines()
+    with reading(path, "a table"):
+        numbered = [
+            (line, [unquoted_name(field.strip()) for field in row])
+            for line, row in enumerate(csv.reader(content, delimiter=_delimiter(content)), start=1)
+            if any(row)
+        ]
     if not numbered:
         raise ValueError(f"{path} is empty.")
     columns = numbered[0][1]
-    if len(columns) == len(headerless) and any(math.isfinite(_number(field)) for field in columns[1:]):
+    if len(columns) == len(headerless) and any(math.isfinite(number_of(field)) for field in columns[1:]):
         columns = list(headerless)
     else:
         del numbered[0]
     if not numbered:
         raise ValueError(f"{path} has a header and no spots.")
+    if all(len(row) == len(columns) + 1 for _, row in numbered) and _are_row_names([row[0] for _, row in numbered]):
+        columns = [ROW_NAMES, *columns]
     for line, row in numbered:
         if len(row) != len(columns):
             raise ValueError(f"{path}, line {line} has {len(row)} fields, the first line has {len(columns)}.")
     table = pd.DataFrame([row for _, row in numbered], [line - 2 for line, _ in numbered], columns, dtype=object)
     return table.loc[:, ~table.columns.duplicated()]
+
+
+def _text(path: Path) -> str:
+    if path.suffix != ".gz":
+        return read_text(path)
+    _must_exist(path)
+    check_gzip(path)
+    with reading(path, "a table"), gzip.open(path, "rt", encoding="utf-8-sig") as file:
+        return file.read()
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """What separates a table's fields: tabs, else the more frequent of semicolons and commas, by the first line."""
+    first = lines[0] if lines else ""
+    return "\t" if "\t" in first else ";" if first.count(";") > first.count(",") else ","
+
+
+def _are_row_names(fields: Sequence[str]) -> bool:
+    """Whether fields beyond the header are row names, as R's ``write.table`` has them: 1, 2, ..., or unique texts."""
+    if fields == [str(number) for number in range(1, len(fields) + 1)]:
+        return True
+    return len(set(fields)) == len(fields) and not any(math.isfinite(number_of(field)) for field in fields)
+
+
+def _with_row_names(table: pd.DataFrame) -> pd.DataFrame:
+    """A parquet table with its index, where it is not only the rows' numbers, as a column of text."""
+    from pandas.api.types import is_integer_dtype
+
+    if table.index.name is None and is_integer_dtype(table.index):
+        return table
+    names = [name.decode() if isinstance(name, bytes) else str(name) for name in table.index]
+    column = ROW_NAMES if table.index.name is None else str(table.index.name)
+    return table if column in table else table.assign(**{column: names})
+
+
+def name_column(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The table with a column of names: where it has none, row names that are not only numbers."""
+    if column in table or ROW_NAMES not in table:
+        return table
+    if table[ROW_NAMES].map(lambda name: math.isfinite(number_of(name))).all():
+        return table
+    return table.rename(columns={ROW_NAMES: column})
 
 
 def require_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
@@ -82,11 +137,16 @@ def numbers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataF
 
     parsed = {}
     for column in columns:
-        values = table[column] if is_numeric_dtype(table[column]) else table[column].map(_number).astype(np.float64)
-        wrong = ~np.isfinite(values.to_numpy(dtype=np.float64, na_value=np.nan))
+        plain = is_numeric_dtype(table[column])
+        values = table[column] if plain else table[column].astype(object).map(number_of).astype(np.float64)
+        wrong = ~(np.abs(values.to_numpy(dtype=np.float64, na_value=np.nan)) <= LARGEST)
         if wrong.any():
             value = str(table[column].iloc[wrong.argmax()])
-            raise ValueError(f"{path}, line {line_of(table, wrong)}: {column} is a number, got {value!r}.")
+            where = f"{path}, line {line_of(table, wrong)}: {column}"
+            if math.isfinite(number_of(value)):
+                raise ValueError(f"{where} is a number of at most {LARGEST:g}, got {value!r}.")
+            hint = "; write decimals with a point and thousands without a mark" if "," in value else ""
+            raise ValueError(f"{where} is a number, got {value!r}{hint}.")
         parsed[column] = values
     return table.assign(**parsed)
 
@@ -103,16 +163,43 @@ def integers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.Data
     return table.astype(dict.fromkeys(columns, np.int64))
 
 
+def flags(values: pd.Series[Any], where: Callable[[int], str]) -> NDArray[np.bool_]:
+    """Values of 0 or 1, or true or false, of any type, as bool [N].
+
+    Args:
+        values: The values; their name is that of the column.
+        where: The place of a row, by its number, for the error.
+
+    Raises:
+        ValueError: If one is anything else.
+    """
+    found = [_flag(value) for value in values.astype(object)]
+    if None in found:
+        row = found.index(None)
+        raise ValueError(f"{where(row)}: {values.name} is 0 or 1, got {str(values.iloc[row])!r}.")
+    return np.array(found, dtype=np.bool_)
+
+
+def _flag(value: object) -> bool | None:
+    number = number_of(value)
+    text = str(int(number)) if number in (0, 1) else value.decode() if isinstance(value, bytes) else str(value)
+    return FLAGS.get(text.strip().lower())
+
+
 def line_of(table: pd.DataFrame, wrong: NDArray[np.bool_]) -> int:
     """The line of the first row that is wrong, in the file from which the table was read."""
     return int(table.index[int(wrong.argmax())]) + 2
 
 
-def _number(value: object) -> float:
-    """The number that a value says, nan where it says none."""
+def number_of(value: object) -> float:
+    """The number that a value is or says, nan where it says none; ``1_000`` and ``1,000`` say none."""
+    if isinstance(value, bytes):
+        value = value.decode("ascii", errors="replace")
+    if isinstance(value, str):
+        return float(value) if NUMBER.fullmatch(value.strip()) else math.nan
     try:
-        return float(str(value))
-    except ValueError:
+        return float(value)  # type: ignore[arg-type]  # anything that a column may hold
+    except (TypeError, ValueError):
         return math.nan
 
 
@@ -151,9 +238,12 @@ def read_counts(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    with _naming(path):
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8") as file:
+    _must_exist(path)
+    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    if path.suffix == ".gz":
+        check_gzip(path)
+    with reading(path, "a table of counts"):
+        with opener(path, "rt", encoding="utf-8-sig") as file:
             # pandas would silently rename a gene that is there twice.
             header, first = (file.readline().rstrip("\r\n").split("\t") for _ in range(2))
         genes = header[1:]
@@ -162,7 +252,7 @@ def read_counts(path: Path) -> pd.DataFrame:
         if len(set(genes)) < len(genes) or "" in genes:
             gene = next(gene for gene in genes if genes.count(gene) > 1 or not gene)
             raise ValueError(f"gene {gene!r} is there more than once" if gene else "a gene has no name")
-        counts = pd.read_csv(path, sep="\t", index_col=0, keep_default_na=False)
+        counts = pd.read_csv(path, sep="\t", index_col=0, keep_default_na=False, encoding="utf-8-sig")
     counts.index = pd.Index(counts.index.astype(str).to_numpy(dtype=object))
     bad = counts.index[~counts.index.str.fullmatch(r"\d+x\d+")]
     if len(bad):
@@ -226,12 +316,6 @@ def read_panel(root: str | Path, name: str) -> list[str]:
     )
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file raises into a ValueError that names it."""
+def _must_exist(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        yield
-    except (OSError, EOFError, zlib.error, ValueError) as error:  # pandas' and Unicode's errors are ValueErrors
-        raise ValueError(f"{path} cannot be read: {error}. Get the file again.") from error

@@ -6,11 +6,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hist2st_pyg.utils.reading import check_gzip, check_hdf5, reading
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
 logger = logging.getLogger(__name__)
 
+KIND = "a matrix of counts of Space Ranger"
 MATRIX = "filtered_feature_bc_matrix"
 """The counts: this ``.h5`` file, or a folder of :data:`FILES`."""
 FILES = ("matrix.mtx.gz", "features.tsv.gz", "barcodes.tsv.gz")
@@ -55,12 +58,9 @@ def read_counts(folder: Path) -> tuple[AnnData, Path]:
     if path is None:
         raise FileNotFoundError(f"{folder} has no counts: there is neither {MATRIX}.h5 nor a folder {MATRIX}.")
     _check_matrix(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Variable names are not unique")
-            adata = scanpy.read_10x_h5(path) if path.is_file() else scanpy.read_10x_mtx(path, make_unique=False)
-    except (OSError, EOFError, KeyError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} cannot be read as counts: {error}.") from error
+    with reading(path, KIND), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Variable names are not unique")
+        adata = scanpy.read_10x_h5(path) if path.is_file() else scanpy.read_10x_mtx(path, make_unique=False)
     if not adata.n_vars:
         raise ValueError(f"{path} has no feature of the type 'Gene Expression'.")
     adata.X = csr_matrix(adata.X)
@@ -71,17 +71,17 @@ def read_counts(folder: Path) -> tuple[AnnData, Path]:
 
 
 def _check_matrix(path: Path) -> None:
-    """Name what is missing; scanpy's own errors do not."""
+    """Name what is missing, which scanpy's own errors do not, and refuse what unpacks to more than it can."""
     import h5py
 
     if path.is_dir():
         if missing := [name for name in FILES if not (path / name).is_file()]:
             raise FileNotFoundError(f"{path} has no {missing[0]}; a matrix is {', '.join(FILES)}.")
+        for name in FILES:
+            check_gzip(path / name)
         return
-    try:
-        with h5py.File(path, "r") as file:
-            missing = [name for name in PARTS if f"matrix/{name}" not in file]
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read as counts: {error}.") from error
+    check_hdf5(path, KIND)
+    with reading(path, KIND), h5py.File(path, "r") as file:
+        missing = [name for name in PARTS if f"matrix/{name}" not in file]
     if missing:
         raise ValueError(f"{path} is no matrix of Space Ranger: it has no matrix/{missing[0]}.")

@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hist2st_pyg.utils.hdf5 import write_anndata
+from hist2st_pyg.utils.reading import check_hdf5, reading
 from hist2st_pyg.utils.staging import staged
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from pandas import DataFrame
+
+
+H5AD = "an AnnData file (.h5ad) that this version of anndata reads"
 
 
 @contextmanager
@@ -153,16 +157,15 @@ def read_h5ad(path: str | Path) -> AnnData:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file is not an AnnData file.
+        ValueError: If the file is not an AnnData file, is damaged, or holds an element that a newer anndata wrote.
     """
     import anndata
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    try:
+    check_hdf5(path, H5AD)
+    with reading(path, H5AD):
         return anndata.read_h5ad(path)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not an AnnData file (.h5ad): {error}") from error
 
 
 def write_h5ad(adata: AnnData, path: str | Path) -> None:
@@ -179,7 +182,5 @@ def read_parquet(path: str | Path) -> DataFrame:
     """
     import pandas as pd
 
-    try:
+    with reading(path, "a parquet table"):
         return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise ValueError(f"{path} cannot be read as parquet: {error}.") from error

@@ -132,7 +132,7 @@ def test_an_empty_patient_is_unknown(tmp_path: Path, value: Any) -> None:
 
 def test_what_is_no_patient_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5ad", uns={"patient": np.array(["x", "y"])})
-    with pytest.raises(ValueError, match=r"a\.h5ad: uns\['patient'\] must be the name of a patient, got array"):
+    with pytest.raises(ValueError, match=r"a\.h5ad: uns\['patient'\] must be the name of one patient, got array"):
         load_sections("anndata", path)
     path = write(tmp_path / "b.h5ad", obs=columns(patient=[1.0, 1.0, np.nan, 1.0]))
     with pytest.raises(ValueError, match=r"b\.h5ad: a section is of one patient, obs\['patient'\] has 1, no name"):
@@ -151,7 +151,7 @@ def test_labels(tmp_path: Path) -> None:
 
 def test_counts_layer(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5ad", X=np.log1p(COUNTS), layers={"raw": csc_matrix(COUNTS)})
-    with pytest.raises(ValueError, match=r"'a': adata.X must hold raw counts"):
+    with pytest.raises(ValueError, match=r"a\.h5ad: X must hold raw counts, got .*there are none in layers"):
         load_sections("anndata", path)
     (section,) = load_sections("anndata", path, counts_layer="raw")
     assert section.adata.X.format == "csr"
@@ -208,7 +208,7 @@ def test_positions_are_not_guessed(tmp_path: Path) -> None:
 
 def test_wrong_files(tmp_path: Path) -> None:
     (tmp_path / "a.h5ad").write_bytes(b"not HDF5")
-    with pytest.raises(ValueError, match=r"a\.h5ad is not an AnnData file \(\.h5ad\): "):
+    with pytest.raises(ValueError, match=r"a\.h5ad is damaged or not an AnnData file \(\.h5ad\)"):
         load_sections("anndata", tmp_path)
     (tmp_path / "a.csv").write_text("x")
     with pytest.raises(ValueError, match=r"a\.csv is not an \.h5ad file"):

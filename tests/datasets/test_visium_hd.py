@@ -137,7 +137,7 @@ def test_missing_parts(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"tissue_positions\.parquet, line \d+: array_row is a number, got 'nan'"):
         load(tmp_path / "A")
     positions.write_bytes(b"not parquet")
-    with pytest.raises(ValueError, match=r"tissue_positions\.parquet cannot be read as parquet"):
+    with pytest.raises(ValueError, match=r"tissue_positions\.parquet is damaged or not a parquet table"):
         load(tmp_path / "A")
     positions.unlink()
     with pytest.raises(FileNotFoundError, match=r"_008um has no positions: .* nor spatial/tissue_positions\.parquet"):

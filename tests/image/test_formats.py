@@ -5,11 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from _helpers.image_files import WRITERS, picture
+from _helpers.image_files import WRITERS, picture, read
 from numpy.typing import NDArray
 from PIL import Image
 
-from hist2st_pyg.image import FORMATS, ArrayImage, OpenSlideImage, RasterImage, TiffImage, open_image
+from hist2st_pyg.image import (
+    FORMATS,
+    ArrayImage,
+    OpenSlideImage,
+    RasterImage,
+    TiffImage,
+    image_name,
+    images_in,
+    open_image,
+)
 
 
 def test_whatever_a_user_has_is_wrapped(tmp_path: Path) -> None:
@@ -53,3 +62,22 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
         open_image(tmp_path / "nowhere.png")
     with pytest.raises(ValueError, match=r"'\.bmp' is not supported; use one of .jpg, .jpeg, .png, .tif, .*\.svs"):
         open_image(tmp_path / "slide.bmp")
+
+
+@pytest.mark.parametrize(
+    "suffix", [".btf", ".tf8", ".tf2", ".TIF", ".Tiff", ".ome.tif", ".OME.TIF", ".ome.btf", ".ome.tiff"]
+)
+def test_tiff_by_any_of_its_names(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"A1{suffix}"
+    tifffile.imwrite(path, picture(), photometric="rgb", bigtiff=True)
+    np.testing.assert_array_equal(read(open_image(path)), picture())
+    assert image_name(path) == "A1"
+    (tmp_path / "A1.txt").touch()
+    (tmp_path / ".A1.tif").touch()
+    assert images_in(tmp_path) == images_in(tmp_path, "A1") == [path]
+    assert images_in(tmp_path, "A") == []
+
+
+def test_the_name_of_what_is_no_image_is_none() -> None:
+    assert image_name(Path("A1.txt")) is None
+    assert image_name(Path("A1.ome.png")) == "A1.ome"

@@ -122,7 +122,7 @@ def test_the_fingerprint_is_of_the_content_and_what_belongs_to_it(
 
 def test_a_file_that_is_no_slide_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.svs").write_bytes(b"this is text, not a slide" * 10)
-    with pytest.raises(ValueError, match=r"text\.svs is not a slide that OpenSlide can read"):
+    with pytest.raises(ValueError, match=r"text\.svs is damaged or not a slide that OpenSlide can read"):
         _ = open_image(tmp_path / "text.svs").size
     with pytest.raises(FileNotFoundError, match=r"There is no image file .*absent\.ndpi"):
         open_image(tmp_path / "absent.ndpi")
@@ -132,7 +132,7 @@ def test_a_damaged_slide_is_refused(slide: Path, tmp_path: Path) -> None:
     content = bytearray(slide.read_bytes())
     content[2000 : len(content) // 4] = bytes(len(content) // 4 - 2000)
     (tmp_path / "damaged.svs").write_bytes(content)
-    with pytest.raises(ValueError, match=r"damaged\.svs cannot be read as a slide"):
+    with pytest.raises(ValueError, match=r"damaged\.svs is damaged or not a slide"):
         read(open_image(tmp_path / "damaged.svs"))
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from _helpers.image_files import HEIGHT, WIDTH, WRITERS, picture, read
-from PIL import Image
+from PIL import Image, ImageOps
 
-from hist2st_pyg.image import open_image
+from hist2st_pyg.image import memory, open_image
 from hist2st_pyg.image import raster as module
+from hist2st_pyg.utils import reading
 
 
 def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
@@ -31,17 +34,17 @@ def test_grey_and_indexed_pngs_become_rgb(tmp_path: Path, mode: str) -> None:
     np.testing.assert_array_equal(read(open_image(tmp_path / "image.png")), np.asarray(converted.convert("RGB")))
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_turned_photograph_has_the_size_of_its_pixels(tmp_path: Path, orientation: int, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(picture()).save(tmp_path / f"image{suffix}", exif=exif)
     image = open_image(tmp_path / f"image{suffix}")
-    upright = {1: 0, 3: 2, 6: -1, 8: 1}[orientation]
-    expected = np.rot90(picture(), upright)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / f"image{suffix}")))
+    assert (expected.shape == (HEIGHT, WIDTH, 3)) == (orientation < 5)
     assert image.size == expected.shape[1::-1]
-    np.testing.assert_allclose(read(image), expected, atol=12)
+    np.testing.assert_allclose(read(image), expected, atol=1)
     assert image.thumbnail().shape == expected.shape
 
 
@@ -57,23 +60,44 @@ def test_an_image_too_large_for_the_machine_is_refused(
 ) -> None:
     WRITERS[name](tmp_path / name)
     needed = module.DECODING_BYTES * WIDTH * HEIGHT
-    monkeypatch.setattr(module, "memory_bytes", lambda: int((needed - 1) / module.MEMORY_SHARE))
+    monkeypatch.setattr(memory, "memory_bytes", lambda: int((needed - 1) / memory.MEMORY_SHARE))
     image = open_image(tmp_path / name)
     assert image.size == (WIDTH, HEIGHT)
     with pytest.raises(ValueError, match=rf"{name} is 300 x 130 px .*Convert it to a tiled TIFF"), image.open():
         pass
-    monkeypatch.setattr(module, "memory_bytes", lambda: int(needed / module.MEMORY_SHARE) + 1)
+    monkeypatch.setattr(memory, "memory_bytes", lambda: int(needed / memory.MEMORY_SHARE) + 1)
     assert read(image).shape == (HEIGHT, WIDTH, 3)
 
 
-def test_the_machines_memory_is_plausible() -> None:
-    assert 2**28 < module.memory_bytes() < 2**50
+def test_a_small_png_of_a_huge_picture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (3000, 2000), "white").save(tmp_path / "bomb.png")
+    monkeypatch.setattr(reading, "UNPACKED", 2**20)
+    monkeypatch.setattr(reading, "RATIO", 100)
+    image = open_image(tmp_path / "bomb.png")
+    for use in (image.thumbnail, lambda: read(image)):
+        with pytest.raises(ValueError, match=r"bomb\.png .*unpacks to 0\.0 GiB or more.*set HIST2ST_UNPACKED_GIB"):
+            use()
+    monkeypatch.setenv("HIST2ST_UNPACKED_GIB", "0.1")
+    assert read(image).shape == (2000, 3000, 3)
+
+
+def test_the_peak_of_decoding_is_what_the_limit_counts(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png", compress_level=0)
+    code = (
+        "import resource, sys; from hist2st_pyg.image import open_image; image = open_image(sys.argv[1]); image.size\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "with image.open(): pass\n"
+        "print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))"
+    )
+    taken = subprocess.run([sys.executable, "-c", code, tmp_path / "large.png"], capture_output=True, text=True)
+    assert int(taken.stdout) < 1.25 * module.DECODING_BYTES * 3000 * 4000
 
 
 @pytest.mark.parametrize("name", ["image.png", "image.jpg"])
 def test_a_file_that_is_no_image_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"this is text, not an image" * 10)
-    with pytest.raises(ValueError, match=rf"{name} cannot be read as an image"):
+    with pytest.raises(ValueError, match=rf"{name} is damaged or not a JPEG or PNG image"):
         _ = open_image(tmp_path / name).size
 
 

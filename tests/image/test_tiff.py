@@ -9,8 +9,8 @@ import tifffile
 from _helpers.image_files import HEIGHT, WIDTH, WRITERS, picture, pyramid, read, tissue
 from PIL import Image
 
-from hist2st_pyg.image import open_image
-from hist2st_pyg.image import raster as raster_module
+from hist2st_pyg.image import memory, open_image
+from hist2st_pyg.utils import reading
 
 TILES: dict[str, Any] = {"photometric": "rgb", "tile": (16, 16)}
 
@@ -149,7 +149,7 @@ def test_pixels_that_are_not_8_bit_color_are_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "image.tif").write_bytes(b"this is text, not an image" * 10)
-    with pytest.raises(ValueError, match=r"image.tif cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"image.tif is damaged or not a TIFF image"):
         _ = open_image(tmp_path / "image.tif").size
 
 
@@ -159,7 +159,8 @@ def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
 def test_a_tiff_is_read_by_regions_whatever_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
-    monkeypatch.setattr(raster_module, "memory_bytes", lambda: 1)
+    tile = 3 * 32 * 32
+    monkeypatch.setattr(memory, "memory_bytes", lambda: int(tile / memory.MEMORY_SHARE))
     WRITERS["tiles.tif"](tmp_path / "tiles.tif")
     image = open_image(tmp_path / "tiles.tif")
     assert image.tile_size() == (32, 32)
@@ -197,3 +198,139 @@ def test_a_thumbnail_of_a_large_tiff_is_made_block_by_block(tmp_path: Path) -> N
     tifffile.imwrite(tmp_path / "large.tif", large, photometric="rgb", tile=(512, 512), compression="deflate")
     small = open_image(tmp_path / "large.tif").thumbnail(50)
     np.testing.assert_array_equal(small, np.asarray(Image.fromarray(large).reduce(100)))
+
+
+def test_a_tile_too_large_for_the_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    WRITERS["tiles.tif"](tmp_path / "tiles.tif")
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 4000)
+    with pytest.raises(ValueError, match=r"tiles\.tif is of tiles or strips of 32 x 32 px and would take"):
+        _ = open_image(tmp_path / "tiles.tif").size
+
+
+# Damage.
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("jpeg", {"compression": "jpeg", "tile": (32, 32)}),
+        ("zlib", {"compression": "zlib", "tile": (32, 32)}),
+        ("tiles", {"tile": (32, 32)}),
+        ("raw", {}),
+        ("strips", {"rowsperstrip": 9}),
+    ],
+)
+def test_a_file_that_was_cut_off_is_damaged(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    path = tmp_path / f"{name}.tif"
+    tifffile.imwrite(path, picture(), photometric="rgb", **options)
+    content = path.read_bytes()
+    for share in (0.05, 0.6, 0.95):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ValueError, match=rf"{name}\.tif is damaged") as error:
+            read(open_image(path))
+        assert "\n" not in str(error.value)
+
+
+def test_a_file_whose_directory_was_cut_off_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "libtiff.tif"
+    Image.fromarray(picture()).save(path, compression="tiff_lzw")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"libtiff\.tif is damaged"):
+        _ = open_image(path).size
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "zlib"])
+def test_tiles_of_garbage_are_damaged(tmp_path: Path, compression: str) -> None:
+    path = tmp_path / "garbage.tif"
+    tifffile.imwrite(path, picture(), photometric="rgb", tile=(32, 32), compression=compression)
+    with tifffile.TiffFile(path) as tif:
+        start, length = tif.pages[0].dataoffsets[7], tif.pages[0].databytecounts[7]
+    content = bytearray(path.read_bytes())
+    content[start : start + length] = bytes(length)
+    path.write_bytes(content)
+    image = open_image(path)
+    assert image.size == (WIDTH, HEIGHT)
+    with pytest.raises(ValueError, match=r"garbage\.tif is damaged or not a TIFF image: "):
+        read(image)
+
+
+# Claims.
+
+
+def overwrite(path: Path, **tags: Any) -> None:
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        for name, value in tags.items():
+            tif.pages[0].tags[name].overwrite(value)
+
+
+@pytest.mark.parametrize("side", [10**5, 10**6])
+@pytest.mark.parametrize("name", ["tiles.tif", "packed.tif", "plain.tif"])
+def test_a_size_that_the_file_does_not_hold_is_damage(tmp_path: Path, side: int, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    overwrite(tmp_path / name, ImageWidth=side, ImageLength=side)
+    with pytest.raises(ValueError, match=rf"{name} (is damaged|has .* bytes and unpacks to)"):
+        open_image(tmp_path / name).thumbnail()
+
+
+def test_a_huge_image_of_few_tiles_is_white_and_read_at_once(tmp_path: Path, decoded: list[int]) -> None:
+    path, side = tmp_path / "sparse.tif", 100_000
+    tile = np.full((256, 256, 3), 90, np.uint8)
+    tiles = (tile if number == 0 else None for number in range((side // 256 + 1) ** 2))
+    options: Any = {"shape": (side, side, 3), "dtype": np.uint8, "tile": (256, 256), "photometric": "rgb"}
+    tifffile.imwrite(path, tiles, compression="zlib", metadata=None, **options)
+    image = open_image(path)
+    thumbnail = image.thumbnail(500)
+    assert image.size == (side, side)
+    assert thumbnail.shape[:2] == (500, 500)
+    assert (thumbnail[3:, 3:] == 255).all()
+    assert (thumbnail[0, 0] < 255).all()
+    assert decoded == [0]
+
+
+def test_pixels_that_no_file_packs_so_well_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bomb.tif"
+    tifffile.imwrite(
+        path, np.zeros((2048, 2048, 3), np.uint8), photometric="rgb", compression="zlib", rowsperstrip=2048
+    )
+    monkeypatch.setattr(reading, "UNPACKED", 2**20)
+    with pytest.raises(ValueError, match=r"bomb\.tif has .* bytes and unpacks to .*set HIST2ST_UNPACKED_GIB"):
+        _ = open_image(path).size
+
+
+# Which page.
+
+
+def test_the_largest_image_is_read_wherever_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    macro = np.full((60, 50, 3), 7, np.uint8)
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as tif:
+        tif.write(macro, photometric="rgb", metadata=None)
+        tif.write(picture()[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+        tif.write(picture(), metadata=None, resolution=(20_000, 20_000), resolutionunit="CENTIMETER", **TILES)
+    image = open_image(tmp_path / "slide.tif")
+    np.testing.assert_array_equal(read(image), picture())
+    assert image.um_per_pixel == pytest.approx(0.5)
+    assert "slide.tif: the largest of its 3 images is read" in caplog.text
+
+
+def test_the_largest_image_of_an_ome_tiff_has_its_own_resolution(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "slide.ome.tif") as tif:
+        tif.write(
+            picture()[::3, ::3], photometric="rgb", metadata={"axes": "YXS", "PhysicalSizeX": 9.0, "PhysicalSizeY": 9.0}
+        )
+        tif.write(picture(), photometric="rgb", metadata={"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5})
+    image = open_image(tmp_path / "slide.ome.tif")
+    assert (image.size, image.um_per_pixel) == ((WIDTH, HEIGHT), 0.5)
+
+
+def test_images_of_one_size_are_refused(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "two.ome.tif") as tif:
+        for _ in range(2):
+            tif.write(picture(), photometric="rgb", metadata={"axes": "YXS"})
+    with pytest.raises(ValueError, match=r"two\.ome\.tif holds 2 images of \(130, 300, 3\)"):
+        _ = open_image(tmp_path / "two.ome.tif").size
+
+
+def test_a_reduced_page_of_another_shape_is_no_level(tmp_path: Path) -> None:
+    write_pages(tmp_path / "slide.tif", [picture(), picture()[::2, ::2], np.zeros((40, 30, 3), np.uint8)])
+    assert open_image(tmp_path / "slide.tif").level_sizes == ((WIDTH, HEIGHT), (WIDTH // 2, HEIGHT // 2))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hist2st_pyg import load_sections
-from hist2st_pyg.io.array_places import grid_from_positions, spot_pitch
+from hist2st_pyg.io.array_places import MOST_PLACES, grid_from_positions, spot_pitch
 
 
 def test_the_spot_pitch() -> None:
@@ -76,3 +76,11 @@ def test_grid_errors() -> None:
 def test_grid_of_real_arrays(real_data: Path, name: str) -> None:
     (section,) = load_sections("her2st", real_data / "her2st", [name])
     np.testing.assert_array_equal(grid_from_positions(section.pos), section.grid - section.grid.min(axis=0))
+
+
+def test_spots_that_nearly_coincide_lay_a_bounded_grid() -> None:
+    pos = np.array([[100, 100], [100.0001, 100], [200, 200]])
+    grid = grid_from_positions(pos)
+    assert 0 <= grid.min() <= grid.max() <= 2 * MOST_PLACES
+    np.testing.assert_array_equal(grid[0], grid[1])
+    assert (grid[2] > grid[0]).all()

@@ -76,7 +76,7 @@ def test_generic_csv_with_names_and_array(tmp_path: Path) -> None:
     [
         ("", "is empty"),
         ("x,y\n", "has a header and no spots"),
-        ("a;b\n1;2\n", r"(?s)spots.csv is not a spot file: its columns are 'a;b'.*her2st.*Visium.*CSV"),
+        ("a;b\n1;2\n", r"(?s)spots.csv is not a spot file: its columns are 'a', 'b'.*her2st.*Visium.*CSV"),
         ("x,y\n1,2\n3\n", "line 3 has 1 fields, the first line has 2"),
         ("x,y\n1,2\n3,left\n", "line 3: y is a number, got 'left'"),
         ("x,y\n1,nan\n", "line 2: y is a number, got 'nan'"),
@@ -86,7 +86,7 @@ def test_generic_csv_with_names_and_array(tmp_path: Path) -> None:
         ("name,x,y\na,1,2\na,3,4\n", "spots.csv: Spots: names are unique, got 'a' more than once"),
         ("name,x,y\na,1,2\nb,3,4\nc,1,2.0\n", "spots.csv: spots share a position: 'a' and 'c' at 1, 2. Keep one"),
         ("x,y,array_col,array_row\n" + "1,2,0,0\n" * 6, "'spot_0' and 'spot_3' at 1, 2 and 2 more pairs"),
-        (VISIUM_HEADER + VISIUM_ROWS.replace("BBB-1,0", "BBB-1,2"), "line 3: in_tissue is 0 or 1, got 2"),
+        (VISIUM_HEADER + VISIUM_ROWS.replace("BBB-1,0", "BBB-1,2"), "line 3: in_tissue is 0 or 1, got '2'"),
         (VISIUM_HEADER + "AAA-1,0,2,10,700,300\n", "no spot left: in_tissue is 0 in all 1 rows"),
     ],
 )
@@ -106,8 +106,8 @@ def test_a_missing_or_binary_file_is_explained(tmp_path: Path) -> None:
         read_spots(tmp_path / "nothing.csv")
     for name, message in (
         ("positions.dat", "is not a text file"),
-        ("positions.parquet", "cannot be read as parquet"),
-        ("positions.h5ad", "is not an AnnData file"),
+        ("positions.parquet", "is damaged or not a parquet table"),
+        ("positions.h5ad", "is damaged or not an AnnData file"),
     ):
         (tmp_path / name).write_bytes(b"PAR1\xff\xfe\x00")
         with pytest.raises(ValueError, match=f"{name} {message}"):
@@ -142,7 +142,7 @@ def test_the_spots_of_an_annotated_section(tmp_path: Path, cohort: list[Section]
     changed.obsm["spatial"] = np.full((len(section), 2), np.nan)
     changed.obs["array_col"] = changed.obs["array_row"] = 1
     changed.write_h5ad(path)
-    with pytest.raises(ValueError, match=r"section\.h5ad: Spots: pos is finite"):
+    with pytest.raises(ValueError, match=r"section\.h5ad: obsm\['spatial'\] holds finite numbers.*'1x1'"):
         read_spots(path)
     del changed.obsm["spatial"]
     changed.write_h5ad(path)

@@ -1,0 +1,137 @@
+"""What a file raises while it is read, as one error that names it; and a bound on what a file may unpack to."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+UNPACKED = 2**29
+"""Bytes to which any file may unpack; ``HIST2ST_UNPACKED_GIB`` in the environment raises it."""
+
+RATIO = 500
+"""How many times its own size a file may unpack to beyond that: pixels and counts pack 2 to 100 times."""
+
+VARIABLE = "HIST2ST_UNPACKED_GIB"
+
+
+@contextmanager
+def reading(path: str | Path, kind: str) -> Iterator[None]:
+    """Turn whatever a reader raises on a damaged or foreign file into one ValueError of one line that names the file.
+
+    Codecs, HDF5, zarr, parquet and image libraries have error classes of their own, and raise any other as well.
+
+    Args:
+        path: The file, or the folder of a store.
+        kind: What the file should be, after "not": ``"an image"``.
+
+    Raises:
+        ValueError: If the block raised anything else than what follows.
+        OSError: If the system refused to read the file.
+        MemoryError: If memory is short; the message names the file.
+        ImportError: If the block raised one.
+    """
+    try:
+        yield
+    except ImportError:
+        raise
+    except MemoryError as error:
+        raise MemoryError(f"{path} does not fit into memory: {_line(error)}") from error
+    except OSError as error:
+        if error.errno in (None, errno.EINVAL):  # no answer of the system: a library's, or a seek to nowhere
+            raise _damaged(path, kind, error) from error
+        if error.filename is not None or str(path) in str(error):
+            raise
+        raise type(error)(f"{path} cannot be read: {_line(error)}") from error
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise
+        raise _damaged(path, kind, error) from error
+
+
+def _damaged(path: str | Path, kind: str, error: Exception) -> ValueError:
+    return ValueError(f"{path} is damaged or not {kind}: {_line(error)}")
+
+
+def _line(error: BaseException) -> str:
+    """An error's first line, and the element that anndata's note names."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    notes = " ".join(getattr(error, "__notes__", ()))
+    element = re.search(r"key '([^']*)' of .* from (\S+)", f"{error} {notes}")
+    return f"{element[2].rstrip('/')}/{element[1]}: {first}" if element else first
+
+
+def check_unpacked(path: str | Path, packed: int, unpacked: int) -> None:
+    """Refuse a file that says it holds far more than it can, before memory or time is spent on it.
+
+    Args:
+        path: The file.
+        packed: Its size in bytes.
+        unpacked: The size in bytes of what it says it holds.
+
+    Raises:
+        ValueError: If ``unpacked`` is above :data:`UNPACKED` and above :data:`RATIO` times ``packed``.
+    """
+    if unpacked > most_unpacked(packed):
+        raise ValueError(
+            f"{path} has {packed:,} bytes and unpacks to {unpacked / 2**30:,.1f} GiB or more; it is damaged or made to "
+            f"fill memory. If it is right, set {VARIABLE} to the GiB that a file may unpack to."
+        )
+
+
+def most_unpacked(packed: int) -> int:
+    """Bytes to which a file of a size may unpack.
+
+    Raises:
+        ValueError: If the environment's bound is no number.
+    """
+    given = os.environ.get(VARIABLE)
+    try:
+        least = UNPACKED if given is None else int(float(given) * 2**30)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{VARIABLE} in the environment is a number of GiB, got {given!r}.") from error
+    return max(least, RATIO * packed)
+
+
+def check_gzip(path: Path) -> None:
+    """Read a gzip file through, in little memory, up to the bound of :func:`check_unpacked`.
+
+    Raises:
+        ValueError: If it unpacks to more, or is damaged.
+    """
+    packed = path.stat().st_size
+    most, unpacked = most_unpacked(packed), 0
+    with reading(path, "a gzip file"), gzip.open(path) as file:
+        while chunk := file.read(2**20):
+            unpacked += len(chunk)
+            if unpacked > most:
+                break
+    check_unpacked(path, packed, unpacked)
+
+
+def check_hdf5(path: str | Path, kind: str) -> None:
+    """Refuse an HDF5 file whose arrays together unpack to more than the bound of :func:`check_unpacked`.
+
+    Args:
+        path: The file.
+        kind: What it should be, for the error.
+
+    Raises:
+        ValueError: If they do, or the file is no HDF5.
+    """
+    import h5py
+
+    unpacked = 0
+
+    def add(_: str, element: object) -> None:
+        nonlocal unpacked
+        if isinstance(element, h5py.Dataset):
+            unpacked += element.size * element.dtype.itemsize if element.shape is not None else 0
+
+    with reading(path, kind), h5py.File(path, "r") as file:
+        file.visititems(add)
+    check_unpacked(path, Path(path).stat().st_size, unpacked)

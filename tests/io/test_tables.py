@@ -1,0 +1,133 @@
+"""Tables as R, spreadsheets, pandas and pyarrow write them again read as the original."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hist2st_pyg.io.spaceranger import POSITIONS, check_positions
+from hist2st_pyg.io.spots import read_spots
+from hist2st_pyg.io.tables import flags, number_of, read_table
+from hist2st_pyg.utils import reading
+
+TABLE = pd.DataFrame(
+    [("AAA-1", 1, 2, 10, 700.5, 300.0), ("BBB-1", 0, 2, 12, 700.0, 350.0), ("CCC-1", 1, 3, 11, 740.0, 325.0)],
+    columns=list(POSITIONS),
+)
+
+
+def semicolons(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False, sep=";")
+
+
+def of_r_table(table: pd.DataFrame, path: Path) -> None:
+    """R's write.table: row names, and no name for them in the header."""
+    lines = table.assign(n=range(1, len(table) + 1)).set_index("n").to_csv(index=True, sep="\t").splitlines()
+    path.write_text("\n".join([lines[0].removeprefix("n\t"), *lines[1:]]))
+
+
+def barcodes_as_row_names(table: pd.DataFrame, path: Path) -> None:
+    """R's write.csv of a data frame whose row names are the barcodes."""
+    table.set_index("barcode").rename_axis("").to_csv(path, quoting=2)
+
+
+WRITERS: dict[str, Any] = {
+    "pandas.csv": lambda table, path: table.to_csv(path, index=False),
+    "quoted.csv": lambda table, path: table.to_csv(path, index=False, quoting=1),
+    "row_names.csv": lambda table, path: table.to_csv(path),
+    "bom.csv": lambda table, path: table.to_csv(path, index=False, encoding="utf-8-sig"),
+    "crlf.csv": lambda table, path: table.to_csv(path, index=False, lineterminator="\r\n"),
+    "semicolons.csv": semicolons,
+    "tabs.tsv": lambda table, path: table.to_csv(path, index=False, sep="\t"),
+    "other_order.csv": lambda table, path: table[list(reversed(POSITIONS))].to_csv(path, index=False),
+    "headerless.csv": lambda table, path: table.to_csv(path, index=False, header=False),
+    "r_table.tsv": of_r_table,
+    "r_row_names.csv": barcodes_as_row_names,
+    "packed.csv.gz": lambda table, path: path.write_bytes(gzip.compress(table.to_csv(index=False).encode())),
+    "bool.csv": lambda table, path: table.astype({"in_tissue": bool}).to_csv(path, index=False),
+    "r_bool.csv": lambda table, path: table.assign(in_tissue=["TRUE", "FALSE", "TRUE"]).to_csv(path, index=False),
+    "float.csv": lambda table, path: table.astype({"in_tissue": float, "array_row": float}).to_csv(path, index=False),
+    "column.parquet": lambda table, path: table.to_parquet(path),
+    "index.parquet": lambda table, path: table.set_index("barcode").to_parquet(path),
+    "unnamed.parquet": lambda table, path: table.set_index("barcode").rename_axis(None).to_parquet(path),
+    "bool.parquet": lambda table, path: table.astype({"in_tissue": bool}).to_parquet(path),
+    "bytes.parquet": lambda table, path: table.assign(barcode=[b.encode() for b in table.barcode]).to_parquet(path),
+    "category.parquet": lambda table, path: table.astype({"in_tissue": "category", "barcode": "category"}).to_parquet(
+        path
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_positions_read_as_the_original_whoever_wrote_them(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    WRITERS[name](TABLE, path)
+    spots = read_spots(path)
+    assert spots.names == ["AAA-1", "CCC-1"]
+    np.testing.assert_array_equal(spots.pos, [[300, 700.5], [325, 740]])
+    np.testing.assert_array_equal(spots.grid, [[10, 2], [11, 3]])
+    positions = check_positions(read_table(path, headerless=POSITIONS), path)
+    assert positions["barcode"].tolist() == TABLE["barcode"].tolist()
+    assert positions["in_tissue"].tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("nan", "line 3: pxl_row_in_fullres is a number, got 'nan'"),
+        ("inf", "line 3: pxl_row_in_fullres is a number, got 'inf'"),
+        ("1_000", "line 3: pxl_row_in_fullres is a number, got '1_000'"),
+        ("1e308", r"line 3: pxl_row_in_fullres is a number of at most 1e\+09, got '1e308'"),
+        ('"1,000.5"', "line 3: pxl_row_in_fullres is a number, got '1,000.5'; write decimals with a point"),
+        ('"700,5"', "line 3: pxl_row_in_fullres is a number, got '700,5'; write decimals with a point"),
+    ],
+)
+def test_a_text_that_is_no_number_is_named(tmp_path: Path, value: str, message: str) -> None:
+    path = tmp_path / "spots.csv"
+    path.write_text(TABLE.to_csv(index=False).replace("700.0", value))
+    with pytest.raises(ValueError, match=rf"spots\.csv, {message}"):
+        read_spots(path)
+
+
+def test_a_header_that_lacks_a_column_does_not_shift_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "spots.tsv"
+    path.write_text("x\ty\tpixel_x\n10\t13\t700\t5\n11\t13\t800\t6\n")
+    with pytest.raises(ValueError, match=r"spots\.tsv, line 2 has 4 fields, the first line has 3"):
+        read_spots(path)
+
+
+def test_a_field_that_is_too_long_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "spots.csv").write_text("x,y\n" + "1" * 200_000 + ",2\n")
+    with pytest.raises(ValueError, match=r"spots\.csv is damaged or not a table: field larger than field limit"):
+        read_table(tmp_path / "spots.csv")
+
+
+def test_a_packed_table_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spots.csv.gz").write_bytes(gzip.compress(bytes(2**22)))
+    monkeypatch.setattr(reading, "UNPACKED", 2**20)
+    with pytest.raises(ValueError, match=r"spots\.csv\.gz has .* bytes and unpacks to"):
+        read_table(tmp_path / "spots.csv.gz")
+
+
+@pytest.mark.parametrize("values", [[1, 0], [1.0, 0.0], [True, False], ["TRUE", "FALSE"], ["1", "0"], ["T", "F"]])
+def test_flags_of_any_type(values: list[Any]) -> None:
+    for dtype in (object, "category"):
+        assert flags(pd.Series(values, dtype=dtype), str).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("wrong", [2, -1, 0.5, np.nan, None, "", "maybe", "nan"])
+def test_what_is_no_flag_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"^row 1: in_tissue is 0 or 1, got"):
+        flags(pd.Series([1, wrong], name="in_tissue", dtype=object), lambda row: f"row {row}")
+
+
+def test_numbers_of_any_type() -> None:
+    assert [number_of(value) for value in ("1.5", b"2", 3, np.float32(4), " 5 ", ".5", "1e3")] == [
+        1.5, 2, 3, 4, 5, 0.5, 1000,
+    ]  # fmt: skip
+    assert all(np.isnan(number_of(value)) for value in ("", "nan", "inf", "1,5", "1_0", "0x1", None, "a", [1, 2]))

@@ -18,6 +18,7 @@ from anndata import AnnData
 from PIL import Image
 
 from hist2st_pyg import Hist2ST, Preprocessing
+from hist2st_pyg.models.pretrained import describe
 from hist2st_pyg.section import SectionRecord
 
 GENES = [f"GENE{i}" for i in range(1, 7)]
@@ -118,4 +119,6 @@ def _model() -> None:
     Path("run").mkdir()
     Path("run/config.yaml").write_text(TINY)
     model.save_pretrained("run/model")
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"description": describe(model), "state_dict": weights}, "c.ckpt")
     torch.save({"description": {}, "state_dict": {}}, "other.ckpt")

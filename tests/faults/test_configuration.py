@@ -18,9 +18,9 @@ data.max_distance=-1 data.max_distance=.nan data.prune=hard data.coord_type=pola
 data.split=random data.panel=nowhere.txt data.panel=. data.n_genes=0 data.n_genes=-5 data.n_genes=1.5 data.window=0
 data.window=-1 data.window=2.5 data.val_share=1 data.val_share=-0.1 data.val_share=2 data.val_share=.nan
 data.val_side=0 data.val_side=-1 data.val_side=.nan data.stripes=7 data.test=[Z9] data.val=[Z9] data.train=[Z9]
-data.train=[A1,A1] data.patients={Z9:A} data.patients=text data.patients={A1:[1]} data.options={spots:2}
-data.options={spots:text} data.options={spots:1e9} data.options={unknown:1} data.options=text data.options=[1]
-data.graph_kwargs={radius:-1} data.graph_kwargs={unknown:1} data.graph_kwargs=text data.embedding=nowhere
+data.train=[A1,A1] data.patients={"Z9":A} data.patients=text data.patients={"A1":[1]} data.options={"spots":2}
+data.options={"spots":text} data.options={"spots":1e9} data.options={"unknown":1} data.options=text data.options=[1]
+data.graph_kwargs={"radius":-1} data.graph_kwargs={"unknown":1} data.graph_kwargs=text data.embedding=nowhere
 training.epochs=0 training.epochs=-1 training.epochs=1.5 training.epochs=many training.batch_size=0
 training.batch_size=-1 training.optimizer=magic training.lr=0 training.lr=-1 training.lr=.nan training.lr=.inf
 training.lr=1e30 training.lr=fast training.weight_decay=-1 training.momentum=2 training.momentum=-1
@@ -28,11 +28,11 @@ training.lr_scheduler=stairs training.step_size=0 training.gamma=0 training.gamm
 training.warmup=-1 training.gradient_clip_val=0 training.gradient_clip_val=-1 training.reduction=max training.loss=none
 training.likelihood_weight=-1 training.n_views=-1 training.n_views=1000000 training.distillation_weight=-1
 training.view_augmentation.flip=2 training.view_augmentation.rotation=-1 training.patience=0 training.patience=-1
-training.max_minutes=0 training.max_minutes=-1 training.augment={flip:2} training.augment={unknown:1}
+training.max_minutes=0 training.max_minutes=-1 training.augment={"flip":2} training.augment={"unknown":1}
 training.augment=text model.name=oracle model.gnn=nowhere model.gnn_layers=-1 model.gnn_layers=text
-model.gnn_layers=1000000 model.gnn_kwargs={unknown:1} model.gnn_kwargs=text model.vision=eye
-model.vision_kwargs={out_channels:0} model.vision_kwargs={out_channels:-1} model.vision_kwargs={unknown:1}
-model.vision_kwargs={channels:[1000000000]} model.vision_kwargs=text model.position=nowhere model.likelihood=zeros
+model.gnn_layers=1000000 model.gnn_kwargs={"unknown":1} model.gnn_kwargs=text model.vision=eye
+model.vision_kwargs={"out_channels":0} model.vision_kwargs={"out_channels":-1} model.vision_kwargs={"unknown":1}
+model.vision_kwargs={"channels":[1000000000]} model.vision_kwargs=text model.position=nowhere model.likelihood=zeros
 model.transformer_layers=-1 model.jk=nowhere model.n_pos=0 model.n_pos=1000000000 model.transformer_heads=0
 model.transformer_heads=7 model.dropout=2 model.dropout=-1 unknown=1 data.unknown=1 training.unknown=1 model.unknown=1
 training.max_epochs=3 training.learning_rate=1 data.val_fraction=1 data.total=all training.clip=1 training.schedule=step

@@ -82,7 +82,7 @@ def run_data(folder: str | Path) -> DataConfig:
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}, which says what a run was trained on; name the data set instead.")
     values = read_yaml(path)
-    refuse_code(values, str(path))
+    refuse_code(values, str(path), option=None)
     try:
         return DataConfig(**values["data"])
     except (KeyError, TypeError, ValueError) as error:

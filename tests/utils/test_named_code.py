@@ -28,7 +28,7 @@ def test_code_is_refused_at_any_depth(values: dict[str, Any], key: str) -> None:
         refuse_code(values, "c.yaml", by_key={"model.gnn"})
     text = str(refused.value)
     assert text.startswith(f"c.yaml: {key}")
-    assert text.endswith("if you trust c.yaml, give --trust-code.")
+    assert text.endswith("Name a key instead, or give --trust-code if you trust it.")
 
 
 def test_keys_and_dotted_names_of_other_things_are_no_code() -> None:

@@ -96,7 +96,7 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
     """
     path = Path(path)
     values = read_yaml(path)
-    refuse_code(values, str(path))
+    refuse_code(values, str(path), option=None)
     _check_keys(values, KEYS, str(path))
     if missing := sorted({"datasets", "models"} - set(values)):
         raise ValueError(f"{path}: {missing[0]} is missing.")

@@ -26,3 +26,21 @@ def test_the_demo_s_path(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert Path("out/C1_grid.h5ad").is_file()
     assert main(["demo", "--output", "out", "--wandb", "off"]) == 0  # an earlier demo is replaced
     assert training.PRESETS["small"]["training"]["epochs"] > 1
+
+
+def test_nothing_but_an_earlier_demo_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run").mkdir()
+    Path("run/summary.json").write_text("{}")
+    Path("run/notes.txt").write_text("mine")
+    assert main(["demo", "--output", "run", "--wandb", "off"]) == 2
+    assert "run holds what no demo has made (there is no .demo in it)" in capsys.readouterr().err
+    assert sorted(path.name for path in Path("run").iterdir()) == ["notes.txt", "summary.json"]
+
+
+def test_a_demo_that_cannot_start_removes_no_earlier_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
+    for name in (demo.MARKER, "summary.json"):
+        Path("out", name).touch()
+    assert main(["demo", "--output", "out", "--wandb", "off", "--gnn", "gatt"]) == 2
+    assert "Unknown gnn='gatt'" in capsys.readouterr().err
+    assert Path("out/summary.json").exists()

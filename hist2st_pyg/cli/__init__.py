@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return status
     except KeyboardInterrupt as stop:
-        print(f"hist2st {chosen}: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"hist2st {chosen}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception as error:  # noqa: BLE001 - whatever it is, a user reads one line
         if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -108,10 +109,9 @@ def _told(error: Exception) -> str:
     """An error in one line: by its message where the program raised it for users, else by its type too."""
     if isinstance(error, OURS) and str(error).strip():
         return one_line(error)
-    if isinstance(error, MemoryError):
-        return f"MemoryError: not enough memory; {one_line(error)} ({DEBUG} shows the traceback)"
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{': '.join(filter(None, [type(error).__name__, one_line(first)]))} ({DEBUG} shows the traceback)"
+    first = next((one_line(line) for line in str(error).splitlines() if line.strip()), "")
+    words = [type(error).__name__, "not enough memory" if isinstance(error, MemoryError) else "", first]
+    return f"{': '.join(filter(None, words))} ({DEBUG} shows the traceback)"
 
 
 @contextmanager
@@ -132,13 +132,13 @@ def _sigterm_ends_the_process() -> Iterator[None]:
 
 
 def _nobody_reads() -> bool:
-    """Whether the standard output was closed, by ``head`` for example; then nothing more is written to it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    """Whether the reader of the standard output is gone, ``head`` for example; then nothing more is written to it."""
+    stdout, poll = sys.stdout.fileno(), select.poll()
+    poll.register(stdout, select.POLLOUT)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
+    return True
 
 
 class _NotYamlError(ValueError):

@@ -113,7 +113,7 @@ def _signals(output: Path) -> Iterator[None]:
             raise KeyboardInterrupt(f"Training was interrupted. {_how_to_go_on(output)}") from None
         raise
     finally:
-        if here:
+        if before is not None:
             signal.signal(signal.SIGTERM, before)
 
 

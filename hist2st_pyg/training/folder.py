@@ -43,7 +43,7 @@ def run_folder(folder: Path) -> Iterator[None]:
 
 def _remove(folder: Path, there: bool) -> None:
     if not there:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # the error that led here is the one to tell
         return
     for name in (LOCK, CONFIG, METRICS):
         (folder / name).unlink(missing_ok=True)

@@ -82,7 +82,7 @@ def run_data(folder: str | Path) -> DataConfig:
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}, which says what a run was trained on; name the data set instead.")
     values = read_yaml(path)
-    refuse_code(values, str(path))
+    refuse_code(values, str(path), option=None)
     try:
         return DataConfig(**values["data"])
     except (KeyError, TypeError, ValueError) as error:
@@ -119,5 +119,5 @@ def _why_not(data: DataConfig, sections: Sequence[Section]) -> str:
     names = [section.name for section in sections]
     test, val = ([name for name in names if name in part] for part in (data.test, data.val))
     blind = [name for name in names if name not in (*test, *val)]
-    told = {"is kept for the test (data.test)": test, "validates (data.val)": val, "has no image": blind}
-    return "; ".join(f"{', '.join(of)} {why}" for why, of in told.items() if of) or "the data set has none"
+    told = {"kept for the test (data.test)": test, "kept for validation (data.val)": val, "without an image": blind}
+    return "; ".join(f"{why}: {', '.join(of)}" for why, of in told.items() if of) or "the data set has none"

@@ -18,13 +18,14 @@ class UntrustedCodeError(ValueError):
     """A configuration names code; the message says where."""
 
 
-def refuse_code(values: Any, where: str, by_key: Collection[str] = ()) -> None:
+def refuse_code(values: Any, where: str, by_key: Collection[str] = (), option: str | None = TRUST) -> None:
     """Refuse a configuration that names code; nothing of it is imported.
 
     Args:
         values: Plain values, as a YAML or JSON file holds them.
         where: The file, for the error.
         by_key: Dotted keys of choices, which an import path (``"module.Class"``) would name too.
+        option: The option that allows it, for the error; None where there is none.
 
     Raises:
         UntrustedCodeError: The message names the file and the key.
@@ -33,12 +34,12 @@ def refuse_code(values: Any, where: str, by_key: Collection[str] = ()) -> None:
 
     def walk(value: Any, key: str) -> None:
         if isinstance(value, str) and key in by_key and "." in value:
-            raise UntrustedCodeError(_refusal(where, key, value))
+            raise UntrustedCodeError(_refusal(where, key, value, option))
         if not isinstance(value, dict | list) or id(value) in seen:
             return
         seen.add(id(value))
         if isinstance(value, dict) and CLASS_PATH in value:
-            raise UntrustedCodeError(_refusal(where, key, value[CLASS_PATH]))
+            raise UntrustedCodeError(_refusal(where, key, value[CLASS_PATH], option))
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for name, item in items:
             walk(item, f"{key}.{name}" if key else str(name))
@@ -46,11 +47,9 @@ def refuse_code(values: Any, where: str, by_key: Collection[str] = ()) -> None:
     walk(values, "")
 
 
-def _refusal(where: str, key: str, code: Any) -> str:
-    return (
-        f"{where}: {key or 'the value'} names code, {code!r}, which would be run. Name a key instead; if you trust "
-        f"{where}, give {TRUST}."
-    )
+def _refusal(where: str, key: str, code: Any, option: str | None) -> str:
+    way = f", or give {option} if you trust it" if option is not None else ""
+    return f"{where}: {key or 'the value'} names code, {code!r}, which would be run. Name a key instead{way}."
 
 
 def load_code(value: Any, key: str) -> Any:

@@ -65,6 +65,16 @@ def test_a_cell_is_written_and_tracked(grid_file: Path, tmp_path: Path) -> None:
     assert offline.summary["test/pcc_mean"] == pytest.approx(result["metrics"]["pcc_mean"])
 
 
+def test_a_cell_removes_no_folder_that_it_did_not_make(grid_file: Path, tmp_path: Path) -> None:
+    cell = read_grid(grid_file)[0]
+    folder = tmp_path / "work" / cell.place
+    folder.mkdir(parents=True)
+    (folder / "precious.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds what no benchmark has made \(there is no \.cell in it\)"):
+        run.run_cell(cell, tmp_path / "results", tmp_path / "work", "off")
+    assert (folder / "precious.txt").read_text() == "mine"
+
+
 def test_a_failed_cell_leaves_its_traceback(grid_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = read_grid(grid_file)[0]
     path = cell.result(tmp_path)

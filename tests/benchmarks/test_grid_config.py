@@ -109,6 +109,28 @@ def test_what_is_wrong_is_named(grid: dict[str, Any], tmp_path: Path, change: di
         read({**grid, **change}, tmp_path)
 
 
+@pytest.mark.parametrize("label", ["/tmp/x", "..", ".", "a/b", "../a", "a\\b", ""])
+@pytest.mark.parametrize("part", ["models", "datasets"])
+def test_a_label_that_leads_out_of_its_folder_is_refused(
+    grid: dict[str, Any], tmp_path: Path, label: str, part: str
+) -> None:
+    entry = {"model": {"name": "mean"}} if part == "models" else grid["datasets"]["made"]
+    with pytest.raises(ValueError, match=rf"made\.yaml: {part}: .* cannot name a folder of results"):
+        read({**grid, part: {label: entry}}, tmp_path)
+
+
+def test_a_fold_that_leads_out_of_its_folder_is_refused(grid: dict[str, Any], tmp_path: Path) -> None:
+    grid["datasets"]["made"]["folds"] = {"/x/victim": {"train": ["A1"], "test": ["B1"]}}
+    with pytest.raises(ValueError, match=r"the fold: '/x/victim' cannot name a folder of results"):
+        read({**grid, "split": "explicit"}, tmp_path)
+
+
+def test_a_grid_names_no_code(grid: dict[str, Any], tmp_path: Path) -> None:
+    model = {"model": {"name": "hist2st", "gnn": {"class_path": "subprocess.getoutput", "init_args": {"cmd": "true"}}}}
+    with pytest.raises(ValueError, match=r"made\.yaml: models\.a\.model\.gnn names code, 'subprocess\.getoutput'"):
+        read({**grid, "models": {"a": model}}, tmp_path)
+
+
 def test_a_key_twice_is_told(grid: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text(yaml.safe_dump(grid) + "seeds: [1]\n")

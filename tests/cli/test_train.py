@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
 
-from hist2st_pyg import training
-from hist2st_pyg.cli import COMMANDS, main
+from hist2st_pyg import MODELS, training
+from hist2st_pyg.cli import COMMANDS, main, train
 from hist2st_pyg.training import TrainConfig, config_dict, preset_config
 
 FILES = {
@@ -173,11 +175,130 @@ def test_a_key_twice_on_the_command_line_or_in_a_part_s_file(
     assert not asked
 
 
-def test_nothing_of_a_configuration_is_run(asked: list[TrainConfig]) -> None:
-    Path("c.yaml").write_text(
-        "model: {gnn: {class_path: subprocess.getoutput, init_args: {cmd: touch ran}}}\n"
-        "data: {options: {spots: {class_path: subprocess.getoutput, init_args: {cmd: touch ran}}}}\n"
-    )
-    main(["train", "c.yaml"])
+EVIL = """
+open("ran", "w").close()
+from torch_geometric.nn import SAGEConv
+class Layer(SAGEConv): pass
+def factory(width, out): return SAGEConv(width, out)
+"""
+
+
+@pytest.fixture
+def evil(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module of the working folder that leaves a file when it is imported."""
+    monkeypatch.setattr(sys, "path", [*sys.path, ""])
+    Path("evil_of_a_test.py").write_text(EVIL)
+    yield "evil_of_a_test"
+    sys.modules.pop("evil_of_a_test", None)
+
+
+CODE = "{class_path: evil_of_a_test.Layer}"
+FROM_A_FILE = {
+    f"model: {{gnn: {CODE}}}": "model.gnn",
+    "model: {gnn: evil_of_a_test.Layer}": "model.gnn",
+    "model: {vision: evil_of_a_test.Layer}": "model.vision",
+    "model: {gnn_edge_weight: evil_of_a_test.factory}": "model.gnn_edge_weight",
+    "model.gnn: evil_of_a_test.Layer": "model.gnn",
+    f"model: {{vision_kwargs: {{x: {CODE}}}}}": "model.vision_kwargs.x",
+    f"model: {{gnn_kwargs: {{x: [1, {CODE}]}}}}": "model.gnn_kwargs.x.1",
+    f"data: {{options: {{spots: {CODE}}}}}": "data.options.spots",
+    f"training: {{augment: {CODE}}}": "training.augment",
+    f"data: {CODE}": "data",
+}
+
+
+@pytest.mark.parametrize("text", FROM_A_FILE)
+@pytest.mark.parametrize("spelling", [["c.yaml"], ["--seed", "1", "--config=c.yaml"]])
+def test_a_file_that_names_code_is_refused_before_it_is_imported(
+    asked: list[TrainConfig], evil: str, text: str, spelling: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("c.yaml").write_text(text)
+    assert main(["train", *spelling]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"hist2st train: c.yaml: {FROM_A_FILE[text]} names code, 'evil_of_a_test.")
+    assert "--trust-code" in error
+    assert error.count("\n") == 1
     assert not Path("ran").exists()
-    assert all(not callable(config.model["gnn"]) for config in asked)
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--model.gnn", "evil_of_a_test.Layer"],
+        ["--model.vision=evil_of_a_test.Layer"],
+        ["--model.gnn.class_path", "evil_of_a_test.Layer"],
+        ["--model.vision_kwargs.x.class_path=evil_of_a_test.Layer"],
+        ["--model.gnn", CODE],
+        ["--data.options", f"{{spots: {CODE}}}"],
+        ["--model", f"{{gnn: {CODE}}}"],
+        ["--model", "{gnn: evil_of_a_test.Layer}"],
+        ["--model", "part.yaml"],
+        ["--data", CODE],
+    ],
+)
+def test_a_command_line_that_names_code_is_refused_before_it_is_imported(
+    asked: list[TrainConfig], evil: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("part.yaml").write_text(f"gnn: {CODE}")
+    try:
+        assert main(["train", *arguments]) == 2
+    except SystemExit as stop:
+        assert stop.code == 2
+    error = capsys.readouterr().err
+    assert "names code" in error
+    assert "--trust-code" in error
+    assert error.count("\n") == 1
+    assert not Path("ran").exists()
+    assert not asked
+
+
+@pytest.mark.parametrize("key", ["data", "model", "training", "training.augment", "training.view_augmentation"])
+def test_a_part_by_an_import_path_is_not_imported(
+    asked: list[TrainConfig], evil: str, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With and without trust: where keys are expected a class would be of no use."""
+    part, _, name = key.partition(".")
+    value = f"{{{name}: evil_of_a_test.Layer}}" if name else "evil_of_a_test.Layer"
+    Path("c.yaml").write_text(f"{part}: {value}\n")
+    for arguments in (["c.yaml"], [f"--{key}", "evil_of_a_test.Layer"], ["c.yaml", "--trust-code"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["train", *arguments])
+        error = capsys.readouterr().err
+        assert "'evil_of_a_test.Layer' is neither keys and values nor the path of a file" in error
+        assert error.count("\n") == 1
+    assert not Path("ran").exists()
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["c.yaml", "--trust-code"],
+        ["--trust-code", "--model.gnn", "evil_of_a_test.Layer"],
+        ["--model.gnn.class_path=evil_of_a_test.Layer", "--trust-code"],
+    ],
+)
+def test_a_layer_of_one_s_own_is_trained_where_it_is_trusted(
+    asked: list[TrainConfig], evil: str, arguments: list[str]
+) -> None:
+    Path("c.yaml").write_text(f"model: {{gnn: {CODE}}}\n")
+    assert main(["train", *arguments]) == 0
+    assert asked[0].model["gnn"].__name__ == "Layer"
+    assert Path("ran").exists()
+
+
+def test_trust_is_no_key_of_a_file(asked: list[TrainConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("c.yaml").write_text("trust_code: true\n")
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "c.yaml"])
+    assert "trust_code" in capsys.readouterr().err
+
+
+def test_the_choices_that_take_code_are_those_that_models_take_as_callables() -> None:
+    callables = set()
+    for build in MODELS.values():
+        for cls in build.__mro__:
+            hints = get_type_hints(cls.__init__) if "__init__" in vars(cls) else {}
+            callables |= {f"model.{name}" for name, hint in hints.items() if "Callable" in str(hint)}
+    assert callables == train.CODE

@@ -12,7 +12,7 @@ from hist2st_pyg.data import source
 from hist2st_pyg.inference.domain_shift import FAR, Colors, check_positions, pitch_notes, resolution_notes
 from hist2st_pyg.models import MODELS, ExpressionModel
 from hist2st_pyg.training import preset_config
-from hist2st_pyg.training.run import make_datamodule, make_model
+from hist2st_pyg.training.preparation import make_datamodule, make_model
 
 GENES = ("GENE1", "GENE2")
 

@@ -26,7 +26,7 @@ from hist2st_pyg.models.simple import Mean
 from hist2st_pyg.training import preset_config
 from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.training.fitting import fit
-from hist2st_pyg.training.run import make_datamodule, make_model
+from hist2st_pyg.training.preparation import make_datamodule, make_model
 
 P = 28
 G = 15

@@ -11,7 +11,7 @@ from hist2st_pyg.data import SectionData
 from hist2st_pyg.models import STNet
 from hist2st_pyg.nn.augment import symmetries
 from hist2st_pyg.training import preset_config
-from hist2st_pyg.training.run import make_datamodule, make_model
+from hist2st_pyg.training.preparation import make_datamodule, make_model
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from torch_geometric.nn import SAGEConv
 from hist2st_pyg import Section, load_model, train
 from hist2st_pyg.section import SectionRecord
 from hist2st_pyg.training import DataConfig, TrainConfig, preset_config, read_sections, run_data
-from hist2st_pyg.training.run import make_datamodule
+from hist2st_pyg.training.preparation import make_datamodule
 
 TINY = {"vision_kwargs": {"channels": [8], "out_channels": 16}}
 
@@ -219,6 +219,83 @@ def test_a_failed_run_is_closed(cohort: list[Section]) -> None:
     with pytest.raises(RuntimeError, match="broken layer"):
         train(tiny(model={"gnn": Broken}, wandb="offline"), cohort)
     assert wandb.run is None
+
+
+def test_the_model_is_written_before_anything_is_drawn_or_uploaded(
+    cohort: list[Section], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    from hist2st_pyg import figures
+    from hist2st_pyg.training import run as training_run
+
+    def broken(*_: Any, **__: Any) -> None:
+        assert (Path("run") / "summary.json").is_file()
+        raise RuntimeError("broken\npicture")
+
+    def untold(*_: Any) -> None:
+        raise ValueError("one spot")
+
+    monkeypatch.setattr(figures, "training_curves", broken)
+    monkeypatch.setattr(figures, "true_and_predicted", broken)
+    monkeypatch.setattr(wandb, "Artifact", broken)
+    monkeypatch.setattr(training_run, "gene_trust", untold)
+    run = train(tiny(wandb="offline", training={"epochs": 1}), cohort)
+    assert load_model(run).gene_trust == {}
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    for line in (
+        "It could not be told how far each gene can be trusted: ValueError: one spot",
+        "The training's curves could not be drawn: RuntimeError: broken picture",
+        "The map of section 'A1' could not be drawn: RuntimeError: broken picture",
+        "wandb did not get the model in run/model: RuntimeError: broken picture",
+    ):
+        assert line in told
+    assert wandb.run is None
+
+
+def test_a_section_of_one_spot_does_not_cost_the_model(cohort: list[Section], caplog: pytest.LogCaptureFixture) -> None:
+    one = replace(cohort[0], adata=cohort[0].adata[:1].copy())
+    train(tiny({"val_share": 0.0, "panel": "variance"}, training={"epochs": 1}), [one, *cohort[1:]])
+    assert "The map of section 'A1' could not be drawn" in caplog.text
+    assert load_model("run").preprocessing is not None
+
+
+@pytest.mark.parametrize("part", ["log_metrics", "finalize", "finish"])
+def test_wandb_s_errors_cost_a_training_nothing(
+    cohort: list[Section], part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wandb if part == "finish" else WandbLogger, part, broken)
+        train(tiny(wandb="offline", training={"epochs": 1}), cohort)
+    wandb.finish()
+    assert Path("run/summary.json").is_file()
+    assert caplog.text.count("the disk is full") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"test": ["A1", "A2"], "val": ["B1"]},
+            r"kept for the test \(data\.test\): A1, A2; kept for validation \(data\.val\): B1\.",
+        ),
+        ({"test": ["A1"], "blind": True}, r"kept for the test \(data\.test\): A1; without an image: A2, B1\."),
+    ],
+)
+def test_no_section_left_to_train_is_told_with_the_reason(
+    cohort: list[Section], data: dict[str, Any], message: str
+) -> None:
+    blind = data.pop("blind", False)
+    sections = [replace(section, image=None) for section in cohort] if blind else cohort
+    with pytest.raises(ValueError, match=f"No section is left to train on: {message}"):
+        train(tiny({**data, "split": "section"}), sections)
+    assert not Path("run").exists()
 
 
 def test_augmentation_as_it_stands_in_yaml(cohort: list[Section]) -> None:

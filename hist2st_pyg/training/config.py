@@ -71,12 +71,12 @@ class DataConfig(DataOptions):
 
     def with_absolute_paths(self) -> DataConfig:
         """The same data, found from any working directory."""
-        paths: dict[str, str | None] = {"root": self.root, "cache": self.cache}
+        changed: dict[str, Any] = {"root": self.root, "cache": self.cache}
         if self.panel not in ("variable", "variance", "paper"):
-            paths["panel"] = self.panel
+            changed["panel"] = self.panel
         if self.embedding is not None and Path(self.embedding).is_dir():  # else a key of obsm
-            paths["embedding"] = self.embedding
-        return replace(self, **{name: str(Path(path).absolute()) for name, path in paths.items() if path is not None})
+            changed["embedding"] = self.embedding
+        return replace(self, **{name: path and str(Path(path).absolute()) for name, path in changed.items()})
 
 
 @dataclass(frozen=True)

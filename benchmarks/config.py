@@ -11,6 +11,7 @@ from typing import Any
 from hist2st_pyg.data.splits import SPLITS, Fold
 from hist2st_pyg.models import MODELS
 from hist2st_pyg.training import PRESETS, TrainConfig, preset_config, read_sections
+from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import read_yaml
 from hist2st_pyg.utils.named_code import refuse_code
 from hist2st_pyg.utils.resolver import resolve
@@ -48,8 +49,8 @@ class Cell:
 
     @property
     def place(self) -> Path:
-        """``<dataset>/<split>/<fold>/<model>/<seed>``."""
-        return Path(self.dataset) / self.split / self.fold.name / self.model / str(self.seed)
+        """``<dataset>/<split>/<fold>/<model>/<seed>``, each made a file name."""
+        return Path(*map(file_name, (self.dataset, self.split, self.fold.name, self.model)), str(self.seed))
 
     def result(self, results: Path) -> Path:
         """The cell's JSON under the folder of results."""

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.config import Cell
-from benchmarks.run import attempt, failure
+from benchmarks.run import run_cell
 from hist2st_pyg.utils import executors
-from hist2st_pyg.utils.files import write_text
+from hist2st_pyg.utils.jobs import keep_failure
 
 Executor = Callable[[Sequence[Cell], Path, Path, str, int, float], Iterator[tuple[Cell, bool]]]
 
@@ -25,15 +25,13 @@ def run_cells(
     threads = max((cell.threads for cell in cells), default=1)
     outcomes = executors.EXECUTORS[key](run, cells, jobs=jobs, cpus=threads, gpus=gpus, fresh=True)
     for cell, outcome in outcomes:
-        if isinstance(outcome, executors.Failed):
-            write_text(failure(cell.result(results)), outcome.text)
-        yield cell, outcome is True
+        yield cell, keep_failure(cell.result(results), outcome)
 
 
-def _logged(results: Path, work: Path, wandb: str, cell: Cell) -> bool:
+def _logged(results: Path, work: Path, wandb: str, cell: Cell) -> Path:
     """Run a cell with its output in a log file."""
     executors.log_to(work / "logs" / f"{cell.place}.txt")
-    return attempt(cell, results, work, wandb)
+    return run_cell(cell, results, work, wandb)
 
 
 EXECUTORS: dict[str, Executor] = {key: partial(run_cells, key) for key in executors.EXECUTORS}

@@ -22,7 +22,8 @@ from tqdm.auto import tqdm
 from benchmarks.config import Cell, read_grid
 from benchmarks.executors import EXECUTORS
 from benchmarks.measures import comparable, every_value
-from benchmarks.run import add_common, failure
+from benchmarks.run import add_common
+from hist2st_pyg.utils.jobs import failure, same_configuration
 
 Report = Callable[[str], None]
 
@@ -77,13 +78,7 @@ def is_done(cell: Cell, results: Path, overwrite: bool = False) -> bool:
         return False
     before = every_value(json.loads(path.read_text(encoding="utf-8"))["config"])
     now = every_value(comparable(cell.config()))
-    different = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
-    if different and not overwrite:
-        raise ValueError(
-            f"{path} was made with another configuration ({different[0]} differs); remove it, set other --results, or "
-            "--overwrite."
-        )
-    return not different
+    return same_configuration(path, before, now, overwrite)
 
 
 def _outcome(cell: Cell, results: Path, fine: bool) -> str:

@@ -15,8 +15,8 @@ import json
 import logging
 import sys
 import time
-import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,7 +32,9 @@ from hist2st_pyg.patients import patient_sources
 from hist2st_pyg.section import Section
 from hist2st_pyg.training import TrainConfig, open_loggers, read_sections, train
 from hist2st_pyg.training.config import WandbMode
-from hist2st_pyg.utils.files import write_json, write_text
+from hist2st_pyg.utils.executors import attempt
+from hist2st_pyg.utils.files import write_json
+from hist2st_pyg.utils.jobs import failure, keep_failure
 from hist2st_pyg.utils.own_folder import replace_earlier
 
 HERE = Path(__file__).parent
@@ -92,7 +94,6 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
         }
         write_json(path, result, indent=None)
         log_result(loggers, result, path, output / "figures")
-    failure(path).unlink(missing_ok=True)
     return path
 
 
@@ -140,21 +141,6 @@ def _result(
     }
 
 
-def attempt(cell: Cell, results: Path, work: Path, wandb: str) -> bool:
-    """Run a cell; if it fails, write the traceback beside the place of its result."""
-    try:
-        run_cell(cell, results, work, wandb)
-    except Exception:  # noqa: BLE001 - an error of a user's model is reported and must not stop the grid
-        write_text(failure(cell.result(results)), traceback.format_exc())
-        return False
-    return True
-
-
-def failure(result: Path) -> Path:
-    """The file of a failed cell's traceback."""
-    return result.with_suffix(".failed.txt")
-
-
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that one cell and a whole grid share."""
     parser.add_argument("config", type=Path, help="the grid's YAML file")
@@ -184,7 +170,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmarks.run: {error}", file=sys.stderr)
         return 2
     path = cell.result(arguments.results)
-    if not attempt(cell, arguments.results, arguments.work, arguments.wandb):
+    run = partial(run_cell, results=arguments.results, work=arguments.work, wandb=arguments.wandb)
+    if not keep_failure(path, attempt(run, cell)):
         print(failure(path).read_text(encoding="utf-8"), file=sys.stderr)
         return 1
     print(path)

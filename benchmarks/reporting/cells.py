@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from hist2st_pyg.section import PatientSource
+from hist2st_pyg.utils.file_names import file_name
+from hist2st_pyg.utils.jobs import FAILED
 
 Cell = dict[str, Any]
 Value = Callable[[Cell], float | None]
 
 PATTERN = "*/*/*/*/*.json"
-FAILED = ".failed.txt"
 PLACE = ("dataset", "split", "fold", "model", "seed")
 REQUIRED = (
     *PLACE, "task", "config", "versions", "device", "threads", "patients", "sections", "panel_sha256", "metrics",
@@ -159,7 +160,7 @@ def _read(path: Path) -> Cell:
     if cell["task"] not in TASKS:
         raise ValueError(f"{path}: unknown task {cell['task']!r}. Choose from: {', '.join(TASKS)}.")
     place = _place(path)
-    if wrong := [name for name, part in zip(PLACE, place, strict=True) if str(cell[name]) != part]:
+    if wrong := [name for name, part in zip(PLACE, place, strict=True) if file_name(str(cell[name])) != part]:
         raise ValueError(f"{path} holds {wrong[0]}={cell[wrong[0]]!r}, which contradicts its path.")
     return cell
 

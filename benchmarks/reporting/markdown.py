@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from benchmarks.reporting.cells import TASKS, Cell, Failure, Group, grouped
 from benchmarks.reporting.comparison import Comparison, compared
@@ -50,7 +52,7 @@ def report_markdown(
 
 
 def _group(group: Group, comparison: Comparison | None, pictures: Sequence[tuple[str, str]], genes: str) -> list[str]:
-    parts = [f"## {title(group)}", describe(group)]
+    parts = [f"## {_escaped(title(group))}", _escaped(describe(group))]
     parts += [f"> **Note.** {_escaped(warning)}" for warning in warnings(group)]
     parts.append("\n".join(f"- {word}: {_escaped(text)}" for word, text in facts(group)))
     if group.cells:
@@ -68,7 +70,7 @@ def _group(group: Group, comparison: Comparison | None, pictures: Sequence[tuple
     if pictures:
         parts += [
             "### Pictures",
-            *(f"![{_escaped(caption)}]({path})\n\n{_escaped(caption)}" for caption, path in pictures),
+            *(f"![{_escaped(caption)}]({quote(path)})\n\n{_escaped(caption)}" for caption, path in pictures),
         ]
     return [part for part in parts if part]
 
@@ -77,14 +79,14 @@ def _comparison(group: Group, comparison: Comparison | None) -> list[str]:
     if comparison is None:
         return ["### Differences", NO_COMPARISON]
     table = statistics_table(comparison)
-    heading = f"### Differences from `{comparison.reference}`"
-    return [heading, verdict(group, comparison), _escaped(table.caption), _rows(table, table.rows)]
+    heading = f"### Differences from `{_escaped(comparison.reference)}`"
+    return [heading, _escaped(verdict(group, comparison)), _escaped(table.caption), _rows(table, table.rows)]
 
 
 def _failures(failures: Sequence[Failure]) -> list[str]:
     if not failures:
         return []
-    lines = [f"- `{f.fold}/{f.model}/{f.seed}`: {_escaped(f.message)}" for f in failures]
+    lines = [f"- `{_escaped(f'{f.fold}/{f.model}/{f.seed}')}`: {_escaped(f.message)}" for f in failures]
     return ["### Failed cells", "\n".join(lines)]
 
 
@@ -102,13 +104,14 @@ def _rows(table: Table, rows: Sequence[Row], marks: dict[str, str] | None = None
     lines = [f"| {' | '.join(map(_escaped, heads))} |", "|---|" + "---:|" * len(table.columns)]
     for row in rows:
         mark = f" <sup>{marks[row.model]}</sup>" if marks and row.model in marks else ""
-        texts = [f"`{row.model}`{mark}", *(entry.text for entry in row.entries)]
-        lines.append(f"| {' | '.join(map(_escaped, texts))} |")
+        texts = [f"`{_escaped(row.model)}`{mark}", *(_escaped(entry.text) for entry in row.entries)]
+        lines.append(f"| {' | '.join(texts)} |")
     return "\n".join(lines)
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+    """A text as it is: without HTML, table borders and line breaks."""
+    return " ".join(html.escape(text, quote=False).replace("|", "\\|").splitlines())
 
 
 def readme_table(cells: Sequence[Cell], reference: str = REFERENCE) -> str:
@@ -122,7 +125,10 @@ def readme_table(cells: Sequence[Cell], reference: str = REFERENCE) -> str:
     for group in grouped(cells):
         table = readme_rows(group, compared(group, reference))
         leak = " **Leaks patients.**" if leaks(group) else ""
-        parts += [f"**{title(group)}.** {describe(group)}{leak} {table.caption}", _rows(table, table.rows)]
+        parts += [
+            f"**{_escaped(title(group))}.** {_escaped(describe(group))}{leak} {_escaped(table.caption)}",
+            _rows(table, table.rows),
+        ]
     return "\n\n".join(parts)
 
 

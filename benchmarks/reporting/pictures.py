@@ -15,6 +15,7 @@ from benchmarks.reporting.columns import seconds as seconds_of
 from benchmarks.reporting.comparison import Comparison, gene_ceilings, mean_genes, pictured
 from benchmarks.reporting.facts import title
 from hist2st_pyg.figures import expression_maps, save
+from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def draw(group: Group, comparison: Comparison | None, folder: Path) -> list[tupl
     """
     written = []
     for name, caption, figure in _figures(group, comparison):
-        path = save(figure, folder / f"{slug(group.dataset)}_{slug(group.split)}_{slug(name)}.png")
+        path = save(figure, folder / f"{file_name(f'{group.dataset}_{group.split}_{name}')}.png")
         _shrink(path)
         written.append((f"{title(group)}: {caption}", path.name))
     return written

@@ -184,6 +184,8 @@ def draw_genes(adata: AnnData, folder: str | Path, n: int = 7) -> Path:
             maps[gene] = values
         if len(maps) == n:
             break
+    if not maps:
+        raise ValueError("Every gene is constant, so there is no map to draw.")
     predicted = "predicted, " if is_prediction(adata) else ""
     titled = {f"{gene}  ({predicted}I = {table['I'][gene]:.2f})": drawn for gene, drawn in maps.items()}
     figure = figures.expression_maps(

@@ -25,8 +25,8 @@ from hist2st_pyg.inference.slide import DEVICE, Draw, Job, Slide, State, drawn, 
 from hist2st_pyg.io.spots import SUFFIXES
 from hist2st_pyg.models import load_model
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
-from hist2st_pyg.utils.executors import EXECUTORS, Failed
-from hist2st_pyg.utils.files import write_text
+from hist2st_pyg.utils.executors import EXECUTORS, Failed, check_main
+from hist2st_pyg.utils.jobs import keep_failure
 from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.writable import check_folder
 
@@ -125,10 +125,12 @@ def predict_cohort(
         FileNotFoundError: If the model, an image or its spots do not exist.
         ImportError: If Ray is chosen and not installed.
         TypeError: If :func:`~hist2st_pyg.predict` has no such keyword.
-        ValueError: If two slides have the same name, pitch or resolution is out of range, an output has another or an
-            unknown configuration, a gene is not in the panel, or the model does not predict from images. All errors are
-            raised before any work.
+        ValueError: If a script without main guard calls this, two slides have the same name, pitch or resolution is
+            out of range, there is no such device, an output has another or an unknown configuration, a gene is not in
+            the panel, or the model does not predict from images. All errors are raised before any work.
     """
+    if executor == "local":
+        check_main()
     resolve(OUTPUTS, format, "format")
     run = resolve(EXECUTORS, executor, "executor")
     if jobs < 1:
@@ -232,13 +234,12 @@ def _known(options: dict[str, Any]) -> dict[str, Any]:
 
 def _noted(job: Job, slide: Slide, outcome: State | Failed) -> SlideResult:
     """Log the result of a slide; write its traceback, or remove that of an earlier try."""
+    keep_failure(slide.state, outcome)
     if isinstance(outcome, Failed):
-        write_text(slide.failure, outcome.text)
         if not slide.output(job.format).exists():
             slide.state.unlink(missing_ok=True)
         logger.error("%s failed: %s", slide.name, outcome.reason)
         return SlideResult(slide.name, slide.output(job.format), "failed", message=outcome.reason)
-    slide.failure.unlink(missing_ok=True)
     result = _result(job, slide, "done", outcome)
     if not drawn(job, outcome):
         result = replace(result, message=f"{result.message} Not all pictures were drawn, see {slide.log}.".strip())

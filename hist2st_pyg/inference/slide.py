@@ -22,6 +22,7 @@ from hist2st_pyg.models.registry import load_model
 from hist2st_pyg.utils.executors import log_to
 from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import write_json
+from hist2st_pyg.utils.jobs import same_configuration
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -96,11 +97,6 @@ class Slide:
         """The file that records how the output was made."""
         return self.folder / f"{self.file}.json"
 
-    @property
-    def failure(self) -> Path:
-        """The file of the traceback, if the slide failed."""
-        return self.folder / f"{self.file}.failed.txt"
-
     def output(self, format: str) -> Path:
         """The prediction."""
         return self.folder / f"{self.file}.{format}"
@@ -163,15 +159,9 @@ def finished(job: Job, slide: Slide, overwrite: bool = False) -> State | None:
             )
         return None
     state = read_state(slide.state)
-    before, now = _flat(state), _flat(_made_of(job, slide))
-    different = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
-    if different and outputs and not overwrite:
-        key = different[0]
-        raise ValueError(
-            f"{outputs[0]} was made with another configuration ({key} was {before.get(key)}, is {now.get(key)}); "
-            "remove it, choose another folder, or replace it with --overwrite (overwrite=True)."
-        )
-    return state if not different and slide.output(job.format) in outputs and "result" in state else None
+    output = outputs[0] if outputs else slide.output(job.format)
+    same = same_configuration(output, _flat(state), _flat(_made_of(job, slide)), overwrite or not outputs)
+    return state if same and slide.output(job.format) in outputs and "result" in state else None
 
 
 def drawn(job: Job, state: State) -> bool:

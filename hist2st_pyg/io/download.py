@@ -78,6 +78,8 @@ def fetch_checked(url: str, path: Path, wrong: Callable[[Path], str | None]) -> 
         ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
     """
     part = path.with_name(f"{path.name}.part")
+    if part.is_symlink():  # writing would follow it
+        part.unlink()
     path.parent.mkdir(parents=True, exist_ok=True)
     resumed = part.exists()
     _fetch_part(url, part)
@@ -104,11 +106,12 @@ def fetch_all(root: Path, base_url: str, files: Mapping[str, str], *, overwrite:
         progress: Show a progress bar.
 
     Raises:
-        ValueError: If a file is there with other content and ``overwrite`` is not set, or as :func:`fetch`.
+        ValueError: If a file is there with other content and ``overwrite`` is not set, a link leads out of the folder,
+            or as :func:`fetch`.
     """
     missing: dict[str, str] = {}
     for path, blob_id in files.items():
-        target = root / path
+        target = inside(root, path)
         if target.is_file() and git_blob_id(target) == blob_id:
             continue
         if target.exists() and not overwrite:
@@ -119,6 +122,18 @@ def fetch_all(root: Path, base_url: str, files: Mapping[str, str], *, overwrite:
     logger.info("%d of %d files are already there", len(files) - len(missing), len(files))
     for path, blob_id in tqdm(missing.items(), desc="download", unit="file", disable=not progress):
         fetch(f"{base_url.rstrip('/')}/{quote(path)}", root / path, blob_id)
+
+
+def inside(root: Path, path: str) -> Path:
+    """The place of a file below a folder.
+
+    Raises:
+        ValueError: If a link in the folder leads out of it.
+    """
+    target = root / path
+    if not target.parent.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"{target} would be written to {target.parent.resolve()}: a link leads out of {root}.")
+    return target
 
 
 def read_manifest(root: Path, manifest: str | Path | None, listing_url: str | None, folder: str) -> dict[str, str]:

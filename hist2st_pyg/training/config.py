@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from hist2st_pyg.data.preprocessing import DataOptions
@@ -67,6 +68,15 @@ class DataConfig(DataOptions):
             val_share=Bound("at least 0 and below 1", lambda share: 0 <= share < 1),
             val_side=above(0),
         )
+
+    def with_absolute_paths(self) -> DataConfig:
+        """The same data, found from any working directory."""
+        changed: dict[str, Any] = {"root": self.root, "cache": self.cache}
+        if self.panel not in ("variable", "variance", "paper"):
+            changed["panel"] = self.panel
+        if self.embedding is not None and Path(self.embedding).is_dir():  # else a key of obsm
+            changed["embedding"] = self.embedding
+        return replace(self, **{name: path and str(Path(path).absolute()) for name, path in changed.items()})
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -62,6 +63,7 @@ def train(
         FileExistsError: If the run folder holds a run and ``resume`` is not set.
         ValueError: If the configuration does not fit the data, or not the run that is to be gone on with.
     """
+    config = replace(config, data=config.data.with_absolute_paths())  # its record holds in any working directory
     output = Path(config.output)
     if is_finished(config):
         return output

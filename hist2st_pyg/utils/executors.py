@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -91,6 +92,7 @@ def local(
         raise ValueError(f"jobs must be 1 or more, got {jobs}.")
     if gpus:
         raise ValueError(f"gpus={gpus:g} needs the executor 'ray'; local processes share all GPUs of the machine.")
+    check_main()
     context = multiprocessing.get_context("forkserver")
     called = function.func if isinstance(function, partial) else function
     # Preloading needs importable names: this module always is, a benchmark's module only from its own folder.
@@ -110,8 +112,14 @@ def local(
                 try:
                     outcome: Result | Failed = connection.recv()
                 except (EOFError, OSError):
-                    outcome = Failed(f"The process ended with status {worker.stop()}.")
+                    status = worker.stop()
+                    if not worker.ready and status == 1:  # Python's own status of an error at its start
+                        raise _no_guard(f"they ended while they imported {_script() or 'it'}") from None
+                    outcome = Failed(f"The process ended with status {status}.")
                 else:
+                    if not worker.ready:
+                        worker.ready = True
+                        continue
                     if fresh:
                         worker.stop()
                     else:
@@ -148,7 +156,7 @@ def ray(
         # Workers also import modules of a checkout that is not installed.
         path = os.pathsep.join(filter(None, sys.path))
         ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}}, **size)
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=int(fresh), max_retries=0)(_call)
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=int(fresh), max_retries=0)(attempt)
     try:
         waiting = {task.remote(function, item): item for item in items}
         while waiting:
@@ -168,6 +176,32 @@ EXECUTORS: dict[str, Executor] = {"local": local, "ray": ray}
 """The executors that can be chosen by key."""
 
 
+def check_main() -> None:
+    """Refuse to start processes from a script that they cannot import, before any work.
+
+    Raises:
+        SystemExit: In a process that imports a script without main guard; the first process raises the error.
+        ValueError: If the script is not a file, for example standard input.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(1)
+    if (script := _script()) is not None and not os.path.isfile(script):
+        raise _no_guard(f"{script} is not a file")
+
+
+def _no_guard(problem: str) -> ValueError:
+    return ValueError(
+        f'Put the call below `if __name__ == "__main__":` in a script file: it starts processes that import the '
+        f"script ({problem})."
+    )
+
+
+def _script() -> str | None:
+    """The script that Python runs; None for a module, a notebook or a console."""
+    main = sys.modules["__main__"]
+    return None if getattr(main, "__spec__", None) is not None else getattr(main, "__file__", None)
+
+
 def log_to(path: Path) -> None:
     """Redirect the output of this process, C libraries included, to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,6 +216,8 @@ class _Worker:
     """A process that calls a function for each item it receives."""
 
     def __init__(self, context: ForkServerContext, function: Callable[[Any], object]) -> None:
+        self.ready = False
+        """Whether the process has started: it sends a first message."""
         self.connection, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(function, other))
         self.process.start()
@@ -196,15 +232,19 @@ class _Worker:
 
 def _serve(function: Callable[[Any], object], connection: Connection) -> None:
     _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    with suppress(BrokenPipeError):  # the parent has ended
+        connection.send(None)
     while True:
         try:
             item = connection.recv()
         except EOFError:
             return
-        connection.send(_call(function, item))
+        connection.send(attempt(function, item))
 
 
-def _call(function: Callable[[Any], object], item: object) -> object:
+def attempt(function: Callable[[Item], Result], item: Item) -> Result | Failed:
+    """Call a function; an error becomes :class:`Failed`."""
     try:
         return function(item)
     except Exception as error:  # noqa: BLE001 - an item's error is reported and must not stop the others

@@ -13,6 +13,7 @@ from benchmarks.config import read_grid
 from hist2st_pyg import load_model
 from hist2st_pyg.evaluation.run import evaluate
 from hist2st_pyg.training import read_sections
+from hist2st_pyg.utils.jobs import failure
 
 
 def test_a_cell_is_written_and_tracked(grid_file: Path, tmp_path: Path) -> None:
@@ -78,18 +79,19 @@ def test_a_cell_removes_no_folder_that_it_did_not_make(grid_file: Path, tmp_path
 def test_a_failed_cell_leaves_its_traceback(grid_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = read_grid(grid_file)[0]
     path = cell.result(tmp_path)
+    arguments = [str(grid_file), "--results", str(tmp_path), "--work", str(tmp_path / "work"), "--wandb", "off"]
 
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("the lamp is off")
 
     with monkeypatch.context() as patch:
         patch.setattr(run, "train", broken)
-        assert not run.attempt(cell, tmp_path, tmp_path / "work", "off")
-    assert "RuntimeError: the lamp is off" in run.failure(path).read_text()
+        assert run.main(arguments) == 1
+    assert "RuntimeError: the lamp is off" in failure(path).read_text()
     assert not path.exists()
-    assert run.attempt(cell, tmp_path, tmp_path / "work", "off")  # what was left does not stand in the way
+    assert run.main(arguments) == 0  # what was left does not stand in the way
     assert path.exists()
-    assert not run.failure(path).exists()
+    assert not failure(path).exists()
 
 
 def test_cells_are_chosen_by_name_or_number(

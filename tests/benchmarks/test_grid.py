@@ -88,7 +88,7 @@ def test_results_of_another_configuration_are_not_taken_for_these(
     values["data"]["n_genes"] = 5
     small.write_text(yaml.safe_dump(values))
     assert run(small, tmp_path / "results") == 2
-    assert "was made with another configuration (data.n_genes differs)" in capsys.readouterr().err
+    assert "was made with another configuration (data.n_genes was 6, is 5)" in capsys.readouterr().err
     assert run(small, tmp_path / "results", "--overwrite") == 0
     assert all(cell["metrics"]["n_genes"] == 5 for cell in metrics(tmp_path / "results").values())
 

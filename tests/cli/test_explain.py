@@ -14,6 +14,7 @@ from hist2st_pyg.cli import main
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.explain import Explanation, explain_spot
 from hist2st_pyg.models import MODELS
+from hist2st_pyg.utils.file_names import file_name
 
 GENES = tuple(f"GENE{i}" for i in range(1, 4))
 
@@ -61,7 +62,7 @@ def test_named_spots(files: Section, capsys: pytest.CaptureFixture[str]) -> None
     assert main(arguments) == 0
     pictures = {path.name for path in Path("pictures").iterdir()}
     assert pictures == {f"slide_{gene}_{spot}_a.png" for gene in ("GENE2", "GENE1") for spot in ("s7", "s20")}
-    with Image.open("pictures/slide_GENE2_s7_a.png") as picture:
+    with Image.open(f"pictures/{file_name('slide', 'GENE2', 's7/a')}.png") as picture:
         assert min(picture.size) > 500
         assert np.asarray(picture.convert("RGB")).std() > 20
     found = json.loads(Path("out/numbers.json").read_text())
@@ -89,7 +90,7 @@ def test_named_spots(files: Section, capsys: pytest.CaptureFixture[str]) -> None
         np.testing.assert_allclose([f["raises"] + f["lowers"] for f in fields], [f["adds"] for f in fields], atol=1e-6)
         assert all(f["lowers"] <= 0 <= f["raises"] for f in fields)
     out = capsys.readouterr().out
-    assert f"GENE2 at s20/a: predicted {expected.predicted:.2f}. Picture: pictures/slide_GENE2_s20_a.png" in out
+    assert f"GENE2 at s20/a: predicted {expected.predicted:.2f}. Picture: pictures/slide_GENE2_s20_a~" in out
     assert "Numbers: out/numbers.json" in out
 
 

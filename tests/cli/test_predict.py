@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from _helpers.full_disk import full_disk
 from PIL import Image
 
 from hist2st_pyg import Hist2ST, Preprocessing, Section, load_model
+from hist2st_pyg.analysis import maps
 from hist2st_pyg.cli import main
 
 GENES = tuple(f"GENE{i}" for i in range(1, 7))
@@ -177,6 +179,17 @@ def test_one_image_to_a_folder(here: Path) -> None:
         (["slides/a.png", "slides/z.png", "-o", "x"], "There is no image file slides/z.png"),
         (["slides/a.png", "model/config.json", "-o", "x"], "image format '.json' is not supported"),
         (["slides/a.png", "-o", "x", "--genes", "[ERBB2]"], "The gene 'ERBB2' is not in the model's panel of 6 genes"),
+        (["slides/a.png", "-o", "x.h5ad", "--genes", "[ERBB2]"], "The gene 'ERBB2' is not in the model's panel"),
+        (["slides/a.png", "-o", "slides.h5ad/"], "--output is a folder, slides.h5ad/; it must be a file."),
+        (["slides/a.png", "-o", "/proc/x.h5ad"], "/proc/x.h5ad cannot be written: "),
+        (["slides/a.png", "-o", "/proc/x.csv"], "/proc/x.csv cannot be written: "),
+        (["slides/a.png", "-o", "/proc/x"], "/proc/x cannot be written: "),
+        (["slides/a.png", "-o", "slides/a.png/x.h5ad"], "there is a file where its folder has to be"),
+        (["slides/a.png", "-o", f"{'x' * 300}.h5ad"], ".h5ad cannot be written: File name too long."),
+        (["slides/a.png", "-o", "x.h5ad", "--figures", "/proc/x"], "/proc/x cannot be written: "),
+        (["slides/a.png", "-o", "x", "--figures", "slides/a.png"], "slides/a.png cannot be written: "),
+        (["slides/z.png", "-o", "x.h5ad", "--device", "foo"], "device='foo': there is no such device; choose 'auto'"),
+        (["slides/a.png", "-o", "x", "--device", "mps"], "device='mps': there is no such device; choose 'auto'"),
         (["slides/a.png", "-o", "x", "--executor", "cloud"], "Unknown executor='cloud'. Choose one of: local, ray."),
     ],
 )
@@ -186,3 +199,30 @@ def test_wrong_input(here: Path, arguments: list[str], message: str, capsys: pyt
     assert message in error
     assert "Traceback" not in error
     assert {path.name for path in Path().iterdir()} == {"model", "slides"}
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_warning(
+    here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("no\nink")
+
+    monkeypatch.setattr(maps, "draw_prediction", broken)
+    assert main(["predict", "model", "slides/a.png", "-o", "a.h5ad", "--figures", "f", "--pitch", "300"]) == 0
+    assert anndata.read_h5ad("a.h5ad").n_vars == len(GENES)
+    assert "The prediction of slides/a.png in f was not drawn: no ink" in caplog.messages
+
+
+def test_a_full_disk_is_one_line_and_the_former_prediction_stays(here: Path) -> None:
+    with full_disk(here / "disk") as disk:
+        for suffix in ("h5ad", "csv"):
+            output = disk / f"a.{suffix}"
+            output.write_text("former")
+            command = [*COMMAND, "predict", "model", "slides/a.png", "-o", str(output), "--pitch", "12"]
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert ended.returncode == 2
+            assert f"hist2st predict: {output} cannot be written: " in ended.stderr.splitlines()[-1]
+            assert "Traceback" not in ended.stderr
+            assert "Exception ignored" not in ended.stderr
+            assert output.read_text() == "former"
+        assert {path.name for path in disk.iterdir()} == {"a.h5ad", "a.csv"}

@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.collections import EllipseCollection
+from matplotlib.figure import Figure
 from PIL import Image
 
 from hist2st_pyg import figures
@@ -95,3 +97,36 @@ def test_outlines_leave_the_image_visible(side: int, width: float) -> None:
     figure = figures.expression_maps(pos, {"GENE1": pos[:, 0]}, image=image, image_scale=0.1)
     (rings,) = figure.axes[0].collections
     assert rings.get_linewidths() == pytest.approx([width])
+
+
+def test_names_are_text_and_no_formulas(tmp_path: Path) -> None:
+    odd = ["$\\frac", "a$b$c", "$x$"]
+    values = {name: RNG.normal(size=24) for name in odd}
+    maps = figures.expression_maps(POS, values)
+    table = pd.DataFrame(RNG.normal(size=(3, 3)), index=odd, columns=odd)
+    drawn = [maps, figures.heat_map(table, title=odd[0]), figures.dot_plot(table, table, title=odd[0])]
+    drawn.append(figures.region_maps(POS, {odd[0]: odd * 8}))
+    for number, figure in enumerate(drawn):
+        figure.savefig(tmp_path / f"{number}.png")  # also without ``figures.save``
+    assert [axis.get_title() for axis in maps.axes[:3]] == odd
+
+
+def test_powers_of_ten_stay_formulas(tmp_path: Path) -> None:
+    figure = Figure()
+    axis = figure.add_subplot()
+    axis.plot([1, 1000], [0, 1], label="$\\frac")
+    axis.set(xscale="log", title="$\\frac")
+    axis.legend()
+    figures.save(figure, tmp_path / "a.png")
+    assert {label.get_parse_math() for label in axis.get_xticklabels()} == {True}
+    assert not axis.title.get_parse_math()
+
+
+def test_what_cannot_be_drawn_is_a_warning_and_the_rest_is_drawn(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Path:
+        raise MemoryError
+
+    pictures = {"One": broken, "Two": lambda: Path("two"), "Three": lambda: [Path("three"), Path("four")]}
+    assert list(figures.draw_each("f", pictures)) == [Path("two"), Path("three"), Path("four")]
+    assert caplog.messages == ["One in f was not drawn: MemoryError"]
+    assert list(figures.draw_each(None, pictures)) == []

@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 from hist2st_pyg import Hist2ST, Preprocessing, Section
 from hist2st_pyg.data.source import SpotPatches
 from hist2st_pyg.inference import blocks, predict_blocks, predict_section, run_model, spatial_blocks
-from hist2st_pyg.inference.blocks import Prediction
+from hist2st_pyg.inference.blocks import Prediction, find_device
 from hist2st_pyg.models import MODELS, ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.nn import CONVS
@@ -144,6 +144,7 @@ def test_model_and_data_stay_on_their_device(cohort: list[Section], monkeypatch:
         assert {value.device.type for _, value in moved if isinstance(value, torch.Tensor)} == {"meta"}
         return {"expression": torch.zeros(2)}
 
+    monkeypatch.setattr(blocks, "find_device", str)  # which refuses meta
     monkeypatch.setattr(built, "to", to)
     monkeypatch.setattr(built, "forward", forward)
     run_model(built.train(), data, "meta")
@@ -277,3 +278,14 @@ def test_an_error_in_a_block_comes_out(cohort: list[Section]) -> None:
 
     with pytest.raises(OSError, match="the disk is gone"):
         predict_blocks(built, built.preprocessing.build_graph(cohort[0].pos, cohort[0].grid), broken, block=8)
+
+
+@pytest.mark.parametrize("device", ["mps", "gpu", "foo", "meta", "", "cuda:99", "cuda:x", "xla", "hpu"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(ValueError, match=rf"^device='{device}': .*; choose 'auto'.* or 'cpu'\.$"):
+        find_device(device)
+
+
+def test_devices_that_are_there() -> None:
+    assert find_device("cpu") == "cpu"
+    assert find_device("auto") in {"cpu", "cuda"}

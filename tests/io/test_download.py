@@ -276,3 +276,21 @@ def test_real_files_match_their_manifest(real_data: Path) -> None:
     present = [path for path in entries if (root / path).is_file() and "/C" in path]
     assert len(present) > 5
     assert {path: git_blob_id(root / path) for path in present} == {path: entries[path] for path in present}
+
+
+def test_a_link_in_the_folder_does_not_lead_out_of_it(server: Server, tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "data").mkdir(parents=True)
+    outside.mkdir()
+    server.files = {"/data/imgs/a": CONTENT, "/data/b": CONTENT}
+    (root / "data" / "imgs").symlink_to(outside)
+    with pytest.raises(ValueError, match=r"root/data/imgs/a would be written to .*outside: a link leads out of .*root"):
+        fetch_all(root, server.url, {"data/imgs/a": blob_id(CONTENT)}, overwrite=True, progress=False)
+    (outside / "kept").write_text("mine")
+    (root / "data" / "b.part").symlink_to(outside / "kept")
+    (root / "data" / "b").symlink_to(outside / "kept")
+    fetch_all(root, server.url, {"data/b": blob_id(CONTENT)}, overwrite=True, progress=False)
+    assert (root / "data" / "b").read_bytes() == CONTENT
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"kept": "mine"}
+    (tmp_path / "linked").symlink_to(root)  # the folder itself may be a link
+    fetch_all(tmp_path / "linked", server.url, {"data/b": blob_id(CONTENT)}, overwrite=False, progress=False)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -116,3 +117,31 @@ def test_wrong_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'hist2st_pyg\[ray\]'"):
         next(on_ray(call, ["a"]))
+
+
+SCRIPT = """from posixpath import basename
+from hist2st_pyg.utils.executors import local
+{}print(list(local(basename, ["a/b"])))
+"""
+GUARD = 'Put the call below `if __name__ == "__main__":` in a script file'
+
+
+def test_a_script_without_main_guard_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(SCRIPT.format(""))
+    (tmp_path / "guarded.py").write_text(SCRIPT.format('if __name__ == "__main__": '))
+    bare, guarded = (
+        subprocess.run([sys.executable, name], cwd=tmp_path, capture_output=True, text=True, check=False)
+        for name in ("bare.py", "guarded.py")
+    )
+    assert guarded.stdout == "[('a/b', 'b')]\n"
+    assert bare.stdout == ""
+    assert bare.stderr.splitlines()[-1].startswith(f"ValueError: {GUARD}")
+    assert "bare.py)." in bare.stderr
+    assert bare.stderr.count("Traceback") == 1  # and not those of the processes
+
+
+def test_standard_input_is_no_script_that_a_process_imports() -> None:
+    command = [sys.executable, "-"]
+    ended = subprocess.run(command, input=SCRIPT.format(""), capture_output=True, text=True, check=False)
+    assert ended.stderr.splitlines()[-1].startswith(f"ValueError: {GUARD}")
+    assert "<stdin> is not a file" in ended.stderr

@@ -157,6 +157,24 @@ def test_only_shared_expressed_genes_are_taken() -> None:
         variable_genes([first, second], 40)
 
 
+def test_a_tenth_of_the_spots_is_rounded_up() -> None:
+    counts = np.zeros((15, 3), dtype=np.float32)
+    counts[:, 0], counts[:2, 1], counts[:1, 2] = 1, 1, 1  # of 15 spots two are a tenth, one is not
+    with pytest.raises(ValueError, match="share 2 genes that are seen in 10% of the spots"):
+        variable_genes([section(counts, ["A", "B", "C"])], 3)
+
+
+def test_the_most_variable_gene_comes_first() -> None:
+    # Of levels far apart, since a gene's variation is relative to that of genes of its level.
+    rng, swings = np.random.default_rng(0), {"G20": 0.8, "G100": 0.98}
+    names = [f"G{i}" for i in range(200)]
+    mean = np.tile(np.geomspace(5, 80, 200), (80, 1))
+    for gene, swing in swings.items():
+        mean[:, names.index(gene)] *= 1 + swing * np.where(np.arange(80) % 2, 1, -1)
+    one = section(rng.poisson(mean).astype(np.float32), names)
+    assert variable_genes([one], 2) == ["G100", "G20"]
+
+
 def poisson(name: str, seed: int, genes: list[str], convert: Any = np.asarray) -> Section:
     """Poisson counts of genes at levels of their own, at spots of depths of their own."""
     rng = np.random.default_rng(seed)

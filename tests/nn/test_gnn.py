@@ -154,6 +154,12 @@ def test_hist2st_conv_is_the_dense_aggregation(aggr: str) -> None:
     assert not expected[4].any()
 
 
+def test_gin_learns_how_much_of_itself_a_spot_keeps() -> None:
+    layer = conv_resolver("gin")(4, 6)
+    assert isinstance(layer.eps, nn.Parameter)
+    assert not isinstance(conv_resolver("gin", train_eps=False)(4, 6).eps, nn.Parameter)
+
+
 def test_hist2st_conv_refuses_an_unknown_aggregation() -> None:
     with pytest.raises(ValueError, match=r"Unknown aggr='sum'. Choose one of: mean, max"):
         Hist2STConv(C, C, "sum")

@@ -108,6 +108,13 @@ def test_halves_agree_better_the_more_counts_there_are() -> None:
     assert abs(structure_of_halves(flat, flat.sum(1) + rng.poisson(5_000, 196), edges)[0]) < 0.3
 
 
+def test_pairs_that_correlate_equally_but_for_rounding_have_no_structure() -> None:
+    true = np.eye(7)[:, :5] * np.array([0.1, 0.3, 0.7, 1.1, 1.3]) + 0.1  # each pair by -1/6
+    correlations = np.corrcoef(true - true[:1], rowvar=False)[np.triu_indices(5, 1)]
+    assert 0 < np.ptp(correlations) < 1e-12
+    assert np.isnan(gene_structure(true, maps(np.random.default_rng(0), 5)[:7]))
+
+
 def test_each_molecule_is_in_one_half(monkeypatch: pytest.MonkeyPatch) -> None:
     halves: list[tuple[NDArray[Any], NDArray[Any]]] = []
 

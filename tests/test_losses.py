@@ -247,3 +247,10 @@ def test_the_absolute_error_by_hand() -> None:
     assert float(expression_error(out, data, loss="absolute")) == pytest.approx(expected)
     with pytest.raises(ValueError, match=r"Unknown loss='cubic'\. Choose one of: absolute, squared"):
         expression_error(out, data, loss="cubic")
+
+
+def test_the_published_likelihood_ends_at_its_guard() -> None:
+    out = {"mean": torch.tensor([[1e6]]), "dispersion": torch.tensor([[1e4]]), "dropout": torch.zeros(1, 1)}
+    data = Data(counts=torch.zeros(1, 1), size_factor=torch.ones(1))
+    assert float(negative_log_likelihood(out, data)) == pytest.approx(46_151.2, abs=0.1)
+    assert float(negative_log_likelihood(out, data, published=True)) == pytest.approx(-np.log(1e-10), rel=1e-6)

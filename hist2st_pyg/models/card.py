@@ -15,6 +15,7 @@ from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.models.saved import GeneTrust, SavedModel
 from hist2st_pyg.models.training_sections import describe_sections, describe_split, read_training_sections
 from hist2st_pyg.nn.vision import encoder_origin
+from hist2st_pyg.utils.json_files import read_json
 
 CARD = "README.md"
 TAGS = ("spatial-transcriptomics", "gene-expression", "histology", "digital-pathology", "pytorch")
@@ -93,7 +94,8 @@ def edited(path: Path) -> bool:
     """Whether the card exists and was written or changed by hand."""
     if not path.is_file():
         return False
-    text, _, end = path.read_text(encoding="utf-8").rpartition(_SEAL)
+    # Ours is UTF-8; another encoding was written by hand.
+    text, _, end = path.read_text(encoding="utf-8", errors="replace").rpartition(_SEAL)
     return end.strip() != f"{_digest(text)} -->"
 
 
@@ -102,8 +104,14 @@ def run_facts(run: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If the folder has no ``summary.json``.
+        ValueError: If the file is not a run's.
     """
-    return summary_facts(json.loads((Path(run) / "summary.json").read_text(encoding="utf-8")))
+    path = Path(run) / "summary.json"
+    summary = read_json(path)
+    try:
+        return summary_facts(summary)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"{path} is not the summary of a run: {type(error).__name__}: {error}.") from error
 
 
 def summary_facts(summary: Mapping[str, Any]) -> dict[str, Any]:

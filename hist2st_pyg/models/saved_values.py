@@ -35,6 +35,9 @@ TRIANGLE = np.array([[0, 0], [1, 1], [0, 2]])
 SET_BY_THE_MODEL = ("in_channels", "patch_size")
 """Arguments of an encoder that are no options of it."""
 
+TRUST = {"detected", "val_ceiling", "val_pcc"}
+"""The columns of gene_trust."""
+
 POSITIVE = ("pixel_std", "target_std")
 """Buffers that predictions are divided or multiplied by."""
 
@@ -195,6 +198,8 @@ def read_gene_trust(saved: Any, n_genes: int, source: str) -> GeneTrust:
     """
     if not isinstance(saved, dict) or any(not isinstance(v, list) or len(v) != n_genes for v in saved.values()):
         raise ValueError(f"{source}: the saved model is damaged: its gene_trust has not one value for each gene.")
+    if saved and set(saved) != TRUST:
+        raise ValueError(f"{source}: gene_trust must hold {', '.join(sorted(TRUST))}, got {sorted(saved)!r:.100}.")
     for column, values in saved.items():
         if wrong := [v for v in values if not isinstance(v, bool | int | float | None)]:
             raise ValueError(

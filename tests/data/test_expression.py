@@ -7,6 +7,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -155,6 +156,24 @@ def test_only_shared_expressed_genes_are_taken() -> None:
     assert set(genes) == {f"G{i}" for i in range(1, 40)}
     with pytest.raises(ValueError, match="share 39 genes that are seen in 10% of the spots; a panel of 40 is too many"):
         variable_genes([first, second], 40)
+
+
+def test_a_tenth_of_the_spots_is_rounded_up() -> None:
+    counts = np.zeros((15, 3), dtype=np.float32)
+    counts[:, 0], counts[:2, 1], counts[:1, 2] = 1, 1, 1  # of 15 spots two are a tenth, one is not
+    with pytest.raises(ValueError, match="share 2 genes that are seen in 10% of the spots"):
+        variable_genes([section(counts, ["A", "B", "C"])], 3)
+
+
+def test_the_most_variable_gene_comes_first() -> None:
+    one = varied("A1", 0, "G7", "G131", "G180")
+    adata = one.adata.copy()
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    dispersion = sc.pp.highly_variable_genes(adata, n_top_genes=5, inplace=False)["dispersions_norm"].to_numpy()
+    order = np.argsort(-dispersion)[:5]
+    assert len(set(dispersion[order])) == 5
+    assert variable_genes([one], 5) == [f"G{i}" for i in order]
 
 
 def poisson(name: str, seed: int, genes: list[str], convert: Any = np.asarray) -> Section:

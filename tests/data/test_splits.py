@@ -66,6 +66,17 @@ def test_patients_are_dealt_into_folds(sections: list[Section]) -> None:
     assert folds == k_fold_patients(sections, k=2, seed=3)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_patient_after_the_last_of_the_test_validates(seed: int) -> None:
+    circle = ["A1", "A2", "B1", "B2", "C1", "C2"]
+    loaded = load_sections("synthetic", names=circle, spots=48, genes=20, noise_genes=4)
+    for fold in k_fold_patients([replace(section, patient=section.name) for section in loaded], k=3, seed=seed):
+        after = circle.index(max(fold.test)) + 1
+        expected = next(patient for patient in circle[after:] + circle[:after] if patient not in fold.test)
+        assert fold.val == (expected,)
+        assert set(fold.train) == set(circle) - {*fold.test, expected}
+
+
 @pytest.mark.parametrize("split", sorted(SPLITS))
 def test_no_fold_leaks(sections: list[Section], split: str) -> None:
     by_name = {section.name: section for section in sections}

@@ -127,6 +127,13 @@ def test_wilcoxon_is_scipy_s_and_has_a_floor(sections: int) -> None:
     assert wilcoxon_over_sections(scores(rng, 5, sections), b) == pytest.approx(2.0 ** (1 - sections))
 
 
+def test_differences_of_rounding_are_none() -> None:
+    a, b = ({f"S{i}": {"G": value} for i in range(8)} for value in (0.1 + 0.2, 0.3))
+    assert a != b
+    assert wilcoxon_over_sections(a, b) == 1
+    assert paired_bootstrap(a, b).p == 1
+
+
 def test_one_section_has_no_wilcoxon() -> None:
     a = scores(np.random.default_rng(8), sections=1)
     assert wilcoxon_over_sections(a, zeros(a)) is None

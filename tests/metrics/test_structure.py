@@ -9,6 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import pearsonr
 
+from hist2st_pyg.data.expression import log_expression
+from hist2st_pyg.metrics import structure
 from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i
 from hist2st_pyg.metrics.structure import gene_structure, spatial_structure, structure_of_halves
 
@@ -104,6 +106,31 @@ def test_halves_agree_better_the_more_counts_there_are() -> None:
     # A gene's halves are independent Poisson counts, also given the rest of the spot's molecules.
     flat = rng.poisson(50 * np.ones((196, 12)))
     assert abs(structure_of_halves(flat, flat.sum(1) + rng.poisson(5_000, 196), edges)[0]) < 0.3
+
+
+def test_pairs_that_correlate_equally_but_for_rounding_have_no_structure() -> None:
+    true = np.eye(7)[:, :5] * np.array([0.1, 0.3, 0.7, 1.1, 1.3]) + 0.1  # each pair by -1/6
+    correlations = np.corrcoef(true - true[:1], rowvar=False)[np.triu_indices(5, 1)]
+    assert 0 < np.ptp(correlations) < 1e-12
+    assert np.isnan(gene_structure(true, maps(np.random.default_rng(0), 5)[:7]))
+
+
+def test_each_molecule_is_in_one_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    halves: list[tuple[NDArray[Any], NDArray[Any]]] = []
+
+    def recorded(part: NDArray[Any], totals: NDArray[Any]) -> NDArray[Any]:
+        halves.append((part, totals))
+        return log_expression(part, totals)
+
+    monkeypatch.setattr(structure, "log_expression", recorded)
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(20, (36, 4))
+    totals = counts.sum(1) + rng.poisson(300, 36)
+    structure_of_halves(counts, totals, adjacent_edges(square(6)))
+    (first, of_first), (second, of_second) = halves
+    np.testing.assert_array_equal(first + second, counts)
+    np.testing.assert_array_equal((of_first + of_second).ravel(), totals)
+    assert (of_first != of_second).any()
 
 
 @pytest.mark.parametrize(

@@ -321,3 +321,26 @@ def test_a_run_knows_facts_for_the_card(tmp_path: Path, cohort: list[Section]) -
     assert "secret" not in card
     with pytest.raises(FileNotFoundError, match=r"summary\.json"):
         run_facts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "summary.json is not JSON"),
+        ("[1]", "summary.json is not the summary of a run"),
+        ('{"config": {}}', "summary.json is not the summary of a run: KeyError: 'data'"),
+        (
+            '{"config": {"data": {"name": "x"}}, "sections": {}, "val_pcc": "x"}',
+            "summary.json is not the summary of a ru",
+        ),
+    ],
+)
+def test_a_summary_of_something_else_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        run_facts(tmp_path)
+
+
+def test_a_card_in_another_encoding_was_written_by_hand(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes("Modèle".encode("latin-1"))
+    assert edited(tmp_path / "README.md")

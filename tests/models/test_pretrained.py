@@ -368,3 +368,17 @@ def test_a_model_saved_in_format_2_predicts_what_it_did() -> None:
     for name, value in out.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-5)
     assert describe(model)["format"] == 3
+    assert describe(model)["arguments"]["published_likelihood"] is True
+    assert model.likelihood.published is True
+
+
+@pytest.mark.parametrize("key", ["hist2st", "graph_only"])
+def test_a_model_saved_before_the_likelihood_s_form_could_be_chosen_has_the_published_one(
+    data: SectionData, tmp_path: Path, key: str
+) -> None:
+    folder = build(data, key).save_pretrained(tmp_path / "model")
+    assert load_model(folder).likelihood.published is False
+    arguments = json.loads((folder / "config.json").read_text())["arguments"]
+    assert arguments.pop("published_likelihood") is False
+    change_config(folder, arguments=arguments)
+    assert load_model(folder).likelihood.published is True

@@ -154,6 +154,20 @@ def test_hist2st_conv_is_the_dense_aggregation(aggr: str) -> None:
     assert not expected[4].any()
 
 
+def test_gin_learns_how_much_of_itself_a_spot_keeps() -> None:
+    layer = conv_resolver("gin")(4, 6)
+    assert isinstance(layer.eps, nn.Parameter)
+    assert not isinstance(conv_resolver("gin", train_eps=False)(4, 6).eps, nn.Parameter)
+
+
+def test_pna_does_not_scale_by_the_number_of_neighbors() -> None:
+    torch.manual_seed(0)
+    layer = conv_resolver("pna")(4, 4)
+    edge_index = torch.tensor([[2, 3, 4, 5], [0, 1, 1, 1]])
+    out = layer(torch.ones(6, 4), edge_index, edge_attr=torch.ones(4, 1))
+    torch.testing.assert_close(out[0], out[1])  # one neighbor, and three that are like it
+
+
 def test_hist2st_conv_refuses_an_unknown_aggregation() -> None:
     with pytest.raises(ValueError, match=r"Unknown aggr='sum'. Choose one of: mean, max"):
         Hist2STConv(C, C, "sum")

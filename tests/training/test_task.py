@@ -31,6 +31,19 @@ def task(**options: Any) -> ExpressionTask:
     return ExpressionTask(Hist2ST(len(GENES), **SMALL, n_views=training.n_views), training)
 
 
+@pytest.mark.parametrize("published", [False, True])
+def test_the_likelihood_is_of_the_form_that_the_model_was_built_with(batch: Batch, published: bool) -> None:
+    model = Hist2ST(len(GENES), **SMALL, published_likelihood=published).eval()
+    for name, bias in (("mean", 14.0), ("dropout", -200.0), ("dispersion", 1e4)):
+        torch.nn.init.constant_(getattr(model.likelihood, name).bias, bias)
+    batch = batch.clone()
+    batch.counts = torch.zeros_like(batch.counts)
+    found = ExpressionTask(model, TrainingConfig(n_views=0)).losses(batch)["likelihood"]
+    torch.testing.assert_close(found, 0.25 * losses.negative_log_likelihood(model(batch), batch, "mean", published))
+    # Of zero counts that dropout does not explain.
+    assert float(found) == pytest.approx(0.25 * (-np.log(1e-10) if published else 80), rel=0.1)
+
+
 def test_loss_is_the_sum_of_its_weighted_parts(batch: Batch) -> None:
     module = task(likelihood_weight=0.3, n_views=2, distillation_weight=0.7).eval()
     parts = module.losses(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing_extensions import override
 
 from hist2st_pyg.image import FileImage, Pixels, Region
 from hist2st_pyg.image.base import SAME, has_level
-from hist2st_pyg.utils.reading import reading
+from hist2st_pyg.utils.reading import check_hdf5, reading
 
 PATCH_UM = 112.0
 """Side of HEST's patches in µm: 224 pixels of 0.5 µm."""
 
 KIND = "an HDF5 file of patches"
+
+MOST_PIXELS = 2**20
+"""Bound of a slide's side in pixels."""
 
 IMAGES = ("img", "imgs", "images")
 BARCODES = ("barcode", "barcodes")
@@ -48,6 +52,7 @@ class PatchMosaic(FileImage):
         self, path: str | Path, size: tuple[int, int] | None = None, um_per_pixel: float | None = None
     ) -> None:
         super().__init__(path)
+        check_hdf5(self.path, KIND)
         with self._file() as file, reading(self.path, KIND):
             self._key = _first_of(IMAGES, file, self.path)
             images, corners = file[self._key], np.asarray(file[_first_of(("coords",), file, self.path)])
@@ -74,8 +79,15 @@ class PatchMosaic(FileImage):
         self.barcodes = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
         """The spot of each patch, [M]."""
         self._pixels = int(shape[1])
-        covered = np.ceil(self.corners.max(axis=0) + self.side).astype(int)
-        self._size = (int(covered[0]), int(covered[1])) if size is None else size
+        if not np.isfinite(self.corners).all() or not 0 < self.side < math.inf:
+            raise ValueError(f"{self.path} has patches at places, or of a side, that are not finite.")
+        right, bottom = np.ceil(self.corners.max(axis=0) + self.side)
+        self._size = (int(right), int(bottom)) if size is None else size
+        if max(self._size) > MOST_PIXELS or self.side > MOST_PIXELS:
+            raise ValueError(
+                f"{self.path} is of a slide of {self._size[0]} x {self._size[1]} px with patches of {self.side:g} px; "
+                f"no slide is wider than {MOST_PIXELS} px."
+            )
         self._um_per_pixel = um_per_pixel
 
     @contextmanager
@@ -112,6 +124,12 @@ class PatchMosaic(FileImage):
     def tile_size(self, level: int = 0) -> tuple[int, int]:
         side = self._pixels if level else max(1, round(self.side))
         return side, side
+
+    @override
+    def is_blank(self, level: int, x: int, y: int, width: int, height: int) -> bool:
+        start, stop = (np.array(place) * self.level_downsamples[level] for place in ((x, y), (x + width, y + height)))
+        # A pixel more on each side, because patches are put at whole ones.
+        return not ((self.corners <= stop + 1) & (self.corners + self.side >= start - 1)).all(axis=1).any()
 
     @override
     def fingerprint(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -77,7 +78,7 @@ class TiffImage(PyramidImage):
     def _checked(self, series: Any, tif: Any) -> _Level:
         page, size = series.keyframe, tif.filehandle.size
         rgb, white = to_rgb(series, self.path, tif.ome_metadata if tif.is_ome else None)
-        needed, unit, present = int(np.prod(page.chunked)), int(np.prod(page.chunks)), []
+        needed, unit, present = math.prod(page.chunked), math.prod(page.chunks), []
         for one in filter(None, series.pages):
             offsets, counts = (np.asarray(values, dtype=np.int64) for values in (one.dataoffsets, one.databytecounts))
             if len(offsets) != needed or len(counts) != needed:

@@ -13,8 +13,11 @@ REGULAR = 0.5
 """Share of the spots' agreement on a step (1: all exactly on it) from which an axis counts as regular."""
 
 
-MOST_PLACES = 4096
-"""Places along an axis; two spots that nearly coincide would make any number of them (Visium HD of 2 µm has 3,350)."""
+WINDOW = 512
+"""Places around the middle spot from which an axis' step is found: time must not grow with a position in a file."""
+
+FARTHEST = 2**31
+"""Distances of neighbors over which positions may reach."""
 
 MOST_SPOTS = 20_000
 """Spots among which the step is looked for; of more, as many evenly among them."""
@@ -41,8 +44,7 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
 
     Along each axis the step is the one, near the median nearest-neighbor distance, that fits all spots best. Spots of
     a square or staggered array get distinct places (on a staggered one every other row is half a column to the side).
-    Where there is no regular array (cells, say), the step is that distance, and spots may share a place. There are at
-    most :data:`MOST_PLACES` places along an axis.
+    Where there is no regular array (cells, say), the step is that distance, and spots may share a place.
 
     Args:
         pos: Spot centers x, y in pixels, [N, 2].
@@ -51,14 +53,17 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
         Array column and row, int [N, 2], each from 0.
 
     Raises:
-        ValueError: If ``pos`` is not finite [N, 2], or if most spots share their position.
+        ValueError: If ``pos`` is not finite [N, 2], most spots share their position, or two nearly do and others are
+            billions of their distance away.
     """
     positions = np.asarray(pos, dtype=np.float64)
     if positions.ndim != 2 or positions.shape[1] != 2 or not np.isfinite(positions).all():
         raise ValueError(f"Positions are finite, [N, 2], got shape {list(positions.shape)}.")
     if len(positions) < 2:
         return np.zeros(positions.shape, dtype=np.int64)
-    pitch = max(spot_pitch(positions), float(np.ptp(positions, axis=0).max()) / MOST_PLACES)
+    pitch = spot_pitch(positions)
+    if np.ptp(positions, axis=0).max() > FARTHEST * pitch:
+        raise ValueError(f"Positions reach over more than {FARTHEST} distances of neighboring spots ({pitch:g} px).")
     grid = np.stack([_places(axis, pitch) for axis in positions.T], axis=1)
     grid -= grid.min(axis=0)
     if len(np.unique(grid.sum(axis=1) % 2)) == 1:  # staggered: a row has only even or only odd columns
@@ -70,10 +75,13 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
 
 def _places(values: NDArray[np.float64], pitch: float) -> NDArray[np.int64]:
     """Number the places along one axis: the step is where the spots' phases agree."""
-    extent = np.ptp(values) / pitch
+    middle = np.partition(values, len(values) // 2)[len(values) // 2]
+    some = values[np.abs(values - middle) <= WINDOW / 2 * pitch] if np.ptp(values) > WINDOW * pitch else values
+    some = some[:: -(-len(some) // MOST_SPOTS)]
+    extent = np.ptp(some) / pitch
     steps = pitch * np.linspace(0.45, 1.1, int(400 + 8 * extent))
-    some = values[:: -(-len(values) // MOST_SPOTS)]
-    waves = np.array([np.exp(2j * np.pi * some / step).mean() for step in steps])
+    parts = np.array_split(steps, -(-len(steps) * len(some) // 2**20))
+    waves = np.concatenate([np.exp(2j * np.pi * some / part[:, None]).mean(axis=1) for part in parts])
     agreement = np.abs(waves)
     best = int(agreement.argmax())
     if agreement[best] < REGULAR:

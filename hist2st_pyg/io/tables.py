@@ -247,6 +247,8 @@ def read_counts(path: Path) -> pd.DataFrame:
             # pandas would silently rename a gene that is there twice.
             header, first = (file.readline().rstrip("\r\n").split("\t") for _ in range(2))
         genes = header[1:]
+        if not genes or first == [""]:
+            raise ValueError("it has no genes or no spots")
         if len(header) != len(first):
             raise ValueError(f"the header has {len(header)} fields, the first spot {len(first)}")
         if len(set(genes)) < len(genes) or "" in genes:

@@ -14,7 +14,10 @@ UNPACKED = 2**29
 """Bytes to which any file may unpack; ``HIST2ST_UNPACKED_GIB`` in the environment raises it."""
 
 RATIO = 500
-"""How many times its own size a file may unpack to beyond that: pixels and counts pack 2 to 100 times."""
+"""How many times its own size a file may unpack to beyond that; a blank part of a slide packs about 300 times ..."""
+
+TEXT_RATIO = 100
+"""... and a packed text: a table of counts packs 5 to 80 times."""
 
 VARIABLE = "HIST2ST_UNPACKED_GIB"
 
@@ -65,25 +68,26 @@ def _line(error: BaseException) -> str:
     return f"{element[2].rstrip('/')}/{element[1]}: {first}" if element else first
 
 
-def check_unpacked(path: str | Path, packed: int, unpacked: int) -> None:
+def check_unpacked(path: str | Path, packed: int, unpacked: int, ratio: int | None = None) -> None:
     """Refuse a file that says it holds far more than it can, before memory or time is spent on it.
 
     Args:
         path: The file.
         packed: Its size in bytes.
         unpacked: The size in bytes of what it says it holds.
+        ratio: How many times ``packed`` this may be; :data:`RATIO` when None.
 
     Raises:
-        ValueError: If ``unpacked`` is above :data:`UNPACKED` and above :data:`RATIO` times ``packed``.
+        ValueError: If ``unpacked`` is above :data:`UNPACKED` and above ``ratio`` times ``packed``.
     """
-    if unpacked > most_unpacked(packed):
+    if unpacked > most_unpacked(packed, RATIO if ratio is None else ratio):
         raise ValueError(
             f"{path} has {packed:,} bytes and unpacks to {unpacked / 2**30:,.1f} GiB or more; it is damaged or made to "
             f"fill memory. If it is right, set {VARIABLE} to the GiB that a file may unpack to."
         )
 
 
-def most_unpacked(packed: int) -> int:
+def most_unpacked(packed: int, ratio: int) -> int:
     """Bytes to which a file of a size may unpack.
 
     Raises:
@@ -94,7 +98,7 @@ def most_unpacked(packed: int) -> int:
         least = UNPACKED if given is None else int(float(given) * 2**30)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{VARIABLE} in the environment is a number of GiB, got {given!r}.") from error
-    return max(least, RATIO * packed)
+    return max(least, ratio * packed)
 
 
 def check_gzip(path: Path) -> None:
@@ -104,13 +108,13 @@ def check_gzip(path: Path) -> None:
         ValueError: If it unpacks to more, or is damaged.
     """
     packed = path.stat().st_size
-    most, unpacked = most_unpacked(packed), 0
+    most, unpacked = most_unpacked(packed, TEXT_RATIO), 0
     with reading(path, "a gzip file"), gzip.open(path) as file:
         while chunk := file.read(2**20):
             unpacked += len(chunk)
             if unpacked > most:
                 break
-    check_unpacked(path, packed, unpacked)
+    check_unpacked(path, packed, unpacked, TEXT_RATIO)
 
 
 def check_hdf5(path: str | Path, kind: str) -> None:

@@ -305,3 +305,17 @@ def test_the_published_panel(real_data: Path) -> None:
     sections = load_sections("her2st", root=root, names=["C2"])
     genes = gene_panel("paper", sections, 9, "her2st", root)
     assert len(genes) == len(set(genes)) == 785
+
+
+@pytest.mark.parametrize(("genes", "warned"), [(["G1"], True), (["G0", "G1"], True), (["G0", "G1", "G3"], False)])
+def test_a_panel_of_one_or_two_genes_is_warned_of(
+    genes: list[str], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    s = section()
+    counts, _ = panel_counts(s, genes)
+    expression_target(s, counts)
+    assert ("S1: a share of the panel's counts says little" in caplog.text) == warned
+    assert ("normalize_by: all" in caplog.text) == warned
+    caplog.clear()
+    expression_target(s, counts, "all")
+    assert not caplog.text

@@ -5,9 +5,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from anndata import AnnData
 from PIL import Image
 from scipy.sparse import csc_matrix, csr_matrix
@@ -235,3 +237,45 @@ def test_real_sections(real_data: Path) -> None:
         width, height = section.require_image().size
         assert (section.pos >= 0).all()
         assert (section.pos <= [width, height]).all()
+
+
+@pytest.mark.parametrize("suffix", [".btf", ".ome.tif", ".OME.TIF", ".TIF", ".tf8", ".PNG"])
+def test_the_image_is_found_by_any_of_its_suffixes(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path / "a.h5ad")
+    pixels = np.full((160, 200, 3), 90, np.uint8)
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".PNG":
+        Image.fromarray(pixels).save(path)
+    else:
+        tifffile.imwrite(path, pixels, photometric="rgb")
+    (section,) = load_sections("anndata", tmp_path)
+    assert section.require_image().size == (200, 160)
+
+
+def test_what_seurat_and_cellxgene_write_reads_as_a_section(tmp_path: Path) -> None:
+    obs = columns(
+        array_col=pd.Categorical(["0", "1", "0", "1"]), array_row=[0.0, 0.0, 1.0, 1.0], in_tissue=[1, 1, 1, 0]
+    )
+    adata = AnnData(csr_matrix(COUNTS.astype(np.float32)), obs=obs, var=pd.DataFrame(index=["g1", "g2", "g3"]))
+    adata.raw = adata
+    adata.X = csr_matrix(np.log1p(COUNTS).astype(np.float32))
+    adata.obsm["spatial"] = np.c_[POS, np.zeros(4)]
+    adata.uns["spatial"] = {"is_single": True, "lib": {"scalefactors": {"spot_diameter_fullres": np.array([30.0])}}}
+    adata.uns["patient"] = np.array([7.0])
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    (section,) = load_sections("anndata", tmp_path)
+    np.testing.assert_array_equal(section.adata.X.toarray(), COUNTS[:3])
+    np.testing.assert_array_equal(section.pos, POS[:3])
+    np.testing.assert_array_equal(section.grid, [[0, 0], [1, 0], [0, 1]])
+    assert (section.patient, section.spot_diameter) == ("7", 30)
+
+
+def test_an_element_of_a_newer_anndata_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5ad", uns={"x": 1})
+    with h5py.File(path, "a") as file:
+        file["uns/x"].attrs["encoding-type"] = "of-a-later-anndata"
+    with pytest.raises(
+        ValueError, match=r"a\.h5ad is damaged or not an AnnData file .*: /uns/x: No read method"
+    ) as error:
+        load_sections("anndata", tmp_path)
+    assert "\n" not in str(error.value)

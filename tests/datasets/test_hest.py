@@ -536,3 +536,27 @@ def test_real_sections_are_in_order(real_data: Path, caplog: pytest.LogCaptureFi
             in_order(section.pos[:, ::-1], small, image.size, None, section.name)
         assert section.name in caplog.text
         caplog.clear()
+
+
+@pytest.mark.parametrize("suffix", [".ome.tif", ".TIF", ".btf"])
+def test_the_slide_is_found_by_any_of_its_suffixes(root: Path, suffix: str) -> None:
+    (root / "wsis" / "A.tif").rename(root / "wsis" / f"A{suffix}")
+    assert load(root).require_image().size == picture().shape[1::-1]
+
+
+def test_patches_of_an_impossible_slide_are_refused(root: Path) -> None:
+    (root / "wsis" / "A.tif").unlink()
+    write_patches(root)
+    with h5py.File(root / "patches" / "A.h5", "a") as file:
+        file["coords"][0] = [10**9, 10**9]
+    with pytest.raises(ValueError, match=r"A\.h5 is of a slide of 1000000\d+ x 1000000\d+ px .*no slide is wider"):
+        PatchMosaic(root / "patches" / "A.h5", um_per_pixel=UM)
+
+
+def test_no_patch_is_decoded_where_there_is_none(root: Path) -> None:
+    write_patches(root)
+    image = PatchMosaic(root / "patches" / "A.h5", um_per_pixel=UM)
+    x, y = image.corners[0].astype(int)
+    for level in range(len(image.level_downsamples)):
+        assert not image.is_blank(level, *(int(c / image.level_downsamples[level]) for c in (x, y)), 1, 1)
+    assert image.is_blank(0, 10**6, 10**6, 100, 100)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hist2st_pyg import load_sections
-from hist2st_pyg.io.array_places import MOST_PLACES, grid_from_positions, spot_pitch
+from hist2st_pyg.io.array_places import WINDOW, grid_from_positions, spot_pitch
 
 
 def test_the_spot_pitch() -> None:
@@ -78,9 +78,23 @@ def test_grid_of_real_arrays(real_data: Path, name: str) -> None:
     np.testing.assert_array_equal(grid_from_positions(section.pos), section.grid - section.grid.min(axis=0))
 
 
-def test_spots_that_nearly_coincide_lay_a_bounded_grid() -> None:
-    pos = np.array([[100, 100], [100.0001, 100], [200, 200]])
-    grid = grid_from_positions(pos)
-    assert 0 <= grid.min() <= grid.max() <= 2 * MOST_PLACES
-    np.testing.assert_array_equal(grid[0], grid[1])
+def test_spots_that_nearly_coincide_or_lie_far_off_do_not_lay_a_grid_for_each_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    linspace = np.linspace
+    monkeypatch.setattr(np, "linspace", lambda *range_: (asked.append(range_[2]), linspace(*range_))[1])
+    grid = grid_from_positions(np.array([[100, 100], [100.0001, 100], [200, 200]]))
     assert (grid[2] > grid[0]).all()
+    places = np.stack(np.meshgrid(np.arange(20), np.arange(15)), -1).reshape(-1, 2)
+    far = grid_from_positions(np.concatenate([100.0 * places, [[1e8, 1e8]]]))
+    np.testing.assert_array_equal(far[:-1], places)
+    assert (far[-1] == 10**6).all()
+    assert max(asked) <= 400 + 8 * WINDOW
+    with pytest.raises(ValueError, match=r"Positions reach over more than 2147483648 distances .*\(1e-12 px\)"):
+        grid_from_positions([[0, 0], [1e-12, 0], [1e6, 0]])
+
+
+def test_an_array_wider_than_the_window_keeps_its_places() -> None:
+    places = np.stack([np.arange(3 * WINDOW), np.arange(3 * WINDOW) % 3], axis=1)
+    np.testing.assert_array_equal(grid_from_positions(17.3 * places + 4), places)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _helpers.image_files import tissue
 
+from _helpers.image_files import tissue
 from hist2st_pyg import load_model
 from hist2st_pyg.cli import main
 from hist2st_pyg.data.patches import cut_patches
@@ -78,9 +78,7 @@ def apart(work: str, log: Path, stop: int | None = None, largest: int | None = N
     return Outcome(process.exitcode, (log / "stderr").read_text(), len((log / "moments").read_text()))
 
 
-def _run(
-    work: str, folder: str, environment: dict[str, str], log: str, stop: int | None, largest: int | None
-) -> None:
+def _run(work: str, folder: str, environment: dict[str, str], log: str, stop: int | None, largest: int | None) -> None:
     os.chdir(folder)
     os.environ.update(environment)
     error = os.open(f"{log}/stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -102,18 +100,10 @@ def _run(
     if largest is None:
         sys.addaudithook(watch)
     status = 0
-    try:
-        if work in WORK:
-            WORK[work]()
-        else:
-            status = main(shlex.split(work))
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        status = 1
+    if work in WORK:
+        WORK[work]()
+    else:
+        status = main(shlex.split(work))
     sys.stderr.flush()
     os._exit(status)
 

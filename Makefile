@@ -11,7 +11,7 @@ JOBS := $(shell nproc 2>/dev/null || echo 1)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lint test test-slow demo install-check clean
+.PHONY: help setup lint test test-slow coverage install-check demo clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1|\2/p' Makefile | column -t -s '|'
@@ -42,11 +42,16 @@ install-check: ## pip install into a fresh environment without a compiler, docto
 	cd build/install && venv/bin/hist2st evaluate run --output evaluation.json
 	rm -rf build/install
 
+# The slow tests run what the quick ones leave out of the error branches.
+coverage: setup ## the share of the package that all tests run, at least 95 % (branches counted)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal \
+		-m 'slow or not slow' --cov --cov-report=term --cov-report=html:build/coverage --cov-fail-under=95
+
 demo: setup ## train and predict on synthetic sections
 	$(BIN)/hist2st demo
 
 clean: ## remove build outputs and caches (.venv stays)
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # torch comes first because torch-scatter is compiled against the torch that is installed, which an isolated build does not

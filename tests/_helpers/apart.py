@@ -14,12 +14,13 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from multiprocessing.connection import Connection
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
-from _helpers.image_files import tissue
 
+from _helpers.image_files import tissue
 from hist2st_pyg import load_model
 from hist2st_pyg.cli import main
 from hist2st_pyg.data.patches import cut_patches
@@ -59,34 +60,49 @@ def cache() -> None:
 WORK: dict[str, Callable[[], None]] = {"save": save, "cache": cache}
 
 
-def apart(work: str, log: Path, stop: int | None = None, largest: int | None = None) -> Outcome:
+def apart(work: str, stop: int | None = None, largest: int | None = None) -> Outcome:
     """Run a command, or a key of :data:`WORK`, in the working folder.
 
     Args:
         work: The command's arguments.
-        log: Folder of stderr and the count of moments, outside of the working folder.
         stop: Kill the process at this moment; None lets it end.
         largest: No file may become larger than this many bytes, as on a full disk.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])  # so that torch is imported once
-    log.mkdir(exist_ok=True)
-    process = context.Process(target=_run, args=(work, os.getcwd(), dict(os.environ), str(log), stop, largest))
-    process.start()
+    (error, error_end), (moments, moments_end) = context.Pipe(False), context.Pipe(False)
+    ends = (error_end, moments_end)
+    process = context.Process(target=_run, args=(work, os.getcwd(), dict(os.environ), *ends, stop, largest))
+    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):  # by which the server finds this module
+        process.start()
+    for end in ends:
+        end.close()
+    said, passed = (_read(connection) for connection in (error, moments))
     process.join(LONG)
     assert process.exitcode is not None, "no end"
-    return Outcome(process.exitcode, (log / "stderr").read_text(), len((log / "moments").read_text()))
+    return Outcome(process.exitcode, said.decode(errors="replace"), len(passed))
+
+
+def _read(connection: Connection) -> bytes:
+    with connection, os.fdopen(os.dup(connection.fileno()), "rb") as file:
+        return file.read()
 
 
 def _run(
-    work: str, folder: str, environment: dict[str, str], log: str, stop: int | None, largest: int | None
+    work: str,
+    folder: str,
+    environment: dict[str, str],
+    error: Connection,
+    moments: Connection,
+    stop: int | None,
+    largest: int | None,
 ) -> None:
     os.chdir(folder)
     os.environ.update(environment)
-    error = os.open(f"{log}/stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(error, 2)
+    os.dup2(error.fileno(), 2)
+    error.close()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    moments, passed = os.open(f"{log}/moments", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 0
+    passed = 0
     if largest is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
@@ -95,25 +111,16 @@ def _run(
         nonlocal passed
         if event in EVENTS and _below(arguments[0], folder):
             passed += 1
-            os.write(moments, b".")
+            os.write(moments.fileno(), b".")
             if stop is not None and passed > stop:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    if largest is None:
-        sys.addaudithook(watch)
-    status = 0
-    try:
-        if work in WORK:
-            WORK[work]()
-        else:
-            status = main(shlex.split(work))
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        status = 1
+    sys.addaudithook(watch)
+    if work in WORK:
+        WORK[work]()
+        status = 0
+    else:
+        status = main(shlex.split(work))
     sys.stderr.flush()
     os._exit(status)
 

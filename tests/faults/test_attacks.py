@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import hashlib
 import json
 import os
 import pickle
+import re
 import struct
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +23,12 @@ import torch
 import yaml
 from _helpers.faults import content, put, run, take
 from _helpers.image_files import tissue
+from _helpers.local_server import Quiet, serving
 
-from hist2st_pyg import Section
+from hist2st_pyg import Section, load_model
 from hist2st_pyg.data.patches import cut_patches
 from hist2st_pyg.image import ArrayImage
+from hist2st_pyg.section import SectionRecord
 
 PROOF = Path("PROOF")
 
@@ -71,7 +78,11 @@ def filled(value: Any, attack: Any) -> Any:
 
 
 @pytest.mark.parametrize("attack", [call, module])
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: json.dumps(place).replace('"', ""))
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param(p, marks=[] if i in (0, 2, 6) else [pytest.mark.slow]) for i, p in enumerate(PLACES)],
+    ids=lambda place: json.dumps(place).replace('"', ""),
+)
 def test_a_class_path_in_a_configuration_is_not_imported(
     place: dict[str, Any], attack: Callable[[], Any], world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,13 +102,15 @@ def test_a_class_path_on_the_command_line_is_not_imported(key: str, world: Path)
     assert not PROOF.exists()
 
 
-@pytest.mark.parametrize("place", [{"model": {"gnn": "HERE"}}, {"data": {"name": "synthetic", "options": {"x": "HERE"}}}])
+@pytest.mark.parametrize(
+    "place", [{"model": {"gnn": "HERE"}}, {"data": {"name": "synthetic", "options": {"x": "HERE"}}}]
+)
 def test_a_class_path_in_a_run_folder_is_not_imported(place: dict[str, Any], world: Path) -> None:
-    take(world, ["run"])
+    take(world, ["run", "tiny.yaml"])
     Path("run/config.yaml").write_text(yaml.safe_dump({"data": {"name": "synthetic"}, **filled(place, call())}))
     run("evaluate run --data.sections [Z9]")
     run("info run")
-    run("train run/config.yaml --output run --resume true")
+    run("train tiny.yaml run/config.yaml --output out")
     assert not PROOF.exists()
 
 
@@ -118,13 +131,14 @@ def test_a_yaml_tag_is_not_run(tag: str, command: str, world: Path) -> None:
 @pytest.mark.parametrize("name", ["gnn", "vision", "position", "likelihood", "gnn_act", "unknown"])
 @pytest.mark.parametrize("value", ["os.system", {"class_path": "os.system"}, {"custom": "evilmod.L"}, "evilmod.L"])
 def test_a_saved_model_names_no_code(name: str, value: Any, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    take(world, ["model"])
+    take(world, ["model", "a.png", "s.csv"])
     module()
     monkeypatch.syspath_prepend(str(Path.cwd()))
     described = json.loads(Path("model/config.json").read_text())
     described["arguments"][name] = value
     Path("model/config.json").write_text(json.dumps(described))
-    assert run("info model") == 2
+    run("info model")
+    run("predict model a.png -o out.h5ad --spots s.csv")
     assert not PROOF.exists()
 
 
@@ -162,7 +176,8 @@ def test_a_pickle_in_a_checkpoint_is_not_run(name: str, way: str, world: Path) -
     assert run(f"info {name}") == 2
     assert run(f"predict {name} a.png -o out.h5ad") == 2
     assert run(f"convert {name} -o out") == 2
-    run("train tiny.yaml --output run --resume true")
+    if name == "run/last.ckpt":
+        assert run("train tiny.yaml --output run --resume true") == 2
     assert not PROOF.exists()
 
 
@@ -189,7 +204,10 @@ def test_a_pickle_in_a_store_is_not_run(codec: dict[str, Any]) -> None:
     pytest.importorskip("spatialdata")
     raw = pickle.dumps(Evil())
     if "name" in codec:
-        put("x.zarr/zarr.json", '{"zarr_format": 3, "node_type": "group", "attributes": {"spatialdata_attrs": {"version": "0.2"}}}')()
+        put(
+            "x.zarr/zarr.json",
+            '{"zarr_format": 3, "node_type": "group", "attributes": {"spatialdata_attrs": {"version": "0.2"}}}',
+        )()
         put("x.zarr/images/zarr.json", '{"zarr_format": 3, "node_type": "group", "attributes": {}}')()
         meta = {"zarr_format": 3, "node_type": "array", "shape": [1], "data_type": "uint8", "fill_value": 0, "codecs": [codec],
                 "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1]}}, "chunk_key_encoding": {"name": "default"}}  # fmt: skip
@@ -224,7 +242,9 @@ def test_the_xml_of_a_slide_reads_nothing_else(described: str, world: Path) -> N
         assert b"secret" not in Path("out.h5ad").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["../outside", "../../outside", "/tmp/outside-of-hist2st", "a/../../outside", "a\\..\\b", ".."])
+@pytest.mark.parametrize(
+    "name", ["../outside", "../../outside", "/tmp/outside-of-hist2st", "a/../../outside", "a\\..\\b", ".."]
+)
 def test_a_section_s_name_is_no_path(name: str, cohort: list[Section], tmp_path: Path) -> None:
     inner = tmp_path / "deep" / "inner"
     inner.mkdir(parents=True)
@@ -249,10 +269,9 @@ def test_a_spot_s_name_is_no_formula_in_a_table(cell: str, world: Path) -> None:
     assert run("confidence p.h5ad -o c.csv") == 0
     assert run("genes p.h5ad -o g.csv --regions tissue") == 0
     for name in ("c.csv", "g.csv", "g_markers.csv"):
-        for line in Path(name).read_text().splitlines():
-            for field in line.split(","):
-                assert not field.strip('"').startswith(("=", "+", "@", "\t", "\r")), (name, line)
-                assert not (field.strip('"').startswith("-") and not _number(field)), (name, line)
+        with Path(name).open(newline="") as file:
+            fields = [field for row in csv.reader(file) for field in row]
+        assert not [f for f in fields if f.startswith(("=", "+", "-", "@", "\t", "\r")) and not _number(f)], name
 
 
 def _number(text: str) -> bool:
@@ -286,10 +305,6 @@ def test_a_folder_of_the_user_s_survives(command: str, world: Path) -> None:
 
 
 def test_a_download_stays_below_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    from http.server import BaseHTTPRequestHandler
-
-    from _helpers.local_server import Quiet, serving
-
     class Server(Quiet, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -300,7 +315,7 @@ def test_a_download_stays_below_its_folder(monkeypatch: pytest.MonkeyPatch) -> N
     Path("victim").mkdir()
     Path("root/data").mkdir(parents=True)
     Path("root/data/ST-imgs").symlink_to(Path("victim").absolute())
-    sha = __import__("hashlib").sha1(b"blob 4\0evil").hexdigest()
+    sha = hashlib.sha1(b"blob 4\0evil").hexdigest()
     paths = ("data/ST-imgs/A/A1/a.jpg", "../out.jpg", "/tmp/out.jpg", "data/ST-imgs/A/A1/../../../../../out.jpg")
     for path in paths:
         Path("m.tsv").write_text(f"path\tgit_blob_sha1\n{path}\t{sha}\n")
@@ -326,10 +341,8 @@ def test_a_grid_removes_no_folder_of_another_s(tmp_path: Path) -> None:
                 }
             )
         )
-        try:
+        with contextlib.suppress(SystemExit):
             bench(["g.yaml", "--index", "0", "--results", "results", "--work", "a/b/work", "--wandb", "disabled"])
-        except SystemExit as end:
-            assert end.code
     assert (victim / "precious.txt").read_text() == "precious"
 
 
@@ -339,12 +352,12 @@ def test_a_head_of_safetensors_that_is_huge_takes_no_memory(world: Path) -> None
     assert run("info model") == 2
 
 
-@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>"])
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "`<script>alert(1)</script>", "a`` `<script>x</script>"])
 def test_a_name_is_text_in_a_model_card(text: str, world: Path) -> None:
-    from hist2st_pyg import load_model
-    from hist2st_pyg.section import SectionRecord
-
     model = load_model(world / "model")
     model.training_sections = {"train": [SectionRecord(text, text, "dataset")], "val": []}
     model.save_pretrained("out")
-    assert text not in Path("out/README.md").read_text()
+    card = Path("out/README.md").read_text()
+    assert "<script>" not in re.sub(
+        r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", card
+    )  # but for code, which is shown as it is

@@ -36,7 +36,7 @@ model.vision_kwargs={"channels":[1000000000]} model.vision_kwargs=text model.pos
 model.transformer_layers=-1 model.jk=nowhere model.n_pos=0 model.n_pos=1000000000 model.transformer_heads=0
 model.transformer_heads=7 model.dropout=2 model.dropout=-1 unknown=1 data.unknown=1 training.unknown=1 model.unknown=1
 training.max_epochs=3 training.learning_rate=1 data.val_fraction=1 data.total=all training.clip=1 training.schedule=step
-""".split()
+"""
 """Each a key and a value that it cannot have, for tiny.yaml."""
 
 FILES = {
@@ -82,7 +82,7 @@ FILES = {
 CASES: list[Case] = [
     *(
         case(pair, f"train tiny.yaml '--{pair}'", re.escape(pair.split("=")[0].split(".")[-1]))
-        for pair in VALUES
+        for pair in VALUES.split()
     ),
     *(case(f"file: {name}", "train c.yaml tiny.yaml", said, put("c.yaml", text)) for name, (text, said) in FILES.items()),
     case("file that is not there", "train nowhere.yaml", r"nowhere\.yaml"),

@@ -77,7 +77,9 @@ NEEDS = {"l.csv": ["p.h5ad"], "emb/S.npz": ["ann"]}
 """What else a reader reads."""
 
 Edit = tuple[float, bytes]
-edits = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=0, max_size=6)), min_size=1, max_size=6)
+edits = st.lists(
+    st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=0, max_size=6)), min_size=1, max_size=6
+)
 words = st.sampled_from(
     [b"nan", b"-1", b"1e999", b'"', b"\n", b"\t", b",", b"{", b"[", b"null", b"\0", b"\xff", b"99999999999999999999"]
 )
@@ -94,6 +96,16 @@ def spoil(raw: bytes, changes: list[Edit], share: float) -> bytes:
     return bytes(changed[: max(int(share * len(changed)), 0)])
 
 
+def answer(read: Callable[[str], Any], path: str) -> str:
+    """The reader's error, where it is one of ours, else "read"."""
+    with limited(20):
+        try:
+            read(path)
+        except OURS as error:
+            return str(error)
+    return "read"
+
+
 def fuzz(path: str, world: Path, examples: int, derandomize: bool) -> None:
     take(world, [path, *NEEDS.get(path, [])])
     raw, read = Path(path).read_bytes(), READERS[path]
@@ -104,11 +116,7 @@ def fuzz(path: str, world: Path, examples: int, derandomize: bool) -> None:
     @given(spoiled)
     def only_our_errors(changes: tuple[list[Edit], float]) -> None:
         Path(path).write_bytes(spoil(raw, *changes))
-        with limited():
-            try:
-                read(path)
-            except OURS as error:
-                assert str(error)
+        assert answer(read, path)
 
     only_our_errors()
 
@@ -126,16 +134,15 @@ def test_a_spoiled_file_is_read_or_refused_whatever_is_changed(path: str, world:
 
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(st.binary(max_size=400), st.sampled_from(["csv", "tsv", "parquet", "h5ad", "png", "jpg", "tif", "yaml", "json", "gmt"]))
+@given(
+    st.binary(max_size=400),
+    st.sampled_from(["csv", "tsv", "parquet", "h5ad", "png", "jpg", "tif", "yaml", "json", "gmt"]),
+)
 def test_any_bytes_are_refused_by_every_reader(raw: bytes, suffix: str) -> None:
     path = Path(f"any.{suffix}")
     path.write_bytes(raw)
     for read in (read_spots, read_genes, read_gene_sets, read_yaml, read_prediction, load_model, _pixels):
-        with limited():
-            try:
-                read(str(path))
-            except OURS as error:
-                assert str(error)
+        assert answer(read, str(path))
 
 
 @pytest.mark.slow
@@ -143,11 +150,8 @@ def test_any_bytes_are_refused_by_every_reader(raw: bytes, suffix: str) -> None:
 @given(st.lists(st.tuples(st.floats(), st.floats()), min_size=1, max_size=6))
 def test_any_numbers_are_spots_or_refused_in_time(points: list[tuple[float, float]]) -> None:
     Path("t.csv").write_text("x,y\n" + "".join(f"{x!r},{y!r}\n" for x, y in points))
-    with limited(20):
-        try:
-            read_spots("t.csv")
-        except OURS as error:
-            assert "t.csv" in str(error)
+    said = answer(read_spots, "t.csv")
+    assert said == "read" or "t.csv" in said
 
 
 @pytest.mark.slow
@@ -162,7 +166,5 @@ def test_any_mode_of_a_picture_is_read_or_refused(width: int, height: int, mode:
         except OSError:
             continue  # the format has no such mode
         Path(f"t.{suffix}").write_bytes(buffer.getvalue())
-        try:
-            _pixels(f"t.{suffix}")
-        except OURS as error:
-            assert f"t.{suffix}" in str(error)
+        said = answer(_pixels, f"t.{suffix}")
+        assert said == "read" or f"t.{suffix}" in said

@@ -16,7 +16,6 @@ from _helpers.faults import take
 PREDICT = "predict model a.png -o out.h5ad --spots s.csv"
 COHORT = "predict model a.png b.png -o out --spots spots --format csv"
 EVALUATE = "evaluate model --data.name anndata --data.root ann -o out.json"
-QUICK = ("save", "cache")
 
 
 def places(world: Path, work: str) -> None:
@@ -52,25 +51,24 @@ def in_folder(folder: Path, world: Path, work: str) -> None:
 
 def check(work: str, moments: slice, world: Path, tmp_path: Path) -> None:
     in_folder(tmp_path / "whole", world, work)
-    whole = apart(work, tmp_path / "log")
+    whole = apart(work)
     assert whole.status == 0, whole.error
     expected = files()
     assert whole.moments > 1
     for stop in range(whole.moments)[moments]:
         in_folder(tmp_path / f"killed_{stop}", world, work)
-        assert apart(work, tmp_path / "log", stop).status == -signal.SIGKILL
-        again = apart(work, tmp_path / "log")
+        assert apart(work, stop).status == -signal.SIGKILL
+        again = apart(work)
         assert again.status == 0, (stop, again.error)
         assert files() == expected, stop
         same(tmp_path / "whole", tmp_path / f"killed_{stop}")
 
 
-@pytest.mark.parametrize("work", QUICK)
-def test_work_that_is_killed_at_its_last_moments_is_done_again(work: str, world: Path, tmp_path: Path) -> None:
-    check(work, slice(-2, None), world, tmp_path)
+def test_the_patch_cache_is_made_again_by_the_next_process(world: Path, tmp_path: Path) -> None:
+    check("cache", slice(None), world, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("work", [*QUICK, PREDICT, EVALUATE, COHORT])
+@pytest.mark.parametrize("work", ["save", PREDICT, EVALUATE, COHORT])
 def test_work_that_is_killed_at_any_moment_is_done_again(work: str, world: Path, tmp_path: Path) -> None:
     check(work, slice(None), world, tmp_path)

@@ -89,7 +89,9 @@ def test_fifty_sections_over_epochs_leave_nothing_open() -> None:
     column, row = (values.ravel() for values in np.meshgrid(np.arange(4), np.arange(3)))
     for i in range(50):
         counts = np.random.default_rng(i).poisson(3, (12, 6)).astype(np.float32)
-        obs = pd.DataFrame({"array_col": column, "array_row": row, "patient": str(i)}, index=[f"s{j}" for j in range(12)])
+        obs = pd.DataFrame(
+            {"array_col": column, "array_row": row, "patient": str(i)}, index=[f"s{j}" for j in range(12)]
+        )
         spatial = 40.0 + 40.0 * np.stack([column, row], axis=1)
         genes = pd.DataFrame(index=[f"GENE{g}" for g in range(6)])
         AnnData(counts, obs=obs, var=genes, obsm={"spatial": spatial}).write_h5ad(f"many/S{i}.h5ad")

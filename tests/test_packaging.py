@@ -4,12 +4,16 @@ import ast
 import configparser
 import os
 import re
+import runpy
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -80,6 +84,117 @@ def test_every_import_of_the_package_is_a_declared_dependency() -> None:
 
 def test_the_version_is_that_of_setup_cfg() -> None:
     assert hist2st_pyg.__version__ == setup_cfg()["metadata"]["version"]
+
+
+def test_python_m_is_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["hist2st_pyg", "--help"])
+    with pytest.raises(SystemExit) as done:
+        runpy.run_module("hist2st_pyg", run_name="__main__")
+    assert done.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: hist2st")
+
+
+def test_links_of_the_long_description_lead_into_the_repository_at_the_tag() -> None:
+    text = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")["long_description"]()
+    metadata = setup_cfg()["metadata"]
+    links = re.findall(r"""(?:\]\(|(?:src|href)=")([^)\s"]+)""", text)
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    inside = [link for link in links if f"/v{metadata['version']}/" in link]
+    assert len(inside) > 3
+    for link in inside:
+        place, path = link.split(f"/v{metadata['version']}/")
+        assert (ROOT / path.partition("#")[0]).is_file(), link
+        raw = metadata["url"].replace("github.com", "raw.githubusercontent.com")
+        assert place == (raw if path.endswith(".png") else f"{metadata['url']}/blob")
+
+
+def test_the_source_distribution_is_complete(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    files = set((tmp_path / "hist2st_pyg.egg-info" / "SOURCES.txt").read_text(encoding="utf-8").splitlines())
+    expected = ["CHANGELOG.md", "CITATION.cff", "LICENSE", "README.md", "constraints.txt", "docs/conf.py", "setup.py"]
+    expected += ["benchmarks/configs/train/her2st_a.yaml", "benchmarks/run.py", "hist2st_pyg/py.typed"]
+    expected += ["notebooks/01_train_and_predict.ipynb", "tests/conftest.py", "tests/golden/graphs.npz"]
+    assert [name for name in expected if name not in files] == []
+    assert [name for name in files if "benchmarks/results" in name or "_build" in name or "__pycache__" in name] == []
+
+
+def test_each_python_that_is_declared_is_tested() -> None:
+    lines = setup_cfg()["metadata"]["classifiers"].splitlines()
+    declared = [line.rpartition(" ")[2] for line in lines if re.search(r":: 3\.\d+$", line)]
+    assert declared[0] == setup_cfg()["options"]["python_requires"].removeprefix(">=")
+    assert workflow("test")["jobs"]["newest"]["strategy"]["matrix"]["python"] == declared
+
+
+def test_the_citation_has_the_version_and_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    metadata = setup_cfg()["metadata"]
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert (citation["version"], citation["license"]) == (metadata["version"], metadata["license"])
+    assert citation["repository-code"] == metadata["url"]
+    (paper,) = citation["references"]
+    assert (paper["type"], paper["doi"]) == ("article", "10.1093/bib/bbac297")
+
+
+def test_lowest_versions_are_the_bounds() -> None:
+    pinned = {Requirement(line).name: Requirement(line) for line in run_lowest()}
+    for requirement in INSTALL:
+        (bound,) = requirement.specifier
+        assert str(pinned[requirement.name].specifier) == f"=={bound.version}"
+
+
+def run_lowest() -> list[str]:
+    lines: list[str] = runpy.run_path(str(ROOT / ".ci" / "lowest.py"))["lowest"]()
+    return lines
+
+
+def workflow(name: str) -> dict[str, Any]:
+    text = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
+    read: dict[str, Any] = yaml.safe_load(text)
+    return read
+
+
+@pytest.mark.parametrize("name", ["test", "release"])
+def test_what_workflows_run_is_there(name: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    for job in workflow(name)["jobs"].values():
+        commands = [step["run"] for step in job["steps"] if "run" in step]
+        assert commands or any("uses" in step for step in job["steps"])
+        for command in commands:
+            assert set(re.findall(r"\bmake (\w+)", command)) <= targets, command
+            paths = re.findall(r"(?:^|\s)((?:tests|\.ci)/[\w./]+)", command)
+            assert [path for path in paths if not (ROOT / path).exists()] == [], command
+        assert job["timeout-minutes"] <= 90
+
+
+def test_a_release_is_published_without_a_token() -> None:
+    publish = workflow("release")["jobs"]["publish"]
+    assert (publish["needs"], publish["permissions"]) == ("build", {"id-token": "write"})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda p: p.stem)
+def test_issue_forms_have_what_they_need(path: Path) -> None:
+    form = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if path.stem == "config":
+        assert form["contact_links"]
+    else:
+        assert {"name", "description", "body"} <= set(form)
+        assert all({"id", "type", "attributes"} <= set(part) for part in form["body"])
+    assert path.stem != "bug" or "hist2st doctor" in str(form["body"])
+
+
+@pytest.mark.parametrize("file", [".readthedocs.yaml", "Dockerfile", ".github/workflows/test.yml"])
+def test_extras_that_are_installed_exist(file: str) -> None:
+    found = re.findall(r"'\.\[([\w,]+)\]'", (ROOT / file).read_text(encoding="utf-8"))
+    assert found
+    assert {extra for names in found for extra in names.split(",")} <= set(EXTRAS)
+
+
+def test_the_image_is_built_of_files_that_exist() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    kept = [line.removeprefix("!") for line in lines if line.startswith("!")]
+    assert {"hist2st_pyg", "setup.cfg", "setup.py", "pyproject.toml", "constraints.txt", "README.md"} <= set(kept)
+    assert [name for name in kept if not (ROOT / name).exists()] == []
 
 
 def test_ci_runs_the_command_that_developers_run() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hist2st_pyg.cli import Run
 
-DEVELOPERS = ("test", "dev")
+DEVELOPERS = ("test", "dev", "docs", "dist")
 """Extras that only developers need."""
 
 

@@ -85,8 +85,9 @@ def _fetch(repo_id: str, options: Mapping[str, Any]) -> Path:
         # Other files of the repository do not belong to the model.
         return Path(hub.snapshot_download(repo_id, allow_patterns=[WEIGHTS, CONFIG], **options))
     except (hub.errors.HfHubHTTPError, hub.errors.EntryNotFoundError, hub.errors.HFValidationError) as error:
+        reason = " ".join(str(error).split())
         raise FileNotFoundError(
-            f"There is no model at {repo_id}, and this id could not be downloaded from the hub: {error}"
+            f"There is no model at {repo_id}, and this id could not be downloaded from the hub: {reason}"
         ) from error
 
 

@@ -154,7 +154,7 @@ def _add_configuration(parser: ArgumentParser) -> None:
         """An option of the command line alone, which is no key of the configuration."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, nargs=0, **{**kwargs, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS})
+            super().__init__(*args, **{**kwargs, "nargs": 0, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS})
 
         def __call__(self, *_: Any) -> None:
             pass

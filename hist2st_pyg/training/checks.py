@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import torch
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
 from torch_geometric.data import Batch, Data
 
 from hist2st_pyg.data.expression import NormalizeBy
@@ -48,9 +49,9 @@ def check_config(config: TrainConfig) -> None:
     _check_data(config.data)
     wandb_mode(config.wandb)
     check_folder(config.output, "output")
-    _check_trainer(config)
+    trainer = _check_trainer(config)
     with torch.random.fork_rng(devices=[]):
-        _check_model(config)
+        _check_model(config, trainer)
 
 
 def _check_data(data: DataConfig) -> None:
@@ -64,17 +65,18 @@ def _check_data(data: DataConfig) -> None:
     check_folder(data.cache, "data.cache")
 
 
-def _check_trainer(config: TrainConfig) -> None:
+def _check_trainer(config: TrainConfig) -> Trainer:
     try:
         with _quiet():
-            processes = make_trainer(config, [], [], validates=False).num_devices
+            trainer = make_trainer(config, [], [], validates=False)
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"accelerator={config.accelerator!r}, devices={config.devices!r} or precision={config.precision!r} cannot "
             f"be had: {error}"
         ) from error
-    if processes > (most := PROCESSES * (os.cpu_count() or 1)):
-        raise ValueError(f"devices={config.devices!r} starts {processes} processes; this machine takes {most} at most.")
+    if (n := trainer.num_devices) > (most := PROCESSES * (os.cpu_count() or 1)):
+        raise ValueError(f"devices={config.devices!r} starts {n} processes; this machine takes {most} at most.")
+    return trainer
 
 
 @contextmanager
@@ -91,7 +93,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _check_model(config: TrainConfig) -> None:
+def _check_model(config: TrainConfig, trainer: Trainer) -> None:
     """Build the model and show it a few made spots, as a step of training would."""
     model, data = dict(config.model), config.data
     name = model.get("name", "hist2st")
@@ -109,16 +111,17 @@ def _check_model(config: TrainConfig) -> None:
         raise ValueError(f"model.name={name!r} cannot be built with these arguments: {error}") from error
     task = ExpressionTask(built, config.training)
     try:
-        _try(task, config)
+        _try(task, config, trainer)
     except Exception as error:
         raise ValueError(
             f"model.name={name!r} cannot be trained with these arguments on data.patch_size={data.patch_size}, "
-            f"data.window={data.window}, training.batch_size={config.training.batch_size}: {error}"
+            f"data.window={data.window}, training.batch_size={config.training.batch_size}, "
+            f"precision={config.precision!r}: {error}"
         ) from error
 
 
 @torch.no_grad()
-def _try(task: ExpressionTask, config: TrainConfig) -> None:
+def _try(task: ExpressionTask, config: TrainConfig, trainer: Trainer) -> None:
     data, model = config.data, task.model
     # Batch norm of one spot fails in training alone; a user's own layer is not run in training here.
     alone = data.window == 1 and config.training.batch_size == 1
@@ -127,8 +130,14 @@ def _try(task: ExpressionTask, config: TrainConfig) -> None:
     if isinstance(model, ClosedFormModel):
         for stage in model.vision_stages:
             model.encode(stage, batch)
-    else:
+        return
+    if trainer.strategy.root_device.type != "cpu":  # a GPU is not touched here, and its precisions are others
         task.losses(batch)
+        return
+    precision = trainer.precision_plugin
+    converted: Any = precision.convert_module(task)
+    with precision.forward_context():
+        converted.losses(precision.convert_input(batch))
 
 
 def _made_batch(config: TrainConfig, n: int) -> Data:
@@ -151,4 +160,4 @@ def _made_batch(config: TrainConfig, n: int) -> Data:
         section="made",
         patient="",
     )
-    return Batch.from_data_list([section])  # type: ignore[no-any-return]
+    return Batch.from_data_list([section])

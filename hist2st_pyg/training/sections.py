@@ -81,9 +81,9 @@ def run_data(folder: str | Path) -> DataConfig:
     path = Path(folder) / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}, which says what a run was trained on; name the data set instead.")
-    values = read_yaml(path)
-    refuse_code(values, str(path), option=None)
     try:
+        values = read_yaml(path)
+        refuse_code(values, str(path), option=None)
         return DataConfig(**values["data"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the configuration of a run: {error}") from error

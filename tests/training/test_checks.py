@@ -31,7 +31,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"data": {"window": 1}}, "data.window=1 trains each spot alone"),
     (
         {"model": {"name": "stnet"}, "data": {"window": 1, "patch_size": 32}},
-        r"data\.window=1, training\.batch_size=1: Expected more than 1 value per channel",
+        r"data\.window=1, training\.batch_size=1, precision='32-true': Expected more than 1 value per channel",
     ),
     ({"data": {"embedding": "uni"}, "training": {"n_views": 2}}, "Precomputed embeddings have no views"),
     ({"data": {"name": "her3st"}}, "Unknown dataset='her3st'"),
@@ -46,6 +46,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"accelerator": "nonsense"}, "accelerator='nonsense', .*cannot be had: You selected an invalid accelerator"),
     ({"devices": 0}, "devices=0 .*cannot be had"),
     ({"devices": 10**6}, r"devices=1000000 starts 1000000 processes; this machine takes \d+ at most"),
+    ({"precision": "16-true"}, r"cannot be trained with these arguments on .*, precision='16-true': mixed dtype"),
     ({"precision": "7"}, "precision='7' cannot be had: Precision '7' is invalid"),
     ({"output": "a/file"}, "a/file cannot be written: there is a file where its folder has to be"),
     ({"output": "a/file/run"}, "a/file/run cannot be written: there is a file where its folder has to be"),
@@ -72,7 +73,7 @@ def test_what_cannot_be_right_is_refused_first_and_leaves_nothing(
 def test_a_device_that_is_not_there() -> None:
     if torch.cuda.is_available():
         pytest.skip("it is there")
-    with pytest.raises(ValueError, match="accelerator='cuda', .*cannot be had: `CUDAAccelerator` can not run"):
+    with pytest.raises(ValueError, match=r"accelerator='cuda', .*cannot be had: `CUDAAccelerator` can not run"):
         check_config(small(accelerator="cuda"))
 
 

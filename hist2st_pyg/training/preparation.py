@@ -10,6 +10,7 @@ from hist2st_pyg.data.expression import gene_panel
 from hist2st_pyg.data.preprocessing import Preprocessing, spot_pitch
 from hist2st_pyg.models import MODELS, ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.registry import parameters_of
+from hist2st_pyg.nn.weight_limit import weight_limit
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import TrainConfig
 from hist2st_pyg.training.datamodule import SectionDataModule
@@ -81,7 +82,8 @@ def build_model(config: TrainConfig, n_genes: int, embedding_channels: int | Non
         given = arguments.get("vision_kwargs") or {}
         arguments["vision_kwargs"] = {**given, "embedding_channels": embedding_channels}
     shapes = {shape: value for shape, value in shapes.items() if shape in known}
-    model = build(n_genes, **{**arguments, **shapes})
+    with weight_limit("take smaller sizes in the configuration of model"):
+        model = build(n_genes, **{**arguments, **shapes})
     if data.window == 1 and model.receptive_field != 0 and not isinstance(model, ClosedFormModel):
         raise ValueError(
             f"data.window=1 trains each spot alone, but model.name={name!r} reads the others of its section; take a "

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.io.array_places import grid_from_positions
+from hist2st_pyg.io.columns import LARGEST, flags, number_of
 from hist2st_pyg.io.raw_counts import with_counts
-from hist2st_pyg.io.tables import LARGEST, flags, number_of
 from hist2st_pyg.patients import patient_name
 from hist2st_pyg.utils.files import read_h5ad
 

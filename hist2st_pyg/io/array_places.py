@@ -19,7 +19,7 @@ WINDOW = 512
 FARTHEST = 2**31
 """Distances of neighbors over which positions may reach."""
 
-MOST_SPOTS = 20_000
+MOST_SPOTS = 10_000
 """Spots among which the step is looked for; of more, as many evenly among them."""
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.io.tables import UNLABELED, by_place, numbers, read_table, require_columns
+from hist2st_pyg.io.columns import numbers
+from hist2st_pyg.io.tables import UNLABELED, by_place, read_table, require_columns
 from hist2st_pyg.utils.files import read_text
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ import numpy as np
 
 from hist2st_pyg.image import FORMATS
 from hist2st_pyg.io.anndata import keep_inside
+from hist2st_pyg.io.columns import flags, integers, numbers
 from hist2st_pyg.io.labels import LABEL, read_labels
 from hist2st_pyg.io.sidecars import Files, given_files
-from hist2st_pyg.io.tables import flags, integers, name_column, numbers, read_table, require_columns
+from hist2st_pyg.io.tables import name_column, read_table, require_columns
 from hist2st_pyg.section import Section
 from hist2st_pyg.utils.reading import reading
 

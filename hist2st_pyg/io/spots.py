@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.io.anndata import IN_TISSUE, PLACES, in_tissue, keep_inside, set_places
 from hist2st_pyg.io.array_places import grid_from_positions
+from hist2st_pyg.io.columns import flags, integers, numbers
 from hist2st_pyg.io.spaceranger import POSITIONS, check_positions
-from hist2st_pyg.io.tables import flags, integers, name_column, numbers, read_table
+from hist2st_pyg.io.tables import name_column, read_table
 from hist2st_pyg.utils.files import read_h5ad
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hist2st_pyg.io.columns import numbers
 from hist2st_pyg.io.labels import labels_by_place
-from hist2st_pyg.io.tables import UNLABELED, by_place, numbers, read_counts, read_table, require_columns
+from hist2st_pyg.io.tables import UNLABELED, by_place, read_counts, read_table, require_columns
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import math
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hist2st_pyg.io.columns import number_of
 from hist2st_pyg.utils.csv_cells import unquoted_name
 from hist2st_pyg.utils.files import read_parquet, read_text
 from hist2st_pyg.utils.reading import check_gzip, reading
@@ -23,14 +22,6 @@ if TYPE_CHECKING:
 UNLABELED = "undetermined"
 """The word of her2st for spots without a clear region; spots that a data set leaves without a label get it too."""
 
-
-LARGEST = 1e9
-"""Bound of the numbers of a table: positions in pixels, places and counts are smaller."""
-
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-
-FLAGS = {"1": True, "true": True, "t": True, "0": False, "false": False, "f": False}
-"""How pandas, R and spreadsheets write true and false."""
 
 ROW_NAMES = ""
 """The column of row names: R's ``write.csv`` and pandas' ``to_csv`` and ``to_parquet`` give it no name."""
@@ -129,78 +120,6 @@ def require_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) -> 
     """Raise a ValueError that names the columns which a table lacks, and those it has."""
     if missing := [column for column in columns if column not in table]:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}.")
-
-
-def numbers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
-    """Return the table with finite numbers in these columns; the error names the file, line and value."""
-    from pandas.api.types import is_numeric_dtype
-
-    parsed = {}
-    for column in columns:
-        plain = is_numeric_dtype(table[column])
-        values = table[column] if plain else table[column].astype(object).map(number_of).astype(np.float64)
-        wrong = ~(np.abs(values.to_numpy(dtype=np.float64, na_value=np.nan)) <= LARGEST)
-        if wrong.any():
-            value = str(table[column].iloc[wrong.argmax()])
-            where = f"{path}, line {line_of(table, wrong)}: {column}"
-            if math.isfinite(number_of(value)):
-                raise ValueError(f"{where} is a number of at most {LARGEST:g}, got {value!r}.")
-            hint = "; write decimals with a point and thousands without a mark" if "," in value else ""
-            raise ValueError(f"{where} is a number, got {value!r}{hint}.")
-        parsed[column] = values
-    return table.assign(**parsed)
-
-
-def integers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
-    """Return the table with integers from 0 in these columns; the error names the file, line and value."""
-    table = numbers(table, columns, path)
-    for column in columns:
-        values = table[column].to_numpy(dtype=np.float64)
-        wrong = (values < 0) | (values != np.floor(values))
-        if wrong.any():
-            value, line = values[wrong.argmax()], line_of(table, wrong)
-            raise ValueError(f"{path}, line {line}: {column} is an integer from 0, got {value:g}.")
-    return table.astype(dict.fromkeys(columns, np.int64))
-
-
-def flags(values: pd.Series[Any], where: Callable[[int], str]) -> NDArray[np.bool_]:
-    """Values of 0 or 1, or true or false, of any type, as bool [N].
-
-    Args:
-        values: The values; their name is that of the column.
-        where: The place of a row, by its number, for the error.
-
-    Raises:
-        ValueError: If one is anything else.
-    """
-    found = [_flag(value) for value in values.astype(object)]
-    if None in found:
-        row = found.index(None)
-        raise ValueError(f"{where(row)}: {values.name} is 0 or 1, got {str(values.iloc[row])!r}.")
-    return np.array(found, dtype=np.bool_)
-
-
-def _flag(value: object) -> bool | None:
-    number = number_of(value)
-    text = str(int(number)) if number in (0, 1) else value.decode() if isinstance(value, bytes) else str(value)
-    return FLAGS.get(text.strip().lower())
-
-
-def line_of(table: pd.DataFrame, wrong: NDArray[np.bool_]) -> int:
-    """The line of the first row that is wrong, in the file from which the table was read."""
-    return int(table.index[int(wrong.argmax())]) + 2
-
-
-def number_of(value: object) -> float:
-    """The number that a value is or says, nan where it says none; ``1_000`` and ``1,000`` say none."""
-    if isinstance(value, bytes):
-        value = value.decode("ascii", errors="replace")
-    if isinstance(value, str):
-        return float(value) if NUMBER.fullmatch(value.strip()) else math.nan
-    try:
-        return float(value)  # type: ignore[arg-type]  # anything that a column may hold
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def by_place(table: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -176,13 +176,13 @@ def test_only_a_block_and_its_surroundings_are_cut_at_a_time(
 def test_a_jpeg_is_decoded_once(cohort: list[Section], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hist2st_pyg.image import RasterImage
 
-    opened, decode = [], RasterImage._decoded
+    opened, decode = [], RasterImage._pixels
 
     def spy(self: RasterImage, image: Image.Image) -> Image.Image:
         opened.append(image)
         return decode(self, image)
 
-    monkeypatch.setattr(RasterImage, "_decoded", spy)
+    monkeypatch.setattr(RasterImage, "_pixels", spy)
     Image.fromarray(cohort[0].require_image().array).save(tmp_path / "image.png")  # type: ignore[attr-defined]
     section = replace(cohort[0], image=tmp_path / "image.png")
     check = predicted(model("ridge"), cohort[0]).values["expression"]

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hist2st_pyg.io.columns import flags, number_of
 from hist2st_pyg.io.spaceranger import POSITIONS, check_positions
 from hist2st_pyg.io.spots import read_spots
-from hist2st_pyg.io.tables import flags, number_of, read_table
+from hist2st_pyg.io.tables import read_table
 from hist2st_pyg.utils import reading
 
 TABLE = pd.DataFrame(

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"hist2st {chosen}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"hist2st {chosen}: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"hist2st {chosen}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 128 + signal.SIGINT
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from _helpers.full_disk import REASON, full_disk
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -336,3 +337,11 @@ def test_a_reader_may_know_no_levels() -> None:
     np.testing.assert_array_equal(
         cut_patches(Own(), POS, 14, scales=(1.0, 3.0)), cut_patches(ArrayImage(picture()), POS, 14, scales=(1.0, 3.0))
     )
+
+
+def test_the_cache_names_a_full_disk(tmp_path: Path) -> None:
+    pos = np.tile(POS, (200, 1))
+    with full_disk(tmp_path / "disk") as disk:
+        with pytest.raises(OSError, match=rf"disk/c/x_y~.*\.npy cannot be written: {REASON}\.$"):
+            cut_patches(ArrayImage(picture()), pos, 16, cache=disk / "c", name="x/y")
+        assert not list((disk / "c").iterdir())

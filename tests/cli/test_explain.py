@@ -62,7 +62,9 @@ def test_named_spots(files: Section, method: str | None, capsys: pytest.CaptureF
     arguments += ["--pixels", "2", "--steps", "8", "--epochs", "10", "--device", "cpu", "--seed", "3"]
     assert main([*arguments, *(["--method", method] if method else [])]) == 0
     pictures = {path.name for path in Path("pictures").iterdir()}
-    assert pictures == {f"slide_{gene}_{spot}_a.png" for gene in ("GENE2", "GENE1") for spot in ("s7", "s20")}
+    assert pictures == {
+        f"{file_name('slide', gene, spot)}.png" for gene in ("GENE2", "GENE1") for spot in ("s7/a", "s20/a")
+    }
     with Image.open(f"pictures/{file_name('slide', 'GENE2', 's7/a')}.png") as picture:
         assert min(picture.size) > 500
         assert np.asarray(picture.convert("RGB")).std() > 20

@@ -76,7 +76,9 @@ class DataConfig(DataOptions):
             changed["panel"] = self.panel
         if self.embedding is not None and Path(self.embedding).is_dir():  # else a key of obsm
             changed["embedding"] = self.embedding
-        return replace(self, **{name: path and str(Path(path).absolute()) for name, path in changed.items()})
+        for name, path in changed.items():
+            changed[name] = None if path is None else str(Path(path).absolute())
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)

@@ -214,6 +214,12 @@ def test_missing_and_failed_cells_are_told(results: Results) -> None:
     ]
     text = report_markdown([group], [compared(group, "ridge_neighbors")], [[]], ["genes.csv"])
     assert "- `B/sage/0`: RuntimeError: loss \\| is nan" in text
+    failed.write_text("RuntimeError: <script>alert(1)</script>\n")
+    (group,) = grouped(read_cells(folder), read_failures(folder))
+    text = report_markdown([group], [None], [[("<b>", "figures/a b<.png")]])
+    assert "RuntimeError: &lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "![&lt;b&gt;](figures/a%20b%3C.png)" in text
+    assert "<script>" not in text
 
 
 def test_a_split_that_leaks_says_so(results: Results) -> None:

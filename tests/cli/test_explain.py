@@ -61,7 +61,9 @@ def test_named_spots(files: Section, capsys: pytest.CaptureFixture[str]) -> None
     arguments += ["--pixels", "2", "--steps", "8", "--device", "cpu"]
     assert main(arguments) == 0
     pictures = {path.name for path in Path("pictures").iterdir()}
-    assert pictures == {f"slide_{gene}_{spot}_a.png" for gene in ("GENE2", "GENE1") for spot in ("s7", "s20")}
+    assert pictures == {
+        f"{file_name('slide', gene, spot)}.png" for gene in ("GENE2", "GENE1") for spot in ("s7/a", "s20/a")
+    }
     with Image.open(f"pictures/{file_name('slide', 'GENE2', 's7/a')}.png") as picture:
         assert min(picture.size) > 500
         assert np.asarray(picture.convert("RGB")).std() > 20

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from _helpers.full_disk import REASON, full_disk
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -343,3 +344,11 @@ def test_a_field_of_view_beyond_any_slide_is_refused(field: float, scales: tuple
     message = r"Section 'A1': a field of view is \S+ pixels of the image wide, at most 16384 .* give a smaller field"
     with pytest.raises(ValueError, match=message):
         cut_patches(ArrayImage(picture()), POS, 8, field, scales, name="A1")
+
+
+def test_the_cache_names_a_full_disk(tmp_path: Path) -> None:
+    pos = np.tile(POS, (200, 1))
+    with full_disk(tmp_path / "disk") as disk:
+        with pytest.raises(OSError, match=rf"disk/c/x_y~.*\.npy cannot be written: {REASON}\.$"):
+            cut_patches(ArrayImage(picture()), pos, 16, cache=disk / "c", name="x/y")
+        assert not list((disk / "c").iterdir())

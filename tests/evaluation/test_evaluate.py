@@ -27,6 +27,7 @@ from hist2st_pyg.metrics.structure import gene_structure, spatial_structure, str
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.saved import Task
 from hist2st_pyg.section import SectionRecord
+from hist2st_pyg.utils.file_names import file_name
 
 GENES = ("GENE1", "GENE2", "GENE3", "GENE4", "ABSENT")
 
@@ -286,3 +287,39 @@ def test_sections_of_the_same_name(cohort: list[Section]) -> None:
 def test_a_gene_set_outside_the_panel(cohort: list[Section]) -> None:
     with pytest.raises(ValueError, match=r"gene_sets\['top'\] must hold genes of the model's panel of 5, got 'GENE9'"):
         evaluate(build(), cohort[:1], gene_sets={"top": ["GENE1", "GENE9"]})
+
+
+def test_the_result_is_written_before_pictures_that_cannot_be_drawn(
+    cohort: list[Section], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        assert (tmp_path / "out.json").is_file()
+        raise RuntimeError("no ink")
+
+    section = replace(cohort[0], name="../<out>")
+    monkeypatch.setattr(run.figures, "true_and_predicted", broken)
+    result = evaluate(build(), [section], output=tmp_path / "out.json", figures=tmp_path / "f")
+    assert json.loads((tmp_path / "out.json").read_text())["pcc_mean"] == result["pcc_mean"]
+    assert caplog.messages[-1] == f"../<out> in {tmp_path / 'f'} was not drawn: no ink"
+    monkeypatch.undo()
+    evaluate(build(), [section], figures=tmp_path / "f" / "g", cache=tmp_path / "f" / "c")
+    made = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    name = file_name("../<out>")
+    assert made[0].startswith(f"f/c/{name}-")
+    assert made[1:] == [f"f/g/{name}_maps.png", f"f/g/{name}_pcc.png", "out.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": "/proc/e.json"}, "/proc/e.json cannot be written"),
+        ({"figures": "/proc/f"}, "/proc/f cannot be written"),
+        ({"device": "foo"}, "device='foo': there is no such device"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_before_the_work(
+    options: dict[str, Any], message: str, cohort: list[Section], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "measure_section", None)
+    with pytest.raises((OSError, ValueError), match=message):
+        evaluate(build(), cohort, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +115,15 @@ def test_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
         error = capsys.readouterr().err
         assert error.startswith(f"hist2st train: {key} is ")
         assert error.endswith(f", got {value}.\n")
+
+
+def test_data_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("emb").mkdir()
+    assert DataConfig().with_absolute_paths() == DataConfig()
+    given = DataConfig(root="d", cache="c", panel="genes.txt", embedding="emb").with_absolute_paths()
+    root = str(tmp_path)
+    expected = [f"{root}/d", f"{root}/c", f"{root}/genes.txt", f"{root}/emb"]
+    assert [given.root, given.cache, given.panel, given.embedding] == expected
+    assert given.with_absolute_paths() == given
+    assert DataConfig(embedding="X_uni", panel="paper").with_absolute_paths().embedding == "X_uni"  # a key of obsm

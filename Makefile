@@ -27,7 +27,7 @@ lint: setup ## ruff and mypy
 test: lint ## lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal
 
-test-slow: setup ## the tests that take minutes: training runs killed at 20 random moments
+test-slow: setup ## the tests that take minutes: runs killed at many moments, bad inputs by the hundred
 	$(BIN)/python -m pytest -m slow
 
 # What a user's pip does: no extra, no compiler (CC and CXX fail), nothing of .venv.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _helpers.faults import Case, adata, case, check, cut, drop, edit, hdf5, json_file, put, rows
+from scipy.sparse import csr_matrix
 
 HER, CNT, SEL = "info her --dataset her2st", "her/data/ST-cnts/A1.tsv", "her/data/ST-spotfiles/A1_selection.tsv"
 LBL = "her/data/ST-pat/lbl/A1_labeled_coordinates.tsv"
@@ -90,6 +91,7 @@ CASES: list[Case] = [
     case("visium: no features", VIS, r"bc_matrix\.h5", hdf5(H5, lambda file: file["matrix"].pop("features"))),
     case("visium: pointers", VIS, r"bc_matrix\.h5", hdf5(H5, set_to("matrix/indptr", np.arange(5)))),
     case("visium: indices", VIS, r"bc_matrix\.h5", hdf5(H5, lambda f: f["matrix/indices"].__setitem__(0, 999))),
+    case("visium: indices beyond memory", VIS, r"bc_matrix\.h5", hdf5(H5, lambda f: f["matrix/indices"].__setitem__(0, 10**8))),
     case("visium: shape", VIS, r"bc_matrix\.h5", hdf5(H5, set_to("matrix/shape", np.array([3, 3])))),
     case("visium: shape of one", VIS, r"bc_matrix\.h5", hdf5(H5, set_to("matrix/shape", 7))),
     case("visium: counts below 0", VIS, r"bc_matrix\.h5|visium", hdf5(H5, lambda f: f["matrix/data"].__setitem__(0, -4))),
@@ -133,6 +135,7 @@ CASES: list[Case] = [
     case("anndata: counts below 0", ANN, r"S\b.*-1", adata("ann/S.h5ad", lambda a: a.X.__setitem__((0, 0), -1))),
     case("anndata: log counts", ANN, r"S\b", adata("ann/S.h5ad", lambda a: a.X.__iadd__(0.5))),
     case("anndata: counts not finite", ANN, r"S\b.*(nan|finite)", adata("ann/S.h5ad", lambda a: a.X.__setitem__((0, 0), np.nan))),
+    case("anndata: indices", ANN, r"S\.h5ad", lambda: _sparse("ann/S.h5ad"), hdf5("ann/S.h5ad", lambda f: f["X/indices"].__setitem__(0, 10**8))),
     case("anndata: spots twice", ANN, r"S\b.*s1", adata("ann/S.h5ad", lambda a: setattr(a, "obs_names", ["s1"] * 12))),
     case("anndata: genes twice", ANN, r"S\b.*GENE1", adata("ann/S.h5ad", lambda a: setattr(a, "var_names", ["GENE1"] * 6))),
     case("anndata: patients", ANN, r"S\b.*patient", adata("ann/S.h5ad", lambda a: a.obs.__setitem__("patient", list("AB") * 6))),
@@ -167,6 +170,14 @@ def _shrink(path: str, spots: slice, genes: slice) -> None:
 
     read = anndata.read_h5ad(path)
     read[spots, genes].copy().write_h5ad(path)
+
+
+def _sparse(path: str) -> None:
+    import anndata
+
+    read = anndata.read_h5ad(path)
+    read.X = csr_matrix(read.X)
+    read.write_h5ad(path)
 
 
 @pytest.mark.parametrize("case", rows(CASES, every=15))

@@ -73,6 +73,7 @@ def read_counts(folder: Path) -> tuple[AnnData, Path]:
 def _check_matrix(path: Path) -> None:
     """Name what is missing, which scanpy's own errors do not, and refuse what unpacks to more than it can."""
     import h5py
+    from scipy.sparse import csc_matrix
 
     if path.is_dir():
         if missing := [name for name in FILES if not (path / name).is_file()]:
@@ -83,5 +84,11 @@ def _check_matrix(path: Path) -> None:
     check_hdf5(path, KIND)
     with reading(path, KIND), h5py.File(path, "r") as file:
         missing = [name for name in PARTS if f"matrix/{name}" not in file]
+        if not missing:
+            # An index beyond the genes ends the process in scipy's compiled code.
+            data, indices, indptr, shape = (
+                file[f"matrix/{name}"][()] for name in ("data", "indices", "indptr", "shape")
+            )
+            csc_matrix((data, indices, indptr), shape=tuple(shape)).check_format(full_check=True)
     if missing:
         raise ValueError(f"{path} is no matrix of Space Ranger: it has no matrix/{missing[0]}.")

@@ -160,12 +160,18 @@ def read_h5ad(path: str | Path) -> AnnData:
         ValueError: If the file is not an AnnData file, is damaged, or holds an element that a newer anndata wrote.
     """
     import anndata
+    from scipy.sparse import issparse
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     check_hdf5(path, H5AD)
     with reading(path, H5AD):
-        return anndata.read_h5ad(path)
+        adata = anndata.read_h5ad(path)
+        matrices = [adata.X, *adata.layers.values(), *([adata.raw.X] if adata.raw is not None else [])]
+        for matrix in matrices:
+            if issparse(matrix):
+                matrix.check_format(full_check=True)  # an index beyond the genes ends the process in compiled code
+        return adata
 
 
 def write_h5ad(adata: AnnData, path: str | Path) -> None:

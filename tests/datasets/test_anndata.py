@@ -279,3 +279,11 @@ def test_an_element_of_a_newer_anndata_is_named(tmp_path: Path) -> None:
     ) as error:
         load_sections("anndata", tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_an_index_beyond_the_genes_is_refused_and_does_not_end_the_process(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5ad")
+    with h5py.File(path, "a") as file:
+        file["X/indices"][0] = 10**8
+    with pytest.raises(ValueError, match=r"a\.h5ad is damaged or not an AnnData file .*: indices must be < "):
+        load_sections("anndata", tmp_path)

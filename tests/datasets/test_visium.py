@@ -275,6 +275,11 @@ def test_wrong_matrices(tmp_path: Path) -> None:
         load(tmp_path / "A")
     write_h5(h5, made.counts, made.barcodes)
     with h5py.File(h5, "a") as file:
+        file["matrix/indices"][0] = 10**8
+    with pytest.raises(ValueError, match=r"matrix\.h5 is damaged or not a matrix of counts .*: indices must be < "):
+        load(tmp_path / "A")
+    write_h5(h5, made.counts, made.barcodes)
+    with h5py.File(h5, "a") as file:
         file["matrix/features/feature_type"][...] = b"Antibody Capture"
     with pytest.raises(ValueError, match=r"matrix\.h5 has no feature of the type 'Gene Expression'"):
         load(tmp_path / "A")

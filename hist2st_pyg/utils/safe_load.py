@@ -77,7 +77,7 @@ def read_lightning(path: str | Path) -> Any:
         raise ValueError(
             f"{path} holds more than weights and plain values: {', '.join(others)}. Loading it would execute code, so "
             "it was not loaded. If you trust it, save its weights alone with the program that made it: "
-            "torch.save(checkpoint['state_dict'], 'weights.pth'), or of a whole model model.state_dict()."
+            "torch.save(checkpoint['state_dict'], 'weights.pth'); a whole model's weights are model.state_dict()."
         ) from error
 
 

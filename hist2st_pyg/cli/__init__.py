@@ -38,13 +38,16 @@ class OneLine:
     """Mixin of parsers: an error is one line, without the usage."""
 
     prog: str
+    command = ""
+    """The chosen command; the main parser reports its errors too."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and end the process with status 2."""
         parser = getattr(ex, "subcommand_parser", None) or self
+        prog = " ".join([parser.prog.replace(" [options]", ""), *([self.command] if parser is self else [])]).strip()
         # jsonargparse tells programmers how to have it import what a text names, where a part of keys is expected.
         text = _DENIED.sub(r"\1 is neither keys and values nor the path of a file (FOLDER/FILE).", one_line(message))
-        print(f"{parser.prog.replace(' [options]', '')}: {text}", file=sys.stderr)
+        print(f"{prog}: {text}", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -86,6 +89,7 @@ def _command(chosen: str, arguments: list[str]) -> int:
     description = "Spatial gene expression from histology."
     mode = yaml_mode(trusted=TRUST in arguments)
     parser = Parser("hist2st", description=description, allow_abbrev=False, parser_mode=mode)
+    parser.command = chosen if chosen in COMMANDS else ""
     parser.add_argument(DEBUG, action="store_true", help="After an error show the traceback; with every command.")
     commands = parser.add_subcommands(required=True, dest="command")
     run: Run = print

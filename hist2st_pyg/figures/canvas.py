@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.data.preprocessing import spot_pitch
 from hist2st_pyg.utils.files import atomic_path
+from hist2st_pyg.utils.only_warns import only_warns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,11 +72,9 @@ def try_drawing(name: str, draw: Callable[[], Made]) -> Made | None:
         name: The picture or its section, for the warning.
         draw: Draws it and returns its path or paths.
     """
-    try:
+    with only_warns(logger, f"{name} was not drawn"):
         return draw()
-    except Exception as error:  # noqa: BLE001 - matplotlib's and the disk's errors must not cost a finished result
-        logger.warning("%s was not drawn: %s", name, " ".join(str(error).split()) or type(error).__name__)
-        return None
+    return None
 
 
 def draw_each(folder: str | Path | None, pictures: Mapping[str, Callable[[], Path | Sequence[Path]]]) -> Iterator[Path]:

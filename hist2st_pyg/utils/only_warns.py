@@ -18,5 +18,5 @@ def only_warns(logger: logging.Logger, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - whatever it is, the result before it stays
-        reason = " ".join(str(error).split()) or "no reason is given"
-        logger.warning("%s: %s: %s", what, type(error).__name__, reason)
+        reason = [type(error).__name__, " ".join(str(error).split())]
+        logger.warning("%s: %s", what, ": ".join(filter(None, reason)))

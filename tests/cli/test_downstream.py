@@ -236,7 +236,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(
     monkeypatch.setattr(f"hist2st_pyg.analysis.{module}", broken)
     assert main([*arguments, "--figures", "f"]) == 0
     assert all(Path(name).is_file() for name in written)
-    assert any(message.endswith(" in f was not drawn: no ink") for message in caplog.messages)
+    assert any(message.endswith(" in f was not drawn: ValueError: no ink") for message in caplog.messages)
 
 
 def test_names_are_no_formulas_and_no_paths(prediction: anndata.AnnData) -> None:

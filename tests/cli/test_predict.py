@@ -210,7 +210,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(
     monkeypatch.setattr(maps, "draw_prediction", broken)
     assert main(["predict", "model", "slides/a.png", "-o", "a.h5ad", "--figures", "f", "--pitch", "300"]) == 0
     assert anndata.read_h5ad("a.h5ad").n_vars == len(GENES)
-    assert "The prediction of slides/a.png in f was not drawn: no ink" in caplog.messages
+    assert "The prediction of slides/a.png in f was not drawn: RuntimeError: no ink" in caplog.messages
 
 
 def test_a_full_disk_is_one_line_and_the_former_prediction_stays(here: Path) -> None:

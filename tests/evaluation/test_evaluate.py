@@ -300,7 +300,7 @@ def test_the_result_is_written_before_pictures_that_cannot_be_drawn(
     monkeypatch.setattr(run.figures, "true_and_predicted", broken)
     result = evaluate(build(), [section], output=tmp_path / "out.json", figures=tmp_path / "f")
     assert json.loads((tmp_path / "out.json").read_text())["pcc_mean"] == result["pcc_mean"]
-    assert caplog.messages[-1] == f"../<out> in {tmp_path / 'f'} was not drawn: no ink"
+    assert caplog.messages[-1] == f"../<out> in {tmp_path / 'f'} was not drawn: RuntimeError: no ink"
     monkeypatch.undo()
     evaluate(build(), [section], figures=tmp_path / "f" / "g", cache=tmp_path / "f" / "c")
     made = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())

@@ -26,7 +26,7 @@ PACKAGES = (
     "hist2st_pyg", "torch", "torch-geometric", "torch-scatter", "pytorch-lightning", "scanpy", "scikit-learn", "numpy",
     "scipy", "monai",
 )  # fmt: skip
-VARIABLE = 50
+N_VARIABLE_GENES = 50
 
 
 def comparable(config: TrainConfig) -> dict[str, Any]:
@@ -57,7 +57,8 @@ def every_value(config: dict[str, Any]) -> dict[str, Any]:
 def variable_genes(train: Sequence[Section], preprocessing: Preprocessing) -> list[str]:
     """The genes of the panel whose target varies most over the training spots."""
     return [
-        preprocessing.genes[i] for i in most_varying(train, preprocessing.genes, VARIABLE, preprocessing.normalize_by)
+        preprocessing.genes[i]
+        for i in most_varying(train, preprocessing.genes, N_VARIABLE_GENES, preprocessing.normalize_by)
     ]
 
 

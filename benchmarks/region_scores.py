@@ -10,11 +10,11 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg import Section
-from hist2st_pyg.analysis.regions import KEY, METHODS, PAPER, agreement, find_regions, n_labels
+from hist2st_pyg.analysis.regions import METHODS, PAPER, REGION_KEY, agreement, find_regions, n_labels
 from hist2st_pyg.data.expression import expression_target, panel_counts, variable_genes
 from hist2st_pyg.io.tables import UNLABELED
 
-VARIABLE = 1000
+N_VARIABLE_GENES = 1000
 """Number of genes of the measured expression without a panel."""
 
 Floats = NDArray[np.floating[Any]]
@@ -30,7 +30,7 @@ def clusterings(
     given: dict[str, dict[str, Any]] = {"kmeans": {"n_regions": n_regions}, PAPER: {"labels": labels}}
 
     def find(method: str, seed: int) -> NDArray[Any]:
-        return np.asarray(find_regions(adata, method, seed=seed, **given.get(method, {})).obs[KEY].to_numpy(str))
+        return np.asarray(find_regions(adata, method, seed=seed, **given.get(method, {})).obs[REGION_KEY].to_numpy(str))
 
     return _by_method(find, seeds, labels)
 
@@ -91,7 +91,7 @@ def against_labels(
     if labels is None or n_labels(labels) < 2:
         raise ValueError(f"Section {section.name!r} needs at least two different labels.")
     k = n_labels(labels)
-    variable = variable_genes([section], min(VARIABLE, _detected(section)))
+    variable = variable_genes([section], min(N_VARIABLE_GENES, _detected(section)))
     sources = {
         **predictions,
         "measured": _target(section, panel_counts(section, genes)[0]),

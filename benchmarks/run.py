@@ -23,7 +23,16 @@ from typing import Any, get_args
 import torch
 
 from benchmarks.config import Cell, read_grid
-from benchmarks.measures import VARIABLE, comparable, curves, forward_flops, peak_mb, rounded, variable_genes, versions
+from benchmarks.measures import (
+    N_VARIABLE_GENES,
+    comparable,
+    curves,
+    forward_flops,
+    peak_mb,
+    rounded,
+    variable_genes,
+    versions,
+)
 from benchmarks.tracking import log_result
 from hist2st_pyg.evaluation.run import evaluate, scalars
 from hist2st_pyg.models import load_model
@@ -79,7 +88,7 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
             model,
             test,
             figures=output / "figures",
-            gene_sets={f"variable_{VARIABLE}": variable},
+            gene_sets={f"variable_{N_VARIABLE_GENES}": variable},
             cache=config.data.cache,
         )
         summary["seconds"]["prepare"] += reading

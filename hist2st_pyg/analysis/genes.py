@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg import figures
 from hist2st_pyg.analysis.predictions import expression_of, file_of, image_of, is_prediction, name_of
-from hist2st_pyg.analysis.regions import KEY
+from hist2st_pyg.analysis.regions import REGION_KEY
 from hist2st_pyg.io.tables import UNLABELED
 from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i
 from hist2st_pyg.utils.runtime import preserve_num_threads
@@ -69,7 +69,7 @@ def spatial_genes(adata: AnnData, layer: str | None = None) -> AnnData:
 
 
 @preserve_num_threads()
-def rank_markers(adata: AnnData, key: str = KEY) -> AnnData:
+def rank_markers(adata: AnnData, key: str = REGION_KEY) -> AnnData:
     """Rank marker genes of each region by Wilcoxon's rank-sum test against all other spots, through scanpy.
 
     If the regions were found in the same expression, p-values do not show that a region is real, and neighboring spots
@@ -194,7 +194,7 @@ def draw_genes(adata: AnnData, folder: str | Path, n: int = 7) -> Path:
     return figures.save(figure, Path(folder) / f"{file_of(adata)}_spatial_genes.png")
 
 
-def draw_markers(adata: AnnData, folder: str | Path, key: str = KEY, n: int = 6) -> Path:
+def draw_markers(adata: AnnData, folder: str | Path, key: str = REGION_KEY, n: int = 6) -> Path:
     """Draw the mean expression of each region's best markers in all regions, ``<name>_markers.png``.
 
     Args:

@@ -19,7 +19,7 @@ from hist2st_pyg.utils.runtime import preserve_num_threads
 if TYPE_CHECKING:
     from anndata import AnnData
 
-KEY = "region"
+REGION_KEY = "region"
 PAPER, PAPER_COMPONENTS = "paper", 50
 """The published procedure (``cluster`` in Hist2ST's ``predict.py``), and its principal components."""
 
@@ -87,7 +87,7 @@ def find_regions(
     if not (values != values[0]).any():
         raise ValueError("The expression is the same at all spots, so no regions can be found.")
     result = adata.copy()
-    result.uns.pop(f"{KEY}_colors", None)  # scanpy's colors of earlier regions
+    result.uns.pop(f"{REGION_KEY}_colors", None)  # scanpy's colors of earlier regions
     clustered = result if kept.all() else result[kept].copy()
     components = min(n_components, clustered.n_obs - 1, clustered.n_vars - 1)
     sc.pp.pca(clustered, n_comps=components, random_state=seed)
@@ -97,9 +97,9 @@ def find_regions(
     regions = np.full(result.n_obs, UNLABELED, dtype=object)
     regions[kept] = [place[region] for region in found]
     categories = [*place.values(), *([] if kept.all() else [UNLABELED])]
-    result.obs[KEY] = pd.Categorical(regions, categories=categories)
+    result.obs[REGION_KEY] = pd.Categorical(regions, categories=categories)
     given = {"resolution": resolution, "n_neighbors": n_neighbors} if method == "leiden" else {"n_regions": n_regions}
-    result.uns[KEY] = {"params": {"method": method, **given, "n_components": components, "seed": seed}}
+    result.uns[REGION_KEY] = {"params": {"method": method, **given, "n_components": components, "seed": seed}}
     return result
 
 
@@ -148,7 +148,7 @@ def region_agreement(
     clustered = values[names != UNLABELED] if method == PAPER else values
     if (clustered != clustered[0]).any():  # identical spots are one region; PCA would divide by 0
         options: dict[str, Any] = {"n_regions": n_regions, "labels": names, "resolution": resolution, "seed": seed}
-        found = find_regions(AnnData(values), method, **options).obs[KEY].to_numpy(str)
+        found = find_regions(AnnData(values), method, **options).obs[REGION_KEY].to_numpy(str)
     return agreement(found, names)
 
 
@@ -197,10 +197,12 @@ def draw_regions(adata: AnnData, folder: str | Path, labels: ArrayLike | None = 
     Raises:
         ValueError: If the prediction has no regions.
     """
-    if KEY not in adata.obs:
+    if REGION_KEY not in adata.obs:
         raise ValueError("The prediction has no regions (obs['region']); run find_regions first.")
     partitions = {} if labels is None else {"labels": labels}
-    partitions[f"regions ({adata.uns.get(KEY, {}).get('params', {}).get('method', 'given')})"] = adata.obs[KEY]
+    partitions[f"regions ({adata.uns.get(REGION_KEY, {}).get('params', {}).get('method', 'given')})"] = adata.obs[
+        REGION_KEY
+    ]
     figure = figures.region_maps(adata.obsm["spatial"], partitions, **image_of(adata), nowhere=UNLABELED)
     return figures.save(figure, Path(folder) / f"{file_of(adata)}_regions.png")
 
@@ -227,9 +229,15 @@ def _leiden(adata: AnnData, *, resolution: float, n_neighbors: int, seed: int, *
         import igraph  # noqa: F401
     sc.pp.neighbors(adata, n_neighbors=min(n_neighbors, adata.n_obs - 1), random_state=seed)
     sc.tl.leiden(
-        adata, resolution=resolution, key_added=KEY, flavor="igraph", n_iterations=2, directed=False, random_state=seed
+        adata,
+        resolution=resolution,
+        key_added=REGION_KEY,
+        flavor="igraph",
+        n_iterations=2,
+        directed=False,
+        random_state=seed,
     )
-    return list(adata.obs[KEY].astype(str))
+    return list(adata.obs[REGION_KEY].astype(str))
 
 
 def _kmeans(adata: AnnData, *, n_regions: int, seed: int, **_: Any) -> list[str]:

@@ -40,7 +40,7 @@ def run(parsed: Namespace) -> None:
 
     from hist2st_pyg.analysis.labels import labels_of
     from hist2st_pyg.analysis.predictions import read_prediction
-    from hist2st_pyg.analysis.regions import KEY, agreement, draw_regions, find_regions, n_labels
+    from hist2st_pyg.analysis.regions import REGION_KEY, agreement, draw_regions, find_regions, n_labels
     from hist2st_pyg.figures import draw_each
     from hist2st_pyg.inference import write_h5ad
     from hist2st_pyg.io.tables import UNLABELED
@@ -62,7 +62,7 @@ def run(parsed: Namespace) -> None:
         "seed": parsed.seed,
     }
     found = find_regions(adata, parsed.method, **options)
-    sizes = found.obs[KEY].value_counts(sort=False).to_dict()
+    sizes = found.obs[REGION_KEY].value_counts(sort=False).to_dict()
     dropped = sizes.pop(UNLABELED, 0)
     listed = ", ".join(f"{region}: {size}" for region, size in sizes.items())
     print(f"{len(sizes)} regions of {found.n_obs - dropped} spots ({parsed.method}): {listed}.")
@@ -70,11 +70,11 @@ def run(parsed: Namespace) -> None:
         print(f"{dropped} spots with the label {UNLABELED!r} were dropped.")
     if labels is not None:
         found.obs["label"] = labels
-        result = agreement(found.obs[KEY], labels)
+        result = agreement(found.obs[REGION_KEY], labels)
         if result is None:
             print("The spots have fewer than two labels, so agreement cannot be computed.")
         else:
-            found.uns[KEY] |= result
+            found.uns[REGION_KEY] |= result
             print(f"ARI {result['ari']:.3f}, NMI {result['nmi']:.3f} against {n_labels(labels)} labels.")
     if parsed.output is not None:
         write_h5ad(found, parsed.output)

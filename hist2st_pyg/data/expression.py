@@ -18,9 +18,9 @@ from hist2st_pyg.utils.runtime import preserve_num_threads
 
 logger = logging.getLogger(__name__)
 
-DETECTED = 0.1
+DETECTED_SHARE = 0.1
 """The share of the spots in which a variable gene is seen."""
-FEW = 2
+SMALL_PANEL = 2
 """The genes of a panel up to which a warning says that their share of its counts is no target."""
 NAMED = 10
 """How many of the genes that are left out a warning names."""
@@ -49,11 +49,11 @@ def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
     import scanpy as sc
 
     pooled = anndata.concat({s.name: s.adata for s in sections}, label="section", join="inner", index_unique="-")
-    sc.pp.filter_genes(pooled, min_cells=math.ceil(DETECTED * pooled.n_obs))
+    sc.pp.filter_genes(pooled, min_cells=math.ceil(DETECTED_SHARE * pooled.n_obs))
     if pooled.n_vars < n_genes:
         raise ValueError(
-            f"The training sections share {pooled.n_vars} genes that are seen in {DETECTED:.0%} of the spots; a panel "
-            f"of {n_genes} is too many."
+            f"The training sections share {pooled.n_vars} genes that are seen in {DETECTED_SHARE:.0%} of the spots; a "
+            f"panel of {n_genes} is too many."
         )
     sc.pp.normalize_total(pooled, target_sum=1e4)
     sc.pp.log1p(pooled)
@@ -172,7 +172,7 @@ def expression_target(
         log10 expression [N, G]; a spot without counts has 0 everywhere.
     """
     if normalize_by == "panel":
-        if counts.shape[1] <= FEW:
+        if counts.shape[1] <= SMALL_PANEL:
             logger.warning(
                 "%s: a share of the panel's counts says little in a panel of %d (of one gene it is all or nothing); "
                 "normalize_by: all divides by the counts of all genes",

@@ -21,7 +21,7 @@ from hist2st_pyg.image.stain import StainMap, apply_stain, fit_stain, normalize_
 Patches = Callable[[NDArray[np.int64] | None], Tensor]
 """What some spots of a section show (None: all of them): patches uint8 [n, 3·S, P, P] or embeddings float [n, D]."""
 
-PART = 256
+PATCHES_AT_ONCE = 256
 """Patches cut at a time to fit the stain map, so that its memory does not grow with the section."""
 
 
@@ -76,8 +76,8 @@ class SpotPatches:
         return fit_stain(self._first_fields(spots), len(spots) * self.patch_size**2, self.stain, self.name)
 
     def _first_fields(self, spots: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, len(spots), PART):
-            yield self._cut(spots[start : start + PART], self.scales[:1])
+        for start in range(0, len(spots), PATCHES_AT_ONCE):
+            yield self._cut(spots[start : start + PATCHES_AT_ONCE], self.scales[:1])
 
     @cached_property
     def _cached(self) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from hist2st_pyg import figures
 from hist2st_pyg.evaluation.section_scores import SectionResult, mean_of, measure_section
 from hist2st_pyg.figures import try_drawing
-from hist2st_pyg.inference import THUMBNAIL, require_preprocessing
+from hist2st_pyg.inference import THUMBNAIL_PIXELS, require_preprocessing
 from hist2st_pyg.inference.blocks import find_device
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
@@ -184,7 +184,7 @@ def _draw(section: Section, result: SectionResult, genes: Sequence[str], folder:
     picture: dict[str, Any] = {}
     if section.image is not None:
         image = section.require_image()
-        thumbnail = image.thumbnail(THUMBNAIL)
+        thumbnail = image.thumbnail(THUMBNAIL_PIXELS)
         picture = {"image": thumbnail, "image_scale": thumbnail.shape[1] / image.size[0]}
     maps = figures.true_and_predicted(section.pos, result.target, result.predicted, genes, pcc, **picture)
     name = file_name(section.name)

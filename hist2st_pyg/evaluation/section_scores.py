@@ -28,7 +28,7 @@ from hist2st_pyg.section import Section
 logger = logging.getLogger(__name__)
 Floats = NDArray[np.floating[Any]]
 
-LEVELS = (0.5, 0.9)
+COVERAGE_LEVELS = (0.5, 0.9)
 N_MAPS = 3
 
 
@@ -80,8 +80,8 @@ def measure_section(
     metrics |= _regions(predicted, section, seed)
     covered = {}
     if getattr(model, "likelihood", None) is not None:
-        covered = coverage(out, counts, size_factor, LEVELS, mask)
-    metrics |= {f"coverage_{100 * level:.0f}": covered.get(level) for level in LEVELS}
+        covered = coverage(out, counts, size_factor, COVERAGE_LEVELS, mask)
+    metrics |= {f"coverage_{100 * level:.0f}": covered.get(level) for level in COVERAGE_LEVELS}
     ceilings = {gene: _number(value) for gene, value in zip(preprocessing.genes, ceiling, strict=True)}
     numbers = {
         "metrics": metrics,

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIDE = 2.9
+PATCH_INCHES = 2.9
 """Side of a patch in inches."""
 COLORS = "RdBu_r"
-VIEW = 900
+VIEW_PIXELS = 900
 """Side of the view around a spot, in pixels of the source image."""
-SMOOTH = 1 / 56
+SMOOTHING_SHARE = 1 / 56
 """Standard deviation of the heat map's smoothing as a share of the patch, because single pixels are noisy."""
-BRIGHT = 0.99
+SATURATION_QUANTILE = 0.99
 """Quantile of the pixels at which the heat map's colors saturate."""
-CROWDED = 0.12
+CROWDED_PITCH = 0.12
 """Pitch as a share of the map's side below which numbers stand above the spots."""
-WHOLE = 0.8
+WHOLE_IMAGE_SHARE = 0.8
 """Share of the image above which a map needs no overview of its place."""
-LABELED = 0.1
+LABELED_SHARE = 0.1
 """Importance from which spots get a number, as a share of the most important spot's."""
 
 
@@ -59,13 +59,13 @@ def explanation_figure(
         raise ValueError(f"pos must include spot {explanation.neighbors.max()}, got {len(points)} positions.")
     maps = explanation.pixels
     fields = len(maps[0].patch) if maps else 1
-    high = max(2 * SIDE, fields * SIDE)
-    wide = min(high / fields, 1.2 * SIDE)
+    high = max(2 * PATCH_INCHES, fields * PATCH_INCHES)
+    wide = min(high / fields, 1.2 * PATCH_INCHES)
     figure = Figure(figsize=(high + 2 * len(maps) * wide, high + 0.5), layout="constrained")
     grid = figure.add_gridspec(fields, 1 + 2 * len(maps), width_ratios=[high] + 2 * len(maps) * [wide])
     _neighbors(figure, figure.add_subplot(grid[:, 0]), explanation, points, image, thumbnail)
     for place, pixels in enumerate(maps):
-        limit = float(np.quantile(_smooth(pixels.importance), BRIGHT)) or 1.0
+        limit = float(np.quantile(_smooth(pixels.importance), SATURATION_QUANTILE)) or 1.0
         for field in range(fields):
             left, right = (figure.add_subplot(grid[field, 1 + 2 * place + column]) for column in (0, 1))
             _patch(left, right, explanation, pixels, field, limit)
@@ -105,7 +105,7 @@ def _neighbors(
         ends = list(points[explanation.edges[:, seen].T])
         axis.add_collection(LineCollection(ends, linewidths=0.5 + 5 * share[seen], colors="0.1", alpha=0.75, zorder=3))
     top = np.abs(importance).max() or 1.0
-    matters = np.abs(importance) >= LABELED * top
+    matters = np.abs(importance) >= LABELED_SHARE * top
     matters[0] = True
     diameter = np.where(matters, 0.5, 0.16) * pitch  # unimportant spots must not cover the tissue
     circles = EllipseCollection(
@@ -123,7 +123,7 @@ def _neighbors(
     )
     circles.set_clim(-top, top)
     axis.add_collection(circles)
-    small = pitch < CROWDED * side
+    small = pitch < CROWDED_PITCH * side
     for (x, y), value in zip(points[spots[matters]], importance[matters], strict=True):
         text = _signed(value)
         if small:  # above the circle, which is too small for the number
@@ -139,7 +139,7 @@ def _neighbors(
     bar.set_label("what the spot adds, log10 expression; lines are as wide as their edge matters", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
-    if thumbnail is not None and image is not None and side < WHOLE * max(image.size):
+    if thumbnail is not None and image is not None and side < WHOLE_IMAGE_SHARE * max(image.size):
         overview = axis.inset_axes((0.0, 0.0, 0.26, 0.26), zorder=6)
         overview.imshow(thumbnail, extent=(0, image.size[0], image.size[1], 0))
         box = np.array([[0, 1, 1, 0, 0], [0, 0, 1, 1, 0]]) * side + corner[:, None]
@@ -181,7 +181,7 @@ def _signed(value: float) -> str:
 def _smooth(heat: NDArray[np.float32]) -> NDArray[np.float32]:
     from scipy.ndimage import gaussian_filter
 
-    sigma = SMOOTH * heat.shape[-1]
+    sigma = SMOOTHING_SHARE * heat.shape[-1]
     result: NDArray[np.float32] = gaussian_filter(heat, (0,) * (heat.ndim - 2) + (sigma, sigma))
     return result
 
@@ -192,12 +192,12 @@ def _view(
     """A reduced square of the image, and its extent (left, right, bottom, top)."""
     from PIL import Image
 
-    level = image.level_for(side / VIEW)
+    level = image.level_for(side / VIEW_PIXELS)
     down = image.level_downsamples[level]
     size = image.level_sizes[level]
     x0, y0 = np.clip(np.floor(corner / down), 0, size).astype(int)
     x1, y1 = np.clip(np.ceil((corner + side) / down), 0, size).astype(int)
     with image.open(level) if level else image.open() as region:
         pixels = region(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
-    small = np.asarray(Image.fromarray(pixels).reduce(max(1, round(max(pixels.shape) / VIEW))))
+    small = np.asarray(Image.fromarray(pixels).reduce(max(1, round(max(pixels.shape) / VIEW_PIXELS))))
     return small, (x0 * down, x1 * down, y1 * down, y0 * down)

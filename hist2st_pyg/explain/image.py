@@ -26,7 +26,7 @@ from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.utils.file_names import file_name
 
-OVERVIEW = 300
+OVERVIEW_PIXELS = 300
 """Longer side of the picture of the whole section, in pixels."""
 
 
@@ -48,7 +48,7 @@ class ImageExplanations:
 
     def draw(self, folder: str | Path) -> list[Path | None]:
         """Write a picture of each, ``<image>_<gene>_<spot>.png`` by ``file_name``; None and a warning on an error."""
-        thumbnail = self.image.thumbnail(OVERVIEW)
+        thumbnail = self.image.thumbnail(OVERVIEW_PIXELS)
         paths = []
         for explanation in tqdm(self.explanations, desc="pictures", leave=False, disable=None):
             path = Path(folder) / f"{file_name(self.name, explanation.gene, explanation.name)}.png"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hist2st_pyg.explain.receptive_field import ReceptiveField, fixed_features, vision_stages
 
-BLUR = 0.125
+BLUR_SHARE = 0.125
 """Standard deviation of the blur as a share of the patch."""
 
 
@@ -43,7 +43,7 @@ def blurred(patch: Tensor) -> Tensor:
     """The blurred patch, [3·S, P, P], which keeps its colors but loses its structure."""
     from scipy.ndimage import gaussian_filter1d
 
-    image, sigma = patch.cpu().numpy(), BLUR * patch.shape[-1]
+    image, sigma = patch.cpu().numpy(), BLUR_SHARE * patch.shape[-1]
     for axis in (1, 2):
         image = gaussian_filter1d(image, sigma, axis=axis, mode="reflect")
     return torch.from_numpy(image).to(patch)

@@ -72,9 +72,10 @@ def try_drawing(name: str, draw: Callable[[], Made]) -> Made | None:
         name: The picture or its section, for the warning.
         draw: Draws it and returns its path or paths.
     """
+    made: Made | None = None
     with only_warns(logger, f"{name} was not drawn"):
-        return draw()
-    return None
+        made = draw()
+    return made
 
 
 def draw_each(folder: str | Path | None, pictures: Mapping[str, Callable[[], Path | Sequence[Path]]]) -> Iterator[Path]:

@@ -19,13 +19,13 @@ Pixels = NDArray[np.uint8]
 Region = Callable[[int, int, int, int], Pixels]
 """``region(x, y, width, height)`` in pixels, inside the level -> uint8 [height, width, 3]."""
 
-BLOCK = 4096
+BLOCK_PIXELS = 4096
 """Side of the regions in which a whole level is read, in pixels: larger than a tile, 50 MB decoded."""
 
 TILE = 256
 """Side of a tile in pixels, if the file does not state it."""
 
-SAME = 0.01
+SAME_RESOLUTION = 0.01
 """Downsamples and resolutions that differ by less than this share count as equal, because scanners round them."""
 
 
@@ -71,7 +71,7 @@ class HistologyImage(ABC):
         Args:
             downsample: Level-0 pixels for each required pixel; below 1 gives level 0.
         """
-        fits = [i for i, own in enumerate(self.level_downsamples) if own <= downsample * (1 + SAME)]
+        fits = [i for i, own in enumerate(self.level_downsamples) if own <= downsample * (1 + SAME_RESOLUTION)]
         return fits[-1] if fits else 0
 
     def tile_size(self, level: int = 0) -> tuple[int, int]:
@@ -82,7 +82,7 @@ class HistologyImage(ABC):
         """Width and height of the regions for reading a whole level, chosen so that few tiles are decoded twice."""
         wide, high = self.tile_size(level)
         # A strip is as wide as the image.
-        return (BLOCK, BLOCK) if wide <= BLOCK else (wide, max(high, 2 * BLOCK**2 // wide))
+        return (BLOCK_PIXELS, BLOCK_PIXELS) if wide <= BLOCK_PIXELS else (wide, max(high, 2 * BLOCK_PIXELS**2 // wide))
 
     def is_blank(self, level: int, x: int, y: int, width: int, height: int) -> bool:
         """Whether the file is known to have no pixels in a region of a level, which then is white."""

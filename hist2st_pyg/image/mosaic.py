@@ -14,7 +14,7 @@ from PIL import Image
 from typing_extensions import override
 
 from hist2st_pyg.image import FileImage, Pixels, Region
-from hist2st_pyg.image.base import SAME, has_level
+from hist2st_pyg.image.base import SAME_RESOLUTION, has_level
 from hist2st_pyg.utils.reading import check_hdf5, reading
 
 PATCH_UM = 112.0
@@ -118,7 +118,7 @@ class PatchMosaic(FileImage):
     @override
     def level_downsamples(self) -> tuple[float, ...]:
         coarser = self.side / self._pixels
-        return (1.0, coarser) if coarser > 1 + SAME else (1.0,)
+        return (1.0, coarser) if coarser > 1 + SAME_RESOLUTION else (1.0,)
 
     @override
     def tile_size(self, level: int = 0) -> tuple[int, int]:

@@ -27,7 +27,7 @@ DECODING_BYTES = 7
 PROGRESSIVE_BYTES = 6
 """Bytes per pixel that a progressive JPEG takes besides, whose coefficients are kept until the last pass."""
 
-BAND = 512
+BAND_ROWS = 512
 """Rows that are made RGB at once."""
 
 UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
@@ -92,8 +92,8 @@ class RasterImage(FileImage):
             image.load()
             width, height = image.size
             pixels = np.empty((height, width, 3), dtype=np.uint8)
-            for y in range(0, height, BAND):
-                rows = min(BAND, height - y)
+            for y in range(0, height, BAND_ROWS):
+                rows = min(BAND_ROWS, height - y)
                 pixels[y : y + rows] = np.asarray(_rgb(image.crop((0, y, width, y + rows))))
             return UPRIGHT[orientation](pixels) if orientation in UPRIGHT else pixels
 

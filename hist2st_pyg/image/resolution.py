@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from hist2st_pyg.image.base import SAME
+from hist2st_pyg.image.base import SAME_RESOLUTION
 from hist2st_pyg.image.ome import ome_pixels
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def square_pixels(sizes: tuple[float, float] | None, path: Path) -> float | None
     if not all(math.isfinite(size) and size > 0 for size in sizes):
         logger.warning("%s states pixels of %g x %g µm; its resolution is taken as unknown.", path, x, y)
         return None
-    if abs(x - y) > SAME * max(x, y):
+    if abs(x - y) > SAME_RESOLUTION * max(x, y):
         logger.warning("The pixels of %s are not square (%g x %g µm); its resolution is taken as unknown.", path, x, y)
         return None
     return (x + y) / 2

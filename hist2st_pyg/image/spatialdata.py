@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from hist2st_pyg.image.base import BLOCK, HistologyImage, Pixels, Region, downsamples, has_level
+from hist2st_pyg.image.base import BLOCK_PIXELS, HistologyImage, Pixels, Region, downsamples, has_level
 from hist2st_pyg.utils.reading import check_unpacked, reading
 
 KIND = "an image of a SpatialData store"
@@ -78,7 +78,7 @@ class StoreImage(HistologyImage):
     @override
     def block_size(self, level: int = 0) -> tuple[int, int]:
         # Chunks may be large, so no chunk should lie in two blocks.
-        wide, high = (side * max(1, BLOCK // side) for side in self._chunks[level])
+        wide, high = (side * max(1, BLOCK_PIXELS // side) for side in self._chunks[level])
         return wide, high
 
     @override

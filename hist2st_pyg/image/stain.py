@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from hist2st_pyg.utils.resolver import resolve
 
 Floats = NDArray[np.float64]
-WHITE = 256.0
-SAMPLE = 500_000
+WHITE_LEVEL = 256.0
+SAMPLE_PIXELS = 500_000
 """Largest number of pixels for fitting a map."""
-SPOTS = 4096
+SAMPLE_SPOTS = 4096
 """Largest number of spots for fitting a map, so that the cost does not grow with the slide."""
-PART = 64
+PATCHES_AT_ONCE = 64
 """Number of patches mapped at a time."""
-BACKGROUND = 0.15
+GLASS_DENSITY = 0.15
 """Optical density below which a channel counts as glass."""
 HE = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 HE_STRENGTH = np.array([1.9705, 1.0308])
 """Macenko's reference: optical density of haematoxylin and eosin, and the 99 % quantile of their concentrations."""
-MEAN, DEVIATION = np.array([0.5, 0.6, 0.35]), np.array([0.45, 0.45, 0.25])
+REFERENCE_MEAN, REFERENCE_DEVIATION = np.array([0.5, 0.6, 0.35]), np.array([0.45, 0.45, 0.25])
 """Target optical density of ``"standardize"``: about that of breast sections."""
 
 
@@ -55,13 +55,13 @@ def normalize_stain(patches: NDArray[np.uint8], stain: str, name: str = "") -> N
     """
     spots = stain_spots(len(patches))
     pixels = len(spots) * patches.shape[2] * patches.shape[3]
-    parts = (patches[spots[start : start + PART]] for start in range(0, len(spots), PART))
+    parts = (patches[spots[start : start + PATCHES_AT_ONCE]] for start in range(0, len(spots), PATCHES_AT_ONCE))
     return apply_stain(patches, fit_stain(parts, pixels, stain, name))
 
 
 def stain_spots(n: int) -> NDArray[np.int64]:
-    """The spots, out of n, for fitting a section's map: all, or :data:`SPOTS` of them, evenly spaced in their order."""
-    return np.arange(n) if n <= SPOTS else np.linspace(0, n - 1, SPOTS).round().astype(np.int64)
+    """The spots, out of n, for fitting a section's map: all, or :data:`SAMPLE_SPOTS` of them, evenly spaced."""
+    return np.arange(n) if n <= SAMPLE_SPOTS else np.linspace(0, n - 1, SAMPLE_SPOTS).round().astype(np.int64)
 
 
 def fit_stain(parts: Iterable[NDArray[np.uint8]], pixels: int, stain: str, name: str = "") -> StainMap | None:
@@ -69,7 +69,7 @@ def fit_stain(parts: Iterable[NDArray[np.uint8]], pixels: int, stain: str, name:
 
     Args:
         parts: The patches in parts [n, 3 or more, P, P], in the spots' order; the first field of view is read.
-        pixels: Number of pixels in all parts, of which at most :data:`SAMPLE` are used.
+        pixels: Number of pixels in all parts, of which at most :data:`SAMPLE_PIXELS` are used.
         stain: A key of :data:`STAINS`; ``"none"`` reads nothing and returns None.
         name: The section's name, for errors.
 
@@ -79,7 +79,7 @@ def fit_stain(parts: Iterable[NDArray[np.uint8]], pixels: int, stain: str, name:
     fit = resolve(STAINS, stain, "stain")
     if fit is None:
         return None
-    step, seen, sample = pixels // SAMPLE + 1, 0, []
+    step, seen, sample = pixels // SAMPLE_PIXELS + 1, 0, []
     for part in parts:
         colors = part[:, :3].transpose(0, 2, 3, 1).reshape(-1, 3)
         sample.append(colors[-seen % step :: step].copy())
@@ -96,11 +96,13 @@ def apply_stain(patches: NDArray[np.uint8], stain_map: StainMap | None) -> NDArr
         return patches
     matrix, offset = stain_map.matrix.astype(np.float32), stain_map.offset.astype(np.float32)
     result = np.empty(patches.shape, np.uint8)
-    for start in range(0, len(patches), PART):  # limits the memory of floats
-        part = patches[start : start + PART]
+    for start in range(0, len(patches), PATCHES_AT_ONCE):  # limits the memory of floats
+        part = patches[start : start + PATCHES_AT_ONCE]
         density = np.moveaxis(_density(part).reshape(len(part), -1, 3, *part.shape[2:]), 2, -1)
-        mapped = WHITE * np.exp(-(density @ matrix.T + offset)) - 1
-        result[start : start + PART] = np.moveaxis(np.rint(np.clip(mapped, 0, 255)), -1, 2).reshape(part.shape)
+        mapped = WHITE_LEVEL * np.exp(-(density @ matrix.T + offset)) - 1
+        result[start : start + PATCHES_AT_ONCE] = np.moveaxis(np.rint(np.clip(mapped, 0, 255)), -1, 2).reshape(
+            part.shape
+        )
     return result
 
 
@@ -113,7 +115,7 @@ def macenko(density: Floats) -> tuple[Floats, Floats]:
     Raises:
         ValueError: If fewer than 100 pixels are stained.
     """
-    stained = density[(density > BACKGROUND).all(1)]
+    stained = density[(density > GLASS_DENSITY).all(1)]
     if len(stained) < 100:
         raise ValueError(
             f"{len(stained)} of {len(density)} sampled pixels are stained, too few to find the stains; "
@@ -137,8 +139,8 @@ def standardize(density: Floats) -> tuple[Floats, Floats]:
 
     This also removes differences in the mix of tissues.
     """
-    scale = DEVIATION / np.maximum(density.std(0), 1e-6)
-    return np.diag(scale), MEAN - density.mean(0) * scale
+    scale = REFERENCE_DEVIATION / np.maximum(density.std(0), 1e-6)
+    return np.diag(scale), REFERENCE_MEAN - density.mean(0) * scale
 
 
 StainFit = Callable[[Floats], tuple[Floats, Floats]]
@@ -148,5 +150,5 @@ STAINS: dict[str, StainFit | None] = {"none": None, "macenko": macenko, "standar
 
 def _density(pixels: NDArray[np.uint8]) -> Floats:
     """Optical density, natural logarithm, looked up in a table of the 256 values."""
-    table: Floats = -np.log((np.arange(256, dtype=np.float32) + 1) / WHITE)
+    table: Floats = -np.log((np.arange(256, dtype=np.float32) + 1) / WHITE_LEVEL)
     return table[pixels]

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 KIND = "a TIFF image"
 
-SHAPE = 0.05
+SHAPE_TOLERANCE = 0.05
 """A page is a smaller copy of the image if the factors of its width and height differ by less than this share."""
 
 
@@ -154,7 +154,7 @@ def _copies(series: Any) -> list[Any]:
 def _is_copy(size: tuple[int, int], width: int, height: int) -> bool:
     wide, high = size
     # Each side may be rounded by a pixel.
-    return min(size) > 0 and abs(width * high - height * wide) <= width + height + SHAPE * width * high
+    return min(size) > 0 and abs(width * high - height * wide) <= width + height + SHAPE_TOLERANCE * width * high
 
 
 def _is_mapped(series: Any) -> bool:

@@ -1,8 +1,8 @@
 """Prediction: a model and an image of any size in, an AnnData out."""
 
-from hist2st_pyg.inference.blocks import BLOCK, WHOLE, predict_blocks, run_model, spatial_blocks
+from hist2st_pyg.inference.blocks import BLOCK_SPOTS, WHOLE_SECTION_SPOTS, predict_blocks, run_model, spatial_blocks
 from hist2st_pyg.inference.cohort import predict_cohort
-from hist2st_pyg.inference.layout import GRID, THUMBNAIL, grid_pitch, lay_grid
+from hist2st_pyg.inference.layout import GRID, THUMBNAIL_PIXELS, grid_pitch, lay_grid
 from hist2st_pyg.inference.lazyslide import FeaturePredictor
 from hist2st_pyg.inference.prediction import model_data, predict, predict_section, predict_spots
 from hist2st_pyg.inference.store import write_spatialdata
@@ -10,10 +10,10 @@ from hist2st_pyg.models.base import require_preprocessing
 from hist2st_pyg.utils.files import write_h5ad
 
 __all__ = [
-    "BLOCK",
+    "BLOCK_SPOTS",
     "GRID",
-    "THUMBNAIL",
-    "WHOLE",
+    "THUMBNAIL_PIXELS",
+    "WHOLE_SECTION_SPOTS",
     "FeaturePredictor",
     "grid_pitch",
     "lay_grid",

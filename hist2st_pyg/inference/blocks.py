@@ -31,10 +31,10 @@ Made = TypeVar("Made")
 Keep = Callable[[ExpressionModel, dict[str, Tensor]], dict[str, Tensor]]
 """Selects the values to keep from a model and its output on a block, one row per spot."""
 
-BLOCK = 1024
+BLOCK_SPOTS = 1024
 """Largest number of spots in a block."""
 
-WHOLE = 5000
+WHOLE_SECTION_SPOTS = 5000
 """Largest number of spots predicted at once by a model that needs the whole section."""
 
 
@@ -72,7 +72,7 @@ def predict_blocks(
     graph: SectionData,
     patches: Patches,
     *,
-    block: int = BLOCK,
+    block: int = BLOCK_SPOTS,
     device: str = "auto",
     name: str = "section",
     keep: Keep = with_moments,
@@ -80,8 +80,8 @@ def predict_blocks(
     """Predict a section, holding the patches of one block at a time.
 
     Each block includes the surrounding spots within the model's ``receptive_field``, so that the result equals that of
-    the whole section. A model that needs the whole section predicts up to :data:`WHOLE` spots at once. On larger
-    sections self-attention is limited to the block, with a note; other models of this kind raise an error.
+    the whole section. A model that needs the whole section predicts up to :data:`WHOLE_SECTION_SPOTS` spots at once. On
+    larger sections self-attention is limited to the block, with a note; other models of this kind raise an error.
 
     Args:
         model: The model.
@@ -174,7 +174,7 @@ def _plan(
     if block < 1:
         raise ValueError(f"block must be 1 spot or more, got {block!r}.")
     n, hops = len(pos), model.receptive_field
-    if n <= block or (hops is None and n <= WHOLE):
+    if n <= block or (hops is None and n <= WHOLE_SECTION_SPOTS):
         return [np.arange(n)], 0, []
     notes = []
     if hops is None:
@@ -182,8 +182,8 @@ def _plan(
         if hops is None:
             raise ValueError(
                 f"Section {name!r} has {n} spots, but the model {type(model).__name__} reads a whole section at once, "
-                f"of at most {max(WHOLE, block)} spots. Set block={n} if memory allows, or predict parts of the "
-                "section."
+                f"of at most {max(WHOLE_SECTION_SPOTS, block)} spots. Set block={n} if memory allows, or predict parts "
+                "of the section."
             )
         notes.append(
             f"The section has {n} spots, too many for self-attention over all: each attends to its block of at most "

@@ -14,10 +14,10 @@ from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.nn.transformer import TablePosition
 
-SAME = 0.1
+SAME_SCALE = 0.1
 """Resolutions and distances that differ by less than this share count as equal."""
 
-FAR = 0.5
+FAR_COLORS = 0.5
 """Color distance from which a note warns that a slide's colors differ from training.
 
 Measured on real sections: those of one tissue are 0.04 to 0.54 apart with ``stain="macenko"``, 0.08 to 0.85 as scanned,
@@ -35,7 +35,7 @@ def resolution_notes(preprocessing: Preprocessing, um_per_pixel: float | None) -
     if um_per_pixel is None or preprocessing.um_per_pixel is None or preprocessing.embedding is not None:
         return []
     ratio = um_per_pixel / preprocessing.um_per_pixel
-    if preprocessing.patch_um is not None or preprocessing.patch_pitch is not None or abs(ratio - 1) < SAME:
+    if preprocessing.patch_um is not None or preprocessing.patch_pitch is not None or abs(ratio - 1) < SAME_SCALE:
         return []
     return [
         f"The image has {um_per_pixel:g} µm per pixel, the training images {preprocessing.um_per_pixel:g}. The model's "
@@ -51,7 +51,7 @@ def pitch_notes(pitch: float, trained: float | None) -> list[str]:
         pitch: Distance of neighboring spots in pixels.
         trained: Distance of the training spots in pixels of this image, if known.
     """
-    if trained is None or abs(pitch / trained - 1) < SAME:
+    if trained is None or abs(pitch / trained - 1) < SAME_SCALE:
         return []
     apart = f"The spots are {pitch:.4g} px apart, those of training were {trained:.4g} px apart in this image's pixels."
     if pitch < trained:
@@ -113,10 +113,10 @@ class Colors:
     def notes(self) -> list[str]:
         """A warning if the distance is large."""
         distance = self.distance
-        if distance is None or distance < FAR:
+        if distance is None or distance < FAR_COLORS:
             return []
         return [
             f"The patches' mean color is {distance:.2f} standard deviations of the training pixels from that of "
-            f"training (mostly within {FAR:g} for the same tissue and stain). Likely causes: another stain, scanner or "
-            "tissue, or spots on glass. Levels of expression are then less certain than their pattern."
+            f"training (mostly within {FAR_COLORS:g} for the same tissue and stain). Likely causes: another stain, "
+            "scanner or tissue, or spots on glass. Levels of expression are then less certain than their pattern."
         ]

@@ -17,7 +17,7 @@ from hist2st_pyg.io.spots import Spots, read_spots
 
 GRID = "hexagonal grid on the tissue"
 GIVEN = "spots given"
-THUMBNAIL = 1024
+THUMBNAIL_PIXELS = 1024
 """Longer side of the image kept in ``uns["spatial"]``, in pixels."""
 
 
@@ -97,7 +97,7 @@ def grid_layout(
     if pitch is None:
         pitch = trained
     assert pitch is not None
-    thumbnail = image.thumbnail(THUMBNAIL)
+    thumbnail = image.thumbnail(THUMBNAIL_PIXELS)
     spots = lay_grid(image, pitch, thumbnail)
     factor = round(trained / pitch) if trained is not None else 1
     places, arrays = spots.grid, None
@@ -131,7 +131,7 @@ def lay_grid(image: HistologyImage, pitch: float, thumbnail: NDArray[np.uint8] |
         ValueError: If no tissue is found.
     """
     grid = hexagonal_grid(image.size, pitch)
-    picture = image.thumbnail(THUMBNAIL) if thumbnail is None else thumbnail
+    picture = image.thumbnail(THUMBNAIL_PIXELS) if thumbnail is None else thumbnail
     return inside(grid, tissue_mask(picture), picture.shape[1] / image.size[0])
 
 

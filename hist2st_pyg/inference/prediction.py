@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.data.preprocessing import SectionData, spot_pitch
 from hist2st_pyg.image import HistologyImage
-from hist2st_pyg.inference.blocks import BLOCK, Keep, Prediction, find_device, predict_blocks, with_moments
+from hist2st_pyg.inference.blocks import BLOCK_SPOTS, Keep, Prediction, find_device, predict_blocks, with_moments
 from hist2st_pyg.inference.domain_shift import check_positions, pitch_notes, resolution_notes
 from hist2st_pyg.inference.image_input import read_image
-from hist2st_pyg.inference.layout import GIVEN, THUMBNAIL
+from hist2st_pyg.inference.layout import GIVEN, THUMBNAIL_PIXELS
 from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.section import Section
@@ -38,7 +38,7 @@ def predict(
     um_per_pixel: float | None = None,
     device: str = "auto",
     name: str | None = None,
-    block: int = BLOCK,
+    block: int = BLOCK_SPOTS,
 ) -> AnnData:
     """Predict expression from an image or a whole slide; patches are cut and predicted block by block.
 
@@ -91,7 +91,9 @@ def predict(
     return _anndata(model, predicted, layout.spots, given.image, layout.thumbnail, given.name, given.notes, facts)
 
 
-def predict_section(model: ExpressionModel, section: Section, device: str = "auto", *, block: int = BLOCK) -> AnnData:
+def predict_section(
+    model: ExpressionModel, section: Section, device: str = "auto", *, block: int = BLOCK_SPOTS
+) -> AnnData:
     """Predict expression for a section's own spots; see :func:`predict`.
 
     Its counts are read only if the model's ``task`` is not ``"prediction"``.
@@ -122,7 +124,7 @@ def predict_spots(
     section: Section,
     device: str = "auto",
     *,
-    block: int = BLOCK,
+    block: int = BLOCK_SPOTS,
     cache: str | Path | None = None,
     keep: Keep = with_moments,
 ) -> Prediction:
@@ -189,7 +191,7 @@ def _anndata(
     )
     pitch = spot_pitch(spots.pos)
     if image is not None:
-        small = image.thumbnail(THUMBNAIL) if thumbnail is None else thumbnail
+        small = image.thumbnail(THUMBNAIL_PIXELS) if thumbnail is None else thumbnail
         result.uns["spatial"] = {
             _library(name): {
                 "images": {"hires": small},

@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
-MARGIN = 0.03
+TISSUE_MARGIN = 0.03
 """The share of the spots by which one order must be better to be clearly so (on real sections 0.037 to 0.84) ..."""
 
-LEAST = 3
+LEAST_SPOTS = 3
 """... and their least number, from which on the log warns."""
 
 
@@ -69,9 +69,9 @@ def in_order(
         f"{'as in the file' if swap_xy else 'swapped'} {other.on_tissue:.1%} and {other.on_image:.1%}"
     )
     gain = other.on_tissue - here.on_tissue
-    doubtful = other.on_image > here.on_image or gain * len(pos) > LEAST - 0.5
+    doubtful = other.on_image > here.on_image or gain * len(pos) > LEAST_SPOTS - 0.5
     logger.log(logging.WARNING if doubtful else logging.INFO, "%s: %s", what, report)
-    clear = other.on_tissue > 0.5 and gain > MARGIN and gain * len(pos) > LEAST - 0.5
+    clear = other.on_tissue > 0.5 and gain > TISSUE_MARGIN and gain * len(pos) > LEAST_SPOTS - 0.5
     if swap_xy is None and (clear or (other.on_image == 1 > here.on_image and gain >= 0)):
         raise ValueError(
             f"{what}: x and y look swapped: {report}. Give swap_xy=True to swap them, or swap_xy=False to keep them."

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.io.array_places import grid_from_positions
-from hist2st_pyg.io.columns import LARGEST, flags, number_of
+from hist2st_pyg.io.columns import LARGEST_NUMBER, flags, number_of
 from hist2st_pyg.io.raw_counts import with_counts
 from hist2st_pyg.patients import patient_name
 from hist2st_pyg.utils.files import read_h5ad
@@ -105,11 +105,11 @@ def plane_positions(values: Any, adata: AnnData, what: str) -> NDArray[np.float6
     if values.ndim != 2 or values.shape[1] not in (2, 3):
         raise ValueError(f"{what} must be [N, 2] (x right, y down, in image pixels), got shape {list(values.shape)}.")
     pos = np.vectorize(number_of, otypes=[np.float64])(values) if values.dtype.kind not in "uif" else values
-    wrong = ~(np.abs(pos.astype(np.float64)) <= LARGEST).all(axis=1)
+    wrong = ~(np.abs(pos.astype(np.float64)) <= LARGEST_NUMBER).all(axis=1)
     if wrong.any():
         spot = int(wrong.argmax())
         raise ValueError(
-            f"{what} holds finite numbers of at most {LARGEST:g}, got {values[spot].tolist()} for spot "
+            f"{what} holds finite numbers of at most {LARGEST_NUMBER:g}, got {values[spot].tolist()} for spot "
             f"{str(adata.obs_names[spot])!r}."
         )
     if pos.shape[1] == 3:
@@ -121,7 +121,7 @@ def plane_positions(values: Any, adata: AnnData, what: str) -> NDArray[np.float6
 
 def _integers(adata: AnnData, column: str, path: Path) -> NDArray[np.int64]:
     values = np.array([number_of(value) for value in adata.obs[column].astype(object)])
-    wrong = ~((values >= 0) & (values == np.floor(values)) & (values <= LARGEST))
+    wrong = ~((values >= 0) & (values == np.floor(values)) & (values <= LARGEST_NUMBER))
     if wrong.any():
         spot = int(wrong.argmax())
         raise ValueError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-LARGEST = 1e9
+LARGEST_NUMBER = 1e9
 """Bound of the numbers of a table: positions in pixels, places and counts are smaller."""
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -31,12 +31,12 @@ def numbers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataF
     for column in columns:
         plain = is_numeric_dtype(table[column])
         values = table[column] if plain else table[column].astype(object).map(number_of).astype(np.float64)
-        wrong = ~(np.abs(values.to_numpy(dtype=np.float64, na_value=np.nan)) <= LARGEST)
+        wrong = ~(np.abs(values.to_numpy(dtype=np.float64, na_value=np.nan)) <= LARGEST_NUMBER)
         if wrong.any():
             value = str(table[column].iloc[wrong.argmax()])
             where = f"{path}, line {line_of(table, wrong)}: {column}"
             if math.isfinite(number_of(value)):
-                raise ValueError(f"{where} is a number of at most {LARGEST:g}, got {value!r}.")
+                raise ValueError(f"{where} is a number of at most {LARGEST_NUMBER:g}, got {value!r}.")
             hint = "; write decimals with a point and thousands without a mark" if "," in value else ""
             raise ValueError(f"{where} is a number, got {value!r}{hint}.")
         parsed[column] = values

@@ -31,7 +31,7 @@ COLUMNS = (("x_pixel", "y_pixel"), ("pxl_col_in_fullres", "pxl_row_in_fullres"))
 RESOLUTIONS = ("pixel_size_um_estimated", "pixel_size_um_embedded")
 """µm per pixel in the metadata, the one to be preferred first."""
 
-THUMBNAIL = 512
+THUMBNAIL_PIXELS = 512
 """Longest side of the picture on which tissue is looked for, in pixels."""
 
 
@@ -152,7 +152,7 @@ class Sample:
         Without the slide it is the picture that HEST keeps with the counts, and the size is the metadata's.
         """
         if slide is not None:
-            return slide.thumbnail(THUMBNAIL), slide.size
+            return slide.thumbnail(THUMBNAIL_PIXELS), slide.size
         width, height = (self._number(f"fullres_px_{side}") for side in ("width", "height"))
         size = None if width is None or height is None else (round(width), round(height))
         key = "tissue_downscaled_fullres_scalef"

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-DETECTED = 0.1
+DETECTED_SHARE = 0.1
 """Share of a section's spots with a count from which a gene counts as detected."""
 
 
@@ -125,7 +125,7 @@ class Scored:
     @property
     def detected(self) -> Bools:
         """The genes with a correlation that are seen in a tenth of the spots, bool [G]."""
-        return np.asarray(~np.isnan(self.pcc) & ((self.true > 0).mean(axis=0) >= DETECTED))
+        return np.asarray(~np.isnan(self.pcc) & ((self.true > 0).mean(axis=0) >= DETECTED_SHARE))
 
 
 @dataclass(frozen=True)

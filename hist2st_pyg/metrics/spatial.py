@@ -11,7 +11,7 @@ from hist2st_pyg.utils.runtime import preserve_num_threads
 
 Floats = NDArray[np.float64]
 
-ADJACENT = 1.6
+ADJACENT_PITCHES = 1.6
 """Distance of adjacent spots in pitches: the 8 around a spot of a square array, the 6 of a hexagonal one."""
 SIGMA, RADIUS = 1.5, 5
 """Gaussian of structural similarity and half its window, in array places (Wang et al. 2004)."""
@@ -19,7 +19,7 @@ SIGMA, RADIUS = 1.5, 5
 
 def adjacent_edges(pos: NDArray[np.float64]) -> NDArray[np.int64]:
     """Edges [2, E] between adjacent spots at ``pos`` [N, 2], which do not depend on a model's graph."""
-    return radius_edges(pos, ADJACENT * spot_pitch(pos))[0]
+    return radius_edges(pos, ADJACENT_PITCHES * spot_pitch(pos))[0]
 
 
 @preserve_num_threads()

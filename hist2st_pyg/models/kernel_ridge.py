@@ -14,9 +14,9 @@ from torch import Tensor
 from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
 
 MAX_SPOTS = 20_000
-SAMPLE = 2000
+WIDTH_SAMPLE_SPOTS = 2000
 """Number of evenly spaced training spots, about, for the median distance."""
-BLOCK = 1024
+BLOCK_SPOTS = 1024
 
 
 def gaussian(x: Tensor, y: Tensor, width: Tensor | float) -> Tensor:
@@ -42,7 +42,7 @@ class KernelSolver(Solver):
             )
         self.mean, self.scale = x.mean(0), np.maximum(x.std(0), 1e-6)
         self.spots = (x - self.mean) / self.scale
-        some = self.spots[:: 1 + len(x) // SAMPLE]
+        some = self.spots[:: 1 + len(x) // WIDTH_SAMPLE_SPOTS]
         self.width = max(float(np.median(pdist(some))), 1e-6) if len(some) > 1 else 1.0
         self.size, self.gram = len(x), self.basis(x)
 
@@ -93,7 +93,7 @@ class KernelRidge(FeatureRegression[KernelSolver]):
 
     def predict(self, h: Tensor) -> Tensor:
         # In parts, because the kernel of all spots may not fit into memory.
-        parts = torch.split((h - self.feature_mean) / self.feature_scale, BLOCK)
+        parts = torch.split((h - self.feature_mean) / self.feature_scale, BLOCK_SPOTS)
         return torch.cat([gaussian(part, self.spots, self.width) @ self.weight + self.bias for part in parts])
 
     def solver(self, x: Floats) -> KernelSolver:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-EPS = 1e-5
+VARIANCE_EPS = 1e-5
 """Added to the variance: the root's gradient stays finite on flat maps."""
 
 
@@ -17,7 +17,7 @@ class _Moments(torch.autograd.Function):
         mean = x.mean((2, 3))
         # torch.var's kernel took a third of a training step; maps are normalized, so cancellation is harmless.
         variance = (x.square().mean((2, 3)) - mean.square()).clamp(min=0)
-        deviation = (variance + EPS).sqrt()
+        deviation = (variance + VARIANCE_EPS).sqrt()
         ctx.save_for_backward(x, mean, deviation)
         return torch.cat([mean, deviation], dim=1)
 

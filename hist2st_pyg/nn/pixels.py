@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LARGEST = 4096
+LARGEST_SIDE = 4096
 """Largest side to which patches are resized, in pixels; one patch then takes 192 MiB."""
 
 Statistics = tuple[Sequence[float], Sequence[float]]
@@ -38,8 +38,8 @@ class Pixels(nn.Module):
 
     def __init__(self, statistics: Statistics, size: int | None = None) -> None:
         super().__init__()
-        if size is not None and not 1 <= size <= LARGEST:
-            raise ValueError(f"size is from 1 to {LARGEST} pixels, got {size}.")
+        if size is not None and not 1 <= size <= LARGEST_SIDE:
+            raise ValueError(f"size is from 1 to {LARGEST_SIDE} pixels, got {size}.")
         mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in statistics)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)

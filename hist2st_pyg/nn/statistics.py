@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-BLOCK = 1024
+BLOCK_PATCHES = 1024
 """Number of patches whose statistics are computed at a time."""
-TINY = 1e-12
+VARIANCE_FLOOR = 1e-12
 """Keeps the gradient of a root finite on flat patches."""
 
 
@@ -43,7 +43,7 @@ class PatchStatistics(nn.Module):
         x = x if x.is_floating_point() else x.float()
         x = (F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x) / 255
         down, across = (x[..., 2:, 1:-1] - x[..., :-2, 1:-1]) / 2, (x[..., 1:-1, 2:] - x[..., 1:-1, :-2]) / 2
-        steepness = (down.square() + across.square() + TINY).sqrt().flatten(2)
+        steepness = (down.square() + across.square() + VARIANCE_FLOOR).sqrt().flatten(2)
         colors = x.flatten(2)
         parts = [*_mean_and_deviation(colors), *_quantiles(colors), *_mean_and_deviation(steepness)]
         return torch.stack(parts, dim=2).flatten(1)
@@ -95,7 +95,7 @@ def patch_statistics(patches: Tensor) -> Tensor:
     statistics = PatchStatistics()
     parts = [
         torch.cat([statistics(view) for view in part.chunk(part.shape[1] // 3, dim=1)], dim=1)
-        for part in torch.chunk(patches, -(-len(patches) // BLOCK))
+        for part in torch.chunk(patches, -(-len(patches) // BLOCK_PATCHES))
     ]
     return torch.cat(parts)
 
@@ -119,7 +119,7 @@ def recolored(statistics: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
 
 
 def _mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:
-    return values.mean(2), (values.var(2, unbiased=False) + TINY).sqrt()
+    return values.mean(2), (values.var(2, unbiased=False) + VARIANCE_FLOOR).sqrt()
 
 
 def _quantiles(values: Tensor) -> list[Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hist2st_pyg import figures
 from hist2st_pyg.data.masks import validation_spots
-from hist2st_pyg.inference import THUMBNAIL, run_model
+from hist2st_pyg.inference import THUMBNAIL_PIXELS, run_model
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.training.datamodule import SectionDataModule
@@ -56,7 +56,7 @@ def _map(path: Path, part: str, model: ExpressionModel, datamodule: SectionDataM
     true, predicted = data.y.cpu().numpy()[where], run_model(model, data)["expression"].cpu().numpy()[where]
     # With precomputed embeddings a section needs no image.
     image = section.require_image() if section.image is not None else None
-    thumbnail = image.thumbnail(THUMBNAIL) if image is not None else None
+    thumbnail = image.thumbnail(THUMBNAIL_PIXELS) if image is not None else None
     pcc = pearson_per_gene(true, predicted, data.gene_mask.cpu().numpy())
     maps = figures.true_and_predicted(
         data.pos.cpu().numpy()[where],

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.expression import DETECTED, totals_of
+from hist2st_pyg.data.expression import DETECTED_SHARE, totals_of
 from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.inference import run_model
 from hist2st_pyg.metrics.ceiling import noise_ceiling
@@ -37,7 +37,7 @@ def gene_trust(model: ExpressionModel, datamodule: SectionDataModule) -> GeneTru
     return {
         "val_pcc": _plain(pcc),
         "val_ceiling": _plain(ceiling),
-        "detected": [bool(n >= DETECTED * n_spots) for n in torch.as_tensor(counted).tolist()],
+        "detected": [bool(n >= DETECTED_SHARE * n_spots) for n in torch.as_tensor(counted).tolist()],
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-LARGEST = 64 * 2**20
+LARGEST_BYTES = 64 * 2**20
 """Size in bytes above which a file is not read; a model's description of 20,000 genes has 1 MiB."""
 
 _SPOKEN = {
@@ -38,9 +38,9 @@ def read_json(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    if (size := path.stat().st_size) > LARGEST:
+    if (size := path.stat().st_size) > LARGEST_BYTES:
         raise ValueError(
-            f"{path} has {size / 2**20:,.0f} MiB; a JSON file of more than {LARGEST >> 20} MiB is not read."
+            f"{path} has {size / 2**20:,.0f} MiB; a JSON file of more than {LARGEST_BYTES >> 20} MiB is not read."
         )
     try:
         text = path.read_bytes().decode("utf-8-sig")

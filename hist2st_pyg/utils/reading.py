@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-UNPACKED = 2**29
+UNPACKED_BYTES = 2**29
 """Bytes to which any file may unpack; ``HIST2ST_UNPACKED_GIB`` in the environment raises it."""
 
-RATIO = 500
+UNPACKED_RATIO = 500
 """How many times its own size a file may unpack to beyond that; a blank part of a slide packs about 300 times ..."""
 
 TEXT_RATIO = 100
 """... and a packed text: a table of counts packs 5 to 80 times."""
 
-VARIABLE = "HIST2ST_UNPACKED_GIB"
+UNPACKED_VARIABLE = "HIST2ST_UNPACKED_GIB"
 
 
 @contextmanager
@@ -75,15 +75,15 @@ def check_unpacked(path: str | Path, packed: int, unpacked: int, ratio: int | No
         path: The file.
         packed: Its size in bytes.
         unpacked: The size in bytes of what it says it holds.
-        ratio: How many times ``packed`` this may be; :data:`RATIO` when None.
+        ratio: How many times ``packed`` this may be; :data:`UNPACKED_RATIO` when None.
 
     Raises:
-        ValueError: If ``unpacked`` is above :data:`UNPACKED` and above ``ratio`` times ``packed``.
+        ValueError: If ``unpacked`` is above :data:`UNPACKED_BYTES` and above ``ratio`` times ``packed``.
     """
-    if unpacked > most_unpacked(packed, RATIO if ratio is None else ratio):
+    if unpacked > most_unpacked(packed, UNPACKED_RATIO if ratio is None else ratio):
         raise ValueError(
             f"{path} has {packed:,} bytes and unpacks to {unpacked / 2**30:,.1f} GiB or more; it is damaged or made to "
-            f"fill memory. If it is right, set {VARIABLE} to the GiB that a file may unpack to."
+            f"fill memory. If it is right, set {UNPACKED_VARIABLE} to the GiB that a file may unpack to."
         )
 
 
@@ -93,11 +93,11 @@ def most_unpacked(packed: int, ratio: int) -> int:
     Raises:
         ValueError: If the environment's bound is no number.
     """
-    given = os.environ.get(VARIABLE)
+    given = os.environ.get(UNPACKED_VARIABLE)
     try:
-        least = UNPACKED if given is None else int(float(given) * 2**30)
+        least = UNPACKED_BYTES if given is None else int(float(given) * 2**30)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{VARIABLE} in the environment is a number of GiB, got {given!r}.") from error
+        raise ValueError(f"{UNPACKED_VARIABLE} in the environment is a number of GiB, got {given!r}.") from error
     return max(least, ratio * packed)
 
 

@@ -64,8 +64,8 @@ def test_they_are_cut_and_stained_as_for_training(cohort: list[Section]) -> None
 def test_the_stain_map_of_a_large_section_is_that_of_some_spots(
     cohort: list[Section], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stain, "SPOTS", 20)
-    monkeypatch.setattr(source, "PART", 6)  # the last part is smaller
+    monkeypatch.setattr(stain, "SAMPLE_SPOTS", 20)
+    monkeypatch.setattr(source, "PATCHES_AT_ONCE", 6)  # the last part is smaller
     cut, asked = source.cut_patches, list[int]()
 
     def spy(image: Any, pos: Any, *rest: Any) -> Any:
@@ -79,7 +79,7 @@ def test_the_stain_map_of_a_large_section_is_that_of_some_spots(
     assert torch.equal(part, patches()[PARTS[1]])
     patches(PARTS[2])
     assert asked[-1] == 4  # the map is fitted once
-    monkeypatch.setattr(stain, "SPOTS", 48)
+    monkeypatch.setattr(stain, "SAMPLE_SPOTS", 48)
     assert not torch.equal(part, patches_of(cohort[0], stain="macenko")(PARTS[1]))
 
 

@@ -71,8 +71,8 @@ def test_an_image_too_large_for_the_machine_is_refused(
 
 def test_a_small_png_of_a_huge_picture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (3000, 2000), "white").save(tmp_path / "bomb.png")
-    monkeypatch.setattr(reading, "UNPACKED", 2**20)
-    monkeypatch.setattr(reading, "RATIO", 100)
+    monkeypatch.setattr(reading, "UNPACKED_BYTES", 2**20)
+    monkeypatch.setattr(reading, "UNPACKED_RATIO", 100)
     image = open_image(tmp_path / "bomb.png")
     for use in (image.thumbnail, lambda: read(image)):
         with pytest.raises(ValueError, match=r"bomb\.png .*unpacks to 0\.0 GiB or more.*set HIST2ST_UNPACKED_GIB"):

@@ -292,7 +292,7 @@ def test_pixels_that_no_file_packs_so_well_are_refused(tmp_path: Path, monkeypat
     tifffile.imwrite(
         path, np.zeros((2048, 2048, 3), np.uint8), photometric="rgb", compression="zlib", rowsperstrip=2048
     )
-    monkeypatch.setattr(reading, "UNPACKED", 2**20)
+    monkeypatch.setattr(reading, "UNPACKED_BYTES", 2**20)
     with pytest.raises(ValueError, match=r"bomb\.tif has .* bytes and unpacks to .*set HIST2ST_UNPACKED_GIB"):
         _ = open_image(path).size
 

@@ -218,7 +218,7 @@ def test_attention_is_kept_to_blocks_on_large_sections_only(
     whole = predicted(built, cohort[0], block=10)
     np.testing.assert_array_equal(whole.values["expression"], predicted(built, cohort[0]).values["expression"])
     assert whole.notes == []
-    monkeypatch.setattr(blocks, "WHOLE", 47)
+    monkeypatch.setattr(blocks, "WHOLE_SECTION_SPOTS", 47)
     parts = predicted(built, cohort[0], block=10, name="A1")
     (note,) = parts.notes
     assert "48 spots, too many for self-attention over all" in note
@@ -238,7 +238,7 @@ def test_what_needs_all_of_a_section_is_not_parted(
     built = model(name, **arguments)
     assert built.receptive_field is None
     whole = predicted(built, cohort[0], block=10).values["expression"]
-    monkeypatch.setattr(blocks, "WHOLE", 47)
+    monkeypatch.setattr(blocks, "WHOLE_SECTION_SPOTS", 47)
     with pytest.raises(ValueError, match=r"'A1' has 48 spots, .* reads a whole section at once.* Set block=48"):
         predicted(built, cohort[0], block=10, name="A1")
     np.testing.assert_array_equal(predicted(built, cohort[0], block=48).values["expression"], whole)

@@ -9,7 +9,7 @@ import torch
 
 from hist2st_pyg import Hist2ST, HisToGene, Preprocessing, Section, load_sections, predict, predict_section
 from hist2st_pyg.data import source
-from hist2st_pyg.inference.domain_shift import FAR, Colors, check_positions, pitch_notes, resolution_notes
+from hist2st_pyg.inference.domain_shift import FAR_COLORS, Colors, check_positions, pitch_notes, resolution_notes
 from hist2st_pyg.models import MODELS, ExpressionModel
 from hist2st_pyg.training import preset_config
 from hist2st_pyg.training.preparation import make_datamodule, make_model
@@ -46,7 +46,7 @@ def test_what_the_training_sections_show_is_at_no_distance(cohort: list[Section]
     built.fit(datamodule.data("train"), [])  # type: ignore[operator]
     own, other = (predict_section(built, section).uns["hist2st"] for section in (cohort[0], cohort[2]))
     assert own["color_distance"] < 1e-4
-    assert own["color_distance"] < other["color_distance"] < FAR
+    assert own["color_distance"] < other["color_distance"] < FAR_COLORS
     assert "note" not in own
 
 
@@ -66,7 +66,7 @@ def test_a_slide_of_other_colors_is_pointed_out(cohort: list[Section], caplog: p
     built.pixel_mean.fill_(100.0)
     built.pixel_std.fill_(40.0)
     facts = predict(built, cohort[0].require_image(), name="S1").uns["hist2st"]
-    assert facts["color_distance"] > FAR
+    assert facts["color_distance"] > FAR_COLORS
     text = f"{facts['color_distance']:.2f} standard deviations of the training pixels from that of training"
     assert text in facts["note"]
     assert any(message.startswith("S1: ") and text in message for message in caplog.messages)
@@ -87,7 +87,7 @@ def test_the_colors_of_real_sections(real_data: Path) -> None:
         distances.append(colors.distance or 0.0)
     assert distances[0] < 1e-3
     assert 0.05 < distances[1] < 0.2  # the next section of the same tumour
-    assert distances[2] > FAR  # another tissue, stained elsewhere
+    assert distances[2] > FAR_COLORS  # another tissue, stained elsewhere
 
 
 def test_a_patch_in_pixels_does_not_fit_another_resolution() -> None:

@@ -110,7 +110,7 @@ def test_a_field_that_is_too_long_names_the_file(tmp_path: Path) -> None:
 
 def test_a_packed_table_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "spots.csv.gz").write_bytes(gzip.compress(bytes(2**22)))
-    monkeypatch.setattr(reading, "UNPACKED", 2**20)
+    monkeypatch.setattr(reading, "UNPACKED_BYTES", 2**20)
     with pytest.raises(ValueError, match=r"spots\.csv\.gz has .* bytes and unpacks to"):
         read_table(tmp_path / "spots.csv.gz")
 

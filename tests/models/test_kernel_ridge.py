@@ -96,7 +96,7 @@ def test_it_is_saved_batched_and_cut_into_blocks(
     assert loaded.config["alpha"] in KernelRidge.alphas
     alone = torch.cat([model(data)["expression"] for data in sections])
     assert torch.equal(torch.cat([loaded(data)["expression"] for data in sections]), alone)
-    monkeypatch.setattr(kernel_ridge, "BLOCK", 7)
+    monkeypatch.setattr(kernel_ridge, "BLOCK_SPOTS", 7)
     torch.testing.assert_close(model(Batch.from_data_list(sections))["expression"], alone, rtol=1e-4, atol=1e-4)
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from hist2st_pyg.nn.moments import EPS, moments
+from hist2st_pyg.nn.moments import VARIANCE_EPS, moments
 
 
 def by_torch(x: Tensor) -> Tensor:
-    return torch.cat([x.mean((2, 3)), (x.var((2, 3), unbiased=False) + EPS).sqrt()], dim=1)
+    return torch.cat([x.mean((2, 3)), (x.var((2, 3), unbiased=False) + VARIANCE_EPS).sqrt()], dim=1)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

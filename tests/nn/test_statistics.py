@@ -160,7 +160,7 @@ def test_a_mirrored_or_turned_patch_has_the_same_statistics(side: int) -> None:
 def test_statistics_are_computed_a_few_patches_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     x = patches(7, side=12)
     expected = patch_statistics(x)
-    monkeypatch.setattr("hist2st_pyg.nn.statistics.BLOCK", 3)
+    monkeypatch.setattr("hist2st_pyg.nn.statistics.BLOCK_PATCHES", 3)
     torch.testing.assert_close(patch_statistics(x), expected)
     torch.testing.assert_close(expected, PatchStatistics()(x))
 

@@ -49,7 +49,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_files, "LARGEST", 2**20)
+    monkeypatch.setattr(json_files, "LARGEST_BYTES", 2**20)
     (tmp_path / "a.json").write_bytes(b" " * 2**20 + b"1")
     with pytest.raises(ValueError, match=r"a\.json has 1 MiB; a JSON file of more than 1 MiB is not read"):
         read_json(tmp_path / "a.json")

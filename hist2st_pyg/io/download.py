@@ -1,4 +1,8 @@
-"""Downloads that resume, retry, and are checked against git's own hashes."""
+"""Downloads that resume, retry, and are checked against git's own hashes.
+
+A library such as pooch checks files by hashes of their content and starts a broken download again. The hosts of these
+data publish git's blob ids, which hash a file's length with its content, and files of 100 MB come over slow lines.
+"""
 
 from __future__ import annotations
 

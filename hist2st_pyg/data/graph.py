@@ -35,6 +35,10 @@ def knn_edges(pos: Array, k: int = 4, max_distance: float | None = None) -> tupl
 
     Raises:
         ValueError: If ``pos`` is not a finite [N, 2], or ``k`` or ``max_distance`` is not positive.
+
+    >>> edge_index, distance = knn_edges(np.array([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]]), k=1)
+    >>> edge_index.tolist(), distance.tolist()
+    ([[1, 0, 1], [0, 1, 2]], [1.0, 1.0, 2.0])
     """
     points = _points(pos)
     if k < 1:
@@ -84,6 +88,10 @@ def radius_edges(pos: Array, radius: float) -> tuple[Array, Array]:
 
     Raises:
         ValueError: If ``pos`` is not a finite [N, 2] or ``radius`` is not positive.
+
+    >>> edge_index, distance = radius_edges(np.array([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]]), radius=1.5)
+    >>> edge_index.tolist(), distance.tolist()
+    ([[1, 0], [0, 1]], [1.0, 1.0])
     """
     points = _points(pos)
     if not radius > 0:
@@ -110,6 +118,10 @@ def grid_edges(grid: Array, rings: int = 1, hexagonal: bool = False) -> tuple[Ar
 
     Raises:
         ValueError: If ``grid`` is not integer [N, 2], two spots share a place, or ``rings`` is not positive.
+
+    >>> edge_index, steps = grid_edges(np.array([[0, 0], [1, 0], [5, 0]]))
+    >>> edge_index.tolist(), steps.tolist()
+    ([[1, 0], [0, 1]], [1.0, 1.0])
     """
     places = _points(grid)
     if rings < 1:
@@ -181,6 +193,10 @@ def prune_distant(edge_index: Array, distance: Array) -> tuple[Array, Array]:
 
     Returns:
         The edges and distances that are kept.
+
+    >>> edge_index = np.array([[1, 2, 3, 4], [0, 0, 0, 0]])
+    >>> prune_distant(edge_index, np.array([1.0, 1.0, 1.0, 5.0]))[0].tolist()
+    [[1, 2, 3], [0, 0, 0]]
     """
     target, d = _numpy(edge_index[1]), _numpy(distance).astype(np.float64)
     count = np.maximum(np.bincount(target), 1)

@@ -119,6 +119,12 @@ class Preprocessing(DataOptions):
         pitch: Median distance of neighboring training spots in pixels.
 
     The further options are those of :class:`DataOptions`.
+
+    >>> from hist2st_pyg.datasets import load_sections
+    >>> (section,) = load_sections("synthetic", names=["A1"], spots=16)
+    >>> preprocessing = Preprocessing(genes=("GENE1", "GENE2"), patch_size=32, k=2, scales=(1.0, 3.0))
+    >>> list(preprocessing.to_data(section).x.shape)
+    [16, 6, 32, 32]
     """
 
     genes: tuple[str, ...]
@@ -305,5 +311,11 @@ def to_data(
 
     Raises:
         ValueError: If the section has no image, or none of the panel's counts.
+
+    >>> from hist2st_pyg.datasets import load_sections
+    >>> (section,) = load_sections("synthetic", names=["A1"], spots=16)
+    >>> data = to_data(section, ["GENE1", "GENE2", "GENE3"], patch_size=32, k=4)
+    >>> list(data.x.shape), list(data.edge_index.shape), list(data.y.shape)
+    ([16, 3, 32, 32], [2, 64], [16, 3])
     """
     return Preprocessing(genes=tuple(genes), patch_size=patch_size, k=k, **preprocessing).to_data(section, cache)

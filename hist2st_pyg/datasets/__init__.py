@@ -70,6 +70,10 @@ def load_sections(
         FileNotFoundError: If the data are not there.
         TypeError: If the reader has no such option.
         ValueError: If the data set or a section is unknown, the root is missing, or a file is malformed.
+
+    >>> sections = load_sections("synthetic", names=["A1", "B1"], spots=16)
+    >>> [(section.name, section.patient, section.adata.n_obs) for section in sections]
+    [('A1', 'A', 16), ('B1', 'B', 16)]
     """
     loader = resolve(DATASETS, dataset, "dataset")
     parameters = inspect.signature(_module(dataset).load).parameters

@@ -84,6 +84,14 @@ class Hist2ST(ExpressionModel):
         TypeError: If ``gnn`` or ``vision`` is an instance, or ``gnn`` a class that two widths do not build.
         ValueError: If a key is unknown (the message lists the choices), a graph layer does not give finite features
             [N, C], or there are statistics of no patches.
+
+    >>> from hist2st_pyg.data import to_data
+    >>> from hist2st_pyg.datasets import load_sections
+    >>> (section,) = load_sections("synthetic", names=["A1"], spots=16)
+    >>> data = to_data(section, ["GENE1", "GENE2"], patch_size=32)
+    >>> model = Hist2ST(2, patch_size=32, vision="cnn", transformer_layers=1, heads=2, dim_head=8, gnn="gat")
+    >>> {name: list(value.shape) for name, value in model(data).items() if name in ("expression", "embedding")}
+    {'expression': [16, 2], 'embedding': [16, 128]}
     """
 
     key = "hist2st"

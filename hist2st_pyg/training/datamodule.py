@@ -50,6 +50,13 @@ class SectionDataModule(pl.LightningDataModule):
 
     Raises:
         ValueError: If there are no training sections or the parts are not disjoint.
+
+    >>> from hist2st_pyg.datasets import load_sections
+    >>> sections = load_sections("synthetic", names=["A1", "B1"], spots=16)
+    >>> preprocessing = Preprocessing(genes=("GENE1", "GENE2"), patch_size=16, k=2)
+    >>> datamodule = SectionDataModule(preprocessing, sections[:1], sections[1:])
+    >>> [batch.section for batch in datamodule.train_dataloader()]
+    [['A1']]
     """
 
     def __init__(

@@ -62,6 +62,14 @@ def train(
         BlockingIOError: If another process trains into the run folder.
         FileExistsError: If the run folder holds a run and ``resume`` is not set.
         ValueError: If the configuration does not fit the data, or not the run that is to be gone on with.
+
+    >>> import tempfile
+    >>> from hist2st_pyg.training.presets import preset_config
+    >>> folder = tempfile.mkdtemp()
+    >>> data = {"name": "synthetic", "options": {"spots": 16}, "train": ["A1"], "n_genes": 5, "patch_size": 16}
+    >>> config = preset_config("small", data, {"name": "ridge"}, output=f"{folder}/run", wandb="off")
+    >>> sorted(path.name for path in train(config).glob("[!.]*"))
+    ['config.yaml', 'figures', 'model', 'summary.json']
     """
     config = replace(config, data=config.data.with_absolute_paths())  # its record holds in any working directory
     output = Path(config.output)

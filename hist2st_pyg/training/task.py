@@ -42,6 +42,17 @@ class ExpressionTask(pl.LightningModule):
     Args:
         model: The model.
         training: The optimization.
+
+    >>> from torch_geometric.data import Batch
+    >>> from hist2st_pyg.data import to_data
+    >>> from hist2st_pyg.datasets import load_sections
+    >>> from hist2st_pyg.models import Hist2ST
+    >>> (section,) = load_sections("synthetic", names=["A1"], spots=16)
+    >>> batch = Batch.from_data_list([to_data(section, ["GENE1", "GENE2"], patch_size=16)])
+    >>> model = Hist2ST(2, patch_size=16, vision="cnn", transformer_layers=0, gnn="sage")
+    >>> task = ExpressionTask(model, TrainingConfig(n_views=0))
+    >>> sorted(task.losses(batch))
+    ['expression', 'likelihood']
     """
 
     def __init__(self, model: ExpressionModel, training: TrainingConfig | None = None) -> None:

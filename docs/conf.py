@@ -51,7 +51,7 @@ nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_excludepatterns = os.environ.get("DOCS_SKIP_NOTEBOOKS", "").split()
-nb_merge_streams = True
+nb_output_stderr = "remove"  # progress bars and log lines
 
 # Docstrings: Google's style, with shapes as a section of their own.
 autosummary_generate = True
@@ -90,4 +90,5 @@ html_theme_options = {
     "use_repository_button": True,
     "use_issues_button": True,
     "show_navbar_depth": 1,
+    "navbar_persistent": [],  # the side bar has the search
 }

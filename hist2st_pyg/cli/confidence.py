@@ -30,7 +30,7 @@ def run(parsed: Namespace) -> None:
 
     from hist2st_pyg.analysis.confidence import check_confidence, draw_confidence, spot_confidence
     from hist2st_pyg.analysis.predictions import read_measured, read_prediction
-    from hist2st_pyg.figures import draw_each
+    from hist2st_pyg.figures.canvas import draw_each
     from hist2st_pyg.utils.csv_cells import write_csv
     from hist2st_pyg.utils.writable import check_file, check_folder
 

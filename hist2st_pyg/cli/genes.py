@@ -36,7 +36,7 @@ def run(parsed: Namespace) -> None:
 
     from hist2st_pyg.analysis import genes as of_genes
     from hist2st_pyg.analysis.predictions import is_prediction, read_prediction
-    from hist2st_pyg.figures import draw_each
+    from hist2st_pyg.figures.canvas import draw_each
     from hist2st_pyg.utils.csv_cells import write_csv
     from hist2st_pyg.utils.writable import check_file, check_folder
 

@@ -55,7 +55,7 @@ def run(parsed: Namespace) -> None:
     from hist2st_pyg.analysis.genes import check_regions
     from hist2st_pyg.analysis.pathways import draw_enrichment, draw_scores, enrich, score_agreement, score_gene_sets
     from hist2st_pyg.analysis.predictions import read_measured, read_prediction
-    from hist2st_pyg.figures import draw_each
+    from hist2st_pyg.figures.canvas import draw_each
     from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i
     from hist2st_pyg.utils.csv_cells import write_csv
     from hist2st_pyg.utils.writable import check_file, check_folder

@@ -98,7 +98,7 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
 
     from hist2st_pyg import inference
     from hist2st_pyg.analysis.maps import draw_prediction
-    from hist2st_pyg.figures import draw_each
+    from hist2st_pyg.figures.canvas import draw_each
     from hist2st_pyg.inference.cohort import check_genes_drawn
     from hist2st_pyg.inference.outputs import OUTPUTS, check_output
     from hist2st_pyg.models import load_model

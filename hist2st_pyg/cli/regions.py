@@ -41,7 +41,7 @@ def run(parsed: Namespace) -> None:
     from hist2st_pyg.analysis.labels import labels_of
     from hist2st_pyg.analysis.predictions import read_prediction
     from hist2st_pyg.analysis.regions import REGION_KEY, agreement, draw_regions, find_regions, n_labels
-    from hist2st_pyg.figures import draw_each
+    from hist2st_pyg.figures.canvas import draw_each
     from hist2st_pyg.inference import write_h5ad
     from hist2st_pyg.io.tables import UNLABELED
     from hist2st_pyg.utils.writable import check_file, check_folder

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from hist2st_pyg import figures
 from hist2st_pyg.evaluation.section_scores import SectionResult, mean_of, measure_section
-from hist2st_pyg.figures import try_drawing
+from hist2st_pyg.figures.canvas import try_drawing
 from hist2st_pyg.inference import THUMBNAIL_PIXELS, require_preprocessing
 from hist2st_pyg.inference.blocks import find_device
 from hist2st_pyg.metrics.expression import pearson_per_gene

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.data.preprocessing import spot_pitch
 from hist2st_pyg.explain.pixels import PixelMap
 from hist2st_pyg.explain.spot import Explanation
-from hist2st_pyg.figures import plain_text
+from hist2st_pyg.figures.canvas import plain_text
 from hist2st_pyg.image import HistologyImage
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from hist2st_pyg.data.source import SpotPatches, kept_open
 from hist2st_pyg.explain.figure import explanation_figure
 from hist2st_pyg.explain.receptive_field import vision_stages
 from hist2st_pyg.explain.spot import Explanation, closest, explain_spot, gene_column
+from hist2st_pyg.figures.canvas import try_drawing
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.inference import predict_blocks, require_preprocessing
 from hist2st_pyg.inference.blocks import find_device
@@ -52,7 +53,7 @@ class ImageExplanations:
         paths = []
         for explanation in tqdm(self.explanations, desc="pictures", leave=False, disable=None):
             path = Path(folder) / f"{file_name(self.name, explanation.gene, explanation.name)}.png"
-            paths.append(figures.try_drawing(str(path), partial(self._draw, explanation, thumbnail, path)))
+            paths.append(try_drawing(str(path), partial(self._draw, explanation, thumbnail, path)))
         return paths
 
     def _draw(self, explanation: Explanation, thumbnail: NDArray[np.uint8], path: Path) -> Path:

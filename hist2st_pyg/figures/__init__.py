@@ -3,7 +3,7 @@
 They use Matplotlib's object interface, which changes no global state and needs no display.
 """
 
-from hist2st_pyg.figures.canvas import COLORS, DPI, SPOT_SHARE, draw_each, plain_text, save, try_drawing
+from hist2st_pyg.figures.canvas import COLORS, DPI, SPOT_SHARE, save
 from hist2st_pyg.figures.curves import pcc_histogram, training_curves
 from hist2st_pyg.figures.maps import expression_maps, tissue_overview, true_and_predicted
 from hist2st_pyg.figures.regions import region_maps
@@ -14,15 +14,12 @@ __all__ = [
     "DPI",
     "SPOT_SHARE",
     "dot_plot",
-    "draw_each",
     "expression_maps",
     "heat_map",
     "pcc_histogram",
-    "plain_text",
     "region_maps",
     "save",
     "tissue_overview",
     "training_curves",
     "true_and_predicted",
-    "try_drawing",
 ]

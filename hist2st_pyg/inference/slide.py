@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hist2st_pyg.figures import try_drawing
+from hist2st_pyg.figures.canvas import try_drawing
 from hist2st_pyg.inference.outputs import OUTPUTS
 from hist2st_pyg.inference.prediction import predict
 from hist2st_pyg.models.base import ExpressionModel

@@ -74,7 +74,7 @@ def test_no_file_and_another_file() -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no file nowhere\.h5ad"):
         read_prediction("nowhere.h5ad")
     Path("text.h5ad").write_text("spots")
-    with pytest.raises(ValueError, match=r"text\.h5ad is not an AnnData file"):
+    with pytest.raises(ValueError, match=r"text\.h5ad is damaged or not an AnnData file"):
         read_prediction("text.h5ad")
 
 

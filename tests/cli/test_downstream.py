@@ -185,7 +185,7 @@ def test_the_measured_section_of_a_data_set(capsys: pytest.CaptureFixture[str]) 
         (["regions", "counts.h5ad"], "counts.h5ad: X must be log expression, got whole numbers"),
         (["regions", "made.h5ad", "--labels", "nowhere.csv"], "Labels 'nowhere.csv': there is no such file"),
         (["regions", "made.h5ad", "--method", "louvain"], "Unknown method='louvain'"),
-        (["genes", "sets.gmt"], "sets.gmt is not an AnnData file"),
+        (["genes", "sets.gmt"], "sets.gmt is damaged or not an AnnData file"),
         (["pathways", "made.h5ad", "--gene_sets", "made.h5ad"], "made.h5ad is not a file of gene sets"),
         (["pathways", "made.h5ad", "--gene_sets", "sets.gmt", "--min_genes", "9"], "None of 3 gene sets has 9 genes"),
         (["pathways", "made.h5ad", "--gene_sets", "sets.gmt", "--enrich", "region"], "no column obs['region']"),

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hist2st_pyg import figures
+from hist2st_pyg.figures.canvas import draw_each
 
 RNG = np.random.default_rng(0)
 POS = np.stack(np.meshgrid(np.arange(6) * 50.0, np.arange(4) * 50.0), axis=-1).reshape(-1, 2)
@@ -127,6 +128,6 @@ def test_what_cannot_be_drawn_is_a_warning_and_the_rest_is_drawn(caplog: pytest.
         raise MemoryError
 
     pictures = {"One": broken, "Two": lambda: Path("two"), "Three": lambda: [Path("three"), Path("four")]}
-    assert list(figures.draw_each("f", pictures)) == [Path("two"), Path("three"), Path("four")]
+    assert list(draw_each("f", pictures)) == [Path("two"), Path("three"), Path("four")]
     assert caplog.messages == ["One in f was not drawn: MemoryError"]
-    assert list(figures.draw_each(None, pictures)) == []
+    assert list(draw_each(None, pictures)) == []

@@ -13,6 +13,7 @@ from hist2st_pyg.analysis.gene_sets import MIN_GENES, panel_sets
 from hist2st_pyg.analysis.predictions import file_of, image_of, measured_expression, name_of
 from hist2st_pyg.metrics.expression import pearson_per_gene, spearman_per_gene
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.bounds import check_seed
 from hist2st_pyg.utils.optional import require_extra
 from hist2st_pyg.utils.runtime import preserve_num_threads
 
@@ -51,6 +52,7 @@ def score_gene_sets(
     import pandas as pd
     import scanpy as sc
 
+    check_seed(seed)
     kept = panel_sets(gene_sets, list(adata.var_names), min_genes)
     scored = adata.copy()
     scored.obs = pd.DataFrame(index=adata.obs_names)

@@ -65,6 +65,11 @@ def check_prediction(adata: AnnData, source: str = "The prediction") -> None:
         raise ValueError(f"{source} has no expression: X is empty.")
     if "spatial" not in adata.obsm or np.shape(adata.obsm["spatial"]) != (adata.n_obs, 2):
         raise ValueError(f"{source} has no positions; obsm['spatial'] must hold each spot's x, y in image pixels.")
+    if not np.isfinite(np.asarray(adata.obsm["spatial"], dtype=np.float64)).all():
+        raise ValueError(f"{source}: positions (obsm['spatial']) must be finite, got nan or infinity.")
+    for what, names in (("gene", adata.var_names), ("spot", adata.obs_names)):
+        if not names.is_unique:
+            raise ValueError(f"{source} has the {what} {names[names.duplicated()][0]!r} twice; give each its own name.")
     values = expression_of(adata)
     if not np.isfinite(values).all():
         raise ValueError(f"{source}: X must be finite, got nan or infinity.")

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from hist2st_pyg import figures
 from hist2st_pyg.analysis.predictions import expression_of, file_of, image_of
 from hist2st_pyg.io.tables import UNLABELED
+from hist2st_pyg.utils.bounds import check_seed
 from hist2st_pyg.utils.optional import require_extra
 from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.runtime import preserve_num_threads
@@ -65,6 +66,7 @@ def find_regions(
     import scanpy as sc
 
     cluster = resolve(METHODS, method, "method")
+    check_seed(seed)
     kept = np.ones(adata.n_obs, dtype=bool)
     if method == PAPER:
         names = _labels_of_paper(labels, adata.n_obs, n_regions)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hist2st_pyg.data.preprocessing import Preprocessing
+from hist2st_pyg.models.markdown import code, code_list
 from hist2st_pyg.models.saved import GeneTrust, SavedModel
 from hist2st_pyg.models.training_sections import describe_sections, describe_split, read_training_sections
 from hist2st_pyg.nn.vision import encoder_origin
@@ -118,12 +119,12 @@ def summary_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
     """``data``, ``split`` and ``metrics`` for :func:`model_card` from a run's ``summary.json``."""
     data = summary["config"]["data"]
     sections = read_training_sections(summary["sections"], "summary.json")
-    facts: dict[str, Any] = {"data": f"Sections of `{data['name']}`.", "split": describe_split(sections)}
+    facts: dict[str, Any] = {"data": f"Sections of {code(data['name'])}.", "split": describe_split(sections)}
     validated = summary["val_pcc"] is not None and math.isfinite(summary["val_pcc"])
     if validated and not sections["val"]:
         facts["split"] = "Squares of the training sections were held out for validation."
     if data["test"]:
-        facts["split"] += f" Kept out for testing: {_names(data['test'])}."
+        facts["split"] += f" Kept out for testing: {code_list(data['test'])}."
     if validated:
         facts["metrics"] = {VALIDATION: summary["val_pcc"]}
     return facts
@@ -174,8 +175,8 @@ def _genes(preprocessing: Preprocessing | None) -> str:
     digest = hashlib.sha256("\n".join(preprocessing.genes).encode()).hexdigest()
     more = ", ..." if len(preprocessing.genes) > 10 else ""
     return (
-        f"{_count(len(preprocessing.genes), 'gene')}, in this order: {_names(preprocessing.genes[:10])}{more} (all in "
-        f"`config.json`). SHA-256 of the names, one a line: `{digest}`."
+        f"{_count(len(preprocessing.genes), 'gene')}, in this order: {code_list(preprocessing.genes[:10])}{more} (all "
+        f"in `config.json`). SHA-256 of the names, one a line: `{digest}`."
     )
 
 
@@ -191,7 +192,7 @@ def _trust(preprocessing: Preprocessing | None, trust: GeneTrust) -> str:
     if not known:
         return f"{text} The training had no validation, so no gene has a validation PCC."
     low, middle, high = np.quantile([v for v, _ in known], [0.25, 0.5, 0.75])
-    best = ", ".join(f"`{gene}` {v:.2f}" for v, gene in known[:10])
+    best = ", ".join(f"{code(gene)} {v:.2f}" for v, gene in known[:10])
     return (
         f"{text} Validation PCC: quartiles {low:.2f}, {middle:.2f}, {high:.2f}; best: {best}. A prediction's `var` has "
         "it for each gene (`val_pcc`), with the noise ceiling of the same spots (`val_ceiling`)."
@@ -245,12 +246,8 @@ def _model(model: SavedModel, description: Mapping[str, Any]) -> str:
         rows[0] += f" The vision stage started from pretrained weights ({origin}), whose license also applies."
     for name, value in description["arguments"].items():
         text = json.dumps(value)
-        rows.append(f"- `{name}`: `{text}`" if len(text) <= 100 else f"- `{name}`: see `config.json`")
+        rows.append(f"- `{name}`: {code(text)}" if len(text) <= 100 else f"- `{name}`: see `config.json`")
     return rows[0] + "\n\n" + "\n".join(rows[1:])
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
 
 
 def _count(n: int, what: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, get_args
 
+from hist2st_pyg.models.markdown import code, code_list
 from hist2st_pyg.patients import patient_sources, source_sentences
 from hist2st_pyg.section import PatientSource, SectionRecord
 
@@ -63,11 +64,11 @@ def describe_split(sections: Mapping[str, Sequence[SectionRecord]]) -> str:
         return "No sections validated; parts of the training sections may have."
     shared = {record.patient for record in train if record.patient} & {record.patient for record in val}
     if shared:
-        return f"Validation sections share patients with training: {_names(sorted(filter(None, shared)))}."
+        return f"Validation sections share patients with training: {code_list(sorted(filter(None, shared)))}."
     if unknown := [record.name for record in (*train, *val) if record.patient is None]:
         return (
             "Whether validation sections share patients with training is not known, as the patients of "
-            f"{_names(unknown)} are not."
+            f"{code_list(unknown)} are not."
         )
     declared = any(record.patient_source == "each_section" for record in (*train, *val))
     said = ", as the user declared" if declared else ""
@@ -79,13 +80,9 @@ def _by_patient(records: Sequence[SectionRecord]) -> str:
     for record in records:
         of.setdefault(record.patient, []).append(record.name)
     return "; ".join(
-        f"{_names(names)} of {'unknown patients' if patient is None else f'patient `{patient}`'}"
+        f"{code_list(names)} of {'unknown patients' if patient is None else f'patient {code(patient)}'}"
         for patient, names in of.items()
     )
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
 
 
 def _read(record: Any, source: str) -> SectionRecord:

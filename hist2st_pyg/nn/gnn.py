@@ -226,6 +226,8 @@ class GNN(nn.Module):
         build_norm = resolve(NORMS, norm, "norm")
         build_jk = resolve(JUMPING_KNOWLEDGE, jk, "jk")
         self.edge_weight = edge_weight if callable(edge_weight) else resolve(EDGE_WEIGHTS, edge_weight, "edge_weight")
+        if num_layers < 0:
+            raise ValueError(f"The number of graph layers is 0 or more, got gnn_layers={num_layers}.")
         depth = 0 if factory is None else num_layers
         layers = [factory(channels, channels) for _ in range(depth) if factory is not None]
         apart = []

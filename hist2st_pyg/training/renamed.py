@@ -32,7 +32,7 @@ def refuse_renamed(values: Mapping[str, Any], where: str = "") -> None:
     Raises:
         ValueError: The message names both keys.
     """
-    names = [name for name in values if "." in name]
+    names = [name for name in map(str, values) if "." in name]
     for part in ("data", "model", "training"):
         if isinstance(values.get(part), Mapping):
             names += [f"{part}.{name}" for name in values[part]]

@@ -41,6 +41,16 @@ def between(low: float, high: float) -> Bound:
     return Bound(f"from {low} to {high}", lambda value: low <= value <= high)
 
 
+def check_seed(seed: int) -> None:
+    """Refuse what no generator of random numbers takes.
+
+    Raises:
+        ValueError: The message has the value.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed is from 0 to {2**32 - 1}, got {seed}.")
+
+
 def check(config: Any, part: str, **bounds: Bound) -> None:
     """Refuse what is no number or out of bounds; None is left alone where it is the default.
 

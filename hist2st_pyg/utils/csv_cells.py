@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hist2st_pyg.utils.files import atomic_path
 
@@ -42,5 +43,8 @@ def write_csv(table: DataFrame, path: str | Path, *, index_label: str | None = N
         if not is_numeric_dtype(dtype):
             quoted.isetitem(place, [quoted_name(value) for value in quoted.iloc[:, place].astype(object)])
     quoted.columns = [quoted_name(name) for name in table.columns]
+    # csv takes a carriage return for no line break, unlike readers.
+    texts = [str(text) for text in (*quoted.index, *quoted.columns, *quoted.select_dtypes(object).to_numpy().ravel())]
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if any("\r" in text for text in texts) else csv.QUOTE_MINIMAL
     with atomic_path(path) as temporary:
-        quoted.to_csv(temporary, index_label=label, index=label is not None)
+        quoted.to_csv(temporary, index_label=label, index=label is not None, quoting=quoting)

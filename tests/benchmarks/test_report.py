@@ -216,7 +216,7 @@ def test_missing_and_failed_cells_are_told(results: Results) -> None:
     assert "- `B/sage/0`: RuntimeError: loss \\| is nan" in text
     failed.write_text("RuntimeError: <script>alert(1)</script>\n")
     (group,) = grouped(read_cells(folder), read_failures(folder))
-    text = report_markdown([group], [None], [[("<b>", "figures/a b<.png")]])
+    text = report_markdown([group], [None], [[("<b>", "figures/a b<.png")]], ["genes.csv"])
     assert "RuntimeError: &lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "![&lt;b&gt;](figures/a%20b%3C.png)" in text
     assert "<script>" not in text

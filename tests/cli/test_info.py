@@ -106,7 +106,7 @@ def test_neither(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "empty"]) == 2
     error = capsys.readouterr().err
     assert "hist2st info: There is no model in empty (no config.json and model.safetensors). empty is not" in error
-    assert "\n  visium: a folder with filtered_feature_bc_matrix and spatial/tissue_positions*" in error
+    assert " visium: a folder with filtered_feature_bc_matrix and spatial/tissue_positions*" in error
     assert main(["info", "nowhere"]) == 2
     assert "hist2st info: There is no model at nowhere." in capsys.readouterr().err
     Path("notes.txt").write_text("x")

@@ -84,7 +84,7 @@ def test_ctrl_c_has_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         (["train", "--training.epoch", "3"], "hist2st train: unrecognized arguments: --training.epoch 3"),
         (["train", "--training.epochs", "many"], 'hist2st train: Parser key "training.epochs": Expected a'),
         (["train", "--config"], "hist2st train: argument --config: expected one argument"),
-        (["predict"], "hist2st: the following arguments are required"),
+        (["predict"], "hist2st predict: the following arguments are required"),
     ],
 )
 def test_a_wrong_argument_is_one_line_without_the_usage(

@@ -52,7 +52,7 @@ def test_a_cohort_with_a_broken_slide(here: Path, capsys: pytest.CaptureFixture[
     assert main(command) == 1
     said = capsys.readouterr().out
     assert said.splitlines()[0] == "slide  outcome  spots  seconds"
-    assert said.count("is damaged: image file is truncated") == 1
+    assert said.count("is damaged or not a JPEG or PNG image: image file is truncated") == 1
     assert "\n3 done, 0 skipped, 1 failed.\n" in said
     assert "The tracebacks are in out/*.failed.txt; run the command again to retry the failed slides." in said
     assert {path.name for path in Path("out/figures").iterdir()} == {

@@ -35,7 +35,7 @@ def inputs(encoder: nn.Module, n_scales: int = 1) -> Tensor:
     takes = getattr(encoder, "takes", "normalized")
     if takes == "embeddings":
         return torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
-    return x if takes == "pixels" else (x - 128) / 74
+    return x if takes in ("pixels", "statistics") else (x - 128) / 74
 
 
 def build(key: str, n_scales: int = 1) -> nn.Module:
@@ -99,7 +99,9 @@ def test_arguments_build_the_encoder_again_and_its_origin_stays(key: str) -> Non
     assert getattr(second, "origin", "random") == getattr(first, "origin", "random") == "random"
 
 
-@pytest.mark.parametrize("key", [key for key in sorted(ENCODERS) if getattr(build(key), "takes", "") == "pixels"])
+@pytest.mark.parametrize(
+    "key", [key for key in sorted(ENCODERS) if getattr(build(key), "takes", "") in ("pixels", "statistics")]
+)
 def test_pixels_may_be_bytes(key: str) -> None:
     encoder, x = build(key).eval(), patches()
     torch.testing.assert_close(encoder(x.to(torch.uint8)), encoder(x))
@@ -118,9 +120,9 @@ def test_each_scale_has_an_encoder_of_its_own() -> None:
 
 
 def test_scales_take_the_same() -> None:
-    assert build("color_texture", 2).takes == "pixels"
+    assert build("color_texture", 2).takes == "statistics"
     assert build("cnn", 2).takes == "normalized"
-    with pytest.raises(ValueError, match=r"got \['normalized', 'pixels'\]"):
+    with pytest.raises(ValueError, match=r"got \['normalized', 'statistics'\]"):
         MultiScale([build("cnn"), build("color_texture")])
 
 

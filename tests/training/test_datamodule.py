@@ -126,7 +126,7 @@ def test_test_sections_are_not_read_before_the_test(
     module.pixel_statistics()
     module.target_statistics()
     for stage in ("test", "predict"):
-        with pytest.raises(ValueError, match=r"image\.png cannot be read.*No such file"):
+        with pytest.raises(FileNotFoundError, match=r"No such file.*image\.png"):
             module.setup(stage)
     with pytest.raises(ValueError, match="Section 'B1' has no image"):
         build(test=[replace(cohort[2], image=None)]).setup("test")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hist2st_pyg import ExpressionTask, compat
+from hist2st_pyg.nn.augment import View
 from hist2st_pyg.training import TrainingConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "training_step.npz"
@@ -28,8 +29,8 @@ class Recorded(nn.Module):
         super().__init__()
         self.views = iter(views)
 
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        return next(self.views)
+    def draw(self, patches: torch.Tensor) -> View:
+        return View(next(self.views))
 
 
 @pytest.fixture(autouse=True)

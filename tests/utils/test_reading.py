@@ -68,8 +68,8 @@ def test_the_systems_answers_and_memory_name_the_file() -> None:
 
 
 def test_the_bound_of_what_a_file_unpacks_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_unpacked("a", 10, module.UNPACKED)
-    check_unpacked("a", module.UNPACKED, module.RATIO * module.UNPACKED)
+    check_unpacked("a", 10, module.UNPACKED_BYTES)
+    check_unpacked("a", module.UNPACKED_BYTES, module.UNPACKED_RATIO * module.UNPACKED_BYTES)
     with pytest.raises(ValueError, match=r"a has 10 bytes and unpacks to 3\.0 GiB .*set HIST2ST_UNPACKED_GIB"):
         check_unpacked("a", 10, 3 * 2**30)
     monkeypatch.setenv("HIST2ST_UNPACKED_GIB", "3")
@@ -84,11 +84,11 @@ def test_gzip_of_zeros_is_refused_without_unpacking_it_whole(tmp_path: Path, mon
     path = tmp_path / "zeros.tsv.gz"
     path.write_bytes(gzip.compress(bytes(2**23)))
     check_gzip(path)
-    monkeypatch.setattr(module, "UNPACKED", 2**20)
+    monkeypatch.setattr(module, "UNPACKED_BYTES", 2**20)
     with pytest.raises(ValueError, match=r"zeros\.tsv\.gz has .* bytes and unpacks to"):
         check_gzip(path)
     path.write_bytes(path.read_bytes()[:-20])
-    monkeypatch.setattr(module, "UNPACKED", 2**30)
+    monkeypatch.setattr(module, "UNPACKED_BYTES", 2**30)
     with pytest.raises(ValueError, match=r"zeros\.tsv\.gz is damaged or not a gzip file"):
         check_gzip(path)
 

@@ -92,7 +92,7 @@ def test_the_level_for_a_resolution_is_the_coarsest_that_is_fine_enough() -> Non
 @pytest.mark.parametrize("longest", [100, 617, 1234])
 def test_a_thumbnail_is_made_of_blocks(monkeypatch: pytest.MonkeyPatch, longest: int) -> None:
     own = Own()
-    monkeypatch.setattr(module, "BLOCK", 300)
+    monkeypatch.setattr(module, "BLOCK_PIXELS", 300)
     small = own.thumbnail(longest)
     np.testing.assert_array_equal(small, np.asarray(Image.fromarray(own.array).reduce(-(-1234 // longest))))
     assert max(max(width, height) for _, _, width, height in own.read) <= 312  # whole pixels of the result
@@ -100,7 +100,7 @@ def test_a_thumbnail_is_made_of_blocks(monkeypatch: pytest.MonkeyPatch, longest:
 
 
 def test_a_thumbnail_of_strips_reads_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK", 300)
+    monkeypatch.setattr(module, "BLOCK_PIXELS", 300)
     monkeypatch.setattr(Own, "tile_size", lambda self, level=0: (1234, 16))
     own = Own()
     assert own.thumbnail(400).shape == (195, 309, 3)

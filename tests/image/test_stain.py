@@ -81,7 +81,7 @@ def reference(patches: NDArray[np.uint8], stain: str, sample: int) -> NDArray[np
 @pytest.mark.parametrize("sample", [500_000, 10_000, 777])
 @pytest.mark.parametrize("stain", ["macenko", "standardize"])
 def test_all_spots_of_a_section_share_the_map(stain: str, sample: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SAMPLE", sample)
+    monkeypatch.setattr(module, "SAMPLE_PIXELS", sample)
     patches = np.concatenate([np.concatenate([stained(seed=s), stained(seed=s + 1)], axis=1) for s in range(5)])
     np.testing.assert_array_equal(normalize_stain(patches, stain), reference(patches, stain, sample))
 
@@ -90,7 +90,7 @@ def test_all_spots_of_a_section_share_the_map(stain: str, sample: int, monkeypat
 def test_a_map_may_be_fitted_to_parts_and_applied_to_parts(
     sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SAMPLE", 1000)
+    monkeypatch.setattr(module, "SAMPLE_PIXELS", 1000)
     patches = np.concatenate([stained(), stained(seed=1)], axis=1)
     parts = np.split(patches, np.cumsum(sizes)[:-1])
     fitted = fit_stain(iter(parts), 24 * 16 * 16, "macenko")
@@ -112,7 +112,7 @@ def test_a_large_section_s_map_is_fitted_to_evenly_spaced_spots(monkeypatch: pyt
         assert len(np.unique(spots)) == 4096
         assert (spots[0], spots[-1]) == (0, n - 1)
         assert np.ptp(np.diff(spots)) <= 1
-    monkeypatch.setattr(module, "SPOTS", 8)
+    monkeypatch.setattr(module, "SAMPLE_SPOTS", 8)
     patches = np.concatenate([stained((1.0, 1.0)), stained((0.6, 1.4), seed=1)])
     fitted = fit_stain([patches[stain_spots(48)]], 8 * 16 * 16, "macenko")
     np.testing.assert_array_equal(normalize_stain(patches, "macenko"), apply_stain(patches, fitted))

@@ -414,7 +414,7 @@ def test_patients_may_be_given_of_sections_that_this_run_does_not_read() -> None
         ("section", "patients must be a mapping section -> patient, or 'each_section', got 'section'"),
         (["A1"], "patients must be a mapping section -> patient, or 'each_section', got"),
         ({"A1": None}, "patients: A1 has no name; omit sections of unknown patient"),
-        ({"A1": True}, "patients: A1 must be the name of one patient, got True"),
+        ({"A1": True}, "patients: A1 must be the name of a patient, got True"),
         ({"A1": ["a", "b"]}, "patients: A1 must be the name of one patient, got"),
     ],
 )

@@ -23,7 +23,7 @@ import torch
 from benchmarks.made_slide import make_slide
 from benchmarks.measures import versions
 from hist2st_pyg import Hist2ST, Preprocessing
-from hist2st_pyg.inference import BLOCK, predict, write_h5ad
+from hist2st_pyg.inference import BLOCK_SPOTS, predict, write_h5ad
 from hist2st_pyg.models import load_model
 from hist2st_pyg.training import preset_config
 from hist2st_pyg.utils.files import write_json
@@ -89,7 +89,7 @@ def measure(work: Path, block: int, device: str) -> dict[str, Any]:
     }
 
 
-def run(size: int, work: Path, genes: int = 250, block: int = BLOCK, device: str = "auto") -> dict[str, Any]:
+def run(size: int, work: Path, genes: int = 250, block: int = BLOCK_SPOTS, device: str = "auto") -> dict[str, Any]:
     """Make a slide and a model in a folder, and predict it in a fresh process.
 
     Args:
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=100_000, help="side of the slide in pixels")
     parser.add_argument("--genes", type=int, default=250)
-    parser.add_argument("--block", type=int, default=BLOCK, help="largest number of spots predicted at a time")
+    parser.add_argument("--block", type=int, default=BLOCK_SPOTS, help="largest number of spots predicted at a time")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, help="folder that keeps slide, model and prediction")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "slide", help="folder of the JSON")

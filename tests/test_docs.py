@@ -136,10 +136,10 @@ def test_python_blocks_run_in_order(page: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert blocks
-    names: dict[str, Any] = {"__name__": __name__}  # PyG looks up the module of a layer's class
-    for block in blocks:
-        exec(compile(block, f"{page}.md", "exec"), names)
-    assert isinstance(names["model"], hist2st_pyg.Hist2ST)
+    # In a file, as a user's are: PyG reads the source of a layer's class.
+    (tmp_path / f"page_{page}.py").write_text("\n".join(blocks), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert isinstance(importlib.import_module(f"page_{page}").model, hist2st_pyg.Hist2ST)
 
 
 LINES = [

@@ -118,7 +118,7 @@ def test_blocks_give_the_same_patches(
     pos = scattered(150, 800, 640)
     options: dict[str, Any] = {"patch_size": 20, "field": 33.0, "scales": (1.0, 2.5)}
     expected = cut_patches(ArrayImage(levels[0]), pos, **options)
-    monkeypatch.setattr(image_base, "BLOCK", block)
+    monkeypatch.setattr(image_base, "BLOCK_PIXELS", block)
     monkeypatch.setattr(patches_module, "BLOCK_PIXELS", limit)
     image = Levels(levels[:1], tile)
     np.testing.assert_array_equal(cut_patches(image, pos, **options), expected)
@@ -129,7 +129,7 @@ def test_blocks_give_the_same_patches(
 
 
 def test_spots_that_lie_together_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_base, "BLOCK", 400)
+    monkeypatch.setattr(image_base, "BLOCK_PIXELS", 400)
     image = Levels([tissue(1200, 800)])
     cut_patches(image, scattered(2000, 1200, 800), 40)
     # Six blocks and their margins; one by one it would be three times the image.

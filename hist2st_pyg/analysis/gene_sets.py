@@ -71,6 +71,8 @@ def panel_sets(gene_sets: Mapping[str, Sequence[str]], genes: Sequence[str], min
     Raises:
         ValueError: If no set is left.
     """
+    if min_genes < 0:
+        raise ValueError(f"min_genes is at least 0, got {min_genes}.")
     panel = set(genes)
     inside = {name: [gene for gene in dict.fromkeys(members) if gene in panel] for name, members in gene_sets.items()}
     kept = {name: members for name, members in inside.items() if len(members) >= max(min_genes, 1)}
@@ -104,17 +106,16 @@ def _read_gmt(path: Path) -> GeneSets:
 
 def _read_go(path: Path) -> GeneSets:
     sets: GeneSets = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        columns = rows.fieldnames or []
-        if not set(GO_COLUMNS) <= set(columns):
-            raise ValueError(
-                f"{path} has the columns {', '.join(columns) or 'none'}; gene sets need {' and '.join(GO_COLUMNS)}."
-            )
-        for row in rows:
-            name, gene = ((row[column] or "").strip() for column in GO_COLUMNS)
-            if name and gene not in MISSING:
-                sets.setdefault(name, []).append(gene)
+    rows = csv.DictReader(read_text(path).splitlines())
+    columns = rows.fieldnames or []
+    if not set(GO_COLUMNS) <= set(columns):
+        raise ValueError(
+            f"{path} has the columns {', '.join(columns) or 'none'}; gene sets need {' and '.join(GO_COLUMNS)}."
+        )
+    for row in rows:
+        name, gene = ((row[column] or "").strip() for column in GO_COLUMNS)
+        if name and gene not in MISSING:
+            sets.setdefault(name, []).append(gene)
     return {name: list(dict.fromkeys(genes)) for name, genes in sets.items()}
 
 

@@ -61,6 +61,8 @@ def read_measured(
 
 def check_prediction(adata: AnnData, source: str = "The prediction") -> None:
     """Reject data without expression or positions, and raw counts; the error names ``source``."""
+    if not adata.n_obs or not adata.n_vars:
+        raise ValueError(f"{source} is empty: {adata.n_obs} spots and {adata.n_vars} genes.")
     if adata.X is None:
         raise ValueError(f"{source} has no expression: X is empty.")
     if "spatial" not in adata.obsm or np.shape(adata.obsm["spatial"]) != (adata.n_obs, 2):

@@ -61,6 +61,10 @@ def read_embeddings(sections: Sequence[Section], folder: str | Path) -> None:
                 f"{folder} has neither {file_name(section.name)}.npz nor {file_name(section.name)}.h5."
             )
         embeddings, names = _read(paths[0])
+        if embeddings.dtype.kind not in "uif" or embeddings.ndim != 2 or not embeddings.shape[1]:
+            raise ValueError(
+                f"{paths[0]}: embeddings are numbers [spots, D], got {embeddings.dtype} {list(embeddings.shape)}."
+            )
         row = {str(name): i for i, name in enumerate(names)}
         spots = [str(name) for name in section.adata.obs_names]
         if missing := [name for name in spots if name not in row]:

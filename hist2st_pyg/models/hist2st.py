@@ -128,6 +128,13 @@ class Hist2ST(ExpressionModel):
         dropout: float = 0.2,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        counts = {"transformer_layers": 0, "gnn_layers": 0, "n_views": 0, "heads": 1, "dim_head": 1, "n_pos": 1}
+        for name, least in counts.items():
+            if config[name] < least:
+                raise ValueError(f"{name} is at least {least}, got {config[name]}.")
+        for name in ("dropout", "gnn_dropout"):
+            if not 0 <= config[name] < 1:
+                raise ValueError(f"{name} is at least 0 and below 1, got {config[name]}.")
         if color_stream and vision == "precomputed":
             raise ValueError("Precomputed embeddings have no patches to take statistics of; give color_stream=False.")
         super().__init__(n_genes, n_scales)

@@ -99,6 +99,8 @@ def vision_resolver(vision: str | EncoderFactory, patch_size: int, n_scales: int
             "(in_channels, patch_size) -> module, so that each model has its own weights."
         )
     factory = vision if callable(vision) else resolve(ENCODERS, vision, "vision")
+    if kwargs.get("out_channels", 1) < 1:
+        raise ValueError(f"out_channels of the vision stage is at least 1, got {kwargs['out_channels']}.")
     encoders = [factory(3, patch_size, **kwargs) for _ in range(n_scales)]
     for encoder in encoders:
         if not isinstance(getattr(encoder, "out_channels", None), int):

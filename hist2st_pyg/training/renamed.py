@@ -34,6 +34,8 @@ def refuse_renamed(values: Mapping[str, Any], where: str = "") -> None:
     """
     names = [name for name in map(str, values) if "." in name]
     for part in ("data", "model", "training"):
+        if isinstance(values.get(part), list):
+            raise ValueError(f"{where + ': ' if where else ''}{part} holds keys and values, got a list.")
         if isinstance(values.get(part), Mapping):
             names += [f"{part}.{name}" for name in values[part]]
     for name in names:

@@ -10,6 +10,7 @@ from hist2st_pyg.data.expression import gene_panel
 from hist2st_pyg.data.preprocessing import Preprocessing, spot_pitch
 from hist2st_pyg.models import MODELS, ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.registry import parameters_of
+from hist2st_pyg.models.saved_values import largest_number
 from hist2st_pyg.nn.weight_limit import weight_limit
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import TrainConfig
@@ -82,7 +83,7 @@ def build_model(config: TrainConfig, n_genes: int, embedding_channels: int | Non
         given = arguments.get("vision_kwargs") or {}
         arguments["vision_kwargs"] = {**given, "embedding_channels": embedding_channels}
     shapes = {shape: value for shape, value in shapes.items() if shape in known}
-    with weight_limit("take smaller sizes in the configuration of model"):
+    with weight_limit(f"take smaller sizes in model (its largest number is {largest_number(arguments)})"):
         model = build(n_genes, **{**arguments, **shapes})
     if data.window == 1 and model.receptive_field != 0 and not isinstance(model, ClosedFormModel):
         raise ValueError(

@@ -49,7 +49,7 @@ CASES: list[Case] = [
     case("grid too fine", "predict model a.png -o out.h5ad --pitch 1e-9 --um_per_pixel 3", r"pitch|a\.png"),
     case("grid too wide", "predict model a.png -o out.h5ad --pitch 1e9 --um_per_pixel 3", r"pitch|a\.png"),
     case("grid without a resolution", "predict model a.png -o out.h5ad --pitch_um 100", r"um_per_pixel|resolution"),
-    case("output missing", "predict model a.png", "--output"),
+    case("output missing", "predict model a.png", "output"),
     case("output empty", "predict model a.png -o ''", "--output"),
     case("output a folder", f"{P}", r"out\.h5ad", folder("out.h5ad")),
     case("output below a file", "predict model a.png -o a.png/out.h5ad --spots s.csv", r"a\.png"),

@@ -18,7 +18,7 @@ data.max_distance=-1 data.max_distance=.nan data.prune=hard data.coord_type=pola
 data.split=random data.panel=nowhere.txt data.panel=. data.n_genes=0 data.n_genes=-5 data.n_genes=1.5 data.window=0
 data.window=-1 data.window=2.5 data.val_share=1 data.val_share=-0.1 data.val_share=2 data.val_share=.nan
 data.val_side=0 data.val_side=-1 data.val_side=.nan data.stripes=7 data.test=[Z9] data.val=[Z9] data.train=[Z9]
-data.train=[A1,A1] data.patients={"Z9":A} data.patients=text data.patients={"A1":[1]} data.options={"spots":2}
+data.train=[A1,A1] data.patients={"Z9":A} data.patients=text data.patients={"A1":[1,2]} data.options={"spots":2}
 data.options={"spots":text} data.options={"spots":1e9} data.options={"unknown":1} data.options=text data.options=[1]
 data.graph_kwargs={"radius":-1} data.graph_kwargs={"unknown":1} data.graph_kwargs=text data.embedding=nowhere
 training.epochs=0 training.epochs=-1 training.epochs=1.5 training.epochs=many training.batch_size=0
@@ -33,7 +33,7 @@ training.augment=text model.name=oracle model.gnn=nowhere model.gnn_layers=-1 mo
 model.gnn_layers=1000000 model.gnn_kwargs={"unknown":1} model.gnn_kwargs=text model.vision=eye
 model.vision_kwargs={"out_channels":0} model.vision_kwargs={"out_channels":-1} model.vision_kwargs={"unknown":1}
 model.vision_kwargs={"channels":[1000000000]} model.vision_kwargs=text model.position=nowhere model.likelihood=zeros
-model.transformer_layers=-1 model.jk=nowhere model.n_pos=0 model.n_pos=1000000000 model.transformer_heads=0
+model.transformer_layers=-1 model.jk=nowhere model.n_pos=0 model.n_pos=-5 model.transformer_heads=0
 model.transformer_heads=7 model.dropout=2 model.dropout=-1 unknown=1 data.unknown=1 training.unknown=1 model.unknown=1
 training.max_epochs=3 training.learning_rate=1 data.val_fraction=1 data.total=all training.clip=1 training.schedule=step
 """
@@ -69,7 +69,7 @@ FILES = {
     "number for a list": ("data: {test: 1}\n", r"data\.test.*1"),
     "mapping for a list": ("data: {test: {A1: 1}}\n", r"data\.test"),
     "both fields of view": ("data: {patch_um: 100, patch_pitch: 2}\n", r"patch_um.*patch_pitch"),
-    "config in a config": ("config: c.yaml\n", r"config"),
+    "config in a config": ("config: c.yaml\n", r"[Cc]onfig"),
     "a section in two parts": ("data: {val: [A1], test: [A1]}\n", r"A1"),
     "nothing left to train": ("data: {test: [A1, B1, C1]}\n", r"A1|train"),
     "a patient in two parts": ("data: {patients: {A1: X, B1: X, C1: Y}, test: [B1]}\n", r"X|A1"),

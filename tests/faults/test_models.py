@@ -73,7 +73,7 @@ CASES: list[Case] = [
     case("weights cut", PREDICT, r"model\b", cut(WEIGHTS)),
     case("weights, a head of terabytes", PREDICT, r"model\b", put(WEIGHTS, header(b"{}", 2**60))),
     case("weights, a head of text", PREDICT, r"model\b", put(WEIGHTS, header(b"text"))),
-    case("weights, none", PREDICT, r"model\b.*weights", put(WEIGHTS, header(b"{}"))),
+    case("weights, none", PREDICT, r"model\b.*weight", put(WEIGHTS, header(b"{}"))),
     case("weights, offsets beyond the file", PREDICT, r"model\b",
          put(WEIGHTS, header(json.dumps({"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}).encode()))),
     case("weights, one not finite", PREDICT, r"model\b.*not finite", weights(first(float("nan")))),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.data.expression import log_expression
 from hist2st_pyg.datasets import load_sections
+from hist2st_pyg.io.anndata import libraries
 from hist2st_pyg.section import Section
 from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import read_h5ad
@@ -95,14 +96,7 @@ def is_prediction(adata: AnnData) -> bool:
 
 def name_of(adata: AnnData) -> str:
     """The section's name in ``uns["spatial"]``; else ``section``."""
-    return next(iter(_libraries(adata)), "section")
-
-
-def _libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
-    """The libraries of ``uns["spatial"]``, which other programs give other entries, for example CELLxGENE a flag."""
-    spatial = adata.uns.get("spatial")
-    entries = spatial.items() if isinstance(spatial, Mapping) else ()
-    return {name: library for name, library in entries if isinstance(library, Mapping)}
+    return next(iter(libraries(adata)), "section")
 
 
 def file_of(adata: AnnData) -> str:
@@ -112,7 +106,7 @@ def file_of(adata: AnnData) -> str:
 
 def image_of(adata: AnnData) -> dict[str, Any]:
     """``image`` and ``image_scale`` for :mod:`hist2st_pyg.figures`; empty if the prediction holds no image."""
-    library = next(iter(_libraries(adata).values()), {})
+    library = next(iter(libraries(adata).values()), {})
     images, scales = library.get("images"), library.get("scalefactors")
     if not isinstance(images, Mapping) or not isinstance(scales, Mapping):
         return {}

@@ -61,10 +61,6 @@ def read_embeddings(sections: Sequence[Section], folder: str | Path) -> None:
                 f"{folder} has neither {file_name(section.name)}.npz nor {file_name(section.name)}.h5."
             )
         embeddings, names = _read(paths[0])
-        if embeddings.dtype.kind not in "uif" or embeddings.ndim != 2 or not embeddings.shape[1]:
-            raise ValueError(
-                f"{paths[0]}: embeddings are numbers [spots, D], got {embeddings.dtype} {list(embeddings.shape)}."
-            )
         row = {str(name): i for i, name in enumerate(names)}
         spots = [str(name) for name in section.adata.obs_names]
         if missing := [name for name in spots if name not in row]:
@@ -97,5 +93,10 @@ def _read(path: Path) -> tuple[NDArray[Any], list[str]]:
     if arrays["embeddings"].ndim != 2 or len(flat) != len(arrays["embeddings"]):
         raise ValueError(
             f"{path}: embeddings are [M, D] for M names, got {list(arrays['embeddings'].shape)} and {len(flat)} names."
+        )
+    if arrays["embeddings"].dtype.kind not in "uif" or not arrays["embeddings"].shape[1]:
+        raise ValueError(
+            f"{path}: embeddings are numbers [spots, D], got {arrays['embeddings'].dtype} "
+            f"{list(arrays['embeddings'].shape)}."
         )
     return arrays["embeddings"], flat

@@ -128,7 +128,7 @@ class Hist2ST(ExpressionModel):
         dropout: float = 0.2,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        counts = {"transformer_layers": 0, "gnn_layers": 0, "n_views": 0, "heads": 1, "dim_head": 1, "n_pos": 1}
+        counts = {"transformer_layers": 0, "n_views": 0, "heads": 1, "dim_head": 1, "n_pos": 1}
         for name, least in counts.items():
             if config[name] < least:
                 raise ValueError(f"{name} is at least {least}, got {config[name]}.")

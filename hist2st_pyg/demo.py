@@ -30,9 +30,12 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
     from hist2st_pyg.training import preset_config, train
     from hist2st_pyg.training.checks import check_config
     from hist2st_pyg.utils.files import write_json
-    from hist2st_pyg.utils.own_folder import replace_earlier
+    from hist2st_pyg.utils.own_folder import check_replaceable, replace_earlier
+    from hist2st_pyg.utils.writable import check_folder
 
+    check_folder(output, "output")
     folder = Path(output)
+    check_replaceable(folder, MARKER, "demo")
     print("Making the synthetic cohort: 3 patients, 2 sections each.")
     sections = load_sections("synthetic", seed=seed)
     held_out = [section for section in sections if section.patient == "C"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -88,8 +89,8 @@ class Section:
                 raise type(error)(f"Section {self.name!r}: image: {error}") from error
         for field in ("spot_diameter", "um_per_pixel"):
             value = getattr(self, field)
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise self._error(field, f"must be positive or None (unknown), got {value!r}")
+            if value is not None and not (isinstance(value, Real) and 0 < float(value) < np.inf):
+                raise self._error(field, f"must be a positive number or None (unknown), got {value!r}")
         self._check_names()
         self._check_counts()
         self._check_positions()

@@ -95,10 +95,10 @@ def test_a_patient_may_be_unknown() -> None:
 
 
 @pytest.mark.parametrize("field", ["spot_diameter", "um_per_pixel"])
-@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
-def test_sizes_are_positive(field: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"Section 'A1': {field} must be positive or None"):
-        Section("A1", "A", measured(), **{field: value})  # type: ignore[arg-type]
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "fine"])
+def test_sizes_are_positive(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"Section 'A1': {field} must be a positive number or None"):
+        Section("A1", "A", measured(), **{field: value})
 
 
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import traceback
+from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -38,11 +39,14 @@ class OneLine:
     """Mixin of parsers: an error is one line, without the usage."""
 
     prog: str
+    exit_on_error: bool
     command = ""
     """The chosen command; the main parser reports its errors too."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the error and end the process with status 2."""
+        """Print the error and end the process with status 2; the parser of a part raises it for the whole."""
+        if not self.exit_on_error:
+            raise ArgumentError(None, message) from ex
         parser = getattr(ex, "subcommand_parser", None) or self
         prog = " ".join([parser.prog.replace(" [options]", ""), *([self.command] if parser is self else [])]).strip()
         # jsonargparse tells programmers how to have it import what a text names, where a part of keys is expected.

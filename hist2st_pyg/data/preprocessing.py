@@ -21,7 +21,7 @@ from hist2st_pyg.io.array_places import spot_pitch
 from hist2st_pyg.io.embeddings import section_embedding
 from hist2st_pyg.io.tables import check_genes
 from hist2st_pyg.section import Section
-from hist2st_pyg.utils.bounds import above, at_least, check
+from hist2st_pyg.utils.bounds import above, at_least, between, check
 from hist2st_pyg.utils.resolver import resolve
 
 __all__ = ["DataOptions", "Preprocessing", "SectionData", "spot_pitch", "to_data"]
@@ -82,7 +82,7 @@ class DataOptions:
             self,
             self.PART,
             patch_size=at_least(1),
-            patch_um=above(0),
+            patch_um=between(0.1, 100_000),
             patch_pitch=above(0),
             scales=above(0),
             k=at_least(1),

@@ -8,13 +8,15 @@ its file name and imported when it is used, so a new data set is one new file.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
+from numbers import Real
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 from hist2st_pyg.io.array_places import grid_from_positions
 from hist2st_pyg.io.names import UnknownSectionError
@@ -83,9 +85,33 @@ def load_sections(
             raise TypeError(
                 f"Data set {dataset!r} has no option {option!r}; its options: {', '.join(known) or 'none'}."
             )
+    scale = options.get("um_per_pixel")
+    if scale is not None and not (isinstance(scale, Real) and 0 < float(scale) < math.inf):
+        raise ValueError(f"um_per_pixel must be a positive number or None (unknown), got {scale!r}.")
     if root is None and parameters["root"].default is inspect.Parameter.empty:
         raise ValueError(f"Data set {dataset!r} is read from files: give root, the folder that holds them.")
     return loader(root, names, **options)
+
+
+def absolute_options(dataset: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a reader with absolute paths, where a path, or each of a mapping, is there.
+
+    Args:
+        dataset: One of :data:`DATASETS`.
+        options: The reader's own options; those that take no path stay as they are.
+
+    Raises:
+        ValueError: If there is no such data set.
+    """
+    resolve(DATASETS, dataset, "dataset")
+    hints = get_type_hints(_module(dataset).load)
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: absolute(path) for name, path in value.items()}
+        return str(Path(value).absolute()) if isinstance(value, str | Path) and Path(value).exists() else value
+
+    return {name: absolute(value) if "Path" in str(hints.get(name)) else value for name, value in options.items()}
 
 
 def section_names(dataset: str, root: str | Path | None = None, **options: Any) -> list[str]:

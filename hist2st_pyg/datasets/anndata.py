@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from hist2st_pyg.io.names import select_names
 from hist2st_pyg.io.sidecars import check_patients
 from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
-from hist2st_pyg.utils.reading import reading
+from hist2st_pyg.utils.json_files import read_json_object
 
 logger = logging.getLogger(__name__)
 
@@ -128,11 +127,7 @@ class _Source:
     def _provenance(self, path: Path) -> dict[str, Any]:
         if not self.in_own_folder or not path.is_file():
             return {}
-        with reading(path, "JSON"):
-            value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError(f"{path} holds a JSON object, got {type(value).__name__}.")
-        return value
+        return read_json_object(path)
 
 
 def _sources(root: Path) -> list[_Source]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from hist2st_pyg.utils.executors import log_to
 from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import write_json
 from hist2st_pyg.utils.jobs import same_configuration
+from hist2st_pyg.utils.json_files import read_json
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -181,7 +181,7 @@ def read_state(path: Path) -> State:
         ValueError: If a cohort did not write it.
     """
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = read_json(path)
     except ValueError:
         state = None
     if not isinstance(state, dict) or not {"model", "image", "spots", "options"} <= set(state):

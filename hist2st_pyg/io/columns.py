@@ -83,6 +83,11 @@ def line_of(table: pd.DataFrame, wrong: NDArray[np.bool_]) -> int:
     return int(table.index[int(wrong.argmax())]) + 2
 
 
+def line_in(table: pd.DataFrame, path: Path) -> Callable[[int], str]:
+    """The place of a row of a table, by its number: its file and line, for :func:`flags`."""
+    return lambda row: f"{path}, line {int(table.index[row]) + 2}"
+
+
 def number_of(value: object) -> float:
     """The number that a value is or says, nan where it says none; ``1_000`` and ``1,000`` say none."""
     if isinstance(value, bytes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from hist2st_pyg.image import HistologyImage, Pixels, images_in, open_image
 from hist2st_pyg.image.base import three_channels
 from hist2st_pyg.io.anndata import libraries, plane_positions, positive, scale_factors
 from hist2st_pyg.patients import patient_name
-from hist2st_pyg.utils.reading import reading
+from hist2st_pyg.utils.json_files import read_json_object
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -82,11 +81,7 @@ class Sample:
         if not self.metadata_path.is_file():
             logger.info("%s: there are no metadata %s", self, self.metadata_path)
             return {}
-        with reading(self.metadata_path, "JSON"):
-            value = json.loads(self.metadata_path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError(f"{self.metadata_path} holds a JSON object, got {type(value).__name__}.")
-        return value
+        return read_json_object(self.metadata_path)
 
     def _number(self, key: str) -> float | None:
         """A positive number of the metadata; None where it is unknown (missing, null, NaN or not positive)."""

@@ -5,7 +5,6 @@ What is read is what ``scanpy.read_visium`` and ``squidpy.read.visium`` read.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -17,12 +16,12 @@ import numpy as np
 
 from hist2st_pyg.image import FORMATS
 from hist2st_pyg.io.anndata import keep_inside
-from hist2st_pyg.io.columns import flags, integers, numbers
+from hist2st_pyg.io.columns import flags, integers, line_in, numbers
 from hist2st_pyg.io.labels import LABEL, read_labels
 from hist2st_pyg.io.sidecars import Files, given_files
 from hist2st_pyg.io.tables import name_column, read_table, require_columns
 from hist2st_pyg.section import Section
-from hist2st_pyg.utils.reading import reading
+from hist2st_pyg.utils.json_files import read_json_object
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,13 +79,12 @@ def read_scale_factors(folder: Path, *needed: str) -> dict[str, Any]:
     path = folder / SCALE_FACTORS
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no scale factors: there is no {SCALE_FACTORS}.")
-    with reading(path, "JSON"):
-        scales = json.loads(path.read_text(encoding="utf-8"))
+    scales = read_json_object(path)
     for key in needed:
-        value = scales.get(key) if isinstance(scales, dict) else None
+        value = scales.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ValueError(f"{path}: {key} is a positive number, got {value!r}.")
-    return dict(scales)
+    return scales
 
 
 def positions_of(folder: Path) -> Path | None:
@@ -121,8 +119,11 @@ def check_positions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """
     table = name_column(table, POSITIONS[0])
     require_columns(table, POSITIONS, path)
-    barcodes = [code.decode() if isinstance(code, bytes) else str(code) for code in table[POSITIONS[0]]]
-    inside = flags(table[POSITIONS[1]], lambda row: f"{path}, line {int(table.index[row]) + 2}")
+    codes = table[POSITIONS[0]].astype(object).fillna("")
+    barcodes = [code.decode() if isinstance(code, bytes) else str(code) for code in codes]
+    if "" in barcodes:
+        raise ValueError(f"{line_in(table, path)(barcodes.index(''))}: the spot has no barcode.")
+    inside = flags(table[POSITIONS[1]], line_in(table, path))
     table = table.assign(barcode=barcodes, in_tissue=inside)
     return numbers(integers(table, POSITIONS[2:4], path), POSITIONS[4:], path)
 

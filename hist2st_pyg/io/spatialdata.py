@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hist2st_pyg.utils.json_files import read_json
 from hist2st_pyg.utils.optional import require_extra
 from hist2st_pyg.utils.reading import reading
 
@@ -26,7 +26,7 @@ def is_store(path: Path) -> bool:
     """Whether a folder is a SpatialData store, by its attributes (zarr's format 3 or 2)."""
     for name in ("zarr.json", ".zattrs"):
         try:
-            content = json.loads((path / name).read_text(encoding="utf-8"))
+            content = read_json(path / name, strict=False)
         except (OSError, ValueError):  # not there, not to be read, or no JSON
             continue
         marks = content.get("attributes", content).get(ATTRIBUTES, {}) if isinstance(content, dict) else {}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.io.anndata import IN_TISSUE, PLACES, in_tissue, keep_inside, set_places
 from hist2st_pyg.io.array_places import grid_from_positions
-from hist2st_pyg.io.columns import flags, integers, numbers
+from hist2st_pyg.io.columns import flags, integers, line_in, numbers
 from hist2st_pyg.io.spaceranger import POSITIONS, check_positions
 from hist2st_pyg.io.tables import name_column, read_table
 from hist2st_pyg.utils.files import read_h5ad
@@ -132,7 +132,7 @@ def _read_generic(table: pd.DataFrame, path: Path) -> Spots:
 
 def _where(table: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
     """The rows in which a column of zeros and ones is 1."""
-    inside = flags(table[column], lambda row: f"{path}, line {int(table.index[row]) + 2}")
+    inside = flags(table[column], line_in(table, path))
     if not inside.any():
         raise ValueError(f"{path} has no spot left: {column} is 0 in all {len(inside)} rows.")
     return table if inside.all() else table.iloc[np.flatnonzero(keep_inside(inside, str(path)))]

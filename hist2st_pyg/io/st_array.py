@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hist2st_pyg.io.columns import numbers
+from hist2st_pyg.io.columns import flags, line_in, numbers
 from hist2st_pyg.io.labels import labels_by_place
 from hist2st_pyg.io.tables import UNLABELED, by_place, read_counts, read_table, require_columns
 from hist2st_pyg.section import Section
@@ -58,9 +58,8 @@ def read_array_section(
     counts = read_counts(counts_path)
     table = read_table(spots_path)
     require_columns(table, COLUMNS if whole_array else (*COLUMNS, SELECTED), spots_path)
-    read = [column for column in (*COLUMNS, SELECTED) if column in table]
-    spots = by_place(numbers(table, read, spots_path), spots_path)
-    selected = spots.index[spots[SELECTED] != 0] if SELECTED in spots else spots.index
+    spots = by_place(numbers(table, COLUMNS, spots_path), spots_path)
+    selected = spots.index[flags(table[SELECTED], line_in(table, spots_path))] if SELECTED in table else spots.index
     kept = counts.index[counts.index.isin(selected)]
     if kept.empty:
         raise ValueError(f"{counts_path} and {spots_path} share no selected spot; are they the same section?")

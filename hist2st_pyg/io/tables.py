@@ -71,6 +71,15 @@ def read_table(path: Path, headerless: Sequence[str] = ()) -> pd.DataFrame:
         if len(row) != len(columns):
             raise ValueError(f"{path}, line {line} has {len(row)} fields, the first line has {len(columns)}.")
     table = pd.DataFrame([row for _, row in numbered], [line - 2 for line, _ in numbered], columns, dtype=object)
+    return _unique_columns(table, path)
+
+
+def _unique_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The table with the first of columns that are the same; a name for two different ones is an error."""
+    for name in table.columns[table.columns.duplicated()].unique():
+        values = table.loc[:, table.columns == name].to_numpy()
+        if name != ROW_NAMES and (values != values[:, :1]).any():
+            raise ValueError(f"{path} has the column {name!r} more than once, with different values.")
     return table.loc[:, ~table.columns.duplicated()]
 
 

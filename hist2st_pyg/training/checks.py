@@ -61,7 +61,10 @@ def _check_data(data: DataConfig) -> None:
     if data.stripes is not None:
         check_stripes(data.stripes)
     if isinstance(data.panel, str) and data.panel not in ("variable", "variance", "paper"):
-        read_genes(data.panel)
+        try:
+            read_genes(data.panel)
+        except (OSError, ValueError) as error:
+            raise type(error)(f"data.panel: {error}") from error
     check_folder(data.cache, "data.cache")
 
 

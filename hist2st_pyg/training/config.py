@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hist2st_pyg.data.preprocessing import DataOptions
+from hist2st_pyg.datasets import absolute_options
 from hist2st_pyg.utils.bounds import Bound, above, at_least, at_most, between, check
 
 WandbMode = Literal["auto", "online", "offline", "disabled", "off"]
@@ -48,7 +49,7 @@ class DataConfig(DataOptions):
     val: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
     split: Literal["patient", "test_patient", "section"] = "patient"
-    patients: dict[str, str | int | float] | Literal["each_section"] = field(default_factory=dict)
+    patients: dict[str, Any] | Literal["each_section"] = field(default_factory=dict)
     stripes: str | None = None
     panel: str = "variable"
     n_genes: int = 50
@@ -78,7 +79,7 @@ class DataConfig(DataOptions):
             changed["embedding"] = self.embedding
         for name, path in changed.items():
             changed[name] = None if path is None else str(Path(path).absolute())
-        return replace(self, **changed)
+        return replace(self, options=absolute_options(self.name, self.options), **changed)
 
 
 @dataclass(frozen=True)

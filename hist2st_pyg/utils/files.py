@@ -91,6 +91,8 @@ def read_text(path: str | Path) -> str:
         FileNotFoundError: If the file does not exist.
         ValueError: If the file has another encoding.
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; a text file is expected.")
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
@@ -9,6 +10,8 @@ from typing import Any
 
 from hist2st_pyg.utils.executors import Failed
 from hist2st_pyg.utils.files import write_text
+
+logger = logging.getLogger(__name__)
 
 FAILED = ".failed.txt"
 
@@ -44,12 +47,17 @@ def failure(record: Path) -> Path:
 def keep_failure(record: Path, outcome: object) -> bool:
     """Write the traceback of a failed job, or remove that of an earlier try; return whether the job succeeded.
 
+    A traceback that cannot be written is a warning, so that the other jobs go on.
+
     Args:
         record: The job's JSON file.
         outcome: The job's result, or :class:`Failed`.
     """
     if isinstance(outcome, Failed):
-        write_text(failure(record), outcome.text)
+        try:
+            write_text(failure(record), outcome.text)
+        except OSError as error:
+            logger.warning("The traceback of a failed job is lost: %s", error)
         return False
     failure(record).unlink(missing_ok=True)
     return True

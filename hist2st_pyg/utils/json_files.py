@@ -27,13 +27,18 @@ _SPOKEN = {
 }
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, strict: bool = True) -> Any:
     """Read a JSON file.
+
+    Args:
+        path: The file.
+        strict: Refuse what JSON does not have and Python writes: numbers that are not finite, and keys that are there
+            twice. Files of other programs hold such.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file is too large, is not JSON in UTF-8, repeats a key or holds a number that is not finite;
-            the message has one line and names the file.
+        ValueError: If the file is too large, is not JSON in UTF-8, or not strict; the message has one line and names
+            the file.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,11 +49,26 @@ def read_json(path: str | Path) -> Any:
         )
     try:
         text = path.read_bytes().decode("utf-8-sig")
+        if not strict:
+            return json.loads(text)
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deep to be read as JSON.") from error
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file of another program, which holds keys and values.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it cannot be read, or holds anything else.
+    """
+    value = read_json(path, strict=False)
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds a JSON object, got {type(value).__name__}.")
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,12 +17,18 @@ def replace_earlier(folder: Path, marker: str, made_by: str) -> None:
     Raises:
         FileExistsError: If there is a file, or a folder that holds something and was not made here.
     """
-    if (folder / marker).is_file() and not folder.is_symlink():
+    check_replaceable(folder, marker, made_by)
+    if (folder / marker).is_file():
         shutil.rmtree(folder)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / marker).touch()
+
+
+def check_replaceable(folder: Path, marker: str, made_by: str) -> None:
+    """Check, as :func:`replace_earlier` does, that a folder is not there, is empty, or was made by an earlier call."""
+    made = (folder / marker).is_file() and not folder.is_symlink()
+    if not made and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"{folder} holds what no {made_by} has made (there is no {marker} in it), so it is not replaced; choose "
             "another folder."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / marker).touch()

@@ -99,6 +99,8 @@ def _run(
 ) -> None:
     os.chdir(folder)
     os.environ.update(environment)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)  # pytest's is a file, which the limit would hold for
     os.dup2(error.fileno(), 2)
     error.close()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)

@@ -182,7 +182,7 @@ def test_scale(tmp_path: Path) -> None:
     assert (section.spot_diameter, section.um_per_pixel) == (57.5, 0.5)
     (section,) = load_sections("anndata", path, spot_diameter=20, um_per_pixel=2)
     assert (section.spot_diameter, section.um_per_pixel) == (20, 2)
-    with pytest.raises(ValueError, match="um_per_pixel must be positive or None"):
+    with pytest.raises(ValueError, match="um_per_pixel must be a positive number or None"):
         load_sections("anndata", path, um_per_pixel=0)
 
     write(path)

@@ -102,6 +102,22 @@ def test_a_header_that_lacks_a_column_does_not_shift_the_others(tmp_path: Path) 
         read_spots(path)
 
 
+def test_a_column_that_is_there_twice_is_refused_unless_both_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("x,x,y\n1,1,3\n2,2,4\n")
+    assert read_table(path).to_dict("list") == {"x": ["1", "2"], "y": ["3", "4"]}
+    path.write_text("x,x,y\n1,1,3\n2,5,4\n")
+    with pytest.raises(ValueError, match=r"t\.csv has the column 'x' more than once, with different values"):
+        read_table(path)
+
+
+def test_a_spot_without_barcode_is_named_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(",".join(POSITIONS) + "\nA-1,1,0,0,9,9\n,1,0,2,9,20\n")
+    with pytest.raises(ValueError, match=r"t\.csv, line 3: the spot has no barcode"):
+        read_spots(path)
+
+
 def test_a_field_that_is_too_long_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "spots.csv").write_text("x,y\n" + "1" * 200_000 + ",2\n")
     with pytest.raises(ValueError, match=r"spots\.csv is damaged or not a table: field larger than field limit"):

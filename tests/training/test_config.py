@@ -22,7 +22,7 @@ AT_LEAST = {
     },
 }  # fmt: skip
 ABOVE_0 = {
-    "data": ["patch_um", "patch_pitch", "scales", "max_distance", "val_side"],
+    "data": ["patch_pitch", "scales", "max_distance", "val_side"],
     "training": ["lr", "gamma", "gradient_clip_val", "max_minutes"],
 }
 SHARES = {
@@ -40,6 +40,7 @@ WRONG: list[tuple[str, str, Any, str]] = [
     *((part, key, low - 1, f"at least {low}") for part, keys in AT_LEAST.items() for key, low in keys.items()),
     *((part, key, value, "above 0") for part, keys in ABOVE_0.items() for key in keys for value in (0, -1)),
     *((part, key, value, "from 0 to 1") for part, keys in SHARES.items() for key in keys for value in (-0.1, 1.1)),
+    *(("data", "patch_um", value, "from 0.1 to 100000") for value in (0, -1, 1e12)),
     *(("data", "val_share", value, "at least 0 and below 1") for value in (-0.1, 1, 2)),
     *(("training", "lr", value, "above 0") for value in (math.nan, math.inf)),
 ]
@@ -74,7 +75,7 @@ def test_the_bounds_themselves_are_accepted(part: str, key: str, value: Any) -> 
 def test_every_number_has_a_bound() -> None:
     """A new number of the configuration is bounded, or stands in this list."""
     bounded = {key for keys in (*AT_LEAST.values(), *ABOVE_0.values(), *SHARES.values()) for key in keys}
-    bounded = {key.rpartition(".")[2] for key in bounded} | {"val_share"}
+    bounded = {key.rpartition(".")[2] for key in bounded} | {"val_share", "patch_um"}
     numbers = {
         field.name
         for kind in (DataConfig, TrainingConfig, AugmentConfig)
@@ -126,4 +127,7 @@ def test_data_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.Monke
     expected = [f"{root}/d", f"{root}/c", f"{root}/genes.txt", f"{root}/emb"]
     assert [given.root, given.cache, given.panel, given.embedding] == expected
     assert given.with_absolute_paths() == given
+    options = {"image": {"A": "emb", "B": "hires"}, "labels": "emb", "counts_layer": "emb"}
+    changed = DataConfig(name="visium", options=options).with_absolute_paths().options
+    assert changed == {"image": {"A": expected[3], "B": "hires"}, "labels": expected[3], "counts_layer": "emb"}
     assert DataConfig(embedding="X_uni", panel="paper").with_absolute_paths().embedding == "X_uni"  # a key of obsm

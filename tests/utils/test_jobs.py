@@ -18,6 +18,13 @@ def test_another_configuration_is_refused_and_may_be_replaced() -> None:
     assert not same_configuration(Path("out"), before, now, overwrite=True)
 
 
+def test_a_failure_that_cannot_be_kept_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    assert not keep_failure(tmp_path / "file" / "slide.json", Failed("ended", "Traceback\nended\n"))
+    assert "The traceback of a failed job is lost: " in caplog.text
+    assert "slide.failed.txt cannot be written" in caplog.text
+
+
 def test_a_failure_is_kept_until_the_job_succeeds(tmp_path: Path) -> None:
     record = tmp_path / "slide.1.json"
     assert not keep_failure(record, Failed("ended", "Traceback\nended\n"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from hist2st_pyg.utils import json_files
-from hist2st_pyg.utils.json_files import check_kinds, kinds_of, read_json
+from hist2st_pyg.utils.json_files import check_kinds, kinds_of, read_json, read_json_object
 
 
 def test_json_is_read_with_or_without_a_mark(tmp_path: Path) -> None:
@@ -40,6 +41,20 @@ def test_what_is_no_json_is_refused_in_one_line(tmp_path: Path, content: bytes, 
     with pytest.raises(ValueError, match=r"\A[^\n]*a\.json[^\n]*\Z") as caught:
         read_json(tmp_path / "a.json")
     assert message in str(caught.value)
+
+
+def test_files_of_other_programs_hold_what_python_writes(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"a": NaN, "b": 1, "b": Infinity}')
+    found = read_json_object(path)
+    assert math.isnan(found["a"])
+    assert found["b"] == math.inf
+    path.write_text("[1]")
+    with pytest.raises(ValueError, match=r"a\.json holds a JSON object, got list"):
+        read_json_object(path)
+    path.write_text("[" * 5000)
+    with pytest.raises(ValueError, match=r"a\.json is nested too deep"):
+        read_json_object(path)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

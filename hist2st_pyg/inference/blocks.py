@@ -80,8 +80,9 @@ def predict_blocks(
     """Predict a section, holding the patches of one block at a time.
 
     Each block includes the surrounding spots within the model's ``receptive_field``, so that the result equals that of
-    the whole section. A model that needs the whole section predicts up to :data:`WHOLE_SECTION_SPOTS` spots at once. On
-    larger sections self-attention is limited to the block, with a note; other models of this kind raise an error.
+    the whole section. A model with local attention encodes the patches in blocks, and the section's features at once.
+    A model that needs the whole section predicts up to :data:`WHOLE_SECTION_SPOTS` spots at once. On larger sections
+    self-attention is limited to the block, with a note; other models of this kind raise an error.
 
     Args:
         model: The model.
@@ -101,6 +102,7 @@ def predict_blocks(
     _log(notes, name)
     colors, values = Colors(model), dict[str, NDArray[np.float32]]()
     several = len(blocks) > 1
+    in_stages = several and model.attends == "local"
     with (
         _lent(model, device),  # once, not for every block
         kept_open(patches) as opened,
@@ -109,7 +111,8 @@ def predict_blocks(
     ):
         for spots, (piece, own) in zip(blocks, pieces, strict=True):
             colors.add(piece.x[own])
-            for key, value in keep(model, run_model(model, piece, device)).items():
+            made = _features(model, piece, device) if in_stages else keep(model, run_model(model, piece, device))
+            for key, value in made.items():
                 _check_finite(value[own], key, model, name)
                 if key not in values:
                     values[key] = np.empty((n, value.shape[1]), dtype=np.float32)
@@ -117,6 +120,11 @@ def predict_blocks(
             bar.update(len(spots))
             if several:
                 trim_memory()  # without it a slide of 30,000 spots took 50 % more memory
+        if in_stages:
+            made = keep(model, run_model(model, graph, device, [torch.from_numpy(each) for each in values.values()]))
+            for key, value in made.items():
+                _check_finite(value, key, model, name)
+            values = {key: value.numpy() for key, value in made.items()}
     _log(colors.notes, name)
     return Prediction(values, colors.distance, [*notes, *colors.notes])
 
@@ -142,8 +150,16 @@ def spatial_blocks(pos: NDArray[np.floating], size: int) -> list[NDArray[np.int6
     return list(leaves(cKDTree(pos, leafsize=size).tree))
 
 
-def run_model(model: ExpressionModel, data: SectionData, device: str = "auto") -> dict[str, Tensor]:
+def run_model(
+    model: ExpressionModel, data: SectionData, device: str = "auto", features: Sequence[Tensor] | None = None
+) -> dict[str, Tensor]:
     """Run the model in eval mode and return its output on the CPU; the model and the data stay on their devices.
+
+    Args:
+        model: The model.
+        data: The section.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        features: What its vision stages made of the patches, for a model that takes them; ``data`` needs no ``x`` then.
 
     Raises:
         ValueError: If the device does not exist.
@@ -152,8 +168,15 @@ def run_model(model: ExpressionModel, data: SectionData, device: str = "auto") -
     # PyG's Data.to changes the data in place; a copy shares the tensors that need not move.
     moved = copy.copy(data).to(device)
     with _lent(model, device), torch.inference_mode():
-        out = model(moved)
+        out = model(moved) if features is None else model(moved, [each.to(device) for each in features])
     return {key: value.float().cpu() for key, value in out.items()}
+
+
+def _features(model: ExpressionModel, piece: SectionData, device: str) -> dict[str, Tensor]:
+    """What each vision stage makes of the patches of a block."""
+    with torch.inference_mode():
+        made = model.features(copy.copy(piece).to(device))
+    return {f"features of stream {stream}": value.float() for stream, value in enumerate(made)}
 
 
 @contextmanager
@@ -174,8 +197,10 @@ def _plan(
     if block < 1:
         raise ValueError(f"block must be 1 spot or more, got {block!r}.")
     n, hops = len(pos), model.receptive_field
-    if n <= block or (hops is None and n <= WHOLE_SECTION_SPOTS):
+    if n <= block or (model.attends != "local" and hops is None and n <= WHOLE_SECTION_SPOTS):
         return [np.arange(n)], 0, []
+    if model.attends == "local":
+        return spatial_blocks(pos, block), 0, []
     notes = []
     if hops is None:
         hops = model.num_hops

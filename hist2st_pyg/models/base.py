@@ -72,14 +72,14 @@ class ExpressionModel(nn.Module):
         return None
 
     @property
-    def attends(self) -> bool:
-        """Whether each spot attends to all others of its section."""
-        return False
+    def attends(self) -> str | None:
+        """The key of :data:`~hist2st_pyg.nn.ATTENTIONS` by which spots attend to others; None: they do not."""
+        return None
 
     @property
     def receptive_field(self) -> int | None:
         """The prediction of a spot is the same without the spots farther than this many edges; None: it needs all."""
-        return None if self.attends else self.num_hops
+        return None if self.attends is not None else self.num_hops
 
     @property
     def vision_stages(self) -> list[nn.Module]:
@@ -121,6 +121,10 @@ class ExpressionModel(nn.Module):
             self._check_patches(data.x)
             return encoder(data.x)  # type: ignore[no-any-return]
         return encoder(self.normalize(data.x))  # type: ignore[no-any-return]
+
+    def features(self, data: Data) -> list[Tensor]:
+        """What each vision stage makes of the patches, [N, C]; models with local attention take it in ``forward``."""
+        return [self.encode(stage, data) for stage in self.vision_stages]
 
     def _check_patches(self, x: Tensor) -> None:
         if x.dim() != 4 or x.shape[1] != len(self.pixel_mean):

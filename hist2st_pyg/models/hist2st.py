@@ -74,6 +74,9 @@ class Hist2ST(ExpressionModel):
         detach_likelihood: Fit the likelihood to the embedding as it is, without a gradient to the stages before it.
         n_views: Number of augmented views for self-distillation; 0 builds no weights for it.
         dropout: Dropout of the Transformer.
+        attention: ``"full"``, or ``"local"`` for sections of many thousand spots; see
+            :class:`~hist2st_pyg.nn.SpotTransformer`.
+        attention_window: Side of a window of local attention, in array steps.
 
     Shapes:
         ``forward(data)`` gives a dict: ``expression`` [N, G] (log10), ``embedding`` [N, C]; with ``"zinb"`` also
@@ -126,6 +129,8 @@ class Hist2ST(ExpressionModel):
         detach_likelihood: bool = False,
         n_views: int = 0,
         dropout: float = 0.2,
+        attention: str = "full",
+        attention_window: int = 16,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         counts = {"transformer_layers": 0, "n_views": 0, "heads": 1, "dim_head": 1, "n_pos": 1}
@@ -143,7 +148,18 @@ class Hist2ST(ExpressionModel):
             channels = int(encoder.out_channels)  # type: ignore[arg-type]
             return Stream(
                 encoder,
-                SpotTransformer(channels, transformer_layers, heads, dim_head, mlp_channels, dropout, position, n_pos),
+                SpotTransformer(
+                    channels,
+                    transformer_layers,
+                    heads,
+                    dim_head,
+                    mlp_channels,
+                    dropout,
+                    position,
+                    n_pos,
+                    attention=attention,
+                    window=attention_window,
+                ),
                 GNN(
                     channels,
                     gnn_layers,
@@ -189,29 +205,35 @@ class Hist2ST(ExpressionModel):
         return self.streams[0].gnn.hops
 
     @property
-    def attends(self) -> bool:
-        """Where there are Transformer blocks."""
-        return len(self.streams[0].transformer.blocks) > 0
+    def attends(self) -> str | None:
+        """As ``attention`` says, where there are Transformer blocks."""
+        return self.streams[0].transformer.attends
 
     @property
     def vision_stages(self) -> list[nn.Module]:
         """One of each stream."""
         return [stream.vision for stream in self.streams]
 
-    def forward(self, data: Data) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
-        out = self._expression(data)
+    def forward(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
+        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone.
+
+        Args:
+            data: The sections.
+            features: Their :meth:`features`, where they are known; ``data`` needs no ``x`` then.
+        """
+        out = self._expression(data, features)
         if self.likelihood is not None:
             h = out["embedding"]
             out |= self.likelihood(h.detach() if self.detach_likelihood else h)
         return out
 
-    def _expression(self, data: Data) -> dict[str, Tensor]:
+    def _expression(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         ptr = section_ptr(data)
         batch = torch.repeat_interleave(torch.tensor(ptr).diff()).to(data.edge_index.device) if len(ptr) > 2 else None
         embeddings, expressions = [], []
-        for stream in self.streams:
-            h = self.encode(stream.vision, data)
+        # One stream after the other, so that the features of one are held at a time.
+        given = features or (self.encode(stream.vision, data) for stream in self.streams)
+        for stream, h in zip(self.streams, given, strict=True):
             h = stream.transformer(h, data.grid, ptr)
             h = stream.gnn(h, data.edge_index, data.edge_attr, batch)
             embeddings.append(h)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -26,6 +28,8 @@ class HisToGene(ExpressionModel):
         position: ``"table"`` (learned), ``"fourier"`` or ``"none"``.
         n_pos: Array columns and rows in the position table.
         dropout: Dropout of the Transformer, and of the embeddings that enter it.
+        attention: ``"full"`` or ``"local"``; see :class:`~hist2st_pyg.nn.SpotTransformer`.
+        attention_window: Side of a window of local attention, in array steps.
 
     Shapes:
         ``forward(data)`` returns ``expression`` [N, G] and ``embedding`` [N, C].
@@ -52,6 +56,8 @@ class HisToGene(ExpressionModel):
         position: str = "table",
         n_pos: int = 64,
         dropout: float = 0.1,
+        attention: str = "full",
+        attention_window: int = 16,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__(n_genes)
@@ -67,6 +73,8 @@ class HisToGene(ExpressionModel):
             position,
             n_pos,
             embedding_dropout=dropout,
+            attention=attention,
+            window=attention_window,
         )
         self.expression = ExpressionHead(channels, n_genes)
 
@@ -75,16 +83,22 @@ class HisToGene(ExpressionModel):
         return 0
 
     @property
-    def attends(self) -> bool:
-        """Whether the model has Transformer blocks."""
-        return len(self.transformer.blocks) > 0
+    def attends(self) -> str | None:
+        """As ``attention`` says, where there are Transformer blocks."""
+        return self.transformer.attends
 
-    def embed(self, data: Data) -> Tensor:
+    def features(self, data: Data) -> list[Tensor]:
+        """The projected patches, [N, C]."""
         # Channels last, the order of the published weights.
-        flat = self.normalize(data.x).permute(0, 2, 3, 1).flatten(1)
-        return self.transformer(self.vision(flat), data.grid, section_ptr(data))  # type: ignore[no-any-return]
+        return [self.vision(self.normalize(data.x).permute(0, 2, 3, 1).flatten(1))]
 
-    def forward(self, data: Data) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``, each section independently."""
-        h = self.embed(data)
+    def forward(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
+        """Predict from a ``Data`` or a ``Batch``, each section independently.
+
+        Args:
+            data: The sections.
+            features: Their :meth:`features`, where they are known; ``data`` needs no ``x`` then.
+        """
+        (h,) = self.features(data) if features is None else features
+        h = self.transformer(h, data.grid, section_ptr(data))
         return {"expression": self.unstandardize(self.expression(h)), "embedding": h}

@@ -1,5 +1,6 @@
 """The stages of the models: vision, Transformer, graph, heads."""
 
+from hist2st_pyg.nn.attention import ATTENTIONS
 from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.nn.convmixer import ConvMixer
 from hist2st_pyg.nn.densenet import DenseNet121Encoder
@@ -17,6 +18,7 @@ from hist2st_pyg.nn.transformer import POSITIONS, SpotTransformer
 from hist2st_pyg.nn.vision import ENCODERS, MultiScale, vision_resolver
 
 __all__ = [
+    "ATTENTIONS",
     "CONVS",
     "EDGE_WEIGHTS",
     "ENCODERS",

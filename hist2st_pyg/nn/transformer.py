@@ -1,15 +1,15 @@
-"""The Transformer stage: all spots of a section attend to each other, [N, C] -> [N, C]."""
+"""The Transformer stage: the spots of a section attend to each other, [N, C] -> [N, C]."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hist2st_pyg.nn.attention import ATTENTIONS, Attend
 from hist2st_pyg.utils.resolver import resolve
 
 
@@ -76,7 +76,7 @@ POSITIONS: dict[str, Callable[[int, int], nn.Module | None]] = {
 
 
 class _Attention(nn.Module):
-    """Pre-norm multi-head self-attention, section by section."""
+    """Pre-norm multi-head self-attention."""
 
     def __init__(self, channels: int, heads: int, dim_head: int, dropout: float) -> None:
         super().__init__()
@@ -85,14 +85,9 @@ class _Attention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * heads * dim_head, bias=False)
         self.out = nn.Sequential(nn.Linear(heads * dim_head, channels), nn.Dropout(dropout))
 
-    def forward(self, x: Tensor, ptr: list[int]) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
         q, k, v = self.qkv(self.norm(x)).unflatten(1, (3, self.heads, -1)).permute(1, 2, 0, 3)
-        # One call for each section is exact and needs no padding to the largest, as a dense batch would.
-        sections = [
-            F.scaled_dot_product_attention(q[None, :, a:b], k[None, :, a:b], v[None, :, a:b])[0]
-            for a, b in itertools.pairwise(ptr)
-        ]
-        return self.out(torch.cat(sections, dim=1).transpose(0, 1).flatten(1))  # type: ignore[no-any-return]
+        return self.out(attend(q, k, v).transpose(0, 1).flatten(1))  # type: ignore[no-any-return]
 
 
 class _Block(nn.Module):
@@ -110,8 +105,8 @@ class _Block(nn.Module):
             nn.Dropout(dropout),
         )
 
-    def forward(self, x: Tensor, ptr: list[int]) -> Tensor:
-        x = x + self.attention(x, ptr)
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+        x = x + self.attention(x, attend)
         return x + self.mlp(x)  # type: ignore[no-any-return]
 
 
@@ -128,6 +123,12 @@ class SpotTransformer(nn.Module):
         position: ``"table"`` (the paper's, learned), ``"fourier"`` or ``"none"``.
         n_pos: Size of the table, or longest wavelength, in array steps.
         embedding_dropout: Dropout of the spots' embeddings, positions included, before the first block.
+        attention: ``"full"`` (the paper's) or ``"local"``, for sections of many thousand spots: each spot attends to
+            its window and the eight around it.
+        window: Side of a window in array steps.
+
+    Raises:
+        ValueError: If a key is unknown, or the window is below 1.
 
     Shapes:
         - x [N, C], grid [N, 2] (array column, row), ptr (section boundaries, from 0 to N) -> [N, C]
@@ -144,8 +145,14 @@ class SpotTransformer(nn.Module):
         position: str = "table",
         n_pos: int = 64,
         embedding_dropout: float = 0.0,
+        attention: str = "full",
+        window: int = 16,
     ) -> None:
         super().__init__()
+        if window < 1:
+            raise ValueError(f"attention_window is at least 1 array step, got {window}.")
+        self.attention, self.window = attention, window
+        self.attend = resolve(ATTENTIONS, attention, "attention")
         self.position = resolve(POSITIONS, position, "position")(channels, n_pos)
         self.embedding_dropout = nn.Dropout(embedding_dropout)
         self.blocks = nn.ModuleList(
@@ -156,6 +163,13 @@ class SpotTransformer(nn.Module):
         if self.position is not None:
             x = x + self.position(grid)
         x = self.embedding_dropout(x)
-        for block in self.blocks:
-            x = block(x, ptr)
+        if len(self.blocks):
+            attend = self.attend(grid, ptr, self.window)
+            for block in self.blocks:
+                x = block(x, attend)
         return x
+
+    @property
+    def attends(self) -> Literal["full", "local"] | None:
+        """Whether spots attend to all others of their section or to those around, or there is no block."""
+        return self.attention if len(self.blocks) else None  # type: ignore[return-value]  # resolved

@@ -113,6 +113,21 @@ def test_the_halo_is_wide_enough_for_every_layer(cohort: list[Section], gnn_key:
     check_same(model("graph_only", gnn=gnn_key), cohort[0], (4, 20))
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("hist2st", {"transformer_layers": 2, "heads": 2, "dim_head": 8}), ("histogene", {"channels": 16, "heads": 2})],
+)
+def test_local_attention_reads_beyond_the_block(cohort: list[Section], name: str, arguments: dict[str, Any]) -> None:
+    built = model(name, attention="local", attention_window=2, **arguments)
+    assert built.receptive_field is None
+    check_same(built, cohort[0], (5, 17))
+    full = model(name, attention="full", **arguments)
+    wide = model(name, attention="local", attention_window=100, **arguments)
+    expected = predicted(full, cohort[0]).values["expression"]
+    np.testing.assert_allclose(predicted(wide, cohort[0]).values["expression"], expected, atol=1e-5)
+    assert np.abs(predicted(built, cohort[0]).values["expression"] - expected).max() > 1e-4
+
+
 def test_a_narrower_halo_would_show(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
     built = model()
     whole = predicted(built, cohort[0]).values["expression"]

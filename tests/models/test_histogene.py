@@ -50,7 +50,7 @@ def test_a_patch_is_flattened_pixel_by_pixel(data: SectionData) -> None:
     model = build(data, transformer_layers=0, position="none").eval()
     flat = data.x.numpy().transpose(0, 2, 3, 1).reshape(12, -1).astype(np.float64)
     expected = flat @ model.vision.weight.detach().double().numpy().T + model.vision.bias.detach().numpy()
-    np.testing.assert_allclose(model.embed(data).detach().numpy(), expected, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(model(data)["embedding"].detach().numpy(), expected, rtol=1e-4, atol=1e-2)
 
 
 def test_the_embeddings_that_enter_the_transformer_are_dropped_out(data: SectionData) -> None:

@@ -56,6 +56,37 @@ def _norms(module: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.Batch
     return [norm for norm in module.modules() if isinstance(norm, BATCH_NORMS)]
 
 
+class Activations:
+    """What the gradient of a computation needs, and holds in memory until then.
+
+    Args:
+        size: Its bytes, without the weights; those of each storage once.
+    """
+
+    size: int = 0
+
+
+@contextmanager
+def measure_activations(module: nn.Module) -> Iterator[Activations]:
+    """Measure what the gradient of the block's computations holds.
+
+    Args:
+        module: The module whose weights and buffers do not count.
+    """
+    found = Activations()
+    seen = {value.untyped_storage().data_ptr() for value in (*module.parameters(), *module.buffers())}
+
+    def pack(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in seen:  # a storage that is held cannot be another's before the gradient
+            seen.add(storage.data_ptr())
+            found.size += storage.nbytes()
+        return value.detach()  # the tensor itself would refer to its own graph, and neither ever be freed
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        yield found
+
+
 def in_chunks(module: nn.Module, x: Tensor, size: int) -> Tensor:
     """Compute ``module(x)``, at most ``size`` rows at a time; training keeps the activations of one chunk at a time.
 

@@ -184,10 +184,11 @@ def test_what_cannot_be_built_is_refused(build: Callable[..., Hist2ST]) -> None:
         Hist2ST(0, **SMALL)
 
 
+@pytest.mark.parametrize("n_kept", [0, 1, 2])
 def test_distilling_recomputes_without_counting_batch_norm_twice(
-    build: Callable[..., Hist2ST], data: SectionData
+    build: Callable[..., Hist2ST], data: SectionData, n_kept: int
 ) -> None:
-    """Gradients and running statistics are those of the plain computation, although activations are not kept."""
+    """Gradients and running statistics are those of the plain computation, whatever activations are kept."""
     other = data.clone()
     other.x = data.x.flip(3)
     results = []
@@ -201,7 +202,7 @@ def test_distilling_recomputes_without_counting_batch_norm_twice(
                 *(torch.stack([part[key] for part in parts]) for key in ("embedding", "expression"))
             )
         else:
-            out = model.distil([data, other])
+            out = model.distil([data, other], n_kept)
         out.square().sum().backward()
         gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
         results.append((gradients, {name: b.clone() for name, b in model.named_buffers() if "running" in name}))

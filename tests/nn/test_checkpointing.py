@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from functools import partial
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hist2st_pyg.nn.checkpointing import in_chunks, once_counted
+from hist2st_pyg.nn.checkpointing import in_chunks, measure_activations, once_counted
 
 
 class Net(nn.Module):
@@ -112,3 +113,23 @@ def test_only_the_patches_are_kept_for_the_gradient() -> None:
 def test_a_chunk_has_at_least_one_patch() -> None:
     with pytest.raises(ValueError, match="chunk must be 1 patch or more, got 0"):
         in_chunks(net(), patches(2), 0)
+
+
+def test_activations_are_measured_once_and_without_weights() -> None:
+    model, x = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)), torch.randn(10, 8)
+    with measure_activations(model) as found:
+        out = model(x) + model(x)
+    # The input, which both share, and what each makes of it: ReLU keeps its output, which the next layer reads.
+    assert found.size == 4 * 10 * (8 + 2 * 16)
+    expected = torch.autograd.grad(model(x).sum() * 2, list(model.parameters()))
+    for got, value in zip(torch.autograd.grad(out.sum(), list(model.parameters())), expected, strict=True):
+        torch.testing.assert_close(got, value)
+
+
+def test_measuring_keeps_nothing_alive() -> None:
+    model = nn.Linear(4, 4)
+    with measure_activations(model):
+        out = model(torch.randn(3, 4)).exp()
+    alive = weakref.ref(out)
+    del out
+    assert alive() is None

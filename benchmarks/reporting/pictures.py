@@ -15,6 +15,7 @@ from benchmarks.reporting.columns import seconds as seconds_of
 from benchmarks.reporting.comparison import Comparison, gene_ceilings, mean_genes, pictured
 from benchmarks.reporting.facts import title
 from hist2st_pyg.figures import expression_maps, save
+from hist2st_pyg.figures.maps import shared_range
 from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import atomic_path
 
@@ -42,7 +43,7 @@ def draw(group: Group, comparison: Comparison | None, folder: Path) -> list[tupl
     written = []
     for name, caption, figure in _figures(group, comparison):
         path = save(figure, folder / f"{file_name(f'{group.dataset}_{group.split}_{name}')}.png")
-        _shrink(path)
+        shrink(path)
         written.append((f"{title(group)}: {caption}", path.name))
     return written
 
@@ -150,7 +151,7 @@ def curves(group: Group, models: list[str]) -> Figure:
                     *zip(*points, strict=True), color=MODEL if mine else "0.88", linewidth=1, zorder=2 if mine else 1
                 )
                 if mine and cell.get("chosen_epoch") is not None:
-                    axis.plot(cell["chosen_epoch"], cell["val_pcc"], "o", color=MODEL, markersize=4, zorder=3)
+                    axis.plot(cell["chosen_epoch"] + 1, cell["val_pcc"], "o", color=MODEL, markersize=4, zorder=3)
         axis.set_title(model, fontsize=10)
         _plain(axis)
     for axis in axes[len(trained) :]:
@@ -188,17 +189,20 @@ def cost(group: Group, models: list[str], chosen: set[str], reference: str | Non
 
 
 def maps(section: str, cells: dict[str, Cell]) -> Figure:
-    """Draw the genes whose maps all models' results hold, one row per gene: measured, then each prediction."""
+    """Draw the genes whose maps all models' results hold, one row and color range per gene: measured, predictions."""
     drawn = {name: cell["test"][section] for name, cell in cells.items()}
-    first = next(iter(drawn.values()))["map"]
-    values = {}
+    first = next(iter(drawn.values()))
+    values, limits = {}, {}
     for gene in mapped_genes(section, cells):
-        values[f"{gene}\nmeasured"] = first["genes"][gene]["true"]
+        row = {f"{gene}\nmeasured": first["map"]["genes"][gene]["true"]}
         for name, result in drawn.items():
             pcc = result["per_gene"].get(gene)
-            score = f" ({pcc:.2f})" if pcc is not None else ""
-            values[f"{gene}\n{name}{score}"] = result["map"]["genes"][gene]["predicted"]
-    return expression_maps(first["pos"], values, columns=1 + len(drawn))
+            score = f" (PCC {pcc:.2f})" if pcc is not None else ""
+            row[f"{gene}\n{name}{score}"] = result["map"]["genes"][gene]["predicted"]
+        values |= row
+        limits |= dict.fromkeys(row, shared_range(*row.values()))
+    title = f"{section}: of {len(first['per_gene'])} genes those with the highest attainable PCC"
+    return expression_maps(first["map"]["pos"], values, columns=1 + len(drawn), limits=limits, title=title)
 
 
 def mapped_genes(section: str, cells: dict[str, Cell]) -> list[str]:
@@ -225,14 +229,15 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
 
 
-def _shrink(path: Path) -> None:
+def shrink(path: Path) -> None:
     """Reduce to 256 colors, enough for these pictures, which quarters the size of many files."""
     with Image.open(path) as image, atomic_path(path) as temporary:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(temporary, optimize=True)
 
 
 def _curve(cell: Cell) -> list[tuple[int, float]]:
-    return [(int(row["epoch"]), float(row["val/pcc"])) for row in cell["curves"] if row.get("val/pcc") is not None]
+    """Epochs, counted from 1, and their validation PCC; result files count from 0."""
+    return [(int(row["epoch"]) + 1, float(row["val/pcc"])) for row in cell["curves"] if row.get("val/pcc") is not None]
 
 
 def _color(model: str, chosen: set[str], reference: str | None) -> str:

@@ -5,9 +5,9 @@
     python -m benchmarks.strips --data ../shared -o DIR      # with the H&E image of the real section beside its maps
 
 The synthetic section is of a patient that the demo's model was not trained on; without ``--run`` the demo is run first
-(about two minutes). The real section is of a result file of the ``accuracy`` grids, so nothing is trained for it. Its
-image is drawn where ``--data`` holds the HER2+ breast cancer data (Andersson et al. 2021), which are not part of the
-repository, and neither is a picture of them.
+(about two minutes). The real section is of two result files of the ``accuracy`` grids, the preset's and ridge
+regression's, so nothing is trained for it. Its image is drawn where ``--data`` holds the HER2+ breast cancer data
+(Andersson et al. 2021), which are not part of the repository, and neither is a picture of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -42,16 +42,32 @@ MOST_BYTES = 300_000
 """Larger pictures are reduced to 256 colors."""
 SYNTHETIC = "C1"
 """A section of the patient that the demo holds out."""
-RESULT = HERE / "results" / "accuracy" / "accuracy_her2st" / "explicit_sections" / "b" / "small" / "0.json"
-"""Section B4 by the preset ``small``, trained on patient C's sections C2, C3 and C4."""
+SPLIT = HERE / "results" / "accuracy" / "accuracy_her2st" / "explicit_sections" / "b"
+"""Section B4 by models that were trained on patient C's sections C2, C3 and C4."""
+RESULTS = {"predicted": SPLIT / "small" / "0.json", "ridge regression": SPLIT / "ridge_neighbors" / "0.json"}
 
 
 def strip(
-    pos: ArrayLike, gene: str, measured: ArrayLike, predicted: ArrayLike, pcc: float, title: str, **background: Any
+    pos: ArrayLike,
+    gene: str,
+    measured: ArrayLike,
+    predictions: Mapping[str, tuple[ArrayLike, float]],
+    title: str,
+    **background: Any,
 ) -> Figure:
-    """Draw a gene as measured and as predicted in one range of colors, beside the H&E image if there is one."""
-    maps = {f"{gene}, measured": measured, f"{gene}, predicted (PCC {pcc:.2f})": predicted}
-    limits = dict.fromkeys(maps, shared_range(measured, predicted))
+    """Draw a gene as measured and as predicted in one range of colors, beside the H&E image if there is one.
+
+    Args:
+        pos: Spot centers [N, 2] (x, y) in pixels.
+        gene: The gene.
+        measured: Its measured expression [N].
+        predictions: Its predicted expression [N] and PCC, by what made it.
+        title: The figure's title.
+        background: What :func:`~hist2st_pyg.figures.expression_maps` takes of a section.
+    """
+    maps = {f"{gene}, measured": measured}
+    maps |= {f"{gene}, {name} (PCC {pcc:.2f})": values for name, (values, pcc) in predictions.items()}
+    limits = dict.fromkeys(maps, shared_range(*maps.values()))
     return expression_maps(pos, maps, limits=limits, title=title, **background)
 
 
@@ -70,37 +86,40 @@ def synthetic_strip(run: Path) -> Figure:
         section.pos,
         gene,
         expression_of(measured[:, [gene]])[:, 0],
-        expression_of(predicted[:, [gene]])[:, 0],
-        scores["per_gene"][gene],
+        {"predicted": (expression_of(predicted[:, [gene]])[:, 0], scores["per_gene"][gene])},
         f"Synthetic section {section.name}, a patient not trained on: the gene of the highest validation PCC\n"
         f"(mean PCC of all {predicted.n_vars} genes: {scores['pcc_mean']:.2f})",
         **section_background(section),
     )
 
 
-def real_strip(result: Path, data: Path | None = None) -> Figure:
-    """Draw a real section from a result file: of the genes whose maps it holds, the best predicted one.
+def real_strip(results: Mapping[str, Path], data: Path | None = None) -> Figure:
+    """Draw a real section from result files: the gene that the first predicts best of those whose maps it holds.
 
     Args:
-        result: The file of a cell with one test section.
+        results: The files of cells with the same test section, by what the model is called.
         data: The folder that holds ``her2st``, for the H&E image; None draws none.
     """
-    cell = json.loads(result.read_text(encoding="utf-8"))
-    ((name, section),) = cell["test"].items()
-    genes = section["map"]["genes"]
-    gene = max(genes, key=lambda name: section["per_gene"][name])
-    pos = np.array(section["map"]["pos"])
+    cells = {called: json.loads(path.read_text(encoding="utf-8")) for called, path in results.items()}
+    ((name, first),) = next(iter(cells.values()))["test"].items()
+    tested = {called: cell["test"][name] for called, cell in cells.items()}
+    genes = first["map"]["genes"]
+    gene = max(genes, key=lambda gene: first["per_gene"][gene])
+    pos = np.array(first["map"]["pos"])
     background = {"um_per_pixel": PITCH_UM / spot_pitch(pos)}
     if data is not None:
         background = section_background(load_sections("her2st", data / "her2st", [name])[0])
+    means = ", ".join(f"{called} {section['metrics']['pcc_mean']:.2f}" for called, section in tested.items())
     return strip(
         pos,
         gene,
-        np.array(genes[gene]["true"]),
-        np.array(genes[gene]["predicted"]),
-        section["per_gene"][gene],
-        f"HER2+ breast, section {name}, a patient not trained on: best of {len(genes)} mapped genes\n"
-        f"(mean PCC of all {len(section['per_gene'])} genes: {section['metrics']['pcc_mean']:.2f})",
+        genes[gene]["true"],
+        {
+            called: (section["map"]["genes"][gene]["predicted"], section["per_gene"][gene])
+            for called, section in tested.items()
+        },
+        f"HER2+ breast, section {name}, a patient not trained on: best predicted of {len(genes)} mapped genes\n"
+        f"(mean PCC of all {len(first['per_gene'])} genes: {means})",
         **background,
     )
 
@@ -116,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             run = arguments.run or Path(folder) / "demo"
             if arguments.run is None:
                 demo(str(run), wandb="disabled")
-            figures = {"synthetic": synthetic_strip(run), "her2st": real_strip(RESULT, arguments.data)}
+            figures = {"synthetic": synthetic_strip(run), "her2st": real_strip(RESULTS, arguments.data)}
         for name, figure in figures.items():
             path = save(figure, arguments.output / f"strip_{name}.png")
             if path.stat().st_size > MOST_BYTES:

@@ -38,19 +38,24 @@ def test_the_synthetic_strip_is_image_measured_and_predicted_of_the_gene_that_va
     assert "mean PCC of all 3 genes: " in figure.get_suptitle()
 
 
-def test_the_real_strip_is_that_of_its_result_file() -> None:
-    cell = json.loads(strips.RESULT.read_text(encoding="utf-8"))
-    assert not set(cell["patients"]["test"]) & {*cell["patients"]["train"], *cell["patients"]["val"]}
-    section = cell["test"]["B4"]
-    genes = section["map"]["genes"]
-    figure = strips.real_strip(strips.RESULT)
-    measured, predicted = figure.axes
-    gene = measured.get_title().partition(",")[0]
-    assert section["per_gene"][gene] == max(section["per_gene"][name] for name in genes)
-    assert predicted.get_title() == f"{gene}, predicted (PCC {section['per_gene'][gene]:.2f})"
-    for axis, name in ((measured, "true"), (predicted, "predicted")):
-        np.testing.assert_array_equal(axis.collections[0].get_array(), genes[gene][name])
-    assert f"mean PCC of all 785 genes: {cell['metrics']['pcc_mean']:.2f}" in figure.get_suptitle()
+def test_the_real_strip_is_that_of_its_result_files() -> None:
+    small, ridge = (json.loads(path.read_text(encoding="utf-8")) for path in strips.RESULTS.values())
+    assert not set(small["patients"]["test"]) & {*small["patients"]["train"], *small["patients"]["val"]}
+    assert (ridge["model"], ridge["sections"]) == ("ridge_neighbors", small["sections"])
+    per_gene, genes = small["test"]["B4"]["per_gene"], small["test"]["B4"]["map"]["genes"]
+    figure = strips.real_strip(strips.RESULTS)
+    gene = max(genes, key=lambda name: per_gene[name])
+    assert [axis.get_title() for axis in figure.axes] == [
+        f"{gene}, measured",
+        f"{gene}, predicted (PCC {per_gene[gene]:.2f})",
+        f"{gene}, ridge regression (PCC {ridge['per_gene'][gene]:.2f})",
+    ]
+    shown = [genes[gene]["true"], genes[gene]["predicted"], ridge["test"]["B4"]["map"]["genes"][gene]["predicted"]]
+    for axis, values in zip(figure.axes, shown, strict=True):
+        np.testing.assert_array_equal(axis.collections[0].get_array(), values)
+    means = [cell["metrics"]["pcc_mean"] for cell in (small, ridge)]
+    said = "mean PCC of all 785 genes: predicted {:.2f}, ridge regression {:.2f}".format(*means)
+    assert said in figure.get_suptitle()
 
 
 def test_the_command_writes_both_as_they_are_committed(
@@ -71,7 +76,7 @@ def test_the_command_writes_both_as_they_are_committed(
 
 
 def test_the_image_of_the_real_section_is_drawn_where_the_data_are(real_data: Path) -> None:
-    assert strips.real_strip(strips.RESULT, real_data).axes[0].get_title() == "H&E, spots"
+    assert strips.real_strip(strips.RESULTS, real_data).axes[0].get_title() == "H&E, spots"
 
 
 def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.reporting.cells import Cell, Group, metric
@@ -105,8 +106,7 @@ def by_section(group: Group, models: list[str], chosen: set[str], reference: str
         axis.grid(axis="y", color="0.93")
         axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         _plain(axis)
-    for axis in axes[len(sections) :]:
-        axis.set_axis_off()
+    _close(axes, len(sections), columns)
     figure.supxlabel("mean PCC over genes", fontsize=9)
     return figure
 
@@ -154,8 +154,7 @@ def curves(group: Group, models: list[str]) -> Figure:
                     axis.plot(cell["chosen_epoch"] + 1, cell["val_pcc"], "o", color=MODEL, markersize=4, zorder=3)
         axis.set_title(model, fontsize=10)
         _plain(axis)
-    for axis in axes[len(trained) :]:
-        axis.set_axis_off()
+    _close(axes, len(trained), columns)
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("validation PCC", fontsize=9)
     return figure
@@ -248,6 +247,14 @@ def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _close(axes: NDArray[Any], used: int, columns: int) -> None:
+    """Hide the panels that are left over, and number the axis below the last panel of each column."""
+    for axis in axes[max(0, used - columns) : used]:
+        axis.tick_params(labelbottom=True)
+    for axis in axes[used:]:
+        axis.set_axis_off()
 
 
 def _plain(axis: Axes) -> None:

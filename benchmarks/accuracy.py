@@ -1,9 +1,9 @@
-"""Five splits of real sections: table and picture of the reached share of the attainable correlation.
+"""Five splits of real sections: tables and picture of the reached share of the attainable correlation.
 
     python -m benchmarks.accuracy --into README.md benchmarks/ACCURACY.md
 
-Reads only the result files of ``configs/accuracy``, writes the tables between their comment lines in each file, and
-draws ``report/accuracy/share_of_ceiling.png``.
+Reads only the result files of ``configs/accuracy``, writes the tables between their comment lines in each file (the
+summary into README.md, the others into ACCURACY.md), and draws ``report/accuracy/share_of_ceiling.png``.
 """
 
 from __future__ import annotations
@@ -91,6 +91,18 @@ def table(groups: dict[str, Group]) -> str:
     return "\n".join([*_lines(rows), "", *notes(groups)])
 
 
+def summary(groups: dict[str, Group]) -> str:
+    """One row a split: the preset beside the regressions on patch statistics, its difference from the better one."""
+    heads = ["train → test", "test patient", f"`{MODEL}`", *(f"`{name}`" for name in REFERENCES)]
+    rows = [[*heads, f"`{MODEL}` − the better one [95 %]", "attainable"]]
+    for title, group in groups.items():
+        better = max(REFERENCES, key=lambda name: group.mean(name, metric("pcc_mean")) or 0.0)
+        scores = (_score(group, name, share=False) for name in (MODEL, *REFERENCES))
+        patient = "also trains" if leaks(group) else "never seen"
+        rows.append([title, patient, *scores, _difference(group, better), f"{ceiling(group):.3f}"])
+    return "\n".join(_lines(rows))
+
+
 def changes(cells: Sequence[Cell]) -> str:
     """The effect of each change: PCC minus the preset's, bold if outside the range of the preset's seeds."""
     groups = by_split(cells, SPLITS)
@@ -125,6 +137,7 @@ def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
 
 TABLES: dict[str, Callable[[Sequence[Cell]], str]] = {
     "<!-- table: benchmarks.accuracy -->": lambda cells: table(by_split(parted(cells)[0], SPLITS)),
+    "<!-- table: benchmarks.accuracy, summary -->": lambda cells: summary(by_split(parted(cells)[0], SPLITS)),
     "<!-- table: benchmarks.accuracy, ablations -->": changes,
     "<!-- table: benchmarks.accuracy, validation -->": lambda cells: table(by_split(cells, VALIDATION)),
 }
@@ -155,11 +168,11 @@ def ceiling(group: Group) -> float:
     return float(np.mean([cell["metrics"]["ceiling_pcc_mean"] for cell in group.cells]))
 
 
-def _score(group: Group, name: str) -> str:
+def _score(group: Group, name: str, share: bool = True) -> str:
     value = metric("pcc_mean")
     mean = group.mean(name, value)
-    share = f" ({mean / ceiling(group):.0%})".replace("%", " %") if mean is not None else ""
-    return written(mean, group.deviation(name, value), "{:.3f}", share).text
+    of_ceiling = f" ({mean / ceiling(group):.0%})".replace("%", " %") if share and mean is not None else ""
+    return written(mean, group.deviation(name, value), "{:.3f}", of_ceiling).text
 
 
 def _difference(group: Group, reference: str) -> str:

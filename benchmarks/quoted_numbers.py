@@ -1,6 +1,6 @@
 """Keep the numbers in the pages' prose equal to their result files.
 
-    python -m benchmarks.quoted_numbers            # rewrites the numbers of README.md and benchmarks/*.md
+    python -m benchmarks.quoted_numbers            # rewrites the numbers of README.md, docs/guide.md, benchmarks/*.md
     python -m benchmarks.quoted_numbers --check    # changes nothing; exit status 1 if a number differs from its result
 
 A comment after a number, invisible on the rendered page, names its source:
@@ -30,7 +30,7 @@ import numpy as np
 from hist2st_pyg.utils.files import write_text
 
 HERE = Path(__file__).parent
-PAGES = (HERE.parent / "README.md", *sorted(HERE.glob("*.md")))
+PAGES = (HERE.parent / "README.md", HERE.parent / "docs" / "guide.md", *sorted(HERE.glob("*.md")))
 OVER_FOLDERS = {"mean": np.mean, "min": np.min, "max": np.max}
 _PRINTED = re.compile(r"(?P<number>[+−]?\d[\d,]*(?:\.\d+)?)(?P<percent> ?%)?<!-- (?P<source>[^<>]*?\.json [^<>]*?) -->")
 _APART = re.compile(
@@ -97,7 +97,7 @@ def without_source(text: str) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pages", nargs="*", type=Path, default=PAGES, help="the pages; README.md and benchmarks/*.md")
+    parser.add_argument("pages", nargs="*", type=Path, default=PAGES, help="the pages; default: all that quote")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the results")
     parser.add_argument("--check", action="store_true", help="write nothing, and fail if a number differs")
     arguments = parser.parse_args(argv)

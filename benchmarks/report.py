@@ -1,7 +1,7 @@
-"""Report a benchmark from its result files: tables, statistics, pictures, an HTML page, the README's table.
+"""Report a benchmark from its result files: tables, statistics, pictures, an HTML page, short tables in a page.
 
     python -m benchmarks.report                          # benchmarks/results -> benchmarks/report
-    python -m benchmarks.report RESULTS -o REPORT --reference ridge_neighbors --readme README.md
+    python -m benchmarks.report RESULTS -o REPORT --reference ridge_neighbors --readme benchmarks/README.md
 
 It trains and predicts nothing. It writes ``report.md``, ``report.html``, which opens without network (``#sort=rmse`` in
 its address sorts the tables), their pictures ``figures/*.png``, and ``genes/*.csv``: each gene's PCC in every model.
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("results", nargs="?", type=Path, default=HERE / "results", help="folder of the results")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "report", help="folder of the report")
     parser.add_argument("--reference", default=REFERENCE, help="the reference model of the comparisons")
-    parser.add_argument("--readme", type=Path, help="also write this README's table")
+    parser.add_argument("--readme", type=Path, help="also write the short tables into this page")
     arguments = parser.parse_args(argv)
     try:
         page = report(arguments.results, arguments.output, arguments.reference)

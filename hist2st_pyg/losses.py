@@ -92,7 +92,7 @@ def negative_log_likelihood(
         out: A model's output with the parameters of one of ``nn.LIKELIHOODS``, each [N, G].
         data: A ``Data`` or ``Batch`` with ``counts`` [N, G] and ``size_factor`` [N].
         reduction: Over the spots.
-        published: Take the formula of the publication where ours is exact, see :class:`~hist2st_pyg.nn.ZINB`.
+        published: Take the formula of the publication where ours is exact, see ``nn.likelihoods.ZINB``.
 
     Raises:
         ValueError: If the model has no likelihood.

@@ -131,10 +131,27 @@ def test_references_to_names_are_to_names_that_exist() -> None:
             assert value(name) is not None, f"{page.name}: {name}"
 
 
-@pytest.mark.parametrize("page", ["layers", pytest.param("start", marks=pytest.mark.slow)])
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_every_page_with_python_is_run() -> None:
+    assert {page.stem for page in DOCS.glob("*.md") if python_blocks(page.stem)} == {
+        "guide", "layers", "start", "training"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("block", python_blocks("guide"))
+def test_the_readers_of_the_guide_know_the_options_that_it_gives(block: str) -> None:
+    """An unknown option is an error before a file is looked for."""
+    with pytest.raises(FileNotFoundError):
+        exec(compile(block, "guide.md", "exec"), {"h": hist2st_pyg})
+
+
+@pytest.mark.parametrize("page", ["layers", "training", pytest.param("start", marks=pytest.mark.slow)])
 def test_python_blocks_run_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = python_blocks(page)
     assert blocks
     # In a file, as a user's are: PyG reads the source of a layer's class.
     (tmp_path / f"page_{page}.py").write_text("\n".join(blocks), encoding="utf-8")
@@ -150,7 +167,8 @@ LINES = [
 
 
 @pytest.mark.parametrize("words", LINES, ids=lambda words: " ".join(words[:3]))
-def test_command_lines_parse(words: list[str]) -> None:
+def test_command_lines_parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     command = importlib.import_module(f"hist2st_pyg.cli.{words[1]}")
     arguments = getattr(command, "arrange", list)(words[2:])
     parser = ArgumentParser()

@@ -108,7 +108,7 @@ def more_numbers() -> list[Number]:
             value=_field("val_pcc"),
             per_cell=True,
         ),
-        _number("chosen_epoch", "chosen epoch", 0, "mean", "{:,.0f}", _field("chosen_epoch"), per_cell=True),
+        _number("chosen_epoch", "chosen epoch", 0, "mean, counted from 1", "{:,.0f}", _chosen_epoch, per_cell=True),
         _number("parameters", "parameters", -1, "fitted numbers", "{:,.0f}", _field("parameters"), per_cell=True),
         _number("flops", "GFLOP", -1, flops, "{:,.3g}", _giga, per_cell=True),
         _number(
@@ -164,6 +164,11 @@ def _number(
 
 def _field(name: str) -> Value:
     return lambda cell: cell.get(name)
+
+
+def _chosen_epoch(cell: Cell) -> float | None:
+    """Counted from 1; result files count from 0."""
+    return None if cell.get("chosen_epoch") is None else cell["chosen_epoch"] + 1
 
 
 def _giga(cell: Cell) -> float | None:

@@ -1,4 +1,4 @@
-"""The report as Markdown, and the README's table."""
+"""The report as Markdown, and its short tables."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _escaped(text: str) -> str:
 
 
 def readme_table(cells: Sequence[Cell], reference: str = REFERENCE) -> str:
-    """The README's tables, one for each data set and split.
+    """The short tables of ``benchmarks/README.md``, one for each data set and split.
 
     Args:
         cells: The results.
@@ -133,10 +133,10 @@ def readme_table(cells: Sequence[Cell], reference: str = REFERENCE) -> str:
 
 
 def with_table(text: str, table: str, start: str = START) -> str:
-    """Replace the table between the two comment lines of a README.
+    """Replace the table between the two comment lines of a page.
 
     Args:
-        text: The README.
+        text: The page.
         table: The table.
         start: The first of the two lines, which names the command that makes the table.
 
@@ -146,5 +146,5 @@ def with_table(text: str, table: str, start: str = START) -> str:
     before, found, rest = text.partition(start)
     _, end, after = rest.partition(END)
     if not found or not end or start in after:
-        raise ValueError(f"The README needs the lines {start!r} and {END!r} once each, with the table between them.")
+        raise ValueError(f"The page needs the lines {start!r} and {END!r} once each, with the table between them.")
     return f"{before}{start}\n{table}\n{END}{after}"

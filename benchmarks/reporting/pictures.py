@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.reporting.cells import Cell, Group, metric
@@ -15,6 +16,7 @@ from benchmarks.reporting.columns import seconds as seconds_of
 from benchmarks.reporting.comparison import Comparison, gene_ceilings, mean_genes, pictured
 from benchmarks.reporting.facts import title
 from hist2st_pyg.figures import expression_maps, save
+from hist2st_pyg.figures.maps import shared_range
 from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import atomic_path
 
@@ -42,7 +44,7 @@ def draw(group: Group, comparison: Comparison | None, folder: Path) -> list[tupl
     written = []
     for name, caption, figure in _figures(group, comparison):
         path = save(figure, folder / f"{file_name(f'{group.dataset}_{group.split}_{name}')}.png")
-        _shrink(path)
+        shrink(path)
         written.append((f"{title(group)}: {caption}", path.name))
     return written
 
@@ -104,8 +106,7 @@ def by_section(group: Group, models: list[str], chosen: set[str], reference: str
         axis.grid(axis="y", color="0.93")
         axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         _plain(axis)
-    for axis in axes[len(sections) :]:
-        axis.set_axis_off()
+    _close(axes, len(sections), columns)
     figure.supxlabel("mean PCC over genes", fontsize=9)
     return figure
 
@@ -150,11 +151,10 @@ def curves(group: Group, models: list[str]) -> Figure:
                     *zip(*points, strict=True), color=MODEL if mine else "0.88", linewidth=1, zorder=2 if mine else 1
                 )
                 if mine and cell.get("chosen_epoch") is not None:
-                    axis.plot(cell["chosen_epoch"], cell["val_pcc"], "o", color=MODEL, markersize=4, zorder=3)
+                    axis.plot(cell["chosen_epoch"] + 1, cell["val_pcc"], "o", color=MODEL, markersize=4, zorder=3)
         axis.set_title(model, fontsize=10)
         _plain(axis)
-    for axis in axes[len(trained) :]:
-        axis.set_axis_off()
+    _close(axes, len(trained), columns)
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("validation PCC", fontsize=9)
     return figure
@@ -188,17 +188,20 @@ def cost(group: Group, models: list[str], chosen: set[str], reference: str | Non
 
 
 def maps(section: str, cells: dict[str, Cell]) -> Figure:
-    """Draw the genes whose maps all models' results hold, one row per gene: measured, then each prediction."""
+    """Draw the genes whose maps all models' results hold, one row and color range per gene: measured, predictions."""
     drawn = {name: cell["test"][section] for name, cell in cells.items()}
-    first = next(iter(drawn.values()))["map"]
-    values = {}
+    first = next(iter(drawn.values()))
+    values, limits = {}, {}
     for gene in mapped_genes(section, cells):
-        values[f"{gene}\nmeasured"] = first["genes"][gene]["true"]
+        row = {f"{gene}\nmeasured": first["map"]["genes"][gene]["true"]}
         for name, result in drawn.items():
             pcc = result["per_gene"].get(gene)
-            score = f" ({pcc:.2f})" if pcc is not None else ""
-            values[f"{gene}\n{name}{score}"] = result["map"]["genes"][gene]["predicted"]
-    return expression_maps(first["pos"], values, columns=1 + len(drawn))
+            score = f" (PCC {pcc:.2f})" if pcc is not None else ""
+            row[f"{gene}\n{name}{score}"] = result["map"]["genes"][gene]["predicted"]
+        values |= row
+        limits |= dict.fromkeys(row, shared_range(*row.values()))
+    title = f"{section}: of {len(first['per_gene'])} genes those with the highest attainable PCC"
+    return expression_maps(first["map"]["pos"], values, columns=1 + len(drawn), limits=limits, title=title)
 
 
 def mapped_genes(section: str, cells: dict[str, Cell]) -> list[str]:
@@ -225,14 +228,15 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
 
 
-def _shrink(path: Path) -> None:
+def shrink(path: Path) -> None:
     """Reduce to 256 colors, enough for these pictures, which quarters the size of many files."""
     with Image.open(path) as image, atomic_path(path) as temporary:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(temporary, optimize=True)
 
 
 def _curve(cell: Cell) -> list[tuple[int, float]]:
-    return [(int(row["epoch"]), float(row["val/pcc"])) for row in cell["curves"] if row.get("val/pcc") is not None]
+    """Epochs, counted from 1, and their validation PCC; result files count from 0."""
+    return [(int(row["epoch"]) + 1, float(row["val/pcc"])) for row in cell["curves"] if row.get("val/pcc") is not None]
 
 
 def _color(model: str, chosen: set[str], reference: str | None) -> str:
@@ -243,6 +247,14 @@ def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _close(axes: NDArray[Any], used: int, columns: int) -> None:
+    """Hide the panels that are left over, and number the axis below the last panel of each column."""
+    for axis in axes[max(0, used - columns) : used]:
+        axis.tick_params(labelbottom=True)
+    for axis in axes[used:]:
+        axis.set_axis_off()
 
 
 def _plain(axis: Axes) -> None:

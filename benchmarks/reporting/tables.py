@@ -166,7 +166,7 @@ def p_value(p: float | None) -> str:
 
 
 def readme_rows(group: Group, comparison: Comparison | None) -> Table:
-    """The README's short table: each fold, the mean, the share of the ceiling, the difference from the reference."""
+    """The short table: each fold, the mean, the share of the ceiling, the difference from the reference."""
     folds = fold_columns(group) if len(group.folds) <= MAX_FOLDS else []
     columns = [*folds]
     if len(group.folds) > 1:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from hist2st_pyg import figures
-from hist2st_pyg.analysis.predictions import expression_of, file_of, image_of, measured_counts
+from hist2st_pyg.analysis.predictions import background_of, expression_of, file_of, measured_counts, name_of
 from hist2st_pyg.metrics.calibration import coverage
 from hist2st_pyg.nn.likelihoods import LIKELIHOODS, ZINB
 from hist2st_pyg.section import Section
@@ -26,6 +26,13 @@ LAYERS = ("mean", "sd")
 ZERO = "zero_probability"
 SMALLEST = 1e-12
 """Mean of counts that are almost certainly 0, which single precision may round to 0."""
+MAPS = {
+    "confidence": ("confidence", "1 − mean rank of sd / mean"),
+    "cv": ("spread of the counts", "sd / mean, median over genes"),
+    "excess_cv": ("spread beyond counting noise", "sd / mean, median over genes"),
+    ZERO: ("zero counts", "probability, mean over genes"),
+}
+"""The title and the unit of each map of :func:`spot_confidence`."""
 POISSON = 1e8
 """Dispersion of counts with the variance of Poisson counts."""
 
@@ -118,14 +125,14 @@ def draw_confidence(adata: AnnData, folder: str | Path, table: DataFrame | None 
         table: The result of :func:`spot_confidence`; None computes it.
     """
     table = spot_confidence(adata) if table is None else table
-    titles = {
-        "confidence": "confidence",
-        "cv": "sd / mean of the counts",
-        "excess_cv": "the same beyond counting",
-        ZERO: "probability of no count",
-    }
-    values = {title: table[name].to_numpy() for name, title in titles.items() if name in table}
-    figure = figures.expression_maps(adata.obsm["spatial"], values, **image_of(adata), unit="")
+    shown = {name: about for name, about in MAPS.items() if name in table}
+    figure = figures.expression_maps(
+        adata.obsm["spatial"],
+        {title: table[name].to_numpy() for name, (title, _) in shown.items()},
+        **background_of(adata),
+        unit=dict(shown.values()),
+        title=f"{name_of(adata)}: the model's confidence in its prediction, over {adata.n_vars} genes",
+    )
     return figures.save(figure, Path(folder) / f"{file_of(adata)}_confidence.png")
 
 

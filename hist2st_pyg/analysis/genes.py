@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg import figures
-from hist2st_pyg.analysis.predictions import expression_of, file_of, image_of, is_prediction, name_of
+from hist2st_pyg.analysis.predictions import background_of, expression_of, file_of, is_prediction, name_of
 from hist2st_pyg.analysis.regions import REGION_KEY
 from hist2st_pyg.io.tables import UNLABELED
 from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i
@@ -186,10 +186,15 @@ def draw_genes(adata: AnnData, folder: str | Path, n: int = 7) -> Path:
             break
     if not maps:
         raise ValueError("Every gene is constant, so there is no map to draw.")
-    predicted = "predicted, " if is_prediction(adata) else ""
-    titled = {f"{gene}  ({predicted}I = {table['I'][gene]:.2f})": drawn for gene, drawn in maps.items()}
+    titled = {f"{gene}  (I = {table['I'][gene]:.2f})": drawn for gene, drawn in maps.items()}
+    of = "predicted expression: it ranks genes, it tests nothing" if is_prediction(adata) else "measured expression"
     figure = figures.expression_maps(
-        adata.obsm["spatial"], titled, **image_of(adata), columns=4 if len(titled) > 4 else 5
+        adata.obsm["spatial"],
+        titled,
+        **background_of(adata),
+        columns=4 if len(titled) > 4 else 5,
+        title=f"{name_of(adata)}: the {len(maps)} of {adata.n_vars} genes with the highest Moran's I, without "
+        f"look-alikes\nI is that of {of}",
     )
     return figures.save(figure, Path(folder) / f"{file_of(adata)}_spatial_genes.png")
 

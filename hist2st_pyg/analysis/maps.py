@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hist2st_pyg import figures
-from hist2st_pyg.analysis.predictions import file_of, image_of
+from hist2st_pyg.analysis.predictions import background_of, file_of, name_of
 from hist2st_pyg.image.tissue import tissue_mask
 from hist2st_pyg.inference import GRID
 
@@ -35,17 +35,20 @@ def draw_prediction(
         ValueError: If a gene is not in the panel.
     """
     expression = np.asarray(adata.X)
+    title = "predicted"
     if genes is None:
         genes = [str(gene) for gene in adata.var_names[np.argsort(-expression.var(0))[:n_genes]]]
+        title += f", the {len(genes)} of {adata.n_vars} genes that vary most"
     if unknown := [gene for gene in genes if gene not in adata.var_names]:
         raise ValueError(f"The gene {unknown[0]!r} is not in the model's panel of {adata.n_vars} genes.")
-    name, picture = file_of(adata), image_of(adata)
+    name, background = file_of(adata), background_of(adata)
     pos = np.asarray(adata.obsm["spatial"])
     values = {gene: expression[:, adata.var_names.get_loc(gene)] for gene in genes}
-    maps = figures.expression_maps(pos, values, **picture)
+    maps = figures.expression_maps(pos, values, **background, title=f"{name_of(adata)}: {title}")
     pictures = [figures.save(maps, Path(folder) / f"{name}_predicted.png")]
     if adata.uns["hist2st"]["positions"] == GRID:
-        image = picture["image"]
-        overview = figures.tissue_overview(image, tissue_mask(image), pos * picture["image_scale"])
+        image, scale, um_per_pixel = (background[key] for key in ("image", "image_scale", "um_per_pixel"))
+        resolution = None if um_per_pixel is None else um_per_pixel / scale
+        overview = figures.tissue_overview(image, tissue_mask(image), pos * scale, um_per_pixel=resolution)
         pictures.append(figures.save(overview, Path(folder) / f"{name}_tissue.png"))
     return pictures

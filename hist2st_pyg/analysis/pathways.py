@@ -10,7 +10,7 @@ import numpy as np
 
 from hist2st_pyg import figures
 from hist2st_pyg.analysis.gene_sets import MIN_GENES, panel_sets
-from hist2st_pyg.analysis.predictions import file_of, image_of, measured_expression, name_of
+from hist2st_pyg.analysis.predictions import background_of, file_of, measured_expression, name_of
 from hist2st_pyg.metrics.expression import pearson_per_gene, spearman_per_gene
 from hist2st_pyg.section import Section
 from hist2st_pyg.utils.bounds import check_seed
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BINS = 25
 BIN = 20
 """Largest number of expression bins for a score's control genes, and smallest number of genes per bin."""
+SCORE_UNIT = "mean log10 expression − controls"
 P, ADJUSTED = "P-value", "Adjusted P-value"
 
 
@@ -180,12 +181,24 @@ def draw_scores(
     if measured is None:
         best = scores.var().sort_values(ascending=False, kind="stable").index[:n]
         values = {str(name): scores[name].to_numpy() for name in best}
-        figure = figures.expression_maps(pos, values, **image_of(adata), columns=4, unit="score")
+        title = f"{name_of(adata)}: the {len(values)} of {scores.shape[1]} gene sets whose predicted scores vary most"
+        figure = figures.expression_maps(pos, values, **background_of(adata), columns=4, unit=SCORE_UNIT, title=title)
     else:
         pcc = pearson_per_gene(measured.to_numpy(), scores.to_numpy())
         names = [str(name) for name in scores.columns]
         best_of = min(n, 4)
-        figure = figures.true_and_predicted(pos, measured, scores, names, pcc, n_best=best_of, **image_of(adata))
+        figure = figures.true_and_predicted(
+            pos,
+            measured,
+            scores,
+            names,
+            pcc,
+            n_best=best_of,
+            **background_of(adata),
+            unit=SCORE_UNIT,
+            name=name_of(adata),
+            what="gene sets",
+        )
     return figures.save(figure, Path(folder) / f"{file_of(adata)}_gene_sets.png")
 
 

@@ -104,18 +104,20 @@ def file_of(adata: AnnData) -> str:
     return file_name(name_of(adata))
 
 
-def image_of(adata: AnnData) -> dict[str, Any]:
-    """``image`` and ``image_scale`` for :mod:`hist2st_pyg.figures`; empty if the prediction holds no image."""
+def background_of(adata: AnnData) -> dict[str, Any]:
+    """What is known of ``um_per_pixel``, ``spot_diameter``, ``image`` and ``image_scale``, for the figures of maps."""
+    known = {"um_per_pixel": adata.uns.get("hist2st", {}).get("um_per_pixel")}
     library = next(iter(libraries(adata).values()), {})
     images, scales = library.get("images"), library.get("scalefactors")
     if not isinstance(images, Mapping) or not isinstance(scales, Mapping):
-        return {}
+        return known
+    known["spot_diameter"] = scales.get("spot_diameter_fullres")
     if "hires" not in images or "tissue_hires_scalef" not in scales:
-        return {}
+        return known
     image = np.asarray(images["hires"])
     if image.dtype != np.uint8:  # scanpy's own images are floats from 0 to 1
         image = np.clip(np.rint(255 * image), 0, 255).astype(np.uint8)
-    return {"image": image[..., :3], "image_scale": float(scales["tissue_hires_scalef"])}
+    return {**known, "image": image[..., :3], "image_scale": float(scales["tissue_hires_scalef"])}
 
 
 def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnData, AnnData]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg import figures
-from hist2st_pyg.analysis.predictions import expression_of, file_of, image_of
+from hist2st_pyg.analysis.predictions import background_of, expression_of, file_of
 from hist2st_pyg.io.tables import UNLABELED
 from hist2st_pyg.utils.bounds import check_seed
 from hist2st_pyg.utils.optional import require_extra
@@ -205,7 +205,7 @@ def draw_regions(adata: AnnData, folder: str | Path, labels: ArrayLike | None = 
     partitions[f"regions ({adata.uns.get(REGION_KEY, {}).get('params', {}).get('method', 'given')})"] = adata.obs[
         REGION_KEY
     ]
-    figure = figures.region_maps(adata.obsm["spatial"], partitions, **image_of(adata), nowhere=UNLABELED)
+    figure = figures.region_maps(adata.obsm["spatial"], partitions, **background_of(adata), nowhere=UNLABELED)
     return figures.save(figure, Path(folder) / f"{file_of(adata)}_regions.png")
 
 

@@ -23,7 +23,11 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         help="Column of obs whose markers to rank; default: region, which `hist2st regions -o` writes.",
     )
     parser.add_argument(
-        "--output", "-o", type=str | None, default=None, help="The .csv of Moran's I; markers go to <name>_markers.csv."
+        "--output",
+        "-o",
+        type=str | None,
+        default=None,
+        help="The .csv of Moran's I (I_of_prediction where predicted); markers go to <name>_markers.csv.",
     )
     parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
     return run
@@ -48,14 +52,16 @@ def run(parsed: Namespace) -> None:
     adata = of_genes.spatial_genes(adata)
     table = adata.uns[of_genes.MORAN]
     best = ", ".join(f"{gene} {value:.2f}" for gene, value in table["I"][:TOP].items())
+    written = table.rename_axis("gene")
     if is_prediction(adata):
+        written = written.rename(columns={"I": "I_of_prediction"})
         print(f"{parsed.prediction} is a prediction, so its {len(table)} genes are ranked without p-values.")
     else:
         n = (table[of_genes.FDR] < 0.05).sum()
         print(f"{n} of {len(table)} genes follow the tissue (FDR 5 %).")
     print(f"Highest Moran's I: {best}.")
     pictures = {"The genes": partial(of_genes.draw_genes, adata, parsed.figures)}
-    tables = {"": table.rename_axis("gene")}
+    tables = {"": written}
     if parsed.regions is not None:
         adata = of_genes.rank_markers(adata, parsed.regions)
         markers = of_genes.marker_table(adata)

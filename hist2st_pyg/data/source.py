@@ -54,6 +54,11 @@ class SpotPatches:
     cache: str | Path | None = None
     name: str = ""
 
+    @property
+    def sides(self) -> tuple[float, ...]:
+        """Side of each field of view, in pixels of the image."""
+        return tuple((self.patch_size if self.field is None else self.field) * scale for scale in self.scales)
+
     def __post_init__(self) -> None:
         check_on_image(self.image, self.pos, self.name)  # before the first of many parts is cut
 

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from hist2st_pyg import figures
 from hist2st_pyg.evaluation.section_scores import SectionResult, mean_of, measure_section
 from hist2st_pyg.figures.canvas import try_drawing
-from hist2st_pyg.inference import THUMBNAIL_PIXELS, require_preprocessing
+from hist2st_pyg.inference import require_preprocessing
 from hist2st_pyg.inference.blocks import find_device
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
@@ -181,12 +181,15 @@ def _average_of(name: str, values: Sequence[float | None]) -> float | int | None
 
 def _draw(section: Section, result: SectionResult, genes: Sequence[str], folder: Path) -> None:
     pcc = np.array([result.numbers["per_gene"][gene] for gene in genes], dtype=float)
-    picture: dict[str, Any] = {}
-    if section.image is not None:
-        image = section.require_image()
-        thumbnail = image.thumbnail(THUMBNAIL_PIXELS)
-        picture = {"image": thumbnail, "image_scale": thumbnail.shape[1] / image.size[0]}
-    maps = figures.true_and_predicted(section.pos, result.target, result.predicted, genes, pcc, **picture)
+    maps = figures.true_and_predicted(
+        section.pos,
+        result.target,
+        result.predicted,
+        genes,
+        pcc,
+        name=section.name,
+        **figures.section_background(section),
+    )
     name = file_name(section.name)
     figures.save(maps, folder / f"{name}_maps.png")
     figures.save(figures.pcc_histogram(pcc, section.name), folder / f"{name}_pcc.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.data.preprocessing import spot_pitch
 from hist2st_pyg.explain.pixels import PixelMap
 from hist2st_pyg.explain.spot import Explanation
-from hist2st_pyg.figures.canvas import plain_text
+from hist2st_pyg.figures.canvas import plain_text, scale_bar
 from hist2st_pyg.image import HistologyImage
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def explanation_figure(
     pos: NDArray[np.floating],
     image: HistologyImage | None = None,
     thumbnail: NDArray[np.uint8] | None = None,
+    *,
+    um_per_pixel: float | None = None,
+    sides: Sequence[float] = (),
 ) -> Figure:
     """Draw one explanation: its spots on the tissue, and each patch beside its heat map.
 
@@ -48,6 +52,8 @@ def explanation_figure(
         pos: Centers of the section's spots [N, 2] (x, y) in pixels.
         image: The section's image; the figure shows the part around the spot.
         thumbnail: The whole image, reduced; it shows the place of that part.
+        um_per_pixel: The image's resolution, for scale bars; None if unknown.
+        sides: Side of each field of view in pixels of the image; without them patches have no scale bar.
 
     Raises:
         ValueError: If ``pos`` has fewer positions than the section has spots.
@@ -63,12 +69,16 @@ def explanation_figure(
     wide = min(high / fields, 1.2 * PATCH_INCHES)
     figure = Figure(figsize=(high + 2 * len(maps) * wide, high + 0.5), layout="constrained")
     grid = figure.add_gridspec(fields, 1 + 2 * len(maps), width_ratios=[high] + 2 * len(maps) * [wide])
-    _neighbors(figure, figure.add_subplot(grid[:, 0]), explanation, points, image, thumbnail)
+    axis = figure.add_subplot(grid[:, 0])
+    _neighbors(figure, axis, explanation, points, image, thumbnail)
+    scale_bar(axis, um_per_pixel, inside=True)
     for place, pixels in enumerate(maps):
         limit = float(np.quantile(_smooth(pixels.importance), SATURATION_QUANTILE)) or 1.0
         for field in range(fields):
             left, right = (figure.add_subplot(grid[field, 1 + 2 * place + column]) for column in (0, 1))
             _patch(left, right, explanation, pixels, field, limit)
+            if um_per_pixel is not None and len(sides):
+                scale_bar(left, um_per_pixel * sides[field] / len(pixels.patch[field]), inside=True)
     measured = "" if explanation.measured is None else f", measured {explanation.measured:.2f}"
     figure.suptitle(
         f"{explanation.gene} at spot {explanation.name}: predicted {explanation.predicted:.2f}{measured} "

@@ -40,12 +40,16 @@ class ImageExplanations:
         image: The image.
         spots: Its spots.
         explanations: The explanations.
+        um_per_pixel: The image's resolution, if known.
+        sides: Side of each field of view in pixels of the image.
     """
 
     name: str
     image: HistologyImage
     spots: Spots
     explanations: list[Explanation]
+    um_per_pixel: float | None = None
+    sides: tuple[float, ...] = ()
 
     def draw(self, folder: str | Path) -> list[Path | None]:
         """Write a picture of each, ``<image>_<gene>_<spot>.png`` by ``file_name``; None and a warning on an error."""
@@ -57,7 +61,10 @@ class ImageExplanations:
         return paths
 
     def _draw(self, explanation: Explanation, thumbnail: NDArray[np.uint8], path: Path) -> Path:
-        return figures.save(explanation_figure(explanation, self.spots.pos, self.image, thumbnail), path)
+        figure = explanation_figure(
+            explanation, self.spots.pos, self.image, thumbnail, um_per_pixel=self.um_per_pixel, sides=self.sides
+        )
+        return figures.save(figure, path)
 
     def numbers(self) -> list[dict[str, Any]]:
         """The explanations without pixels, as plain values with the spots' names."""
@@ -115,7 +122,7 @@ def explain_image(
             explain_spot(model, graph, place, gene, patches=cut, name=where.names[place], **options)
             for gene, place in tqdm(chosen, desc="explanations", leave=False, disable=None)
         ]
-    return ImageExplanations(given.name, given.image, where, explanations)
+    return ImageExplanations(given.name, given.image, where, explanations, given.um_per_pixel, patches.sides)
 
 
 def find_spots(names: Sequence[str], wanted: Sequence[str]) -> list[int]:

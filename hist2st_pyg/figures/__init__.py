@@ -3,6 +3,7 @@
 They use Matplotlib's object interface, which changes no global state and needs no display.
 """
 
+from hist2st_pyg.figures.background import section_background
 from hist2st_pyg.figures.canvas import COLORS, DPI, SPOT_SHARE, save
 from hist2st_pyg.figures.curves import pcc_histogram, training_curves
 from hist2st_pyg.figures.maps import expression_maps, tissue_overview, true_and_predicted
@@ -19,6 +20,7 @@ __all__ = [
     "pcc_histogram",
     "region_maps",
     "save",
+    "section_background",
     "tissue_overview",
     "training_curves",
     "true_and_predicted",

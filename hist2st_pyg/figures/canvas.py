@@ -31,6 +31,14 @@ LETTER = 0.075
 """Width of a letter of a legend or of a tick in inches."""
 SPOT_SHARE = 0.9
 """Diameter of a drawn spot as a share of the pitch, for maps without gaps but with visible spots."""
+RING_SHARE = 0.5
+"""Diameter of the ring of a spot of unknown diameter as a share of the pitch, about as in ST and Visium."""
+BAR = (1.02, 0.1, 0.04, 0.8)
+"""Left, bottom, width and height of a color bar as shares of its panel."""
+BAR_SHARE = 0.35
+"""Longest scale bar as a share of its panel."""
+Range = tuple[float, float]
+"""The values at both ends of a color bar."""
 
 
 def save(figure: Figure, path: str | Path) -> Path:
@@ -109,15 +117,23 @@ def section_panels(rows: int, columns: int, points: NDArray[np.float64]) -> tupl
 
 
 def colored_map(
-    figure: Figure, axis: Axes, points: NDArray[np.float64], color: ArrayLike, title: str, unit: str = ""
+    figure: Figure,
+    axis: Axes,
+    points: NDArray[np.float64],
+    color: ArrayLike,
+    title: str,
+    unit: str,
+    limits: Range | None = None,
 ) -> None:
-    """Draw spots colored by a value [N], with a color bar."""
+    """Draw spots colored by a value [N], with a color bar over ``limits``, or over all values."""
     values = np.asarray(color, dtype=float)
     if values.shape != (len(points),):
         raise ValueError(f"{title}: a map needs one value for each of {len(points)} spots, got {list(values.shape)}.")
     spots = circles(axis, points, cmap=COLORS, array=values)
+    spots.set_clim(limits)
     frame(axis, points, title)
-    bar = figure.colorbar(spots, ax=axis, shrink=0.8, pad=0.02)
+    # Within the panel's own frame, so that maps are as large as the image beside them.
+    bar = figure.colorbar(spots, cax=axis.inset_axes(BAR))
     bar.set_label(unit, fontsize=8)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
@@ -131,32 +147,91 @@ def draw_image(
     title: str,
     outline: bool = True,
     alpha: float = 1.0,
+    diameter: float | None = None,
 ) -> None:
-    """Draw the section's thumbnail in full-resolution pixels; ``scale``: thumbnail pixels per pixel of ``points``."""
+    """Draw the section's thumbnail in full-resolution pixels.
+
+    Args:
+        axis: The panel.
+        points: Spot centers [N, 2] (x, y) in pixels.
+        image: The thumbnail.
+        scale: Thumbnail pixels per pixel of ``points``.
+        title: The panel's title.
+        outline: Whether to draw the spots as rings.
+        alpha: The thumbnail's opacity.
+        diameter: Diameter of a spot in pixels, if known.
+    """
     height, width = image.shape[:2]
     axis.imshow(image, extent=(0, width / scale, height / scale, 0), alpha=alpha)
     if outline:
-        outlines(axis, points, "black")
+        outlines(axis, points, "black", diameter=diameter)
     frame(axis, points, title)
 
 
-def circles(axis: Axes, points: NDArray[np.float64], share: float = SPOT_SHARE, **style: Any) -> Any:
-    """Draw spots in data units, ``share`` of the pitch wide, so that their size relative to the section is fixed."""
+def circles(axis: Axes, points: NDArray[np.float64], diameter: float | None = None, **style: Any) -> Any:
+    """Draw spots in data units, so that their size relative to the section is fixed.
+
+    Args:
+        axis: The panel.
+        points: Spot centers [N, 2].
+        diameter: Their diameter; None takes :data:`SPOT_SHARE` of the pitch.
+        style: Options of the ``EllipseCollection``.
+    """
     from matplotlib.collections import EllipseCollection
 
-    diameter = np.full(len(points), share * spot_pitch(points))
+    wide = np.full(len(points), SPOT_SHARE * spot_pitch(points) if diameter is None else diameter)
     drawn = EllipseCollection(
-        diameter, diameter, np.zeros(len(points)), units="xy", offsets=points, offset_transform=axis.transData, **style
+        wide, wide, np.zeros(len(points)), units="xy", offsets=points, offset_transform=axis.transData, **style
     )
     axis.add_collection(drawn)
     return drawn
 
 
-def outlines(axis: Axes, points: NDArray[np.float64], color: str, width: float = 0.5) -> None:
-    """Draw spots as rings, ``width`` points wide or, if many spots would hide the image, thinner."""
-    pitches = float(np.ptp(points, axis=0).max()) / spot_pitch(points) + 1
+def outlines(
+    axis: Axes, points: NDArray[np.float64], color: str, width: float = 0.5, diameter: float | None = None
+) -> None:
+    """Draw spots as rings, ``width`` points wide or, if many spots would hide the image, thinner.
+
+    Args:
+        axis: The panel.
+        points: Spot centers [N, 2].
+        color: The rings' color.
+        width: The rings' width in points.
+        diameter: Diameter of a spot; None takes :data:`RING_SHARE` of the pitch.
+    """
+    pitch = spot_pitch(points)
+    pitches = float(np.ptp(points, axis=0).max()) / pitch + 1
     width = min(width, 0.05 * 72 * PANEL / pitches)
-    circles(axis, points, facecolors="none", edgecolors=color, linewidths=width)
+    wide = RING_SHARE * pitch if diameter is None else diameter
+    circles(axis, points, wide, facecolors="none", edgecolors=color, linewidths=width)
+
+
+def scale_bar(axis: Axes, um_per_pixel: float | None, inside: bool = False) -> None:
+    """Draw a scale bar in µm or mm under a panel, or in its corner; nothing if the resolution is unknown.
+
+    Args:
+        axis: The panel.
+        um_per_pixel: Micrometers per unit of the panel's data.
+        inside: Whether to draw it in the corner, on white.
+    """
+    if um_per_pixel is None:
+        return
+    from matplotlib_scalebar.scalebar import ScaleBar
+
+    below = {"bbox_to_anchor": (1.0, 0.0), "bbox_transform": axis.transAxes, "location": "upper right"}
+    place = {"location": "lower right", "box_alpha": 0.7} if inside else {**below, "frameon": False}
+    longest = BAR_SHARE * abs(float(np.subtract(*axis.get_xlim()))) * um_per_pixel
+    power = 10.0 ** np.floor(np.log10(longest))
+    um = power * max(step for step in (1, 2, 5) if step * power <= longest)
+    text = f"{um:g} µm" if um < 1000 else f"{um / 1000:g} mm"
+    font = {"size": 8}
+    axis.add_artist(
+        ScaleBar(
+            um_per_pixel, "um", fixed_value=um, scale_formatter=lambda *_: text, sep=2, font_properties=font, **place
+        )
+    )
+    if not inside:
+        axis.set_xlabel(" ", fontsize=13)  # room for the bar, of which the layout knows nothing
 
 
 def frame(axis: Axes, points: NDArray[np.float64], title: str) -> None:

@@ -48,10 +48,11 @@ def pcc_histogram(pcc: ArrayLike, title: str = "") -> Figure:
 
 @plain_text
 def training_curves(rows: Sequence[Mapping[str, str]]) -> Figure:
-    """Draw the parts of the loss and the validation PCC of each epoch.
+    """Draw the parts of the loss of each epoch and, where the training validated, its validation PCC.
 
     Args:
-        rows: Rows of Lightning's ``metrics.csv``; empty cells are skipped.
+        rows: Rows of Lightning's ``metrics.csv``, which counts epochs from 0; the picture counts them from 1. Empty
+            cells are skipped.
 
     Raises:
         ValueError: If the rows hold no loss.
@@ -62,31 +63,32 @@ def training_curves(rows: Sequence[Mapping[str, str]]) -> Figure:
     losses = [name for name in names if name.startswith("train/")]
     if not losses:
         raise ValueError("The rows hold no training loss.")
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    panels = 1 + ("val/pcc" in names)
+    figure = Figure(figsize=(4.5 * panels, 3.5), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(1, panels)))
     for name in losses:
-        _curve(left, rows, name, name.removeprefix("train/"))
-    left.set_ylabel("training loss")
-    left.legend(frameon=False)
-    if "val/pcc" in names:
+        _curve(axes[0], rows, name, name.removeprefix("train/"))
+    axes[0].set_ylabel("training loss")
+    axes[0].legend(frameon=False)
+    for right in axes[1:]:
         x, y = _curve(right, rows, "val/pcc", None)
         best = int(np.nanargmax(y))
         right.plot(x[best], y[best], "o", color="black")
         right.annotate(f"{y[best]:.3f}", (x[best], y[best]), textcoords="offset points", xytext=(0, 8), ha="center")
         right.margins(y=0.12)
         right.set_ylabel("validation PCC")
-    else:
-        right.text(0.5, 0.5, "no validation", ha="center", va="center", transform=right.transAxes)
-    for axis in (left, right):
+    for axis in axes:
         axis.set_xlabel("epoch")
+        axis.set_xlim(left=0.5)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def _curve(
     axis: Axes, rows: Sequence[Mapping[str, str]], name: str, label: str | None
-) -> tuple[list[float], list[float]]:
-    points = [(float(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
+) -> tuple[list[int], list[float]]:
+    points = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row.get(name)]
     # Average the rows of steps over their epoch.
     epochs = sorted({epoch for epoch, _ in points})
     means = [float(np.mean([value for e, value in points if e == epoch])) for epoch in epochs]

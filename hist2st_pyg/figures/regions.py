@@ -8,20 +8,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hist2st_pyg.figures.canvas import LETTER, circles, draw_image, frame, plain_text, points_of, section_panels
+from hist2st_pyg.figures.canvas import (
+    LETTER,
+    circles,
+    draw_image,
+    frame,
+    plain_text,
+    points_of,
+    scale_bar,
+    section_panels,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PALETTE = (
-    "#1f77b4", "#ff9f1c", "#2ca02c", "#d62728", "#17becf", "#f7e225", "#7b4bb3", "#8c564b", "#bcbd22", "#0b3c5d",
-    "#98df8a", "#aec7e8", "#ffbb78", "#c5b0d5", "#9edae5", "#c49c94",
+    "#008bff", "#e8b92e", "#005d46", "#46e8ff", "#74178b", "#8be88b", "#ff5da2", "#745d17", "#46b9ff", "#8ba246",
+    "#b98b74", "#d15db9", "#b9e8b9", "#005d74", "#8b002e", "#e8e874",
 )  # fmt: skip
-"""Colors that are distinct on H&E, which is pink and violet; further regions take scanpy's."""
+"""Colors that are distinct with and without red-green blindness, and on H&E; further regions take scanpy's.
+
+They are the farthest apart (CIE 1976 ΔE, the least over normal vision, deuteranopia and protanopia by Machado et al.
+2009) among colors that also differ from those of H&E and from :data:`NOWHERE`.
+"""
 LEGEND_ROWS = 12
 NOWHERE = "#d9d9d9"
 """Color of spots without a region."""
-SHARE = 0.85
 FADED = 0.5
 
 
@@ -32,6 +44,8 @@ def region_maps(
     *,
     image: NDArray[np.uint8] | None = None,
     image_scale: float = 1.0,
+    um_per_pixel: float | None = None,
+    spot_diameter: float | None = None,
     columns: int = 4,
     nowhere: str = "undetermined",
 ) -> Figure:
@@ -45,6 +59,8 @@ def region_maps(
         partitions: The spots' regions, names [N], by title.
         image: The section's thumbnail; it becomes the first panel, and the faded background of the others.
         image_scale: Thumbnail pixels per pixel of ``pos``.
+        um_per_pixel: Micrometers per pixel of ``pos``, for a scale bar; None if unknown.
+        spot_diameter: Diameter of a spot in pixels; None if unknown.
         columns: Maps in a row.
         nowhere: The name of spots without a region, which are grey.
 
@@ -66,13 +82,13 @@ def region_maps(
     legend = (0.6 + LETTER * longest) * -(-most // LEGEND_ROWS)
     figure.set_size_inches(figure.get_figwidth() + legend * min(columns, len(names)), figure.get_figheight())
     if image is not None:
-        draw_image(axes[0], points, image, image_scale, "H&E", outline=False)
+        draw_image(axes[0], points, image, image_scale, "H&E, spots", diameter=spot_diameter)
     reference = next(iter(names.values()))
     for axis, (title, values) in zip(axes[image is not None :], names.items(), strict=False):
         if image is not None:
             draw_image(axis, points, image, image_scale, title, outline=False, alpha=FADED)
         colors = matched_colors(reference, values, nowhere)
-        circles(axis, points, SHARE, facecolors=[colors[value] for value in values])
+        circles(axis, points, facecolors=[colors[value] for value in values])
         frame(axis, points, title)
         for region, color in colors.items():
             axis.plot([], [], "o", color=color, label=f"{region} ({(values == region).sum()})")
@@ -85,6 +101,7 @@ def region_maps(
             columnspacing=0.5,
             ncols=-(-len(colors) // LEGEND_ROWS),
         )
+    scale_bar(axes[0], um_per_pixel)
     for axis in axes[count:]:
         axis.set_axis_off()
     return figure

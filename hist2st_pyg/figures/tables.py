@@ -34,8 +34,7 @@ def heat_map(table: DataFrame, *, title: str = "", unit: str = "", column_unit: 
     figure, axis = _table_figure(table, title, 0.42, 0.19)
     most = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     image = axis.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
-    _names(axis, table)
-    axis.set_xlabel(column_unit, fontsize=8)
+    _names(axis, table, column_unit)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
     bar = figure.colorbar(image, ax=axis, shrink=min(1.0, 8 / len(values)), pad=0.03)
@@ -64,7 +63,7 @@ def dot_plot(
         title: The figure's title.
         unit: Label of the color.
         size_unit: Label of the area.
-        column_unit: Label of the columns.
+        column_unit: Label of the columns; a single column's name follows it.
         least: Smallest value of the darkest color, so that small values look small.
 
     Raises:
@@ -88,12 +87,11 @@ def dot_plot(
         edgecolors="0.4",
         linewidths=0.6,
     )
-    _names(axis, color)
+    _names(axis, color, column_unit)
     axis.set(xlim=(-0.6, columns - 0.4), ylim=(rows - 0.4, -0.6), axisbelow=True)
     axis.grid(color="0.93")
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
-    axis.set_xlabel(column_unit, fontsize=8)
     bar = figure.colorbar(dots, ax=axis, shrink=min(1.0, 6 / rows), pad=0.03)
     bar.set_label(unit, fontsize=8)
     bar.outline.set_visible(False)
@@ -109,6 +107,8 @@ def _table_figure(table: DataFrame, title: str, column: float, row: float) -> tu
     from matplotlib.figure import Figure
 
     rows, columns = (LETTER * max(len(str(name)) for name in names) for names in (table.index, table.columns))
+    if table.shape[1] == 1:  # its name stands below it, not on end
+        columns = 0.0
     width = max(1.9 + column * table.shape[1] + rows, 1.2 * LETTER * len(title))
     figure = Figure(figsize=(width, 1.1 + max(row * len(table), 1.6) + columns), layout="constrained")
     figure.suptitle(title, fontsize=10)
@@ -122,8 +122,14 @@ def _values(table: DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.float64
     return values
 
 
-def _names(axis: Axes, table: DataFrame) -> None:
-    axis.set_xticks(range(len(table.columns)), [str(name) for name in table.columns], fontsize=8, rotation=90)
+def _names(axis: Axes, table: DataFrame, column_unit: str) -> None:
+    columns = [str(name) for name in table.columns]
+    if len(columns) == 1:
+        axis.set_xticks([])
+        axis.set_xlabel(f"{column_unit}:\n{columns[0]}" if column_unit else columns[0], fontsize=8)
+    else:
+        axis.set_xticks(range(len(columns)), columns, fontsize=8, rotation=90)
+        axis.set_xlabel(column_unit, fontsize=8)
     axis.set_yticks(range(len(table)), [str(name) for name in table.index], fontsize=8)
 
 

@@ -116,7 +116,7 @@ def predict_section(
     spots = Spots([str(spot) for spot in section.adata.obs_names], section.pos, section.grid)
     image = section.require_image() if section.image is not None else None
     facts = {"um_per_pixel": section.um_per_pixel, "positions": GIVEN}
-    return _anndata(model, predicted, spots, image, None, section.name, notes, facts)
+    return _anndata(model, predicted, spots, image, None, section.name, notes, facts, section.spot_diameter)
 
 
 def predict_spots(
@@ -176,6 +176,7 @@ def _anndata(
     name: str,
     notes: list[str],
     facts: dict[str, Any],
+    spot_diameter: float | None = None,
 ) -> AnnData:
     import anndata
     import pandas as pd
@@ -198,7 +199,7 @@ def _anndata(
                 "scalefactors": {
                     "tissue_hires_scalef": small.shape[1] / image.size[0],
                     # Draw spots of unknown size half a pitch wide, about as in ST and Visium.
-                    "spot_diameter_fullres": pitch / 2,
+                    "spot_diameter_fullres": pitch / 2 if spot_diameter is None else spot_diameter,
                 },
                 "metadata": {},
             }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hist2st_pyg import figures
 from hist2st_pyg.data.masks import validation_spots
-from hist2st_pyg.inference import THUMBNAIL_PIXELS, run_model
+from hist2st_pyg.inference import run_model
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.training.datamodule import SectionDataModule
@@ -16,6 +16,8 @@ from hist2st_pyg.training.loggers import METRICS
 from hist2st_pyg.utils.only_warns import only_warns
 
 logger = logging.getLogger(__name__)
+PARTS = {"validation": "the spots that validated", "training": "what the model was trained on"}
+"""The part of the data that a map shows, by the map's name."""
 
 
 def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataModule) -> dict[str, Path]:
@@ -54,9 +56,6 @@ def _map(path: Path, part: str, model: ExpressionModel, datamodule: SectionDataM
     where = validation_spots(data).cpu().numpy()
     genes = datamodule.preprocessing.genes
     true, predicted = data.y.cpu().numpy()[where], run_model(model, data)["expression"].cpu().numpy()[where]
-    # With precomputed embeddings a section needs no image.
-    image = section.require_image() if section.image is not None else None
-    thumbnail = image.thumbnail(THUMBNAIL_PIXELS) if image is not None else None
     pcc = pearson_per_gene(true, predicted, data.gene_mask.cpu().numpy())
     maps = figures.true_and_predicted(
         data.pos.cpu().numpy()[where],
@@ -64,7 +63,8 @@ def _map(path: Path, part: str, model: ExpressionModel, datamodule: SectionDataM
         predicted,
         genes,
         pcc,
-        image=thumbnail,
-        image_scale=len(thumbnail) / image.size[1] if image is not None and thumbnail is not None else 1.0,
+        **figures.section_background(section),
+        name=section.name,
+        where=PARTS[path.stem],
     )
     return figures.save(maps, path)

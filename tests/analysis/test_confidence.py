@@ -154,3 +154,6 @@ def test_maps_are_drawn(adata: AnnData, tmp_path: Path, drawn: Callable[[str], d
     assert len(seen["values"]) == 4
     np.testing.assert_array_equal(seen["values"]["confidence"], spot_confidence(adata)["confidence"])
     assert seen["image"].shape == (90, 90, 3)
+    assert set(seen["unit"]) == set(seen["values"])
+    assert all(seen["unit"].values())
+    assert seen["title"] == f"made: the model's confidence in its prediction, over {adata.n_vars} genes"

@@ -172,12 +172,20 @@ def test_pictures_of_a_prediction_say_so(
     prediction: AnnData, tmp_path: Path, drawn: Callable[[str], dict[str, Any]]
 ) -> None:
     seen, heat = drawn("expression_maps"), drawn("heat_map")
-    for adata, title, note in ((prediction, "  (predicted, I = ", ", ranked in the prediction"), (None, "  (I = ", "")):
+    for adata, of, note in (
+        (prediction, "predicted expression: it ranks genes, it tests nothing", ", ranked in the prediction"),
+        (None, "measured expression", ""),
+    ):
         if adata is None:
             adata = prediction
             del adata.uns["hist2st"]
         draw_genes(spatial_genes(adata), tmp_path)
-        assert all(title in name for name in seen["values"])
+        assert all("  (I = " in name for name in seen["values"])
+        first, second = seen["title"].splitlines()
+        assert first == (
+            f"made: the {len(seen['values'])} of {adata.n_vars} genes with the highest Moran's I, without look-alikes"
+        )
+        assert second == f"I is that of {of}"
         draw_markers(rank_markers(adata, "tissue"), tmp_path, "tissue")
         assert heat["title"] == f"made: markers{note}"
 

@@ -39,7 +39,11 @@ def test_the_genes_that_vary_most_are_drawn_where_the_spots_are(
     out.X = np.random.default_rng(0).normal(size=(out.n_obs, 3)) * spread
     draw_prediction(out, tmp_path, n_genes=2)
     assert list(seen["values"]) == ["GENE2", "ABSENT"]
+    assert seen["title"] == "A1: predicted, the 2 of 3 genes that vary most"
+    assert (seen["um_per_pixel"], seen["spot_diameter"]) == (cohort[0].um_per_pixel, cohort[0].spot_diameter)
     np.testing.assert_array_equal(seen["values"]["GENE2"], out.X[:, 1])
     np.testing.assert_array_equal(seen["pos"], cohort[0].pos)
     width, _ = cohort[0].require_image().size
     assert seen["image_scale"] == pytest.approx(seen["image"].shape[1] / width)
+    draw_prediction(out, tmp_path, ["GENE1"])
+    assert seen["title"] == "A1: predicted"

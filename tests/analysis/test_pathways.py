@@ -168,11 +168,13 @@ def test_scores_are_drawn(tmp_path: Path, drawn: Callable[[str], dict[str, Any]]
     assert draw_scores(adata, tmp_path, scores, n=2).name == "made_gene_sets.png"
     assert next(iter(maps["values"])) == "MIXED"
     assert len(maps["values"]) == 2
+    assert maps["title"] == "made: the 2 of 3 gene sets whose predicted scores vary most"
     _, predicted, true = score_agreement(adata[::-1].copy(), measured, SETS)
     draw_scores(adata, tmp_path, predicted, true)
     pos, drawn_true, drawn_predicted, names, pcc = (pairs[name] for name in ("pos", "y_true", "y_pred", "genes", "pcc"))
     np.testing.assert_array_equal(pos, adata.obsm["spatial"][::-1])
     assert (drawn_true.shape, drawn_predicted.shape, list(names)) == ((64, 3), (64, 3), ["TUMOUR", "STROMA", "MIXED"])
+    assert (pairs["name"], pairs["what"], pairs["unit"]) == ("made", "gene sets", maps["unit"])
     assert pcc[0] == pytest.approx(pearsonr(predicted["TUMOUR"], true["TUMOUR"]).statistic)
 
 

@@ -10,8 +10,8 @@ from scipy.sparse import csr_matrix
 
 from hist2st_pyg import Hist2ST, Preprocessing, Section, predict_section
 from hist2st_pyg.analysis.predictions import (
+    background_of,
     expression_of,
-    image_of,
     measured_counts,
     measured_expression,
     name_of,
@@ -28,20 +28,28 @@ def test_a_prediction_comes_back() -> None:
     read = read_prediction("made.h5ad")
     np.testing.assert_array_equal(read.X, adata.X)
     assert name_of(read) == "made"
-    assert image_of(read)["image_scale"] == 0.2
-    np.testing.assert_array_equal(image_of(read)["image"], adata.uns["spatial"]["made"]["images"]["hires"])
+    assert background_of(read)["image_scale"] == 0.2
+    np.testing.assert_array_equal(background_of(read)["image"], adata.uns["spatial"]["made"]["images"]["hires"])
     np.testing.assert_allclose(expression_of(read, "sd"), adata.layers["sd"])
+
+
+def test_resolution_and_size_of_spots_are_those_of_the_file() -> None:
+    adata = made_prediction()[0]
+    adata.uns["hist2st"]["um_per_pixel"] = 0.5
+    adata.uns["spatial"]["made"]["scalefactors"]["spot_diameter_fullres"] = 30.0
+    found = background_of(adata)
+    assert (found["um_per_pixel"], found["spot_diameter"]) == (0.5, 30.0)
 
 
 def test_images_of_floats_and_none() -> None:
     adata = made_prediction()[0]
     adata.uns["spatial"]["made"]["images"]["hires"] = np.full((4, 5, 4), 0.5)
-    image = image_of(adata)["image"]
+    image = background_of(adata)["image"]
     assert (image.dtype, image.shape, image[0, 0, 0]) == (np.uint8, (4, 5, 3), 128)
     del adata.uns["spatial"]["made"]["images"]
-    assert image_of(adata) == {}
+    assert background_of(adata) == {"um_per_pixel": None}
     del adata.uns["spatial"]
-    assert image_of(adata) == {}
+    assert background_of(adata) == {"um_per_pixel": None}
     assert name_of(adata) == "section"
 
 

@@ -29,6 +29,33 @@ def test_committed_tables_are_those_of_the_results(name: str, cells: list[Cell])
     assert accuracy.with_tables(text, cells) == text
 
 
+def test_the_readme_has_the_summary_and_the_page_the_whole_table() -> None:
+    readme, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "benchmarks/ACCURACY.md"))
+    starts = list(accuracy.TABLES)
+    assert [start in readme for start in starts] == [False, True, False, False]
+    assert [start in page for start in starts] == [True, False, True, True]
+
+
+def test_the_summary_compares_with_the_better_regression_and_says_whose_patient_was_seen(cells: list[Cell]) -> None:
+    groups = accuracy.by_split(cells, accuracy.SPLITS)
+    head, _, *rows = (
+        [text.strip() for text in line.split("|")[1:-1]] for line in accuracy.summary(groups).splitlines()
+    )
+    assert head == [
+        "train → test", "test patient", "`small`", "`ridge_neighbors`", "`kernel_ridge`",
+        "`small` − the better one [95 %]", "attainable",
+    ]  # fmt: skip
+    assert [row[0] for row in rows] == list(groups)
+    for row, group in zip(rows, groups.values(), strict=True):
+        small, *regressions = (
+            np.mean([cell["metrics"]["pcc_mean"] for cell in group.of(name)])
+            for name in ("small", "ridge_neighbors", "kernel_ridge")
+        )
+        assert row[2].startswith(f"{small:.3f} ± ")
+        assert float(row[5].split()[0].replace("−", "-")) == pytest.approx(small - max(regressions), abs=2e-3)
+        assert row[1] == ("never seen" if row[0][:2] in ("b:", "c3") else "also trains")
+
+
 def test_every_split_has_the_preset_with_five_seeds_and_what_it_is_compared_with(cells: list[Cell]) -> None:
     groups = accuracy.by_split(cells, accuracy.SPLITS)
     assert [title.partition(":")[0] for title in groups] == list(accuracy.SPLITS)

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib_scalebar.scalebar import ScaleBar
 
 from hist2st_pyg import HisToGene, Section
 from hist2st_pyg.data import SectionData
@@ -22,8 +23,13 @@ def test_the_picture(cohort: list[Section], data: SectionData, fields: int, pixe
     model.preprocessing = preprocessing(scales=FIELDS[:fields])
     found = explain_spot(model, views(data, fields), 20, "GENE3", pixels=pixels, steps=2)
     image = cohort[0].require_image()
-    figure = explanation_figure(found, cohort[0].pos, image, image.thumbnail(50))
+    figure = explanation_figure(
+        found, cohort[0].pos, image, image.thumbnail(50), um_per_pixel=2.0, sides=[P, 3.0 * P][:fields]
+    )
     figure.draw_without_rendering()
+    bars = figure.findobj(ScaleBar)
+    assert [bar.axes for bar in bars] == [figure.axes[i] for i in (0, *range(2, len(figure.axes), 2))]
+    assert bars[-1].dx == (2.0 if fields == 1 else 6.0)
     assert figure.get_suptitle() == (
         f"GENE3 at spot 20: predicted {found.predicted:.2f}, measured {found.measured:.2f} (log10 expression)"
     )

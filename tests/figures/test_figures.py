@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
+from matplotlib_scalebar.scalebar import ScaleBar
 from PIL import Image
 
 from hist2st_pyg import figures
@@ -37,6 +38,78 @@ def test_best_genes_come_first_and_those_without_correlation_not_at_all() -> Non
     figure = figures.true_and_predicted(POS, true, predicted, ["A", "B", "C", "D"], [0.1, np.nan, 0.7, -0.2], n_best=2)
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     assert titles == ["C\nmeasured", "A\nmeasured", "C\npredicted (PCC 0.70)", "A\npredicted (PCC 0.10)"]
+    assert figure.get_suptitle() == "best 2 of 3 genes by PCC on this section, one color range for both rows"
+
+
+def test_measured_and_predicted_of_a_gene_have_one_range_and_a_unit() -> None:
+    true, predicted = 3 * RNG.normal(size=(24, 2)), RNG.normal(size=(24, 2))
+    figure = figures.true_and_predicted(
+        POS, true, predicted, ["A", "B"], [0.5, 0.4], name="C4", what="gene sets", where="its spots", unit="score"
+    )
+    above, below = figure.axes[:2], figure.axes[2:4]
+    for place in (0, 1):
+        both = np.concatenate([true[:, place], predicted[:, place]])
+        for axis in (above[place], below[place]):
+            assert axis.collections[0].get_clim() == (both.min(), both.max())
+    assert [axis.child_axes[0].get_ylabel() for axis in figure.axes] == ["score"] * 4
+    assert figure.get_suptitle().startswith("C4: best 2 of 2 gene sets by PCC on its spots, ")
+
+
+def test_maps_have_their_own_units_and_the_ranges_that_are_given() -> None:
+    values = {"A": RNG.normal(size=24), "B": RNG.normal(size=24)}
+    figure = figures.expression_maps(POS, values, unit={"A": "a", "B": "b"}, limits={"B": (-5, 5)}, title="both")
+    first, second = figure.axes
+    assert [axis.child_axes[0].get_ylabel() for axis in (first, second)] == ["a", "b"]
+    assert first.collections[0].get_clim() == (values["A"].min(), values["A"].max())
+    assert second.collections[0].get_clim() == (-5, 5)
+    assert figure.get_suptitle() == "both"
+
+
+@pytest.mark.parametrize(
+    ("um_per_pixel", "text", "pixels"),
+    # The panel is 350 px wide: six spots 50 px apart and a margin on both sides.
+    [(0.5, "50 µm", 100), (4.0, "200 µm", 50), (40.0, "2 mm", 50), (2000.0, "200 mm", 100)],
+)
+def test_a_scale_bar_is_a_round_length_of_a_third_of_the_panel(um_per_pixel: float, text: str, pixels: float) -> None:
+    figure = figures.expression_maps(POS, {"A": POS[:, 0]}, um_per_pixel=um_per_pixel)
+    figure.draw_without_rendering()
+    (bar,) = figure.findobj(ScaleBar)
+    assert bar.axes is figure.axes[0]
+    assert bar.info.scale_text == text
+    assert bar.info.length_px == pytest.approx(pixels)
+    plain = figures.expression_maps(POS, {"A": POS[:, 0]})
+    assert plain.findobj(ScaleBar) == []
+
+
+def test_every_picture_of_a_section_has_a_scale_bar() -> None:
+    background = {"image": IMAGE, "image_scale": 0.2, "um_per_pixel": 2.0, "spot_diameter": 20.0}
+    true = RNG.normal(size=(24, 1))
+    drawn = [
+        figures.expression_maps(POS, {"A": true[:, 0]}, **background),
+        figures.true_and_predicted(POS, true, true, ["A"], [1.0], **background),
+        figures.region_maps(POS, {"regions": ["a", "b"] * 12}, **background),
+    ]
+    for figure in drawn:
+        assert len(figure.findobj(ScaleBar)) == 1
+        rings = next(axis for axis in figure.axes if axis.get_title() == "H&E, spots").collections[0]
+        assert set(rings.get_widths()) == {20.0}
+    overview = figures.tissue_overview(IMAGE, np.ones((40, 60), dtype=bool), POS / 10, um_per_pixel=10.0)
+    assert len(overview.findobj(ScaleBar)) == 1
+
+
+def test_maps_are_as_large_as_the_image_beside_them() -> None:
+    figure = figures.expression_maps(POS, {"A": POS[:, 0]}, image=IMAGE, image_scale=0.2)
+    figure.draw_without_rendering()
+    image, drawn = (axis.get_window_extent() for axis in figure.axes)
+    assert (drawn.width, drawn.height) == pytest.approx((image.width, image.height))
+    bar = figure.axes[1].child_axes[0].get_tightbbox()
+    assert drawn.x1 < bar.x0
+    assert bar.x1 <= figure.bbox.x1
+
+
+def test_rings_of_unknown_diameter_are_half_a_pitch_wide() -> None:
+    figure = figures.expression_maps(POS, {"A": POS[:, 0]}, image=IMAGE, image_scale=0.2)
+    assert set(figure.axes[0].collections[0].get_widths()) == {25.0}
 
 
 def test_histogram_counts_what_is_left_out() -> None:
@@ -54,9 +127,13 @@ def test_curves_skip_empty_cells() -> None:
         {"epoch": "1", "train/loss": "", "val/pcc": "0.4"},
     ]
     left, right = figures.training_curves(rows).axes
-    np.testing.assert_array_equal(left.lines[0].get_xydata(), [[0, 2], [1, 1]])
-    np.testing.assert_array_equal(right.lines[0].get_xydata(), [[0, 0.1], [1, 0.4]])
-    assert figures.training_curves(rows[:1]).axes[1].texts[0].get_text() == "no validation"
+    np.testing.assert_array_equal(left.lines[0].get_xydata(), [[1, 2], [2, 1]])
+    np.testing.assert_array_equal(right.lines[0].get_xydata(), [[1, 0.1], [2, 0.4]])
+
+
+def test_a_training_without_validation_has_no_empty_panel() -> None:
+    (axis,) = figures.training_curves([{"epoch": "0", "train/loss": "2.0", "val/pcc": ""}]).axes
+    assert axis.get_ylabel() == "training loss"
 
 
 def test_tissue_overview() -> None:

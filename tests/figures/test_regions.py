@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from matplotlib.collections import EllipseCollection
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
+from numpy.typing import NDArray
 
 from hist2st_pyg import figures
 from hist2st_pyg.figures.regions import NOWHERE, PALETTE, matched_colors
@@ -35,8 +38,8 @@ def test_each_partition_is_a_map_on_the_image() -> None:
     regions = np.where(POS[:, 0] < 100, "1", "0")
     figure = figures.region_maps(POS, {"labels": labels, "regions": regions}, image=IMAGE, image_scale=0.2)
     picture, first, second = figure.axes
-    assert [axis.get_title() for axis in figure.axes] == ["H&E", "labels", "regions"]
-    assert not picture.collections
+    assert [axis.get_title() for axis in figure.axes] == ["H&E, spots", "labels", "regions"]
+    assert len(picture.collections) == 1
     assert first.images[0].get_extent() == [0, 300, 200, 0]
     drawn = []
     for axis in (first, second):
@@ -49,6 +52,49 @@ def test_each_partition_is_a_map_on_the_image() -> None:
     assert drawn[0] == [PALETTE[0] if label == "fat" else PALETTE[1] for label in labels]
     assert [text.get_text() for text in first.get_legend().get_texts()] == ["fat (8)", "tumour (16)"]
     assert [text.get_text() for text in second.get_legend().get_texts()] == ["0 (16)", "1 (8)"]
+
+
+MACHADO = {
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]
+    ],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]
+    ],
+    "normal vision": np.eye(3).tolist(),
+}  # fmt: skip
+"""How linear RGB is seen at full severity (Machado, Oliveira and Fernandes 2009)."""
+
+
+def seen_lab(colors: Sequence[str], vision: str) -> NDArray[np.float64]:
+    """CIE 1976 L*a*b* (white D65) of colors [C, 3] as they are seen."""
+    rgb = np.array([to_rgb(color) for color in colors])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ np.array(MACHADO[vision]).T, 0, 1)
+    xyz = linear @ np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).T
+    f = np.cbrt(xyz / [0.95047, 1.0, 1.08883])
+    f = np.where(f**3 > (6 / 29) ** 3, f, (f**3) / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+
+
+def least_difference(colors: Sequence[str], vision: str) -> float:
+    """The smallest ΔE of two of the colors."""
+    lab = seen_lab(colors, vision)
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+    return float(apart[~np.eye(len(colors), dtype=bool)].min())
+
+
+@pytest.mark.parametrize("vision", MACHADO)
+def test_the_palette_is_told_apart_with_and_without_red_green_blindness(vision: str) -> None:
+    assert least_difference(PALETTE[:8], vision) > 30
+    assert least_difference(PALETTE, vision) > 15
+    assert least_difference((*PALETTE[:8], NOWHERE), vision) > 15
+
+
+def test_the_difference_of_colors_is_that_of_the_literature() -> None:
+    np.testing.assert_allclose(seen_lab(["#ff0000"], "normal vision")[0], [53.24, 80.09, 67.20], atol=0.05)
+    assert least_difference(["#2ca02c", "#d62728"], "normal vision") > 100
+    assert least_difference(["#2ca02c", "#d62728"], "deuteranopia") < 10
 
 
 def test_many_maps_without_an_image_fill_rows() -> None:

@@ -36,6 +36,15 @@ def test_dots_are_where_there_are_numbers() -> None:
     assert bar.get_ylabel() == "p"
 
 
+def test_the_name_of_a_single_column_stands_below_and_is_not_on_end() -> None:
+    table = pd.DataFrame([[0.2], [1.5]], index=["A", "B"], columns=["50 genes of the highest I"])
+    for figure in (figures.dot_plot(table, table, column_unit="list"), figures.heat_map(table, column_unit="list")):
+        axis = figure.axes[0]
+        assert axis.get_xlabel() == "list:\n50 genes of the highest I"
+        assert list(axis.get_xticks()) == []
+        assert figure.get_figheight() == pytest.approx(2.7)
+
+
 def test_a_small_table_of_long_names_has_room_for_its_dots() -> None:
     table = pd.DataFrame([[0.2], [1.5]], index=["COLONOCYTE", "IMMUNE"], columns=["the 50 genes of the highest I"])
     figure = figures.dot_plot(table, table, title="section: over-represented gene sets", size_unit="share")

@@ -21,6 +21,9 @@ from hist2st_pyg.utils.resolver import resolve
 
 Array = TypeVar("Array", NDArray[Any], Tensor)
 
+CHUNK_POINTS = 2**16
+"""Points whose neighbors are looked for at a time."""
+
 
 def knn_edges(pos: Array, k: int = 4, max_distance: float | None = None) -> tuple[Array, Array]:
     """Connect each spot to its k nearest spots; of equally distant ones, those with the lower index.
@@ -45,35 +48,50 @@ def knn_edges(pos: Array, k: int = 4, max_distance: float | None = None) -> tupl
         raise ValueError(f"knn_edges: k is at least 1, got {k}.")
     if max_distance is not None and not max_distance > 0:
         raise ValueError(f"knn_edges: max_distance is positive, got {max_distance}.")
-    sources, squared = _nearest(points, min(k, len(points) - 1))
-    targets = np.repeat(np.arange(len(points)), sources.shape[1])
-    edge_index, distance = np.stack([sources.ravel(), targets]), np.sqrt(squared.ravel())
+    k = min(k, len(points) - 1)
+    edge_index = np.empty((2, len(points), k), dtype=np.int64)
+    edge_index[1] = np.arange(len(points))[:, None]
+    distance = _nearest(points, k, edge_index[0]).ravel()
+    edge_index = edge_index.reshape(2, -1)
     if max_distance is not None:
         keep = distance <= max_distance
         edge_index, distance = edge_index[:, keep], distance[keep]
     return _like(pos, edge_index), _like(pos, distance)
 
 
-def _nearest(points: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The k nearest other points of each, [N, k], with squared distances; ties go to the lower index."""
+def _nearest(points: NDArray[np.float64], k: int, sources: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Write the k nearest other points of each to ``sources`` [N, k]; return the distances. Ties: the lower index."""
     n = len(points)
-    sources = np.empty((n, k), dtype=np.int64)
-    squared = np.empty((n, k))
-    todo, asked = np.arange(n if k else 0), k + 1
+    distance = np.empty((n, k))
     tree = cKDTree(points)
-    while len(todo):
-        # Ask for more than k: if the last candidate is farther than the k-th, no equally distant one was missed.
-        asked = min(2 * asked + 6, n)
-        candidates = np.asarray(tree.query(points[todo], k=asked)[1]).reshape(len(todo), asked)
-        d = ((points[candidates] - points[todo, None]) ** 2).sum(2)
-        d[candidates == todo[:, None]] = np.inf  # a spot is not its own neighbor; another at the same place is
-        order = np.lexsort((candidates, d), axis=1)
-        candidates, d = np.take_along_axis(candidates, order, 1), np.take_along_axis(d, order, 1)
-        farthest = np.where(np.isinf(d[:, -1]), d[:, -2], d[:, -1])
-        done = (farthest > d[:, k - 1]) | (asked == n)
-        sources[todo[done]], squared[todo[done]] = candidates[done, :k], d[done, :k]
-        todo = todo[~done]
-    return sources, squared
+    for start in range(0, n if k else 0, CHUNK_POINTS):
+        todo, asked = np.arange(start, min(start + CHUNK_POINTS, n)), min(k + 4, n)
+        while len(todo):
+            candidates, d = _sorted(points, todo, tree.query(points[todo], k=np.arange(1, asked + 1))[1])
+            # If the last candidate is farther than the k-th, no equally distant one was missed.
+            done = (d[:, -1] > d[:, k - 1]) | (asked == n)
+            sources[todo[done]], distance[todo[done]] = candidates[done, :k], np.sqrt(d[done, :k])
+            todo, asked = todo[~done], min(asked + max(4, asked // 2), n)
+    return distance
+
+
+def _sorted(
+    points: NDArray[np.float64], todo: NDArray[np.int64], found: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The points found around each without itself, [M, A - 1], by squared distance and then by index."""
+    own = found == todo[:, None]
+    own[:, -1] |= ~own.any(axis=1)  # one of many points at one place: it is not among those found, a far one goes
+    others = found[~own].reshape(len(found), -1)
+    d = np.zeros(others.shape)
+    for axis in points.T:
+        step = axis[others] - axis[todo, None]
+        d += step * step
+    # The tree gives them by distance: where its rounding agrees with ours, what is left to sort are the ties.
+    rise = np.diff(d, axis=1)
+    tied = (rise <= 0).any(axis=1)
+    order = np.lexsort((others[tied], d[tied]), axis=1)
+    others[tied], d[tied] = np.take_along_axis(others[tied], order, 1), np.take_along_axis(d[tied], order, 1)
+    return others, d
 
 
 def radius_edges(pos: Array, radius: float) -> tuple[Array, Array]:

@@ -49,10 +49,10 @@ def knn_edges(pos: Array, k: int = 4, max_distance: float | None = None) -> tupl
     if max_distance is not None and not max_distance > 0:
         raise ValueError(f"knn_edges: max_distance is positive, got {max_distance}.")
     k = min(k, len(points) - 1)
-    edge_index = np.empty((2, len(points), k), dtype=np.int64)
-    edge_index[1] = np.arange(len(points))[:, None]
-    distance = _nearest(points, k, edge_index[0]).ravel()
-    edge_index = edge_index.reshape(2, -1)
+    ends = np.empty((2, len(points), k), dtype=np.int64)
+    ends[1] = np.arange(len(points))[:, None]
+    distance = _nearest(points, k, ends[0]).ravel()
+    edge_index = ends.reshape(2, -1)
     if max_distance is not None:
         keep = distance <= max_distance
         edge_index, distance = edge_index[:, keep], distance[keep]

@@ -1,0 +1,237 @@
+"""Speed and memory beside the published way: one table, each case in a process of its own, ours and it alternating.
+
+    python -m benchmarks.speed                       # minutes, for a look
+    python -m benchmarks.speed --spots 300 1000 4000 --graph 10000 100000 1000000 --repeats 5
+
+``results/speed.json`` holds rows of seconds, ratios (reference over ours) and peaks of memory. Seconds are those of the
+processor (of the clock on a GPU), the least of the repeats, so that other work beside counts for little; ratios hold on
+any machine. What the reference is, :mod:`benchmarks.reference` writes out; for a graph of more spots than a matrix
+holds it is the bare query of a k-d tree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch_geometric.data import Batch
+
+from benchmarks.measures import versions
+from benchmarks.reference import Reference, dense_graph
+from hist2st_pyg import Hist2ST, knn_edges
+from hist2st_pyg.data import SectionData
+from hist2st_pyg.data.patches import cut_patches
+from hist2st_pyg.image import open_image
+from hist2st_pyg.training import ExpressionTask, TrainingConfig
+from hist2st_pyg.utils.files import write_json
+
+RESULTS = Path(__file__).parent / "results" / "speed.json"
+GENES, K, MAX_DISTANCE = 785, 4, 2.0
+DENSE_SPOTS = 20_000
+"""Largest number of spots for which a dense graph is made: its matrix has 1.6 GB."""
+Run = Callable[[], object]
+"""What is timed."""
+
+
+def section(spots: int, genes: int = GENES) -> SectionData:
+    """A section of random patches and counts on a square array; the cost does not depend on them."""
+    grid = array(spots)
+    edge_index, distance = knn_edges(grid, K, MAX_DISTANCE)
+    counts = torch.poisson(torch.full((spots, genes), 2.0))
+    return SectionData(
+        x=torch.randint(0, 256, (spots, 3, 112, 112), dtype=torch.uint8),
+        edge_index=edge_index,
+        edge_attr=distance[:, None],
+        pos=grid.float(),
+        grid=grid,
+        counts=counts,
+        y=torch.log10(1 + 1e4 * counts / counts.sum(1, keepdim=True)),
+        size_factor=counts.sum(1) / counts.sum(1).median(),
+        gene_mask=torch.ones(genes, dtype=torch.bool),
+    )
+
+
+def array(spots: int) -> torch.Tensor:
+    """Places of spots on a square array, [N, 2]."""
+    side = int(np.ceil(spots**0.5))
+    return torch.stack([torch.arange(spots) % side, torch.arange(spots) // side], dim=1)
+
+
+def paper_model(spots: int, n_views: int = 0, **arguments: Any) -> Hist2ST:
+    """The paper's architecture, for an array that holds so many spots."""
+    return Hist2ST(GENES, n_views=n_views, n_pos=max(64, int(np.ceil(spots**0.5))), **arguments)
+
+
+def train_step(spots: int, variant: str, ours: bool, device: str) -> Run:
+    """A step of the paper's preset; the variant is the number of views."""
+    n_views = int(variant.split()[0])
+    model = paper_model(spots, n_views).to(device)
+    task = ExpressionTask(model, TrainingConfig(n_views=n_views))
+    if not ours:
+        task.model = Reference(model)  # type: ignore[assignment]  # it has what a task calls
+    task.to(device)
+    batch = Batch.from_data_list([section(spots)]).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
+
+    def step() -> None:
+        loss = torch.stack(list(task.losses(batch).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def inference(spots: int, variant: str, ours: bool, device: str) -> Run:
+    """A prediction by the paper's architecture; ours with full or local attention, the reference with full."""
+    model = paper_model(spots, attention=variant if ours else "full").to(device).eval()
+    data = section(spots).to(device)
+    run = model if ours else Reference(model)
+
+    def predict() -> None:
+        with torch.inference_mode():
+            run(data)
+
+    return predict
+
+
+def graph(spots: int, variant: str, ours: bool, device: str) -> Run:
+    """The k nearest spots of each, beside a dense matrix or the bare query of a tree."""
+    pos = array(spots).double().numpy()
+    if ours:
+        return lambda: knn_edges(pos, K, MAX_DISTANCE)
+    if variant == "dense":
+        return lambda: dense_graph(pos, K, MAX_DISTANCE)
+    from scipy.spatial import cKDTree
+
+    return lambda: cKDTree(pos).query(pos, k=K + 1)
+
+
+def patches(spots: int, variant: str, ours: bool, device: str) -> Run:
+    """Patches of a JPEG: read from the cache beside cut anew (``cached``), or cut beside the image's bare decoding."""
+    from PIL import Image
+
+    work = tempfile.TemporaryDirectory(prefix="speed-")
+    side = 60 * int(np.ceil(spots**0.5)) + 120
+    path = Path(work.name) / "image.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
+    pos = 60.0 * array(spots).double().numpy() + 60
+
+    def cut(cache: Path | None = None) -> float:
+        assert work  # which removes its folder when nothing refers to it any more
+        return float(cut_patches(open_image(path), pos, 112, cache=cache, name="A").mean())
+
+    if variant == "cached" and ours:
+        cut(Path(work.name))
+        return lambda: cut(Path(work.name))
+    if variant == "cached" or ours:
+        return cut
+    return lambda: np.asarray(Image.open(path).convert("RGB")).mean() if work else None
+
+
+WORKS: dict[str, Callable[[int, str, bool, str], Run]] = {
+    "train_step": train_step,
+    "inference": inference,
+    "graph": graph,
+    "patches": patches,
+}
+"""What is measured: a function of the spots, the variant, whether it is ours, and the device."""
+
+
+def measure(work: str, spots: int, variant: str, ours: bool, device: str, repeats: int) -> dict[str, float]:
+    """The least seconds of a case and the peak of memory in this process, which should be a new one."""
+    torch.manual_seed(0)
+    run = WORKS[work](spots, variant, ours, device)
+    gpu = device != "cpu"
+    seconds = []
+    for _ in range(repeats + 1):  # the first is to warm up, and where memory grows
+        started = time.perf_counter() if gpu else time.process_time()
+        run()
+        if gpu:
+            torch.cuda.synchronize()
+        seconds.append((time.perf_counter() if gpu else time.process_time()) - started)
+    peak = torch.cuda.max_memory_allocated() / 1e6 if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return {"seconds": min(seconds[1:]), "peak_mb": peak}
+
+
+def compare(work: str, spots: int, variant: str, device: str, repeats: int, rounds: int) -> dict[str, Any]:
+    """A row of the table: ours and the reference in turn, each time in a new process."""
+    found: dict[bool, list[dict[str, float]]] = {True: [], False: []}
+    for _ in range(rounds):
+        for ours in (True, False):
+            case = json.dumps([work, spots, variant, ours, device, repeats])
+            command = [sys.executable, "-m", "benchmarks.speed", "--case", case]
+            out = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=RESULTS.parents[2])
+            found[ours].append(json.loads(out.stdout.splitlines()[-1]))
+    seconds = {ours: min(each["seconds"] for each in cases) for ours, cases in found.items()}
+    peaks = {ours: min(each["peak_mb"] for each in cases) for ours, cases in found.items()}
+    return {
+        "work": work,
+        "n": spots,
+        "variant": variant,
+        "ours_seconds": seconds[True],
+        "reference_seconds": seconds[False],
+        "ratio": seconds[False] / seconds[True],
+        "ours_peak_mb": peaks[True],
+        "reference_peak_mb": peaks[False],
+    }
+
+
+def cases(arguments: argparse.Namespace) -> list[tuple[str, int, str]]:
+    """Work, spots and variant of each row."""
+    rows = [("train_step", spots, f"{views} views") for spots in arguments.spots for views in arguments.views]
+    rows += [("inference", spots, kind) for spots in arguments.spots for kind in ("full", "local")]
+    for spots in arguments.graph:
+        rows += [("graph", spots, kind) for kind in ("dense", "tree") if kind == "tree" or spots <= DENSE_SPOTS]
+    rows += [("patches", spots, kind) for spots in arguments.spots for kind in ("cached", "decoding")]
+    return [row for row in rows if row[0] in arguments.works]
+
+
+def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """How our seconds grow with N, by work and variant: the slope of log seconds over log N, from three sizes on."""
+    found = {}
+    for key in sorted({f"{row['work']}, {row['variant']}" for row in rows}):
+        own = [row for row in rows if f"{row['work']}, {row['variant']}" == key]
+        if len(own) > 2:
+            n, seconds = (np.log([row[name] for row in own]) for name in ("n", "ours_seconds"))
+            found[key] = float(np.polyfit(n, seconds, 1)[0])
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--works", nargs="+", choices=sorted(WORKS), default=sorted(WORKS))
+    parser.add_argument("--spots", type=int, nargs="+", default=[300], help="of training, inference and patches")
+    parser.add_argument("--views", type=int, nargs="+", default=[0, 5], help="of training")
+    parser.add_argument("--graph", type=int, nargs="+", default=[10_000, 100_000], help="spots of graphs")
+    parser.add_argument("--repeats", type=int, default=2, help="of a case in its process, after the first")
+    parser.add_argument("--rounds", type=int, default=1, help="processes of each case")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.case is not None:
+        print(json.dumps(measure(*json.loads(arguments.case))))
+        return 0
+    rows = []
+    for work, spots, variant in cases(arguments):
+        rows.append(compare(work, spots, variant, arguments.device, arguments.repeats, arguments.rounds))
+        print(rows[-1], flush=True)
+        card = torch.cuda.get_device_name() if arguments.device != "cpu" else f"{torch.get_num_threads()} CPU threads"
+        result = {"device": card, "versions": versions(), "rows": rows, "exponents": exponents(rows)}
+        write_json(arguments.output, result)  # after each row, so that what is measured is kept
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
 
     from hist2st_pyg.cli import Run
 
+EXAMPLES = (
+    "hist2st evaluate runs/start --figures figures",
+    "hist2st evaluate runs/start --data.name visium --data.root outs -o outs.json",
+)
 DATA: dict[str, tuple[Any, str]] = {
     "name": (str, "The data set. None takes the training's settings from the run folder, for the following ones too."),
     "root": (str, "Its folder."),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from hist2st_pyg.cli import Run
 
+EXAMPLES = ("hist2st explain runs/start slide.svs --gene ERBB2 --figures figures",)
 OPTIONS: dict[str, tuple[type, str]] = {
     "top": (int, "Without --spot: number of spots per gene with the highest prediction; default 3."),
     "pixels": (int, "Number of patches to explain: 1 (default) is the spot's, 2 adds a neighbor's."),

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from hist2st_pyg.cli import Run
     from hist2st_pyg.section import Section
 
+EXAMPLES = (
+    "hist2st info runs/start",
+    "hist2st info outs",
+)
 COLUMNS = ("section", "patient", "spots", "genes", "µm/px", "image", "missing")
 TEXT = ("section", "patient", "missing")
 """Columns that are aligned to the left; numbers are aligned to the right."""

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
 
     from hist2st_pyg.cli import Run
 
+EXAMPLES = (
+    "hist2st predict runs/start slide.svs -o slide.h5ad",
+    "hist2st predict runs/start slides/*.svs -o predictions",
+    "hist2st predict owner/model slide.svs -o slide.h5ad",
+)
 OPTIONS: dict[str, tuple[type, str]] = {
     "pitch": (float, "Distance of the grid's spots in pixels."),
     "pitch_um": (float, "The same in µm."),

@@ -97,6 +97,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     from hist2st_pyg.models.registry import parameters_of
     from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, preset_values, train
     from hist2st_pyg.training.processes import is_first
+    from hist2st_pyg.training.resume import RunExistsError
     from hist2st_pyg.utils.named_code import TRUST, load_code, refuse_code
     from hist2st_pyg.utils.resolver import resolve
 
@@ -144,7 +145,11 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         if trusted:
             plain["model"] |= {name: load_code(plain["model"][name], f"model.{name}") for name in code}
         data, training = DataConfig(**plain.pop("data")), TrainingConfig(**plain.pop("training"))
-        output = train(TrainConfig(data=data, training=training, **plain))
+        try:
+            output = train(TrainConfig(data=data, training=training, **plain))
+        except RunExistsError as error:
+            ways = ("choose another --output", "--resume true", "--overwrite true")
+            raise FileExistsError(error.told(error.folder, *ways)) from error
         if is_first():
             print(f"The run is in {output}, the model in {output / 'model'}.")
 

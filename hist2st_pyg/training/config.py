@@ -200,8 +200,9 @@ class TrainConfig:
         training: Optimization.
         preset: Where these values start from.
         seed: Seed of everything random.
-        output: The run folder.
+        output: The run folder, by default a new ``runs/<model>/version_<n>``; n counts on.
         resume: Go on from the end of the last epoch; a run that has ended is left as it is.
+        overwrite: Replace the run that the folder holds; other files in it stay.
         wandb: How wandb takes part. ``"auto"`` is what ``WANDB_MODE`` or ``WANDB_DISABLED`` say, else online where a
             key is set, else offline; ``"off"`` is ``"disabled"``.
         project: The wandb project.
@@ -218,8 +219,9 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     preset: str = "small"
     seed: int = 0
-    output: str = "runs/hist2st"
+    output: str | None = None
     resume: bool = False
+    overwrite: bool = False
     wandb: WandbMode = "auto"
     project: str = "hist2st_pyg"
     group: str | None = None
@@ -232,6 +234,21 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         check(self, "", seed=between(0, 2**32 - 1))
+        if self.resume and self.overwrite:
+            raise ValueError("resume goes on with a run, and overwrite replaces it; give one of them.")
+        if self.resume and self.output is None:
+            raise ValueError("resume needs output, the folder of the run to go on with.")
+
+    @property
+    def folder(self) -> Path:
+        """The run folder, which ``train`` chooses where none is given.
+
+        Raises:
+            ValueError: If it is not chosen yet.
+        """
+        if self.output is None:
+            raise ValueError("This configuration has no output yet.")
+        return Path(self.output)
 
 
 def config_dict(config: TrainConfig) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def _at_once(model: ClosedFormModel, datamodule: SectionDataModule) -> Fit:
 def _by_gradient(
     config: TrainConfig, model: ExpressionModel, datamodule: SectionDataModule, loggers: list[Logger]
 ) -> Fit:
-    output = Path(config.output)
+    output = config.folder
     checkpoints = RunCheckpoint(output, datamodule.validates)
     callbacks = [checkpoints, *_early_stopping(config, datamodule.validates), *_time_limit(config)]
     trainer = make_trainer(config, callbacks, loggers, datamodule.validates)

@@ -100,6 +100,11 @@ def wandb_mode(wished: str) -> str:
     return told if mode == "auto" and told in ("offline", "disabled") else mode
 
 
+def run_name(output: Path) -> str:
+    """The name of a run by its folder, with the folder's parent where only that says what it is."""
+    return f"{output.parent.name}_{output.name}" if output.name.startswith("version_") else output.name
+
+
 @contextmanager
 def open_loggers(config: TrainConfig, output: Path) -> Iterator[list[Logger]]:
     """That of ``metrics.csv``, and wandb's unless it is off; without a key or a connection ``"auto"`` runs offline.
@@ -164,7 +169,7 @@ def _wandb_logger(config: TrainConfig, output: Path, mode: str) -> WandbLogger:
             group=config.group,
             job_type=config.job_type,
             save_dir=output.resolve(),  # wandb's own process keeps the folder it was started in
-            name=config.run_name or output.name,
+            name=config.run_name or run_name(output),
             # Lightning's ``offline`` works through the environment, which wandb has read by now.
             mode=mode,
             config=config_dict(config),

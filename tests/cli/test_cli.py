@@ -163,7 +163,7 @@ def test_user_errors_are_one_line(arguments: list[str], message: str, capsys: py
 
 def test_a_run_in_the_way(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "config.yaml", "--output", "run"]) == 2
-    assert "run holds a run; choose another output" in capsys.readouterr().err
+    assert "run holds a run; choose another --output" in capsys.readouterr().err
     go_on = ["train", "config.yaml", "--output", "run", "--model.gnn", "gat", "--resume", "true"]
     assert main([*go_on, "--training.epochs", "1"]) == 0  # it has ended
     assert main(go_on) == 2

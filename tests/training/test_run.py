@@ -77,7 +77,7 @@ def test_seed_decides_everything(cohort: list[Section]) -> None:
 def test_an_existing_run_is_not_overwritten_and_can_go_on(cohort: list[Section]) -> None:
     train(tiny(training={"epochs": 2, "lr_scheduler": "step"}), cohort)
     before = weights(Path("run"))
-    with pytest.raises(FileExistsError, match="run holds a run; choose another output, or resume=True"):
+    with pytest.raises(FileExistsError, match="run holds a run; choose another output, resume=True"):
         train(tiny(), cohort)
     assert torch.equal(weights(Path("run")), before)
     run = train(tiny(training={"epochs": 4, "lr_scheduler": "step"}, resume=True), cohort)

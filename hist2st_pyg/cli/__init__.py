@@ -105,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = [*(sys.argv[1:] if argv is None else argv)]
     arguments = [word for word in given if word not in (DEBUG, *LEVELS)]
     chosen = next(iter(arguments), "")
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    level = next((LEVELS[word] for word in reversed(given) if word in LEVELS), logging.NOTSET)
+    logging.basicConfig(format="%(message)s")
+    level = next((LEVELS[word] for word in reversed(given) if word in LEVELS), logging.INFO)
     try:
         with _told_from(level), _sigterm_ends_the_process():
             status = _command(chosen, arguments)
@@ -190,11 +190,12 @@ def _told(error: Exception) -> str:
 
 @contextmanager
 def _told_from(level: int) -> Iterator[None]:
-    """Tell what is of a level or above; where it is not set, what the package and its libraries tell by themselves."""
+    """Tell what the package says of a level or above, and its libraries' warnings; of debugging what they say too."""
     package, root = logging.getLogger(__name__.partition(".")[0]), logging.getLogger()
     before = package.level, root.level
     package.setLevel(level)
-    root.setLevel(max(level, root.level))
+    if level == logging.DEBUG:
+        root.setLevel(logging.INFO)
     try:
         yield
     finally:

@@ -205,10 +205,13 @@ class TrainConfig:
         overwrite: Replace the run that the folder holds; other files in it stay.
         wandb: How wandb takes part. ``"auto"`` is what ``WANDB_MODE`` or ``WANDB_DISABLED`` say, else online where a
             key is set, else offline; ``"off"`` is ``"disabled"``.
-        project: The wandb project.
-        group: The wandb group; for runs that belong together.
+        project: The wandb project; None takes ``WANDB_PROJECT``, else hist2st_pyg.
+        entity: The wandb user or team; None takes ``WANDB_ENTITY``, else your own.
+        group: The wandb group; for runs that belong together. None takes ``WANDB_RUN_GROUP``.
         job_type: The wandb job type.
-        run_name: The wandb run's name; None takes the run folder's.
+        run_name: The wandb run's name; None takes ``WANDB_NAME``, else the run folder's.
+        tags: The wandb run's tags; empty takes ``WANDB_TAGS``.
+        notes: The wandb run's notes; None takes ``WANDB_NOTES``.
         accelerator: Lightning's ``accelerator``.
         devices: Lightning's ``devices``.
         precision: Lightning's ``precision``.
@@ -223,10 +226,13 @@ class TrainConfig:
     resume: bool = False
     overwrite: bool = False
     wandb: WandbMode = "auto"
-    project: str = "hist2st_pyg"
+    project: str | None = None
+    entity: str | None = None
     group: str | None = None
     job_type: str | None = None
     run_name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    notes: str | None = None
     accelerator: str = "auto"
     devices: int | str = "auto"
     precision: str = "32-true"

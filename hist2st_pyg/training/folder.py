@@ -15,12 +15,13 @@ from hist2st_pyg.training.lock import LOCK, run_lock
 from hist2st_pyg.training.loggers import METRICS
 from hist2st_pyg.training.processes import is_first
 from hist2st_pyg.training.resume import CONFIG, SUMMARY
+from hist2st_pyg.training.tracking import RUN
 from hist2st_pyg.utils.files import read_yaml
 
 MODEL = "model"
 RUNS = Path("runs")
 """Where the runs are whose output is not named."""
-OF_A_RUN = (CONFIG, METRICS, LAST, BEST, SUMMARY, MODEL, "figures", "wandb")
+OF_A_RUN = (CONFIG, METRICS, LAST, BEST, SUMMARY, MODEL, "figures", "wandb", RUN)
 """What training writes into a run folder."""
 CHOSEN = "HIST2ST_RUN_FOLDER"
 """The variable by which the first process tells the others, which Lightning starts, what folder it has chosen."""
@@ -83,7 +84,7 @@ def _remove(folder: Path, there: bool) -> None:
     if not there:
         shutil.rmtree(folder, ignore_errors=True)  # the error that led here is the one to tell
         return
-    for name in (LOCK, CONFIG, METRICS):
+    for name in (LOCK, CONFIG, METRICS, RUN):
         (folder / name).unlink(missing_ok=True)
 
 

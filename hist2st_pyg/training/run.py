@@ -21,11 +21,12 @@ from hist2st_pyg.training.checks import check_config
 from hist2st_pyg.training.config import TrainConfig, config_dict
 from hist2st_pyg.training.fitting import fit
 from hist2st_pyg.training.folder import MODEL, check_replaceable, clear_run, new_folder, run_folder
-from hist2st_pyg.training.loggers import log_training, open_loggers
+from hist2st_pyg.training.loggers import open_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.preparation import make_datamodule, make_model
 from hist2st_pyg.training.processes import is_first, rank
 from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, mend_folder
+from hist2st_pyg.training.tracking import log_data, log_training
 from hist2st_pyg.training.trust import gene_trust
 from hist2st_pyg.utils.files import write_json, write_text
 from hist2st_pyg.utils.only_warns import only_warns
@@ -104,6 +105,7 @@ def train(
         plain = config_dict(replace(config, overwrite=False))  # who trains by this again does not mean to lose it
         if writes:
             write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))
+        log_data(opened, datamodule)
         fit_started = time.perf_counter()
         result = fit(config, model, datamodule, opened)
         if not writes:

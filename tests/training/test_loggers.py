@@ -9,19 +9,20 @@ import pytest
 from _helpers.offline_runs import read_offline_run
 
 from hist2st_pyg.training import preset_config
-from hist2st_pyg.training.loggers import open_loggers, wandb_runs
+from hist2st_pyg.training.loggers import open_loggers
+from hist2st_pyg.training.tracking import wandb_runs
 
 # In a process of its own: wandb asks the server whether a key is right only once.
 SCRIPT = """
 import logging
 from pathlib import Path
-from hist2st_pyg.training import loggers, preset_config
+from hist2st_pyg.training import loggers, preset_config, tracking
 
 logging.basicConfig()
-loggers.CONNECT = 3
+tracking.CONNECT = 3
 config = preset_config(output="run", wandb={mode!r}, group="grid", job_type="sage", run_name="cell")
 with loggers.open_loggers(config, Path("run")) as opened:
-    (run,) = loggers.wandb_runs(opened)
+    (run,) = tracking.wandb_runs(opened)
     run.experiment.log({{"val/pcc": 0.25}})
 """
 

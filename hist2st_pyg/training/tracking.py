@@ -123,26 +123,29 @@ def _connect(config: TrainConfig, output: Path, mode: str) -> WandbLogger:
 def _start(config: TrainConfig, output: Path, online: bool) -> WandbLogger:
     """Begin a run of wandb's, or go on with that of the run folder.
 
-    A key of the configuration is heard before wandb's variable, and that before a default; wandb itself hears the
-    variables of what it is not told: ``WANDB_ENTITY``, ``WANDB_NOTES``, ``WANDB_TAGS``, ``WANDB_RUN_GROUP``.
+    A key of the configuration is heard before the run's former value, that before wandb's variable, and that before a
+    default. The variables are read here, for wandb reads them once a process.
     """
     import wandb
 
     before: dict[str, Any] = read_json(output / RUN) if config.resume and (output / RUN).is_file() else {}
-    project = config.project or before.get("project") or os.environ.get("WANDB_PROJECT") or PROJECT
+    output.mkdir(parents=True, exist_ok=True)  # where wandb looks for a repository
+    told = os.environ.get
+    project = config.project or before.get("project") or told("WANDB_PROJECT") or PROJECT
+    tags = config.tags or [tag.strip() for tag in told("WANDB_TAGS", "").split(",") if tag.strip()]
     # What wandb says of itself; where it is online, the address of the run stays.
     calm = {} if verbose() else {"quiet": True} if online else {"silent": True}
     run = _WandbLogger(
         project=project,
-        entity=config.entity or before.get("entity"),
+        entity=config.entity or before.get("entity") or told("WANDB_ENTITY"),
         id=before.get("id"),
         resume="allow" if online and before else None,
-        group=config.group,
-        job_type=config.job_type,
-        tags=config.tags or None,
-        notes=config.notes,
+        group=config.group or told("WANDB_RUN_GROUP"),
+        job_type=config.job_type or told("WANDB_JOB_TYPE"),
+        tags=tags or None,
+        notes=config.notes or told("WANDB_NOTES"),
         save_dir=output.resolve(),  # wandb's own process keeps the folder it was started in
-        name=config.run_name or os.environ.get("WANDB_NAME") or run_name(output),
+        name=config.run_name or told("WANDB_NAME") or run_name(output),
         # Lightning's ``offline`` works through the environment, which wandb has read by now.
         mode="online" if online else "offline",
         config=config_dict(config),

@@ -140,9 +140,9 @@ def test_an_unknown_key_in_the_file(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predict", "nowhere", "slide.png", "-o", "x.h5ad"], "hist2st predict: There is no model at nowhere."),
+        (["predict", "nowhere", "slide.png", "-o", "x.h5ad"], "hist2st predict: There is no model at nowhere, and it is not an id"),
         (["evaluate", "nowhere"], "hist2st evaluate: There is no"),
-        (["info", "nowhere"], "hist2st info: There is no model at nowhere."),
+        (["info", "nowhere"], "hist2st info: There is no model at nowhere, and it is not an id"),
         (["train", "--data.test", "[Z9]", "--wandb", "off", "--output", "x"], "There is no section 'Z9'"),
         (["train", "--training.epochs", "0", "--output", "x"], "training.epochs is at least 1, got 0"),
         (["train", "--data.name", "her3st", "--output", "x"], "her3st"),

@@ -238,7 +238,7 @@ def test_the_model_is_written_before_anything_is_drawn_or_uploaded(
 
     monkeypatch.setattr(figures, "training_curves", broken)
     monkeypatch.setattr(figures, "true_and_predicted", broken)
-    monkeypatch.setattr(wandb.Artifact, "add_dir", broken)
+    monkeypatch.setattr(wandb.Artifact, "add_file", broken)
     monkeypatch.setattr(training_run, "gene_trust", untold)
     run = train(tiny(wandb="offline", training={"epochs": 1}), cohort)
     assert load_model(run).gene_trust == {}

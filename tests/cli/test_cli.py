@@ -140,7 +140,10 @@ def test_an_unknown_key_in_the_file(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predict", "nowhere", "slide.png", "-o", "x.h5ad"], "hist2st predict: There is no model at nowhere, and it is not an id"),
+        (
+            ["predict", "nowhere", "a.png", "-o", "x.h5ad"],
+            "hist2st predict: There is no model at nowhere, and it is not",
+        ),
         (["evaluate", "nowhere"], "hist2st evaluate: There is no"),
         (["info", "nowhere"], "hist2st info: There is no model at nowhere, and it is not an id"),
         (["train", "--data.test", "[Z9]", "--wandb", "off", "--output", "x"], "There is no section 'Z9'"),

@@ -26,7 +26,7 @@ CODE = {
 }
 """What takes a class or function beside a key: from Python, and with ``--trust-code`` from a configuration."""
 TITLES = {
-    "TrainConfig": "run",
+    "TrainConfig": "run (here and below: each key with its default)",
     "data": "data (or --data FILE.yaml)",
     "training": "training (or --training FILE.yaml)",
     "training.view_augmentation": "training, views for self-distillation",

@@ -79,7 +79,7 @@ def train(
     if not new and is_finished(config):
         return config.folder
     check_config(config)
-    if config.overwrite:
+    if config.overwrite and is_first():
         check_replaceable(config.folder)
     # Each process draws dropout and augmentations of its own; the weights are the first one's.
     pl.seed_everything(config.seed + rank(), workers=True, verbose=False)

@@ -91,7 +91,8 @@ def sentence(kind: str, key: str) -> str:
         value = import_module(f"{PACKAGE}.datasets.{key}")
     if isinstance(value, Mapping):
         return str(value["about"])
-    given = value.keywords.get("hub") if isinstance(value, partial) else None
+    keywords = value.keywords.values() if isinstance(value, partial) else []
+    given = next((keyword for keyword in keywords if isinstance(keyword, str)), None)
     documented: Callable[..., Any] = value.func if isinstance(value, partial) else value
     text = first_sentence(inspect.getdoc(documented) or "")
     return f"{text.removesuffix('.')}: {given}." if given else text

@@ -85,6 +85,6 @@ $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 		DIST_EXTRA_CONFIG='$(abspath $(VENV)/build.cfg)' $(INSTALL) --no-build-isolation --no-cache-dir --no-deps \
 			--force-reinstall torch-scatter; }
 	@echo "[4/4] hist2st_pyg and everything else"
-	@$(INSTALL) --no-build-isolation --editable '.[dev,scatter,cluster,bench,ray,slides,spatialdata,pathways,hub]'
+	@$(INSTALL) --no-build-isolation --editable '.[dev,scatter,cluster,bench,ray,slides,spatialdata,pathways,hub,completion]'
 	@touch $@
 	@echo "Ready: $(BIN)/hist2st --help"

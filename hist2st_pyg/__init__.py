@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hist2st_pyg.utils import quiet as _quiet  # noqa: F401 - first, for it imports PyTorch Geometric
+
+# isort: split
 from hist2st_pyg import compat, evaluation, losses, nn
 from hist2st_pyg.data import Preprocessing, grid_edges, knn_edges, prune_distant, radius_edges, to_data
 from hist2st_pyg.datasets import DATASETS, load_sections

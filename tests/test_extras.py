@@ -15,12 +15,13 @@ import pytest
 import hist2st_pyg as h
 from hist2st_pyg.analysis.pathways import enrich
 from hist2st_pyg.analysis.regions import find_regions
+from hist2st_pyg.cli import completion
 from hist2st_pyg.image import OpenSlideImage
 from hist2st_pyg.utils.executors import EXECUTORS
 
 ROOT = Path(__file__).parents[1]
 DEVELOPERS = {"test", "dev", "docs", "dist"}
-STANDS_IN = {"scatter"}
+STANDS_IN = {"notebooks", "scatter"}
 """Extras without which something else does the same."""
 
 
@@ -46,6 +47,7 @@ CASES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "monai": ("bench", lambda folder: h.nn.DenseNet121Encoder()),
     "openslide": ("slides", slide),
     "ray": ("ray", lambda folder: list(EXECUTORS["ray"](print, [1]))),
+    "shtab": ("completion", lambda folder: completion.script("bash")),
     "spatialdata": ("spatialdata", store),
     "transformers": ("bench", lambda folder: h.nn.ENCODERS["phikon"](3, 224)),
 }

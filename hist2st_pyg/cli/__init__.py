@@ -1,7 +1,8 @@
 """The command line: each module of this folder is one command of ``hist2st``, with its docstring as ``--help``.
 
-A module defines ``build(parser, arguments)``, which adds the command's arguments and returns the function that runs it;
-that function returns None or an exit status. It may define ``arrange(arguments)``, which reorders them for its parser.
+A module defines ``EXAMPLES``, command lines that end the help, and ``build(parser, arguments)``, which adds the
+command's arguments and returns the function that runs it; that function returns None or an exit status. It may define
+``arrange(arguments)``, which reorders them for its parser. A module whose name begins with ``_`` is no command.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import signal
 import sys
 import threading
 import traceback
-from argparse import ArgumentError
-from collections.abc import Callable, Iterator, Sequence
+from argparse import Action, ArgumentError
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pkgutil import iter_modules
@@ -23,15 +24,27 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, get_loader, set_loader, set_parsing_settings
 
+from hist2st_pyg.cli._help import Help
 from hist2st_pyg.utils.files import parse_yaml
 from hist2st_pyg.utils.named_code import TRUST, refuse_code
+from hist2st_pyg.utils.optional import installed_version
 
 Run = Callable[[Any], int | None]
 
-COMMANDS: tuple[str, ...] = tuple(sorted(module.name for module in iter_modules(__path__)))
+COMMANDS: tuple[str, ...] = tuple(sorted(module.name for module in iter_modules(__path__) if module.name[0] != "_"))
 DEBUG = "--debug"
+LEVELS = {"-q": logging.WARNING, "--quiet": logging.WARNING, "-v": logging.DEBUG, "--verbose": logging.DEBUG}
+"""What is told, by the option that asks for it; otherwise what concerns the command."""
+EVERYWHERE = {
+    ("-q", "--quiet"): "Tell results, warnings and errors alone",
+    ("-v", "--verbose"): "Tell everything, what other libraries say too",
+    (DEBUG,): "After an error show the traceback",
+}
+"""The options of every command, which may stand anywhere among its words."""
+EXAMPLES = ("hist2st demo", "hist2st train --help", "hist2st list models")
 OURS = (ValueError, TypeError, OSError, ImportError)
 """What the program raises for users, with messages of its own."""
+_REQUIRED = "the following arguments are required: "
 _DENIED = re.compile(r"Importing ('.*?') is not allowed, .*?set_parsing_settings to allow it\.")
 
 
@@ -42,6 +55,8 @@ class OneLine:
     exit_on_error: bool
     command = ""
     """The chosen command; the main parser reports its errors too."""
+    options: Mapping[str, str] = {}
+    """The names by which errors call the chosen command's arguments, by the parser's."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and end the process with status 2; the parser of a part raises it for the whole."""
@@ -51,12 +66,34 @@ class OneLine:
         prog = " ".join([parser.prog.replace(" [options]", ""), *([self.command] if parser is self else [])]).strip()
         # jsonargparse tells programmers how to have it import what a text names, where a part of keys is expected.
         text = _DENIED.sub(r"\1 is neither keys and values nor the path of a file (FOLDER/FILE).", one_line(message))
+        if text.startswith(_REQUIRED):
+            names = text.removeprefix(_REQUIRED).split(", ")
+            text = f"{_REQUIRED}{', '.join(self.options.get(name, name) for name in names)} ({prog} --help)"
         print(f"{prog}: {text}", file=sys.stderr)
         raise SystemExit(2)
 
 
 class Parser(OneLine, ArgumentParser):
-    """The parser of a command."""
+    """The parser of a command.
+
+    Args:
+        examples: The command lines that end its help.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, formatter_class=Help, **kwargs)
+        self.examples = examples
+        self.parts: list[Parser] = []
+
+    def actions(self) -> Iterator[Action]:
+        """The arguments of the commands."""
+        yield from (action for part in self.parts for action in part._actions)
+
+    def format_help(self, *args: Any) -> str:
+        """The help, the options of every command, and the examples."""
+        everywhere = ", ".join("/".join(words) for words in EVERYWHERE)
+        lines = ["", f"with every command: {everywhere}", "examples:", *(f"  {line}" for line in self.examples), ""]
+        return super().format_help(*args) + "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,12 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The command's exit status, by default 0; 2 after an error, which is one line; 130 after Ctrl-C.
     """
-    given = list(sys.argv[1:] if argv is None else argv)
-    arguments = [word for word in given if word != DEBUG]
+    given = [*(sys.argv[1:] if argv is None else argv)]
+    arguments = [word for word in given if word not in (DEBUG, *LEVELS)]
     chosen = next(iter(arguments), "")
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    logging.basicConfig(format="%(message)s")
+    level = next((LEVELS[word] for word in reversed(given) if word in LEVELS), logging.INFO)
     try:
-        with _sigterm_ends_the_process():
+        with _told_from(level), _sigterm_ends_the_process():
             status = _command(chosen, arguments)
             sys.stdout.flush()
             return status
@@ -90,22 +128,53 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(chosen: str, arguments: list[str]) -> int:
-    description = "Spatial gene expression from histology."
-    mode = yaml_mode(trusted=TRUST in arguments)
-    parser = Parser("hist2st", description=description, allow_abbrev=False, parser_mode=mode)
-    parser.command = chosen if chosen in COMMANDS else ""
-    parser.add_argument(DEBUG, action="store_true", help="After an error show the traceback; with every command.")
+    if chosen in COMMANDS:
+        arrange = getattr(import_module(f"{__name__}.{chosen}"), "arrange", None)
+        arguments[1:] = arguments[1:] if arrange is None else arrange(arguments[1:])
+    # Only the chosen command's parser is built: training's needs Lightning.
+    parser, run = command_line({chosen: arguments[1:]}, yaml_mode(trusted=TRUST in arguments))
+    return run(parser.parse_args(arguments)[chosen]) or 0
+
+
+def command_line(built: Mapping[str, list[str]], mode: str) -> tuple[Parser, Run]:
+    """The parser of ``hist2st``, with the arguments of some commands.
+
+    Args:
+        built: The words behind each of these commands, which may decide on its arguments.
+        mode: The parsers' mode.
+
+    Returns:
+        The parser, and what runs the last of the commands.
+    """
+    version = installed_version("hist2st_pyg") or "(not installed)"
+    parser = Parser(
+        "hist2st",
+        description="Spatial gene expression from histology.",
+        examples=EXAMPLES,
+        version=version,
+        allow_abbrev=False,
+        parser_mode=mode,
+    )
+    for words, text in EVERYWHERE.items():
+        parser.add_argument(*words, action="store_true", help=f"{text}; with every command.")
     commands = parser.add_subcommands(required=True, dest="command")
     run: Run = print
-    # Only the chosen command's parser is built: training's needs Lightning.
     for name in COMMANDS:
         command = import_module(f"{__name__}.{name}")
-        subparser = Parser(description=command.__doc__)
-        if name == chosen:
-            arguments[1:] = getattr(command, "arrange", list)(arguments[1:])
-            run = command.build(subparser, arguments[1:])
+        subparser = Parser(description=command.__doc__, examples=command.EXAMPLES)
+        if name in built:
+            run = command.build(subparser, built[name])
+            parser.command = name
+            parser.options = {f"{name}.{action.dest}": _called(action) for action in subparser._actions}
         commands.add_subcommand(name, subparser, help=command.__doc__)
-    return run(parser.parse_args(arguments)[chosen]) or 0
+        parser.parts.append(subparser)
+    return parser, run
+
+
+def _called(action: Action) -> str:
+    """How a user calls an argument."""
+    words = sorted(action.option_strings, key=len, reverse=True)
+    return " or ".join(words) or action.dest.upper()
 
 
 def one_line(text: object) -> str:
@@ -120,6 +189,21 @@ def _told(error: Exception) -> str:
     first = next((one_line(line) for line in str(error).splitlines() if line.strip()), "")
     words = [type(error).__name__, "not enough memory" if isinstance(error, MemoryError) else "", first]
     return f"{': '.join(filter(None, words))} ({DEBUG} shows the traceback)"
+
+
+@contextmanager
+def _told_from(level: int) -> Iterator[None]:
+    """Tell what the package says of a level or above, and its libraries' warnings; of debugging what they say too."""
+    package, root = logging.getLogger(__name__.partition(".")[0]), logging.getLogger()
+    before = package.level, root.level
+    package.setLevel(level)
+    if level == logging.DEBUG:
+        root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.setLevel(before[0])
+        root.setLevel(before[1])
 
 
 @contextmanager

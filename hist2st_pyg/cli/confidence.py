@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from hist2st_pyg.cli import Run
 
 
+EXAMPLES = ("hist2st confidence section.h5ad --figures figures",)
+
+
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     parser.add_argument("prediction", type=str, help="The .h5ad of a prediction by a model with a likelihood.")
     parser.add_argument(

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from hist2st_pyg.cli import Run
 
+EXAMPLES = ("hist2st convert 5-Hist2ST.ckpt -o her2st_fold_5 --genes panel.txt",)
 FLAGS: dict[str, tuple[type, str]] = {
     "policy": (str, "mean or max over the neighbors (Hist2ST)."),
     "heads": (int, "Attention heads, if they are not 64 channels wide (HisToGene)."),

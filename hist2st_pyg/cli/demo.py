@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from hist2st_pyg.cli import Run
 
 
+EXAMPLES = ("hist2st demo --output runs/demo --gnn gat",)
+
+
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     from hist2st_pyg.demo import demo
 

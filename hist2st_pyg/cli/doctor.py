@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hist2st_pyg.cli import Run
 
+EXAMPLES = ("hist2st doctor",)
 DEVELOPERS = ("test", "dev", "docs", "dist")
 """Extras that only developers need."""
 

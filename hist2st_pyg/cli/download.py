@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from hist2st_pyg.cli import Run
 
 
-def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    from hist2st_pyg.datasets import downloader
+EXAMPLES = ("hist2st download her2st --help", "hist2st download her2st --root her2st --sections '[B1]'")
 
-    parser.add_argument("dataset", type=str, help="The data set.")
+
+def build(parser: ArgumentParser, arguments: list[str]) -> Run:
+    from hist2st_pyg.datasets import downloadable, downloader
+
+    parser.add_argument("dataset", choices=downloadable(), help="The data set.")
     if not arguments or arguments[0].startswith("-"):  # --help, or an error that the parser reports
         return print
     download = downloader(arguments[0])

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from hist2st_pyg.cli._help import MODEL
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from hist2st_pyg.cli import Run
 
+EXAMPLES = (
+    "hist2st evaluate runs/start --figures figures",
+    "hist2st evaluate runs/start --data.name visium --data.root outs -o outs.json",
+)
 DATA: dict[str, tuple[Any, str]] = {
     "name": (str, "The data set. None takes the training's settings from the run folder, for the following ones too."),
     "root": (str, "Its folder."),
@@ -24,7 +30,7 @@ DATA: dict[str, tuple[Any, str]] = {
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    parser.add_argument("model", type=str, help="A run folder, a saved model's folder, or a checkpoint.")
+    parser.add_argument("model", type=str, help=MODEL)
     for name, (kind, text) in DATA.items():
         parser.add_argument(f"--data.{name}", type=kind | None, default=None, help=text)
     parser.add_argument(
@@ -48,13 +54,14 @@ def run(parsed: Namespace) -> None:
     from hist2st_pyg.evaluation.run import evaluate, scalars
     from hist2st_pyg.inference.blocks import find_device
     from hist2st_pyg.models import load_model
+    from hist2st_pyg.models.hub import locate_model
     from hist2st_pyg.training import DataConfig, read_sections, run_data
     from hist2st_pyg.utils.writable import check_file, check_folder
 
     check_file(parsed.output)
     check_folder(parsed.figures)
     find_device(parsed.device)
-    model = load_model(parsed.model)
+    model = load_model(locate_model(parsed.model))
     given = {name: value for name in DATA if (value := parsed.data[name]) is not None}
     data = replace(DataConfig() if "name" in given else run_data(parsed.model), **given)
     sections = [parsed.data.sections] if isinstance(parsed.data.sections, str) else parsed.data.sections

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hist2st_pyg.cli._help import MODEL
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from hist2st_pyg.cli import Run
 
+EXAMPLES = ("hist2st explain runs/start slide.svs --gene ERBB2 --figures figures",)
 OPTIONS: dict[str, tuple[type, str]] = {
     "top": (int, "Without --spot: number of spots per gene with the highest prediction; default 3."),
     "pixels": (int, "Number of patches to explain: 1 (default) is the spot's, 2 adds a neighbor's."),
@@ -20,7 +23,7 @@ OPTIONS: dict[str, tuple[type, str]] = {
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    parser.add_argument("model", type=str, help="A run folder, a saved model's folder, or a checkpoint.")
+    parser.add_argument("model", type=str, help=MODEL)
     parser.add_argument("image", type=str, help="The H&E image (JPEG, PNG, TIFF) or slide (SVS, NDPI, ...).")
     parser.add_argument("--gene", type=str, action="append", required=True, help="A gene; repeat for more.")
     parser.add_argument("--figures", type=str, required=True, help="Folder of the pictures, one per spot and gene.")
@@ -42,6 +45,7 @@ def run(parsed: Namespace) -> None:
     """Explain spots of one image, write the numbers, draw the pictures."""
     from hist2st_pyg.explain import explain_image
     from hist2st_pyg.models import load_model
+    from hist2st_pyg.models.hub import locate_model
     from hist2st_pyg.utils.files import write_json
     from hist2st_pyg.utils.writable import check_file, check_folder
 
@@ -49,7 +53,7 @@ def run(parsed: Namespace) -> None:
     check_folder(parsed.figures)
     options: dict[str, Any] = {name: parsed[name] for name in OPTIONS if parsed[name] is not None}
     explained = explain_image(
-        load_model(parsed.model),
+        load_model(locate_model(parsed.model)),
         parsed.image,
         parsed.gene,
         parsed.spots,

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
 
     from hist2st_pyg.cli import Run
 
+EXAMPLES = (
+    "hist2st genes slide.h5ad -o genes.csv",
+    "hist2st genes regions.h5ad --regions --figures figures",
+)
 TOP = 5
 
 

@@ -6,21 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hist2st_pyg.cli._help import MODEL
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from hist2st_pyg.cli import Run
     from hist2st_pyg.section import Section
 
+EXAMPLES = (
+    "hist2st info runs/start",
+    "hist2st info outs",
+)
 COLUMNS = ("section", "patient", "spots", "genes", "µm/px", "image", "missing")
 TEXT = ("section", "patient", "missing")
 """Columns that are aligned to the left; numbers are aligned to the right."""
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    parser.add_argument(
-        "path", type=str, help="A run folder, a saved model's folder, a checkpoint, or a file or folder of sections."
-    )
+    parser.add_argument("path", type=str, help=f"{MODEL.removesuffix('.')}; or a file or folder of sections.")
     parser.add_argument("--dataset", type=str | None, default=None, help="The data set; None detects it by its files.")
     parser.add_argument("--sections", type=list[str] | str | None, default=None, help="Sections; default all.")
     parser.add_argument("--options", type=dict[str, Any], default={}, help="Further options of the data set's reader.")
@@ -57,9 +61,10 @@ def show_model(path: str) -> None:
     import json
 
     from hist2st_pyg.models import load_model
+    from hist2st_pyg.models.hub import locate_model
     from hist2st_pyg.models.pretrained import describe
 
-    model = load_model(path)
+    model = load_model(locate_model(path))
     description = describe(model)
     preprocessing = description["preprocessing"]
     if preprocessing is not None:

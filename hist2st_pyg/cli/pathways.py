@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from hist2st_pyg.cli import Run
 
+EXAMPLES = ("hist2st pathways slide.h5ad --gene_sets hallmarks.gmt -o pathways.csv",)
 MORAN = "moran"
 TOP = 50
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hist2st_pyg.cli._help import MODEL
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from hist2st_pyg.cli import Run
 
+EXAMPLES = (
+    "hist2st predict runs/start slide.svs -o slide.h5ad",
+    "hist2st predict runs/start slides/*.svs -o predictions",
+    "hist2st predict owner/model slide.svs -o slide.h5ad",
+)
 OPTIONS: dict[str, tuple[type, str]] = {
     "pitch": (float, "Distance of the grid's spots in pixels."),
     "pitch_um": (float, "The same in µm."),
@@ -27,7 +34,7 @@ COHORT: dict[str, tuple[type, Any, str]] = {
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
-    parser.add_argument("model", type=str, help="A run folder, a saved model's folder, or a checkpoint.")
+    parser.add_argument("model", type=str, help=MODEL)
     parser.add_argument("images", type=str, nargs="+", help="H&E images (JPEG, PNG, TIFF) or slides (SVS, NDPI, ...).")
     parser.add_argument(
         "--output",
@@ -102,9 +109,10 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
     from hist2st_pyg.inference.cohort import check_genes_drawn
     from hist2st_pyg.inference.outputs import OUTPUTS, check_output
     from hist2st_pyg.models import load_model
+    from hist2st_pyg.models.hub import locate_model
     from hist2st_pyg.utils.writable import check_folder
 
-    model = load_model(parsed.model)
+    model = load_model(locate_model(parsed.model))
     check_genes_drawn(model, parsed.genes)
     check_output(parsed.output, suffix, inference.require_preprocessing(model).genes, parsed.overwrite)
     check_folder(parsed.figures)
@@ -124,9 +132,10 @@ def _predict_cohort(parsed: Namespace, options: dict[str, Any]) -> int:
     """Predict images into a folder, and print the outcome of each."""
     from hist2st_pyg.analysis.maps import draw_prediction
     from hist2st_pyg.inference import predict_cohort
+    from hist2st_pyg.models.hub import locate_model
 
     result = predict_cohort(
-        parsed.model,
+        locate_model(parsed.model),
         parsed.images,
         parsed.output,
         spots=parsed.spots,

@@ -12,10 +12,25 @@ if TYPE_CHECKING:
 
     from hist2st_pyg.cli import Run
 
-USAGE = "hist2st train CONFIG.yaml --key value ... (--help lists the keys)"
+EXAMPLES = (
+    "hist2st train --data.name synthetic --data.test '[C1, C2]' --output runs/start",
+    "hist2st train her2st.yaml --model.gnn gat --training.epochs 60",
+)
+USAGE = "hist2st train [CONFIG.yaml ...] [--key=value ...]"
+HELP_OF_A_PART = "training.augment.help"
 PARTS = ("--data", "--model", "--training")
-CODE = {"model.gnn", "model.gnn_edge_weight", "model.vision"}
+CODE = {
+    "model.gnn": "Graph layer",
+    "model.gnn_edge_weight": "Weight of an edge by its length",
+    "model.vision": "Encoder of the patches",
+}
 """What takes a class or function beside a key: from Python, and with ``--trust-code`` from a configuration."""
+TITLES = {
+    "TrainConfig": "run (here and below: each key with its default)",
+    "data": "data (or --data FILE.yaml)",
+    "training": "training (or --training FILE.yaml)",
+    "training.view_augmentation": "training, views for self-distillation",
+}
 
 
 def arrange(arguments: list[str]) -> list[str]:
@@ -76,10 +91,13 @@ def _with_absolute_files(words: list[str]) -> Iterator[str]:
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     """``train CONFIG.yaml --key value``; priority: command line > file > preset."""
+    from argparse import SUPPRESS
+
     from hist2st_pyg.models import MODELS
     from hist2st_pyg.models.registry import parameters_of
     from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, preset_values, train
     from hist2st_pyg.training.processes import is_first
+    from hist2st_pyg.training.resume import RunExistsError
     from hist2st_pyg.utils.named_code import TRUST, load_code, refuse_code
     from hist2st_pyg.utils.resolver import resolve
 
@@ -94,15 +112,28 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         embedding=given.data.embedding,
         patch_um=given.data.patch_um,
     )
-    from_data = {"n_genes", "patch_size", "n_scales", "n_views"} & parameters_of(build_model).keys()
-    _add_configuration(parser)
-    parser.add_argument("--model.name", default=given.model.name, help="The model.")
     known = parameters_of(build_model)
+    from_data = {"n_genes", "patch_size", "n_scales", "n_views"} & known.keys()
     code = {name for name in known if f"model.{name}" in CODE}
+    parser.usage = USAGE
+    _add_run_and_data(parser)
     parser.add_method_arguments(build_model, "__init__", "model", skip=from_data | code)
+    groups = parser.groups or {}
+    group = groups["model"]
+    group.title = f"model (of {given.model.name}; --model.name NAME --help shows those of another)"
+    group.add_argument("--model.name", default=given.model.name, help="The model.")
     for name in sorted(code):  # as jsonargparse would add them, it would import what they name
-        text = f"A key, or with {TRUST} module.Class, or class_path and init_args."
-        parser.add_argument(f"--model.{name}", type=str | dict[str, Any] | None, default=known[name], help=text)
+        text = f"{CODE[f'model.{name}']}."
+        group.add_argument(f"--model.{name}", type=str | dict[str, Any] | None, default=known[name], help=text)
+    parser.add_class_arguments(TrainingConfig, "training")
+    for part, title in TITLES.items():
+        groups[part].title = title
+    # A part's file is told in its title; nobody asks for the help of a part by its class.
+    for action in parser._actions:
+        if action.option_strings == ["--print_config"]:
+            action.metavar, action.help = "", "Print the configuration as YAML, and exit."
+        if action.option_strings and action.option_strings[0].removeprefix("--") in (*groups, HELP_OF_A_PART):
+            action.help = SUPPRESS
     defaults = {"preset": given.preset}
     for part in ("data", "model", "training"):
         defaults |= {f"{part}.{key}": value for key, value in values[part].items()}
@@ -114,7 +145,11 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         if trusted:
             plain["model"] |= {name: load_code(plain["model"][name], f"model.{name}") for name in code}
         data, training = DataConfig(**plain.pop("data")), TrainingConfig(**plain.pop("training"))
-        output = train(TrainConfig(data=data, training=training, **plain))
+        try:
+            output = train(TrainConfig(data=data, training=training, **plain))
+        except RunExistsError as error:
+            ways = ("choose another --output", "--resume true", "--overwrite true")
+            raise FileExistsError(error.told(error.folder, *ways)) from error
         if is_first():
             print(f"The run is in {output}, the model in {output / 'model'}.")
 
@@ -128,6 +163,7 @@ def _given(arguments: list[str]) -> Namespace:
     from hist2st_pyg.cli import Parser, yaml_mode
     from hist2st_pyg.models import MODELS
     from hist2st_pyg.models.registry import parameters_of
+    from hist2st_pyg.training import TrainingConfig
     from hist2st_pyg.utils.named_code import TRUST
 
     mode = yaml_mode(trusted=TRUST in arguments)
@@ -136,18 +172,19 @@ def _given(arguments: list[str]) -> Namespace:
     )
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--print_config", nargs="?", const="")
-    _add_configuration(parser)
+    _add_run_and_data(parser)
+    parser.add_class_arguments(TrainingConfig, "training")
     names = sorted({"vision"}.union(*(parameters_of(model) for model in MODELS.values())))
     model = make_dataclass("Model", [("name", str, "hist2st"), *((name, Any, field(default=None)) for name in names)])
     parser.add_class_arguments(model, "model")
     return parser.parse_args(arguments)
 
 
-def _add_configuration(parser: ArgumentParser) -> None:
-    """The arguments that do not depend on the model."""
+def _add_run_and_data(parser: ArgumentParser) -> None:
+    """The arguments of the run and its data, which do not depend on the model."""
     import argparse
 
-    from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig
+    from hist2st_pyg.training import DataConfig, TrainConfig
     from hist2st_pyg.utils.named_code import TRUST
 
     class Said(argparse.Action):
@@ -159,9 +196,8 @@ def _add_configuration(parser: ArgumentParser) -> None:
         def __call__(self, *_: Any) -> None:
             pass
 
-    text = "Import and run what model.gnn, model.vision and model.gnn_edge_weight name as module.Class or class_path."
+    text = "Run the module.Class that keys of model name."
     parser.add_argument(TRUST, action=Said, help=text)
     parser.add_argument("--config", action="config", help="A YAML file of these keys; the last of several wins.")
     parser.add_class_arguments(TrainConfig, skip={"data", "model", "training"})
     parser.add_class_arguments(DataConfig, "data")
-    parser.add_class_arguments(TrainingConfig, "training")

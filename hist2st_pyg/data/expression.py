@@ -49,6 +49,7 @@ def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
     import scanpy as sc
 
     pooled = anndata.concat({s.name: s.adata for s in sections}, label="section", join="inner", index_unique="-")
+    pooled.obs = pooled.obs[["section"]]  # scanpy would make categories of its other texts, and tell
     sc.pp.filter_genes(pooled, min_cells=math.ceil(DETECTED_SHARE * pooled.n_obs))
     if pooled.n_vars < n_genes:
         raise ValueError(

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm.auto import tqdm
 
 from hist2st_pyg.image import HistologyImage, Region
 from hist2st_pyg.io.alignment import on_image
 from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import atomic_path
+from hist2st_pyg.utils.progress import tqdm
 
 logger = logging.getLogger(__name__)
 LAYOUT = 1

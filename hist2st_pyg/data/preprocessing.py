@@ -39,20 +39,20 @@ class DataOptions:
 
     Args:
         patch_size: Side of a patch in pixels, P.
-        patch_um: Side of the field of view in µm, resampled to ``patch_size``.
-        patch_pitch: Side of the field of view in spot pitches instead, where no resolution is needed: the training
-            spots' pitch in µm where that and the image's resolution are known, else the section's own pitch in pixels.
-            With neither a patch is ``patch_size`` image pixels.
+        patch_um: Side of the field of view in µm; it is resampled to ``patch_size``.
+        patch_pitch: Side of the field of view in spot pitches. No resolution is needed: it is the training spots' pitch
+            in µm where that and the image's resolution are known, else the section's own pitch in pixels. With neither
+            a patch is ``patch_size`` image pixels.
         scales: Factors of the field of view; each gives three channels.
-        graph: How spots are connected, a key of :data:`~hist2st_pyg.data.graph.GRAPHS`.
-        graph_kwargs: Further arguments of it: ``radius`` in spot pitches, ``rings`` and ``hexagonal`` of ``"grid"``.
+        graph: Neighbors of a spot, a key of :data:`~hist2st_pyg.data.graph.GRAPHS`.
+        graph_kwargs: Further arguments of it; ``radius`` in spot pitches, ``rings`` and ``hexagonal`` of ``"grid"``.
         k: Neighbors of each spot in the ``"knn"`` graph.
-        max_distance: Drop neighbors farther than this many spot pitches.
-        prune: Then drop some neighbors by their distances, a key of :data:`~hist2st_pyg.data.graph.PRUNINGS`.
-        coord_type: Neighbors by ``"pixel"`` position, or by ``"array"`` position as in the paper.
-        stain: How stains are made comparable, a key of :data:`~hist2st_pyg.image.stain.STAINS`.
-        normalize_by: Divisor of the target: the spot's total over the ``"panel"`` or over ``"all"`` genes.
-        transpose_patches: Patches are [3, W, H] as in the original programs, instead of [3, H, W].
+        max_distance: Drop neighbors farther than so many pitches.
+        prune: Then drop some by distance, a key of :data:`~hist2st_pyg.data.graph.PRUNINGS`.
+        coord_type: Positions that make neighbors; the paper takes those in the array.
+        stain: Normalization of stains, a key of :data:`~hist2st_pyg.image.stain.STAINS`.
+        normalize_by: Genes of the total by which a spot's counts are divided.
+        transpose_patches: Patches are [3, W, H]; as in the original programs, instead of [3, H, W].
         embedding: Instead of patches, ``x`` is the section's ``obsm[embedding]``, float [N, D].
     """
 

@@ -219,9 +219,13 @@ def downloader(dataset: str) -> Callable[..., None]:
     resolve(DATASETS, dataset, "dataset")
     fetch: Callable[..., None] | None = getattr(_module(dataset), "download", None)
     if fetch is None:
-        able = [name for name in DATASETS if hasattr(_module(name), "download")]
-        raise ValueError(f"Data set {dataset!r} has no download; these have: {', '.join(able)}.")
+        raise ValueError(f"Data set {dataset!r} has no download; these have: {', '.join(downloadable())}.")
     return fetch
+
+
+def downloadable() -> list[str]:
+    """The data sets that :func:`download` can fetch."""
+    return [name for name in DATASETS if hasattr(_module(name), "download")]
 
 
 def download(dataset: str, root: str | Path, **options: Any) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from hist2st_pyg import figures
 from hist2st_pyg.evaluation.section_scores import SectionResult, mean_of, measure_section
@@ -22,6 +21,7 @@ from hist2st_pyg.patients import patient_sources
 from hist2st_pyg.section import Section
 from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import write_json
+from hist2st_pyg.utils.progress import tqdm
 from hist2st_pyg.utils.writable import check_file, check_folder
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from hist2st_pyg import figures
 from hist2st_pyg.data.preprocessing import SectionData
@@ -26,6 +25,7 @@ from hist2st_pyg.inference.image_input import read_image
 from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.utils.file_names import file_name
+from hist2st_pyg.utils.progress import tqdm
 
 OVERVIEW_PIXELS = 300
 """Longer side of the picture of the whole section, in pixels."""

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch_geometric.utils import k_hop_subgraph
-from tqdm.auto import tqdm
 
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import Patches, kept_open
 from hist2st_pyg.inference.domain_shift import Colors
 from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.utils.progress import tqdm
 from hist2st_pyg.utils.runtime import trim_memory
 
 logger = logging.getLogger(__name__)

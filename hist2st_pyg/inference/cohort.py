@@ -13,7 +13,6 @@ from textwrap import shorten
 from typing import Any, Literal
 
 import torch
-from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from hist2st_pyg.image import open_image
@@ -27,6 +26,7 @@ from hist2st_pyg.models import load_model
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.utils.executors import EXECUTORS, Failed, check_main
 from hist2st_pyg.utils.jobs import keep_failure
+from hist2st_pyg.utils.progress import tqdm
 from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.writable import check_folder
 

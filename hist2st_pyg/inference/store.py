@@ -21,6 +21,7 @@ from hist2st_pyg.io.spatialdata import (
     require_spatialdata,
     table_rows,
 )
+from hist2st_pyg.utils.quiet import without_warnings
 from hist2st_pyg.utils.staging import locked, move_in, staged
 from hist2st_pyg.utils.writable import check_folder
 
@@ -38,6 +39,7 @@ TOLERANCE = 0.5
 """Largest distance of a spot from its position in the store, in pixels."""
 
 
+@without_warnings(r"zarr v3 autosharding")
 def write_spatialdata(
     adata: AnnData,
     path: str | Path,

@@ -18,9 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from tqdm.auto import tqdm
-
 from hist2st_pyg.utils.files import write_text
+from hist2st_pyg.utils.progress import tqdm
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from tqdm.auto import tqdm
-
 from hist2st_pyg.io.download import CHUNK, DROPPED, TIMEOUT, _refused, fetch_checked, git_blob_id
 from hist2st_pyg.utils.files import atomic_path
+from hist2st_pyg.utils.progress import tqdm
 
 logger = logging.getLogger(__name__)
 

@@ -54,24 +54,24 @@ class Hist2ST(ExpressionModel):
         heads: Attention heads.
         dim_head: Width of a head.
         mlp_channels: Hidden width of the Transformer's MLP; None means C.
-        position: ``"table"`` (learned), ``"fourier"`` or ``"none"``.
+        position: Embedding of the array position, a key of ``nn.transformer.POSITIONS``; ``"table"`` is learned.
         n_pos: Array columns and rows in the position table.
         gnn: A key of ``nn.CONVS``, a PyG convolution's class, or a factory ``(in_channels, out_channels) -> layer``.
         gnn_kwargs: Further arguments of each layer.
         gnn_layers: Number of graph layers.
-        gnn_act: Activation after each graph layer, by PyG's name.
+        gnn_act: Activation after each graph layer; by PyG's name.
         gnn_norm: Normalization after it, a key of ``nn.NORMS``.
         gnn_residual: Add each graph layer's input to its output.
         gnn_dropout: Dropout after each graph layer.
         gnn_edge_weight: How the distance becomes the ``edge_weight`` of layers that take one, a key of
             ``nn.EDGE_WEIGHTS`` or a function ``(distance [E], in spot pitches) -> weight [E]``.
-        jk: Jumping knowledge over the graph layers, a key of ``nn.JUMPING_KNOWLEDGE``.
-        color_stream: Add a second stream of color and texture statistics through a Transformer and a graph of its own;
-            the expression is the streams' mean.
-        likelihood: A key of ``nn.LIKELIHOODS``, or None.
-        published_likelihood: Take the publication's formulas of the likelihood where ours are exact or bounded (see
-            ``nn.ZINB`` and ``nn.NB``); the ``paper`` preset does.
-        detach_likelihood: Fit the likelihood to the embedding as it is, without a gradient to the stages before it.
+        jk: Jumping knowledge over the layers, a key of ``nn.JUMPING_KNOWLEDGE``.
+        color_stream: Add a stream of color and texture statistics; it has a Transformer and a graph of its own,
+            and the expression is the streams' mean.
+        likelihood: Likelihood of the counts, a key of ``nn.LIKELIHOODS``, or None.
+        published_likelihood: The likelihood as it was published; where ours is exact or bounded (see ``nn.ZINB`` and
+            ``nn.NB``). The ``paper`` preset takes it.
+        detach_likelihood: Fit it without a gradient to other stages.
         n_views: Number of augmented views for self-distillation; 0 builds no weights for it.
         dropout: Dropout of the Transformer.
         attention: ``"full"``, or ``"local"`` for sections of many thousand spots; see

@@ -35,13 +35,35 @@ def from_pretrained(
         fetch: The hub's options; not used for a path.
         custom: Classes and factories that a file cannot hold.
     """
+    if Path(name).exists() and fetch["revision"] is not None:
+        raise ValueError(f"{name} is a path on this machine, so revision={fetch['revision']!r} does not apply.")
+    source = str(name) if Path(name).exists() else f"{name} (Hugging Face hub)"
+    return load_local(expected, classes, locate_model(name, fetch), source, custom)
+
+
+def locate_model(name: str | Path, fetch: Mapping[str, Any] | None = None) -> Path:
+    """Where a model is on this machine, which its id on the hub is downloaded to.
+
+    Args:
+        name: A path; if it does not exist, an id on the hub.
+        fetch: The hub's options; not used for a path.
+
+    Returns:
+        The path, or the folder of the hub's cache.
+
+    Raises:
+        FileNotFoundError: If there is no such path, and no such id.
+        ImportError: If the hub is asked without the ``hub`` extra.
+    """
     if Path(name).exists():
-        if fetch["revision"] is not None:
-            raise ValueError(f"{name} is a path on this machine, so revision={fetch['revision']!r} does not apply.")
-        return load_local(expected, classes, name, str(name), custom)
+        return Path(name)
     if not is_hub_id(name):
         raise FileNotFoundError(f"There is no model at {name}, and it is not an id owner/name on the hub.")
-    return load_local(expected, classes, _fetch(str(name), fetch), f"{name} (Hugging Face hub)", custom)
+    try:
+        return _fetch(str(name), fetch or {})
+    except ImportError as error:
+        error.msg = f"There is no model at {name}. If it is an id on the hub: {error.msg}"
+        raise
 
 
 def push_to_hub(

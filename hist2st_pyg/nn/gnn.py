@@ -74,18 +74,22 @@ def _heads(conv: Callable[..., nn.Module], in_channels: int, out_channels: int, 
 
 
 def _gat(in_channels: int, out_channels: int, heads: int = 4, **kwargs: Any) -> nn.Module:
+    """Attention to neighbors (Veličković et al. 2018), 4 heads."""
     return _heads(gnn.GATConv, in_channels, out_channels, heads, **kwargs)
 
 
 def _gatv2(in_channels: int, out_channels: int, heads: int = 4, **kwargs: Any) -> nn.Module:
+    """Attention that ranks neighbors by the spot too (Brody et al. 2022), 4 heads."""
     return _heads(gnn.GATv2Conv, in_channels, out_channels, heads, **kwargs)
 
 
 def _transformer(in_channels: int, out_channels: int, heads: int = 4, **kwargs: Any) -> nn.Module:
+    """A Transformer's attention over neighbors (Shi et al. 2021), 4 heads."""
     return _heads(gnn.TransformerConv, in_channels, out_channels, heads, **kwargs)
 
 
 def _gin(in_channels: int, out_channels: int, **kwargs: Any) -> nn.Module:
+    """An MLP of the neighbors' sum (Xu et al. 2019), its epsilon trained."""
     mlp = nn.Sequential(nn.Linear(in_channels, out_channels), nn.ReLU(), nn.Linear(out_channels, out_channels))
     layer: nn.Module = gnn.GINConv(mlp, **{"train_eps": True, **kwargs})
     return layer
@@ -99,6 +103,7 @@ def _pna(
     deg: Sequence[int] = (0, 1),
     **kwargs: Any,
 ) -> nn.Module:
+    """Several aggregations side by side (Corso et al. 2020): mean, max and deviation."""
     # In a kNN graph every spot has the same in-degree, so degree scalers have no effect. Other graphs need ``deg``, the
     # histogram of in-degrees of the training sections.
     options = {"edge_dim": 1, **kwargs}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -22,10 +20,11 @@ from hist2st_pyg.models import MODELS, ClosedFormModel
 from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.nn.vision import without_fetching
 from hist2st_pyg.training.config import DataConfig, TrainConfig
-from hist2st_pyg.training.fitting import make_trainer
-from hist2st_pyg.training.loggers import wandb_mode
+from hist2st_pyg.training.fitting import LIGHTNING, make_trainer
 from hist2st_pyg.training.preparation import build_model
 from hist2st_pyg.training.task import ExpressionTask
+from hist2st_pyg.training.tracking import wandb_mode
+from hist2st_pyg.utils.quiet import without_lines
 from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.writable import check_folder
 
@@ -70,7 +69,7 @@ def _check_data(data: DataConfig) -> None:
 
 def _check_trainer(config: TrainConfig) -> Trainer:
     try:
-        with _quiet():
+        with without_lines(*LIGHTNING, below=logging.ERROR):  # its warnings follow when training starts
             trainer = make_trainer(config, [], [], validates=False)
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
@@ -80,20 +79,6 @@ def _check_trainer(config: TrainConfig) -> Trainer:
     if (n := trainer.num_devices) > (most := PROCESSES * (os.cpu_count() or 1)):
         raise ValueError(f"devices={config.devices!r} starts {n} processes; this machine takes {most} at most.")
     return trainer
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's lines on what it uses, which follow when training starts."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _check_model(config: TrainConfig, trainer: Trainer) -> None:

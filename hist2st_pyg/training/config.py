@@ -23,22 +23,22 @@ class DataConfig(DataOptions):
         options: Further options of its reader.
         train: Names of the training sections; empty means all that are in no other part.
         val: Names of the sections that choose the epoch; empty holds out squares of the training sections.
-        test: Names of the sections to be kept out of training, with ``split="patient"`` their patients too. Their
-            images are not opened.
-        split: ``"patient"`` refuses a patient in two parts, ``"test_patient"`` one of test in another part, and
-            ``"section"`` only a section.
-        patients: The patients of sections, by section, where the data set does not name them or names them otherwise;
-            or ``"each_section"``: each section whose patient is not known is of a patient of its own.
+        test: Names of the sections kept out of training; with ``split="patient"`` their patients too. Their images are
+            not opened.
+        split: What is in one part only. ``"patient"`` refuses a patient in two parts, ``"test_patient"`` one of test
+            in another part, and ``"section"`` only a section.
+        patients: The patient of each section; where the data set does not name them or names them otherwise. Or
+            ``"each_section"``: each section whose patient is not known is of a patient of its own.
         stripes: Cut each section into stripes by this pattern, see :func:`~hist2st_pyg.data.splits.cut_stripes`;
             ``train``, ``val`` and ``test`` then name ``<section>_<letter>``, and ``patients`` the whole sections.
-        panel: ``"variable"``, ``"variance"``, ``"paper"`` or a file with one gene a line.
+        panel: Genes: ``"variable"``, ``"variance"``, ``"paper"`` or a file; it has one gene a line.
         n_genes: Size of the ``"variable"`` or ``"variance"`` panel; 50 as in the HEST benchmark.
-        window: Training shows at most this many neighboring spots of a section at a time; None shows all. With 1 the
+        window: Most spots that training shows at a time; of neighboring ones. None shows whole sections. With 1 the
             spots of all sections come in random order, for models that take each spot alone.
-        val_share: Share of the training spots held out where ``val`` is empty.
+        val_share: Share of the training spots held out; where ``val`` is empty.
         val_side: Side of the held-out squares in spot pitches.
-        embedding: Precomputed embeddings instead of patches: a key of the sections' ``obsm``, or a folder of
-            ``<section>.npz`` or ``.h5`` (see :func:`~hist2st_pyg.io.embeddings.read_embeddings`).
+        embedding: Embeddings instead of patches: a key of ``obsm``, or a folder of ``<section>.npz`` or ``.h5`` (see
+            :func:`~hist2st_pyg.io.embeddings.read_embeddings`).
         cache: Folder of the patch cache; None keeps patches in memory.
     """
 
@@ -89,9 +89,9 @@ class AugmentConfig:
     Args:
         grayscale: Probability of losing the color.
         rotation: Largest turn in degrees.
-        flip: Probability of a horizontal mirror image.
-        jitter: Deviation of a random gain and offset of each color channel, as a share of 255.
-        symmetries: Draw one of the square's eight symmetries.
+        flip: Probability of mirroring; horizontally.
+        jitter: Deviation of gain and offset; random for each color channel, as a share of 255.
+        symmetries: Draw a symmetry; one of the square's eight.
         per_spot: Draw anew for each spot.
     """
 
@@ -109,32 +109,31 @@ class TrainingConfig:
 
     Args:
         epochs: Number of epochs.
-        batch_size: Sections, or windows of sections, or single spots, of one step.
-        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``.
+        batch_size: Sections of one step; or windows of sections, or single spots.
+        optimizer: The optimizer.
         lr: Learning rate.
         weight_decay: Weight decay.
         momentum: Momentum of ``"sgd"``.
-        lr_scheduler: ``"step"`` (times ``gamma`` every ``step_size`` epochs), ``"cosine"`` (to zero, after a warm-up)
-            or ``"constant"``.
+        lr_scheduler: Course of the learning rate. ``"step"`` multiplies it by ``gamma`` every ``step_size`` epochs,
+            ``"cosine"`` takes it to zero, after a warm-up.
         step_size: Epochs of a step of ``"step"``.
         gamma: Factor of ``"step"``.
         warmup: Share of the steps in which ``"cosine"`` warms up.
         gradient_clip_val: Largest norm of the gradient; None does not clip.
-        reduction: The losses' ``"mean"`` over a section's spots and the sections of a step, or their ``"sum"`` over
-            all spots of a step.
+        reduction: Reduction of the losses. Their ``"mean"`` over a section's spots and the sections of a step, or their
+            ``"sum"`` over all spots of a step.
         loss: The error of the expression, a key of :data:`~hist2st_pyg.losses.LOSSES`.
-        likelihood_weight: Weight of the negative log-likelihood, where the model has one.
+        likelihood_weight: Weight of the negative log-likelihood; where the model has one.
         n_views: Augmented views for self-distillation; 0 is without.
         distillation_weight: Weight of the distillation.
         view_augmentation: The augmentation of those views.
-        augment: Also augment the patches of the plain prediction, by this; None does not.
-        normalize: Scale patches by the training sections' color statistics.
-        standardize: Scale each gene's error by its deviation over the training spots.
-        denoise: Train towards targets without most of their counting noise, see
-            :func:`~hist2st_pyg.data.targets.denoise_targets`, models that are fitted in one go too; validation and test
-            are of the targets as they are.
-        patience: Epochs without a better validation PCC after which training stops; None never stops.
-        max_minutes: Training stops with the epoch in which this time is over, resumed runs included; None never.
+        augment: Augment plain patches; those of views are augmented by ``view_augmentation``. None does not.
+        normalize: Scale patches by the training sections' colors.
+        standardize: Scale each gene's error by its deviation; over the training spots.
+        denoise: Train towards denoised targets. See :func:`~hist2st_pyg.data.targets.denoise_targets`; models that are
+            fitted in one go too. Validation and test are of the targets as they are.
+        patience: Stop after so many epochs without progress; of the validation PCC. None never stops.
+        max_minutes: Stop with the epoch in which this time is over; resumed runs included. None never stops.
     """
 
     epochs: int = 350
@@ -200,16 +199,20 @@ class TrainConfig:
         data: Sections, panel, patches and graph.
         model: ``name``, a key of ``MODELS``, and the model's arguments.
         training: Optimization.
-        preset: The preset these values started from.
+        preset: Where these values start from.
         seed: Seed of everything random.
-        output: The run folder.
-        resume: Go on from the end of the run folder's last epoch; a run that has ended is left as it is.
-        wandb: ``"online"``, ``"offline"``, ``"disabled"`` (or ``"off"``), or ``"auto"``: what ``WANDB_MODE`` says, else
-            online where a key is set, else offline.
-        project: The wandb project.
-        group: The wandb group, for runs that belong together.
+        output: The run folder, by default a new ``runs/<model>/version_<n>``; n counts on.
+        resume: Go on from the end of the last epoch; a run that has ended is left as it is.
+        overwrite: Replace the run that the folder holds; other files in it stay.
+        wandb: How wandb takes part. ``"auto"`` is what ``WANDB_MODE`` or ``WANDB_DISABLED`` say, else online where a
+            key is set, else offline; ``"off"`` is ``"disabled"``.
+        project: The wandb project; None takes ``WANDB_PROJECT``, else hist2st_pyg.
+        entity: The wandb user or team; None takes ``WANDB_ENTITY``, else your own.
+        group: The wandb group; for runs that belong together. None takes ``WANDB_RUN_GROUP``.
         job_type: The wandb job type.
-        run_name: The wandb run's name; None takes the run folder's.
+        run_name: The wandb run's name; None takes ``WANDB_NAME``, else the run folder's.
+        tags: The wandb run's tags; empty takes ``WANDB_TAGS``.
+        notes: The wandb run's notes; None takes ``WANDB_NOTES``.
         accelerator: Lightning's ``accelerator``.
         devices: Lightning's ``devices``.
         precision: Lightning's ``precision``.
@@ -220,13 +223,17 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     preset: str = "small"
     seed: int = 0
-    output: str = "runs/hist2st"
+    output: str | None = None
     resume: bool = False
+    overwrite: bool = False
     wandb: WandbMode = "auto"
-    project: str = "hist2st_pyg"
+    project: str | None = None
+    entity: str | None = None
     group: str | None = None
     job_type: str | None = None
     run_name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    notes: str | None = None
     accelerator: str = "auto"
     devices: int | str = "auto"
     precision: str = "32-true"
@@ -234,6 +241,21 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         check(self, "", seed=between(0, 2**32 - 1))
+        if self.resume and self.overwrite:
+            raise ValueError("resume goes on with a run, and overwrite replaces it; give one of them.")
+        if self.resume and self.output is None:
+            raise ValueError("resume needs output, the folder of the run to go on with.")
+
+    @property
+    def folder(self) -> Path:
+        """The run folder, which ``train`` chooses where none is given.
+
+        Raises:
+            ValueError: If it is not chosen yet.
+        """
+        if self.output is None:
+            raise ValueError("This configuration has no output yet.")
+        return Path(self.output)
 
 
 def config_dict(config: TrainConfig) -> dict[str, Any]:

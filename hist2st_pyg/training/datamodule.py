@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.loader import DataLoader
-from tqdm.auto import tqdm
 
 from hist2st_pyg.data.preprocessing import Preprocessing, SectionData
 from hist2st_pyg.data.splits import block_mask, check_disjoint
@@ -22,6 +21,7 @@ from hist2st_pyg.nn.statistics import patch_statistics
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.sampler import ShardedSampler
 from hist2st_pyg.training.windows import SingleSpots, SpotWindows
+from hist2st_pyg.utils.progress import tqdm
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from hist2st_pyg.models import ClosedFormModel, ExpressionModel, load_model
@@ -24,10 +22,16 @@ from hist2st_pyg.training.checkpoints import BEST, LAST, MONITOR, AtomicCheckpoi
 from hist2st_pyg.training.config import TrainConfig
 from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.training.processes import trainer_arguments
+from hist2st_pyg.training.progress import TrainingBar, TrainingLines, shows_progress
 from hist2st_pyg.training.resume import last_checkpoint
 from hist2st_pyg.training.task import ExpressionTask, validation_pcc
+from hist2st_pyg.utils.quiet import without_lines, without_warnings
 
 logger = logging.getLogger(__name__)
+LIGHTNING = ("pytorch_lightning", "lightning_fabric")
+"""The loggers that tell what Lightning found and does, and what else one could install."""
+PYTREE = r".*isinstance\(treespec, LeafSpec\)"
+"""What torch warns Lightning of."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,11 @@ def _at_once(model: ClosedFormModel, datamodule: SectionDataModule) -> Fit:
 def _by_gradient(
     config: TrainConfig, model: ExpressionModel, datamodule: SectionDataModule, loggers: list[Logger]
 ) -> Fit:
-    output = Path(config.output)
+    output = config.folder
     checkpoints = RunCheckpoint(output, datamodule.validates)
     callbacks = [checkpoints, *_early_stopping(config, datamodule.validates), *_time_limit(config)]
-    trainer = make_trainer(config, callbacks, loggers, datamodule.validates)
-    with _signals(output):
+    with _signals(output), without_lines(*LIGHTNING), without_warnings(PYTREE):
+        trainer = make_trainer(config, callbacks, loggers, datamodule.validates)
         trainer.fit(
             ExpressionTask(model, config.training),
             datamodule=datamodule,
@@ -147,8 +151,7 @@ def make_trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[L
         max_epochs=config.training.epochs,
         plugins=[AtomicCheckpointIO()],
         gradient_clip_val=config.training.gradient_clip_val,
-        # Named, because Lightning takes another bar where rich happens to be installed.
-        callbacks=[*callbacks, TQDMProgressBar() if bar else _Lines()],
+        callbacks=[*callbacks, TrainingBar() if bar else TrainingLines()],
         logger=loggers,
         log_every_n_steps=1,
         enable_model_summary=False,
@@ -157,23 +160,6 @@ def make_trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[L
         limit_val_batches=1.0 if validates else 0,
         default_root_dir=config.output,
     )
-
-
-def shows_progress() -> bool:
-    """Whether a progress bar can be drawn: in a terminal or a notebook, not in a log file."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
-
-
-class _Lines(Callback):
-    """Where no progress bar can be drawn, a line now and then."""
-
-    @rank_zero_only
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        epochs, epoch = int(trainer.max_epochs or 0), trainer.current_epoch + 1
-        if epoch in (1, epochs) or epoch % max(1, epochs // 10) == 0:
-            values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            shown = [f"{name} {values[name]:.3f}" for name in ("train/loss", "val/pcc") if name in values]
-            print(f"epoch {epoch}/{epochs}: {', '.join(shown)}", file=sys.stderr, flush=True)
 
 
 def _custom(model: dict[str, Any]) -> dict[str, Any]:

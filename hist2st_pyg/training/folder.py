@@ -1,33 +1,72 @@
-"""The run folder: one training at a time, and nothing left of a start that failed."""
+"""The run folder: a new one where none is named, one training at a time, and nothing left of a start that failed."""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hist2st_pyg.training.checkpoints import LAST
+from hist2st_pyg.training.checkpoints import BEST, LAST
+from hist2st_pyg.training.config import TrainConfig
 from hist2st_pyg.training.lock import LOCK, run_lock
 from hist2st_pyg.training.loggers import METRICS
+from hist2st_pyg.training.processes import is_first
 from hist2st_pyg.training.resume import CONFIG, SUMMARY
+from hist2st_pyg.training.tracking import RUN
+from hist2st_pyg.utils.files import read_yaml
 
 MODEL = "model"
+RUNS = Path("runs")
+"""Where the runs are whose output is not named."""
+OF_A_RUN = (CONFIG, METRICS, LAST, BEST, SUMMARY, MODEL, "figures", "wandb", RUN)
+"""What training writes into a run folder."""
+CHOSEN = "HIST2ST_RUN_FOLDER"
+"""The variable by which the first process tells the others, which Lightning starts, what folder it has chosen."""
+
+
+def new_folder(config: TrainConfig) -> Path:
+    """The folder of a run whose output is not named: made by the first process, known to the others.
+
+    Two processes that start together get two folders, for making a folder succeeds once.
+
+    Args:
+        config: The configuration; its model's key names the folder's parent.
+
+    Raises:
+        ValueError: If this process was not started by the first, so that it cannot know the folder.
+    """
+    if not is_first():
+        if CHOSEN not in os.environ:
+            raise ValueError("Processes that are started together need output, the run folder that they share.")
+        return Path(os.environ[CHOSEN])
+    parent = RUNS / str(config.model.get("name", "hist2st"))
+    while True:
+        with suppress(FileExistsError, FileNotFoundError):  # another process was faster, or has removed the parent
+            parent.mkdir(parents=True, exist_ok=True)
+            taken = [re.fullmatch(r"version_(\d+)", path.name) for path in parent.iterdir()]
+            folder = parent / f"version_{max((int(found[1]) + 1 for found in taken if found), default=0)}"
+            folder.mkdir()
+            os.environ[CHOSEN] = str(folder)
+            return folder
 
 
 @contextmanager
-def run_folder(folder: Path) -> Iterator[None]:
+def run_folder(folder: Path, new: bool = False) -> Iterator[None]:
     """Hold a run folder; if the block fails before the run has anything to go on from, remove what it left.
 
-    That is the whole folder where the block made it, else the files of a run that is about to start.
+    That is the whole folder where it was made for this run, else the files of a run that is about to start.
 
     Args:
         folder: The run folder; it is created.
+        new: It was made for this run.
 
     Raises:
         BlockingIOError: If another process holds it.
     """
-    there = folder.exists()
+    there = folder.exists() and not new
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     with run_lock(folder):
         try:
@@ -35,7 +74,7 @@ def run_folder(folder: Path) -> Iterator[None]:
         except BaseException:
             if not any((folder / name).exists() for name in (LAST, SUMMARY, MODEL)):
                 _remove(folder, there)
-                for parent in made[1:]:
+                for parent in folder.parents[:2] if new else made[1:]:
                     with suppress(OSError):  # somebody else's file is in it by now
                         parent.rmdir()
             raise
@@ -45,5 +84,36 @@ def _remove(folder: Path, there: bool) -> None:
     if not there:
         shutil.rmtree(folder, ignore_errors=True)  # the error that led here is the one to tell
         return
-    for name in (LOCK, CONFIG, METRICS):
+    for name in (LOCK, CONFIG, METRICS, RUN):
         (folder / name).unlink(missing_ok=True)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Check that a folder holds a run, or nothing.
+
+    Args:
+        folder: The folder, whose run is to be replaced.
+
+    Raises:
+        FileExistsError: If it holds something else.
+    """
+    if not folder.exists() or (folder.is_dir() and not {path.name for path in folder.iterdir()} - {LOCK}):
+        return
+    if (
+        not (folder / CONFIG).is_file()
+        or not {"data", "model", "training", "preset"} <= read_yaml(folder / CONFIG).keys()
+    ):
+        raise FileExistsError(
+            f"{folder} holds what no training has made (no {CONFIG} of a run), so it is not replaced; choose another "
+            "output."
+        )
+
+
+def clear_run(folder: Path) -> None:
+    """Remove a run from its folder; what else is in it stays."""
+    for name in OF_A_RUN:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

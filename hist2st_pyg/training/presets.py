@@ -28,6 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Each model as it was published; benchmarks/README.md lists what still differs. hist2st: Zeng et al. 2022,
     # HIST2ST_train.py and tutorial.ipynb; the defaults of the model and of TrainingConfig are its values too.
     "paper": {
+        "about": "Each model as it was published, but for what benchmarks/README.md lists.",
         "data": {
             "panel": "paper",  # her_hvg_cut_1000.npy: 785 genes
             "coord_type": "array",  # calcADJ takes array coordinates
@@ -74,6 +75,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # cost more in training spots than they gain in stopping. Models that are fitted in one go (ridge, kernel_ridge, and
     # others) take the same data and the same denoised targets; of the rest of `training` they take `normalize` alone.
     "small": {
+        "about": "What trains in minutes on two cores, chosen inside training sections.",
         "data": {
             "patch_size": 56,
             "patch_pitch": 1.0,

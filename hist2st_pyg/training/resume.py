@@ -19,24 +19,41 @@ logger = logging.getLogger(__name__)
 CONFIG, SUMMARY = "config.yaml", "summary.json"
 
 _NOT_THE_RUN = {
-    "output", "resume", "preset", "wandb", "project", "group", "job_type", "run_name", "accelerator", "devices",
-    "data.root", "data.cache",
+    "output", "resume", "overwrite", "preset", "wandb", "project", "group", "job_type", "run_name", "entity", "tags",
+    "notes", "accelerator", "devices", "data.root", "data.cache",
 }  # fmt: skip
 """Where a run is, where it runs and who is told. Everything else makes another run of it."""
+
+
+class RunExistsError(FileExistsError):
+    """A folder holds a run that is neither to be gone on with nor to be replaced.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(self.told(folder, "choose another output", "resume=True", "overwrite=True"))
+        self.folder = folder
+
+    @staticmethod
+    def told(folder: Path, another: str, resume: str, overwrite: str) -> str:
+        """The message, by the names of what one can do."""
+        return f"{folder} holds a run; {another}, {resume} to go on with it, or {overwrite} to replace it."
 
 
 def is_finished(config: TrainConfig) -> bool:
     """Whether the run of a configuration is in its folder, with nothing left to do; a run has ended with its summary.
 
     Raises:
-        FileExistsError: If the folder holds a run that is not to be gone on with.
+        RunExistsError: If the folder holds a run that is neither to be gone on with nor to be replaced.
         ValueError: If the folder holds another run.
     """
-    output = Path(config.output)
-    if not any((output / name).exists() for name in (LAST, SUMMARY)):
+    output = config.folder
+    if config.overwrite or not any((output / name).exists() for name in (LAST, SUMMARY)):
         return False
     if not config.resume:
-        raise FileExistsError(f"{output} holds a run; choose another output, or resume=True to go on with it.")
+        raise RunExistsError(output)
     if not (output / CONFIG).is_file():
         raise FileNotFoundError(
             f"{output} holds a run without its {CONFIG}, so it cannot be told whether it is this one; choose another "
@@ -56,13 +73,13 @@ def is_finished(config: TrainConfig) -> bool:
 
 def last_checkpoint(config: TrainConfig) -> Path | None:
     """The checkpoint to go on from, where there is one and it is asked for."""
-    last = Path(config.output) / LAST
+    last = config.folder / LAST
     return last if config.resume and last.exists() else None
 
 
 def mend_folder(config: TrainConfig) -> None:
     """Remove what a killed process left in a run folder, and make the ``best.ckpt`` that it did not come to make."""
-    output = Path(config.output)
+    output = config.folder
     for folder in (output, output / "figures", output / "model"):
         remove_unfinished(folder)
     # Lightning writes this in the middle of an epoch, before SLURM queues the job again. What goes on from the end of
@@ -84,7 +101,7 @@ def check_resumable(config: TrainConfig, model: ExpressionModel) -> None:
     """
     if (last := last_checkpoint(config)) is None:
         return
-    state, best = _state(last), Path(config.output) / BEST
+    state, best = _state(last), config.folder / BEST
     now, before = (json.loads(json.dumps(value)) for value in (describe(model), read_checkpoint(last)[0]))
     if different := [name for name in now if now[name] != before.get(name)]:
         raise ValueError(

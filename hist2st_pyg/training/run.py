@@ -20,12 +20,13 @@ from hist2st_pyg.section import Section
 from hist2st_pyg.training.checks import check_config
 from hist2st_pyg.training.config import TrainConfig, config_dict
 from hist2st_pyg.training.fitting import fit
-from hist2st_pyg.training.folder import MODEL, run_folder
-from hist2st_pyg.training.loggers import log_training, open_loggers
+from hist2st_pyg.training.folder import MODEL, check_replaceable, clear_run, new_folder, run_folder
+from hist2st_pyg.training.loggers import open_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.preparation import make_datamodule, make_model
 from hist2st_pyg.training.processes import is_first, rank
 from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, mend_folder
+from hist2st_pyg.training.tracking import log_data, log_training
 from hist2st_pyg.training.trust import gene_trust
 from hist2st_pyg.utils.files import write_json, write_text
 from hist2st_pyg.utils.only_warns import only_warns
@@ -51,16 +52,18 @@ def train(
     Returns:
         The run folder.
 
-    With ``resume`` a run that broke off goes on from the end of its last epoch, and becomes, on the same machine, bit
-    for bit the run that it would have been (on a GPU as far as its sums are the same twice); one that has ended stays
-    as it is.
+    Where no output is named, the run gets a new folder of its own. With ``resume`` a run that broke off goes on from
+    the end of its last epoch, and becomes, on the same machine, bit for bit the run that it would have been (on a GPU
+    as far as its sums are the same twice); one that has ended stays as it is. With ``overwrite`` a new run takes the
+    place of that in the folder, as soon as its data and its model are there.
 
     The configuration is checked before a file is read, and a start that fails leaves no folder. The model and the
     summary are written before anything is drawn or uploaded: what fails of that is a warning.
 
     Raises:
         BlockingIOError: If another process trains into the run folder.
-        FileExistsError: If the run folder holds a run and ``resume`` is not set.
+        FileExistsError: If the run folder holds a run and neither ``resume`` nor ``overwrite`` is set, or ``overwrite``
+            is, and it holds something else.
         ValueError: If the configuration does not fit the data, or not the run that is to be gone on with.
 
     >>> import tempfile
@@ -72,17 +75,20 @@ def train(
     ['config.yaml', 'figures', 'model', 'summary.json']
     """
     config = replace(config, data=config.data.with_absolute_paths())  # its record holds in any working directory
-    output = Path(config.output)
-    if is_finished(config):
-        return output
-    started = time.perf_counter()
+    started, new = time.perf_counter(), config.output is None
+    if not new and is_finished(config):
+        return config.folder
     check_config(config)
+    if config.overwrite and is_first():
+        check_replaceable(config.folder)
     # Each process draws dropout and augmentations of its own; the weights are the first one's.
     pl.seed_everything(config.seed + rank(), workers=True, verbose=False)
     with ExitStack() as stack:
         writes = is_first()
+        config = replace(config, output=str(new_folder(config))) if new else config
+        output = config.folder
         if writes:
-            stack.enter_context(run_folder(output))
+            stack.enter_context(run_folder(output, new))
         if is_finished(config):  # by a process that held the folder until now
             return output
         datamodule = make_datamodule(config, sections)
@@ -93,10 +99,13 @@ def train(
         if writes:
             mend_folder(config)
         check_resumable(config, model)
+        if writes and config.overwrite:  # what is new can be trained, as far as can be told
+            clear_run(output)
         opened = list(loggers) if loggers is not None else stack.enter_context(open_loggers(config, output))
-        plain = config_dict(config)
+        plain = config_dict(replace(config, overwrite=False))  # who trains by this again does not mean to lose it
         if writes:
             write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))
+        log_data(opened, datamodule)
         fit_started = time.perf_counter()
         result = fit(config, model, datamodule, opened)
         if not writes:

@@ -20,11 +20,20 @@ class OfflineRun:
     artifacts: set[str]
     group: str
     job_type: str
+    id: str
+    sweep: str
+    name: str
+    project: str
+    entity: str
+    tags: list[str]
+    notes: str
 
 
-def read_offline_run(folder: Path) -> OfflineRun:
-    """Read the one offline run under ``folder/wandb``."""
-    (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+def read_offline_run(folder: Path, part: int = 0, of: int = 1) -> OfflineRun:
+    """Read a part of the offline run under ``folder/wandb``, which has several where it was gone on with."""
+    files = sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(files) == of
+    file = files[part]
     # wandb's own process writes the file and may close it a moment after the run is finished.
     for _ in range(100):
         records = _records(file)
@@ -49,6 +58,13 @@ def read_offline_run(folder: Path) -> OfflineRun:
         | {r.request.log_artifact.artifact.type for r in records} - {""},
         group=run.run_group,
         job_type=run.job_type,
+        id=run.run_id,
+        sweep=run.sweep_id,
+        name=run.display_name,
+        project=run.project,
+        entity=run.entity,
+        tags=list(run.tags),
+        notes=run.notes,
     )
 
 

@@ -140,9 +140,12 @@ def test_an_unknown_key_in_the_file(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predict", "nowhere", "slide.png", "-o", "x.h5ad"], "hist2st predict: There is no model at nowhere."),
+        (
+            ["predict", "nowhere", "a.png", "-o", "x.h5ad"],
+            "hist2st predict: There is no model at nowhere, and it is not",
+        ),
         (["evaluate", "nowhere"], "hist2st evaluate: There is no"),
-        (["info", "nowhere"], "hist2st info: There is no model at nowhere."),
+        (["info", "nowhere"], "hist2st info: There is no model at nowhere, and it is not an id"),
         (["train", "--data.test", "[Z9]", "--wandb", "off", "--output", "x"], "There is no section 'Z9'"),
         (["train", "--training.epochs", "0", "--output", "x"], "training.epochs is at least 1, got 0"),
         (["train", "--data.name", "her3st", "--output", "x"], "her3st"),
@@ -163,7 +166,7 @@ def test_user_errors_are_one_line(arguments: list[str], message: str, capsys: py
 
 def test_a_run_in_the_way(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "config.yaml", "--output", "run"]) == 2
-    assert "run holds a run; choose another output" in capsys.readouterr().err
+    assert "run holds a run; choose another --output" in capsys.readouterr().err
     go_on = ["train", "config.yaml", "--output", "run", "--model.gnn", "gat", "--resume", "true"]
     assert main([*go_on, "--training.epochs", "1"]) == 0  # it has ended
     assert main(go_on) == 2

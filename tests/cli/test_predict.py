@@ -226,3 +226,42 @@ def test_a_full_disk_is_one_line_and_the_former_prediction_stays(here: Path) -> 
             assert "Exception ignored" not in ended.stderr
             assert output.read_text() == "former"
         assert {path.name for path in disk.iterdir()} == {"a.h5ad", "a.csv"}
+
+
+def test_a_model_of_the_hub_is_taken_by_its_id(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the download lies is asked once a command; a path of that name on this machine wins."""
+    asked = []
+
+    def fetch(name: str, options: object) -> Path:
+        asked.append(name)
+        return here / "model"
+
+    monkeypatch.setattr("hist2st_pyg.models.hub._fetch", fetch)
+    options = ["--um_per_pixel", "3"]
+    assert main(["predict", "lab/breast", "slides/a.png", "-o", "a.h5ad", *options]) == 0
+    assert main(["predict", "lab/breast", "slides/a.png", "slides/b.png", "-o", "out", *options]) == 0
+    assert (
+        main(["explain", "lab/breast", "slides/a.png", "--gene", "GENE2", "--figures", "f", "--steps", "2", *options])
+        == 0
+    )
+    assert main(["info", "lab/breast"]) == 0
+    assert main(["evaluate", "lab/breast"]) == 2
+    assert "There is no lab/breast/config.yaml, which says what a run was trained on" in capsys.readouterr().err
+    assert asked == ["lab/breast"] * 5
+    shutil.copytree("model", "lab/breast")
+    assert main(["predict", "lab/breast", "slides/a.png", "-o", "b.h5ad", *options]) == 0
+    assert asked == ["lab/breast"] * 5
+
+
+def test_a_model_that_is_nowhere(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "nowhere", "slides/a.png", "-o", "a.h5ad"]) == 2
+    told = "hist2st predict: There is no model at nowhere, and it is not an id owner/name on the hub.\n"
+    assert capsys.readouterr().err == told
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "huggingface_hub", None)
+        assert main(["predict", "runs/strat", "slides/a.png", "-o", "a.h5ad"]) == 2
+    error = capsys.readouterr().err
+    assert "There is no model at runs/strat. If it is an id on the hub: The Hugging Face hub needs" in error
+    assert "pip install 'hist2st_pyg[hub]'" in error

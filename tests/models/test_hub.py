@@ -16,6 +16,7 @@ from huggingface_hub.utils import close_session
 from safetensors.torch import load_file, save_file
 
 from hist2st_pyg import Hist2ST, load_model
+from hist2st_pyg.cli import main
 from hist2st_pyg.models import ExpressionModel, HisToGene, STNet
 from hist2st_pyg.models.card import edited
 from hist2st_pyg.models.simple import Mean
@@ -230,6 +231,14 @@ def test_a_model_is_fetched_by_its_id(hub: Hub, tmp_path: Path) -> None:
     assert sum("/resolve/" in path for path in hub.asked) == 4
     assert same(model, ExpressionModel.from_pretrained(REPO, revision="v1", cache_dir=tmp_path / "own", token=False))
     assert (tmp_path / "own").is_dir()
+
+
+def test_commands_take_an_id(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.hold(REPO, Mean(3).save_pretrained("model"))
+    assert main(["info", REPO]) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == "mean"
+    assert main(["info", "lab/nothing"]) == 2
+    assert "There is no model at lab/nothing, and this id could not be downloaded" in capsys.readouterr().err
 
 
 def test_the_hub_s_model_is_checked_like_a_folder_s(hub: Hub) -> None:

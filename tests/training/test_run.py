@@ -77,7 +77,7 @@ def test_seed_decides_everything(cohort: list[Section]) -> None:
 def test_an_existing_run_is_not_overwritten_and_can_go_on(cohort: list[Section]) -> None:
     train(tiny(training={"epochs": 2, "lr_scheduler": "step"}), cohort)
     before = weights(Path("run"))
-    with pytest.raises(FileExistsError, match="run holds a run; choose another output, or resume=True"):
+    with pytest.raises(FileExistsError, match="run holds a run; choose another output, resume=True"):
         train(tiny(), cohort)
     assert torch.equal(weights(Path("run")), before)
     run = train(tiny(training={"epochs": 4, "lr_scheduler": "step"}, resume=True), cohort)
@@ -238,7 +238,7 @@ def test_the_model_is_written_before_anything_is_drawn_or_uploaded(
 
     monkeypatch.setattr(figures, "training_curves", broken)
     monkeypatch.setattr(figures, "true_and_predicted", broken)
-    monkeypatch.setattr(wandb.Artifact, "add_dir", broken)
+    monkeypatch.setattr(wandb.Artifact, "add_file", broken)
     monkeypatch.setattr(training_run, "gene_trust", untold)
     run = train(tiny(wandb="offline", training={"epochs": 1}), cohort)
     assert load_model(run).gene_trust == {}

@@ -1,0 +1,104 @@
+"""``--help``: an option as one would give it, with its default, what it is, and what it can be."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from argparse import SUPPRESS, Action
+from collections.abc import Iterable
+from typing import Any
+
+from jsonargparse import DefaultHelpFormatter, Namespace
+
+from hist2st_pyg.cli._choices import choices_of, first_sentence, plain
+
+COLUMN = 28
+"""Where the text of an argument begins."""
+DENSE = 6
+"""Where it goes on, among the many keys of a configuration."""
+MODEL = "A run folder, a saved model's folder, a checkpoint, or a model's id on the hub (owner/name)."
+"""What commands that use a model take."""
+NOT_ARGUMENTS = ("ActionSubCommands", "_ChoicesPseudoAction")
+
+
+class Help(DefaultHelpFormatter):
+    """The help of a command: ``--key=default  What it is: what it can be.``
+
+    The keys of a configuration, of which there are many, are told by the first clause of their docstring.
+    """
+
+    configures = False
+
+    def add_usage(self, usage: str | None, actions: Iterable[Action], *args: Any, **kwargs: Any) -> None:
+        """The usage, without jsonargparse's ``[options]`` between the program and its command."""
+        self._prog = self._prog.replace(" [options]", "")
+        super().add_usage(usage, actions, *args, **kwargs)
+
+    def add_arguments(self, actions: Iterable[Action]) -> None:
+        """The arguments of a group."""
+        actions = list(actions)
+        self.configures = self.configures or any(_is_file(action) for action in actions)
+        super().add_arguments(actions)
+
+    def _format_action(self, action: Action) -> str:
+        if type(action).__name__ in NOT_ARGUMENTS:
+            return super()._format_action(action)
+        indent = " " * self._current_indent
+        lines = textwrap.wrap(
+            f"{self._head(action) + '  ':{COLUMN - self._current_indent}}\0{self._text(action)}",
+            self._width + 2,
+            initial_indent=indent,
+            subsequent_indent=" " * (DENSE if self.configures else COLUMN),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        return "\n".join(lines).replace("\0", "") + "\n"
+
+    def _head(self, action: Action) -> str:
+        """The option with its default, or the argument's name."""
+        name = action.dest.rpartition(".")[2].upper()
+        words = sorted((word for word in action.option_strings if not word.endswith("+")), key=len)
+        if not words:
+            return name
+        head = ", ".join(words)
+        if action.nargs == 0:
+            return head
+        if _is_file(action):
+            return f"{head} FILE.yaml"
+        if action.default == SUPPRESS or action.required or (action.default is None and not self.configures):
+            return f"{head} {name if action.metavar is None else action.metavar}".rstrip()
+        return f"{head}={_written(action.default)}"
+
+    def _text(self, action: Action) -> str:
+        said = " ".join((action.help or "").split())
+        if action.dest == "help":
+            return "Show this help."
+        said = (_first_clause(said) if self.configures else plain(said)).removesuffix(".")
+        choices = [choice for choice in choices_of(action) if choice not in ("true", "false", "null")]
+        told = set(re.findall(r"[\w-]+", said))
+        listed = said if told.issuperset(choices) else f"{said}: {', '.join(choices)}"
+        return f"{listed}{' (required)' if action.required and action.option_strings else ''}."
+
+
+def _is_file(action: Action) -> bool:
+    """Whether an option takes a file of the keys, as ``--config`` does."""
+    return type(action).__name__ == "ActionConfigFile"
+
+
+def _first_clause(text: str) -> str:
+    """What the text says before it goes into details; where its choices are is of no use to who gives a key."""
+    text = re.sub(r",? (?:see :\w+:`[^`]+`|a key of (?::\w+:)?`+[^`]*[A-Z_]+`+(?:, or None)?)", "", text)
+    return re.split(r";\s|\s\(see\b", first_sentence(text))[0]
+
+
+def _written(default: Any) -> str:
+    """A default as the command line takes it."""
+    if isinstance(default, Namespace):
+        default = default.as_dict()
+        default = default.get("init_args", default)
+    if isinstance(default, dict):
+        return "{" + ", ".join(f"{key}: {_written(value)}" for key, value in default.items()) + "}"
+    if isinstance(default, list | tuple):
+        return f"[{', '.join(map(_written, default))}]"
+    return default if isinstance(default, str) else json.dumps(default)

@@ -1,0 +1,207 @@
+"""wandb: which run of which project a training is, and what it is told."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, get_args
+
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from hist2st_pyg.training.config import TrainConfig, WandbMode, config_dict
+from hist2st_pyg.training.datamodule import SectionDataModule
+from hist2st_pyg.utils.files import write_json
+from hist2st_pyg.utils.json_files import read_json
+from hist2st_pyg.utils.only_warns import only_warns
+from hist2st_pyg.utils.progress import verbose
+from hist2st_pyg.utils.resolver import resolve
+
+logger = logging.getLogger(__name__)
+CONNECT = 30
+"""Seconds in which wandb has to answer."""
+RUN = "wandb.json"
+"""Which run of wandb's a run folder is of, so that what is gone on with is the same one."""
+PROJECT = "hist2st_pyg"
+
+
+def wandb_mode(wished: str) -> str:
+    """The mode of wandb that a configuration asks for; ``"auto"`` hears ``WANDB_MODE`` and ``WANDB_DISABLED``.
+
+    Returns:
+        ``"auto"``, ``"online"``, ``"offline"`` or ``"disabled"``.
+
+    Raises:
+        ValueError: If there is no such mode.
+    """
+    mode: str = resolve({mode: mode for mode in get_args(WandbMode)}, wished, "wandb")
+    if mode == "auto":
+        if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "y", "on"):
+            return "disabled"
+        told = {"dryrun": "offline"}.get(told := os.environ.get("WANDB_MODE", ""), told)
+        return told if told in ("offline", "disabled") else mode
+    return "disabled" if mode == "off" else mode
+
+
+def run_name(output: Path) -> str:
+    """The name of a run by its folder, with the folder's parent where only that says what it is."""
+    return f"{output.parent.name}_{output.name}" if output.name.startswith("version_") else output.name
+
+
+@contextmanager
+def open_wandb(config: TrainConfig, output: Path, mode: str) -> Iterator[list[Logger]]:
+    """wandb's run, which is closed at the end; without a key or a connection ``"auto"`` runs offline.
+
+    One that breaks off is closed as failed, so that the next run of the process does not write into it. Whatever fails
+    of wandb is a warning and costs the training nothing, but for ``"online"`` that was asked for and cannot be had.
+
+    Raises:
+        ConnectionError: If ``"online"`` is asked for, and wandb cannot be reached.
+    """
+    runs: list[Logger] = []
+    with only_warns(logger, "wandb is left out") if mode != "online" else nullcontext():
+        runs.append(_connect(config, output, mode))
+    try:
+        yield runs
+    except BaseException:
+        _finish(1)
+        raise
+    _finish(0)
+
+
+def _finish(status: int) -> None:
+    """Close wandb's run, where there is one."""
+    import wandb
+
+    with only_warns(logger, "wandb's run was not closed"):
+        wandb.finish(exit_code=status)
+
+
+class _WandbLogger(WandbLogger):
+    """wandb's, whose errors in training are a warning; the first of them ends what is sent."""
+
+    failed = False
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        del self._wandb_init["anonymous"]  # of which wandb warns
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Send a row."""
+        if not self.failed:
+            self.failed = True
+            with only_warns(logger, "wandb gets no more metrics"):
+                super().log_metrics(metrics, step)
+                self.failed = False
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Send what is left."""
+        with only_warns(logger, "wandb got no end of the training"):
+            super().finalize(status)
+
+
+def _connect(config: TrainConfig, output: Path, mode: str) -> WandbLogger:
+    import wandb
+
+    if mode == "offline":
+        return _start(config, output, online=False)
+    try:
+        # Where there is a key this asks the server whether it is right.
+        return _start(config, output, online=mode == "online" or wandb.login(prompt=False))
+    except (wandb.Error, OSError) as error:
+        if mode == "online":
+            raise ConnectionError(f"wandb cannot be reached: {error}. Take wandb=offline.") from error
+        logger.warning("wandb cannot be reached (%s); the run is kept offline in %s.", error, output / "wandb")
+        return _start(config, output, online=False)
+
+
+def _start(config: TrainConfig, output: Path, online: bool) -> WandbLogger:
+    """Begin a run of wandb's, or go on with that of the run folder.
+
+    A key of the configuration is heard before the run's former value, that before wandb's variable, and that before a
+    default. The variables are read here, for wandb reads them once a process.
+    """
+    import wandb
+
+    before: dict[str, Any] = read_json(output / RUN) if config.resume and (output / RUN).is_file() else {}
+    output.mkdir(parents=True, exist_ok=True)  # where wandb looks for a repository
+    told = os.environ.get
+    project = config.project or before.get("project") or told("WANDB_PROJECT") or PROJECT
+    tags = config.tags or [tag.strip() for tag in told("WANDB_TAGS", "").split(",") if tag.strip()]
+    # What wandb says of itself; where it is online, the address of the run stays.
+    calm = {} if verbose() else {"quiet": True} if online else {"silent": True}
+    run = _WandbLogger(
+        project=project,
+        entity=config.entity or before.get("entity") or told("WANDB_ENTITY"),
+        id=before.get("id"),
+        resume="allow" if online and before else None,
+        group=config.group or told("WANDB_RUN_GROUP"),
+        job_type=config.job_type or told("WANDB_JOB_TYPE"),
+        tags=tags or None,
+        notes=config.notes or told("WANDB_NOTES"),
+        save_dir=output.resolve(),  # wandb's own process keeps the folder it was started in
+        name=config.run_name or told("WANDB_NAME") or run_name(output),
+        # Lightning's ``offline`` works through the environment, which wandb has read by now.
+        mode="online" if online else "offline",
+        config=config_dict(config),
+        settings=wandb.Settings(init_timeout=CONNECT, **calm),
+    )
+    started = run.experiment  # connects now
+    write_json(output / RUN, {"id": started.id, "project": project, "entity": started.entity or None})
+    if not online:
+        again = " --append" if before else ""
+        folder = Path(started.dir).parent
+        logger.info("wandb is offline; `wandb sync%s %s` uploads the run.", again, _short(folder))
+    return run
+
+
+def _short(path: Path) -> Path:
+    """A path as one sees it from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def log_data(loggers: Sequence[Logger], datamodule: SectionDataModule) -> None:
+    """Add the gene panel and the sections of each part to wandb's run; say where a sweep will have no metric."""
+    if "WANDB_SWEEP_ID" in os.environ and not datamodule.validates:
+        logger.warning(
+            "Nothing validates, so this sweep has no val/pcc: give data.val, or a share as data.val_share=0.2."
+        )
+    sections = {part: [section.name for section in of] for part, of in datamodule.sections.items()}
+    for run in wandb_runs(loggers):
+        with only_warns(logger, "wandb did not get the panel and the sections"):
+            run.experiment.config.update(
+                {"genes": list(datamodule.preprocessing.genes), "sections": sections}, allow_val_change=True
+            )
+
+
+def log_training(loggers: Sequence[Logger], output: Path, summary: dict[str, Any], pictures: dict[str, Path]) -> None:
+    """Add the chosen epoch, the pictures and the model to wandb's run, where there is one; errors are warnings.
+
+    ``val/pcc`` of the summary, by which a sweep compares, becomes that of the chosen epoch.
+    """
+    for run in wandb_runs(loggers):
+        import wandb
+
+        told = {key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")}
+        if summary["val_pcc"] is not None:
+            told["val/pcc"] = summary["val_pcc"]
+        with only_warns(logger, "wandb did not get the summary"):
+            run.experiment.summary.update(told)
+        for name, path in pictures.items():
+            with only_warns(logger, f"wandb did not get the picture {path}"):
+                run.log_image(name, [str(path)])
+        with only_warns(logger, f"wandb did not get the model in {output / 'model'}"):
+            artifact = wandb.Artifact(f"model-{run.experiment.id}", type="model")
+            for path in sorted((output / "model").iterdir()):
+                artifact.add_file(str(path))
+            run.experiment.log_artifact(artifact)
+
+
+def wandb_runs(loggers: Sequence[Logger]) -> list[WandbLogger]:
+    """Those of the loggers that are wandb's."""
+    return [run for run in loggers if isinstance(run, WandbLogger)]

@@ -142,11 +142,12 @@ def make_trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[L
     return pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
-        **trainer_arguments(config.accelerator, config.devices),
+        **trainer_arguments(config.accelerator, config.devices, config.strategy),
         precision=config.precision,  # type: ignore[arg-type]
         max_epochs=config.training.epochs,
         plugins=[AtomicCheckpointIO()],
         gradient_clip_val=config.training.gradient_clip_val,
+        accumulate_grad_batches=config.training.accumulate_grad_batches,
         # Named, because Lightning takes another bar where rich happens to be installed.
         callbacks=[*callbacks, TQDMProgressBar() if bar else _Lines()],
         logger=loggers,

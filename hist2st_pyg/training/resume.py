@@ -20,7 +20,7 @@ CONFIG, SUMMARY = "config.yaml", "summary.json"
 
 _NOT_THE_RUN = {
     "output", "resume", "preset", "wandb", "project", "group", "job_type", "run_name", "accelerator", "devices",
-    "data.root", "data.cache",
+    "strategy", "num_workers", "data.root", "data.cache",
 }  # fmt: skip
 """Where a run is, where it runs and who is told. Everything else makes another run of it."""
 

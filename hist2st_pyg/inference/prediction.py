@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,9 @@ logger = logging.getLogger(__name__)
 def predict(
     model: ExpressionModel,
     image: HistologyImage | NDArray[np.uint8] | str | Path,
-    spots: Spots | str | Path | None = None,
+    spots: Spots | AnnData | str | Path | None = None,
     *,
+    genes: Sequence[str] | None = None,
     pitch: float | None = None,
     pitch_um: float | None = None,
     um_per_pixel: float | None = None,
@@ -45,7 +47,9 @@ def predict(
     Args:
         model: A trained model with its preprocessing, as :func:`~hist2st_pyg.load_model` returns it.
         image: The H&E image: an array or a file.
-        spots: The positions to predict: spots or a spot file; None lays a hexagonal grid over the tissue.
+        spots: The positions to predict: an AnnData with ``obsm["spatial"]`` (x, y in pixels), a spot file, or
+            :class:`~hist2st_pyg.io.spots.Spots`; None lays a hexagonal grid over the tissue.
+        genes: The genes to keep, of the model's panel (``model.genes``) and in this order; None keeps all.
         pitch: Distance of the grid's spots in pixels; None takes that of the training sections (in µm if both
             resolutions are known). A smaller one gives a dense map, see
             :func:`~hist2st_pyg.inference.layout.grid_layout`.
@@ -67,8 +71,8 @@ def predict(
         :attr:`~hist2st_pyg.inference.domain_shift.Colors.distance`).
 
     Raises:
-        ValueError: If the model has no preprocessing or reads counts, there is no such device, no tissue is found, or
-            the input does not fit.
+        ValueError: If the model has no preprocessing or reads counts, a gene is not in its panel, there is no such
+            device, no tissue is found, or the input does not fit.
 
     >>> import hist2st_pyg as h
     >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
@@ -76,8 +80,10 @@ def predict(
     >>> model.preprocessing = h.Preprocessing(tuple(section.adata.var_names), patch_size=8)
     >>> h.predict(model, section.image, pitch=64, name="A1").n_vars
     20
+    >>> h.predict(model, section.image, section.adata, genes=["GENE3", "GENE1"]).to_df().shape
+    (48, 2)
     """
-    require_preprocessing(model)
+    kept = _kept(model, genes)
     if model.uses_counts:
         raise ValueError(
             f"{type(model).__name__} reads measured counts ({model.task}), which an image does not have; predict a "
@@ -85,18 +91,42 @@ def predict(
         )
     device = find_device(device)
     given = read_image(model, image, spots, pitch=pitch, pitch_um=pitch_um, um_per_pixel=um_per_pixel, name=name)
-    predicted = predict_blocks(model, given.graph, given.patches, block=block, device=device, name=given.name)
+    keep = partial(with_moments, genes=kept)
+    predicted = predict_blocks(
+        model, given.graph, given.patches, block=block, device=device, name=given.name, keep=keep
+    )
     layout = given.layout
     facts = {"um_per_pixel": given.um_per_pixel, "positions": layout.positions}
-    return _anndata(model, predicted, layout.spots, given.image, layout.thumbnail, given.name, given.notes, facts)
+    return _anndata(model, predicted, kept, layout.spots, given.image, layout.thumbnail, given.name, given.notes, facts)
 
 
 def predict_section(
-    model: ExpressionModel, section: Section, device: str = "auto", *, block: int = BLOCK_SPOTS
+    model: ExpressionModel,
+    section: Section,
+    device: str = "auto",
+    *,
+    genes: Sequence[str] | None = None,
+    block: int = BLOCK_SPOTS,
 ) -> AnnData:
-    """Predict expression for a section's own spots; see :func:`predict`.
+    """Predict expression for a section's own spots.
 
     Its counts are read only if the model's ``task`` is not ``"prediction"``.
+
+    Args:
+        model: A trained model with its preprocessing, as :func:`~hist2st_pyg.load_model` returns it.
+        section: The section; with an image, unless the model reads precomputed embeddings (``obsm``).
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        genes: The genes to keep, of the model's panel (``model.genes``) and in this order; None keeps all.
+        block: Largest number of spots predicted at a time, see
+            :func:`~hist2st_pyg.inference.blocks.predict_blocks`.
+
+    Returns:
+        The same as :func:`~hist2st_pyg.predict`: ``X`` predicted log10 expression [N, G], rows as in
+        ``section.adata``. Measured and predicted values of a spot thus have the same name.
+
+    Raises:
+        ValueError: If the model has no preprocessing, a gene is not in its panel, the section has no image, array
+            places beyond the model's, or no such embeddings, or there is no such device.
 
     >>> import hist2st_pyg as h
     >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
@@ -104,7 +134,10 @@ def predict_section(
     >>> model.preprocessing = h.Preprocessing(tuple(section.adata.var_names), patch_size=8)
     >>> h.predict_section(model, section).shape
     (48, 20)
+    >>> h.predict_section(model, section, genes=["GENE2"]).var_names.tolist()
+    ['GENE2']
     """
+    kept = _kept(model, genes)
     preprocessing = require_preprocessing(model)
     check_positions(model, section.grid)
     notes = resolution_notes(preprocessing, section.um_per_pixel)
@@ -112,11 +145,11 @@ def predict_section(
         notes += pitch_notes(spot_pitch(section.pos), preprocessing.pitch_in(section.um_per_pixel))
     for note in notes:
         logger.warning("%s: %s", section.name, note)
-    predicted = predict_spots(model, section, device, block=block)
+    predicted = predict_spots(model, section, device, block=block, keep=partial(with_moments, genes=kept))
     spots = Spots([str(spot) for spot in section.adata.obs_names], section.pos, section.grid)
     image = section.require_image() if section.image is not None else None
     facts = {"um_per_pixel": section.um_per_pixel, "positions": GIVEN}
-    return _anndata(model, predicted, spots, image, None, section.name, notes, facts)
+    return _anndata(model, predicted, kept, spots, image, None, section.name, notes, facts)
 
 
 def predict_spots(
@@ -152,14 +185,35 @@ def model_data(model: ExpressionModel, section: Section, cache: str | Path | Non
     return preprocessing.to_data(section, cache) if model.uses_counts else preprocessing.input_data(section, cache)
 
 
-def _var(model: ExpressionModel, genes: Sequence[str]) -> DataFrame:
+def _kept(model: ExpressionModel, genes: Sequence[str] | None) -> list[int]:
+    """The places in the panel of the genes to keep.
+
+    Raises:
+        TypeError: If ``genes`` is a single text.
+        ValueError: If there is none, one is not in the panel, or one is there twice.
+    """
+    panel = model.genes
+    if genes is None:
+        return list(range(len(panel)))
+    if isinstance(genes, str):
+        raise TypeError(f"genes is a list of names, got the text {genes!r}; give [{genes!r}].")
+    place = {gene: index for index, gene in enumerate(panel)}
+    if unknown := [gene for gene in genes if gene not in place]:
+        raise ValueError(f"The gene {unknown[0]!r} is not in the model's panel of {len(panel)} genes (model.genes).")
+    kept = [place[gene] for gene in genes]
+    if not kept or len(set(kept)) < len(kept):
+        raise ValueError(f"genes holds different genes, at least one; got {list(genes)!r:.100}.")
+    return kept
+
+
+def _var(model: ExpressionModel, kept: list[int]) -> DataFrame:
     """The training's record of each gene: numbers (nan if missing) and booleans."""
     import pandas as pd
 
     columns = {
         name: np.array(values, dtype=bool if name == "detected" else float) for name, values in model.gene_trust.items()
     }
-    return pd.DataFrame(columns, index=list(genes))
+    return pd.DataFrame(columns, index=list(model.genes)).iloc[kept]
 
 
 def _library(name: str) -> str:
@@ -170,6 +224,7 @@ def _library(name: str) -> str:
 def _anndata(
     model: ExpressionModel,
     predicted: Prediction,
+    kept: list[int],
     spots: Spots,
     image: HistologyImage | None,
     thumbnail: NDArray[np.uint8] | None,
@@ -185,7 +240,7 @@ def _anndata(
     result = anndata.AnnData(
         X=values.pop("expression"),
         obs=pd.DataFrame({"array_col": spots.grid[:, 0], "array_row": spots.grid[:, 1]}, index=spots.names),
-        var=_var(model, preprocessing.genes),
+        var=_var(model, kept),
         obsm={"spatial": spots.pos, "hist2st": values.pop("embedding")},
         layers=values,
     )

@@ -6,6 +6,7 @@ from hist2st_pyg.inference.layout import GRID, THUMBNAIL_PIXELS, grid_pitch, lay
 from hist2st_pyg.inference.lazyslide import FeaturePredictor
 from hist2st_pyg.inference.prediction import model_data, predict, predict_section, predict_spots
 from hist2st_pyg.inference.store import write_spatialdata
+from hist2st_pyg.io.geojson import write_geojson, write_regions_geojson
 from hist2st_pyg.models.base import require_preprocessing
 from hist2st_pyg.utils.files import write_h5ad
 
@@ -26,6 +27,8 @@ __all__ = [
     "require_preprocessing",
     "run_model",
     "spatial_blocks",
+    "write_geojson",
     "write_h5ad",
+    "write_regions_geojson",
     "write_spatialdata",
 ]

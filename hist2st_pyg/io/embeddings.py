@@ -70,7 +70,7 @@ def read_embeddings(sections: Sequence[Section], folder: str | Path) -> None:
             raise FileNotFoundError(f"{folder} has neither {stem}.npz nor {stem}.h5.")
         file = _read(paths[0])
         if isinstance(file, _Named):
-            embeddings, rows = file.embeddings, _named_rows(file, section, paths[0])
+            embeddings, rows = file.embeddings, np.array(_named_rows(file, section, paths[0]))
         else:
             embeddings = file.features
             try:

@@ -24,6 +24,9 @@ the model has of the class token, its pooled output, and the mean."""
 SIZE = 224
 """Side of an image in pixels where neither the source nor the architecture states one."""
 
+LARGEST_PROBE = 512
+"""Largest side of an image that is shown to a model only to learn the width of its embedding."""
+
 
 class FoundationEncoder(nn.Module):
     """The embedding of an image model of transformers; C is its width.
@@ -174,16 +177,16 @@ class _Embedding(nn.Module):
         return dropped
 
     def _shapes(self) -> Any:
-        """The model's output for one image, without values: nothing is computed."""
-        mode, size = self.model.training, self.pixels.size
-        image = torch.empty(1, 3, size, size, device="meta")  # type: ignore[arg-type]
-        weights = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        """The model's output for one image; on the meta device, where nothing is computed, if the model runs there."""
+        mode, size = self.model.training, self.pixels.size or SIZE
         self.model.eval()
         try:
-            with torch.no_grad():
-                return functional_call(
-                    self.model, {name: weight.to("meta") for name, weight in weights.items()}, (), {PIXELS: image}
-                )
+            try:
+                return self._output("meta", size)
+            except RuntimeError:  # transformers 5.0's DINOv3 has no autocast there
+                if size > LARGEST_PROBE:
+                    raise
+                return self._output("cpu", size)
         except Exception as error:  # whatever a model makes of an image of another size, or of none
             reason = " ".join(str(error).split())
             raise ValueError(
@@ -191,6 +194,12 @@ class _Embedding(nn.Module):
             ) from error
         finally:
             self.model.train(mode)
+
+    @torch.no_grad()
+    def _output(self, device: str, size: int) -> Any:
+        weights = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        moved = {name: weight.to(device) for name, weight in weights.items()}
+        return functional_call(self.model, moved, (), {PIXELS: torch.zeros(1, 3, size, size, device=device)})
 
     def width(self) -> int:
         """The width of the embedding."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,14 @@ from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.inference.blocks import BLOCK_SPOTS, Keep, Prediction, find_device, predict_blocks, with_moments
 from hist2st_pyg.inference.domain_shift import check_positions, pitch_notes, resolution_notes
 from hist2st_pyg.inference.image_input import read_image
-from hist2st_pyg.inference.layout import GIVEN, THUMBNAIL_PIXELS
+from hist2st_pyg.inference.layout import GIVEN
+from hist2st_pyg.inference.prediction_adata import prediction_adata
 from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.section import Section
-from hist2st_pyg.utils.file_names import file_name
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from pandas import DataFrame
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +96,9 @@ def predict(
     )
     layout = given.layout
     facts = {"um_per_pixel": given.um_per_pixel, "positions": layout.positions}
-    return _anndata(model, predicted, kept, layout.spots, given.image, layout.thumbnail, given.name, given.notes, facts)
+    return prediction_adata(
+        model, predicted, kept, layout.spots, given.image, layout.thumbnail, given.name, given.notes, facts
+    )
 
 
 def predict_section(
@@ -149,7 +150,7 @@ def predict_section(
     spots = Spots([str(spot) for spot in section.adata.obs_names], section.pos, section.grid)
     image = section.require_image() if section.image is not None else None
     facts = {"um_per_pixel": section.um_per_pixel, "positions": GIVEN}
-    return _anndata(model, predicted, kept, spots, image, None, section.name, notes, facts)
+    return prediction_adata(model, predicted, kept, spots, image, None, section.name, notes, facts)
 
 
 def predict_spots(
@@ -204,70 +205,3 @@ def _kept(model: ExpressionModel, genes: Sequence[str] | None) -> list[int]:
     if not kept or len(set(kept)) < len(kept):
         raise ValueError(f"genes holds different genes, at least one; got {list(genes)!r:.100}.")
     return kept
-
-
-def _var(model: ExpressionModel, kept: list[int]) -> DataFrame:
-    """The training's record of each gene: numbers (nan if missing) and booleans."""
-    import pandas as pd
-
-    columns = {
-        name: np.array(values, dtype=bool if name == "detected" else float) for name, values in model.gene_trust.items()
-    }
-    return pd.DataFrame(columns, index=list(model.genes)).iloc[kept]
-
-
-def _library(name: str) -> str:
-    """The section's name as a key of ``uns``, which files hold as a path."""
-    return file_name(name) if name in ("", ".", "..") or set(name) & {"/", "\0"} else name
-
-
-def _anndata(
-    model: ExpressionModel,
-    predicted: Prediction,
-    kept: list[int],
-    spots: Spots,
-    image: HistologyImage | None,
-    thumbnail: NDArray[np.uint8] | None,
-    name: str,
-    notes: list[str],
-    facts: dict[str, Any],
-) -> AnnData:
-    import anndata
-    import pandas as pd
-
-    preprocessing = require_preprocessing(model)
-    values = dict(predicted.values)
-    result = anndata.AnnData(
-        X=values.pop("expression"),
-        obs=pd.DataFrame({"array_col": spots.grid[:, 0], "array_row": spots.grid[:, 1]}, index=spots.names),
-        var=_var(model, kept),
-        obsm={"spatial": spots.pos, "hist2st": values.pop("embedding")},
-        layers=values,
-    )
-    pitch = spot_pitch(spots.pos)
-    if image is not None:
-        small = image.thumbnail(THUMBNAIL_PIXELS) if thumbnail is None else thumbnail
-        result.uns["spatial"] = {
-            _library(name): {
-                "images": {"hires": small},
-                "scalefactors": {
-                    "tissue_hires_scalef": small.shape[1] / image.size[0],
-                    # Draw spots of unknown size half a pitch wide, about as in ST and Visium.
-                    "spot_diameter_fullres": pitch / 2,
-                },
-                "metadata": {},
-            }
-        }
-    known = {**facts, "pitch": pitch, "color_distance": predicted.color_distance}
-    if note := " ".join([*notes, *predicted.notes]):
-        known["note"] = note
-    trained = model.training_sections.get("train", [])
-    result.uns["hist2st"] = {
-        "normalize_by": preprocessing.normalize_by,
-        "unit": f"log10(1 + counts per 10,000 of the {preprocessing.normalize_by} genes' counts)",
-        "training_sections": [section.name for section in trained],
-        "training_patients": sorted({section.patient for section in trained if section.patient is not None}),
-        "task": model.task,
-        **{key: value for key, value in known.items() if value is not None},
-    }
-    return result

@@ -17,29 +17,19 @@ from torch_geometric.data import Data
 from hist2st_pyg import losses
 from hist2st_pyg.data.masks import validation_spots
 from hist2st_pyg.models import load_model
-from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.pretrained import describe, read_checkpoint
 from hist2st_pyg.models.selection import mean_pcc, section_pcc
 from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.nn.statistics import recolored
 from hist2st_pyg.training.config import AugmentConfig, TrainingConfig
 from hist2st_pyg.training.datamodule import SectionDataModule
+from hist2st_pyg.training.optimization import LR_SCHEDULERS, OPTIMIZERS, TRAINING, optimizers, saved_training
 from hist2st_pyg.training.preparation import take_sections
 from hist2st_pyg.training.processes import gather
 from hist2st_pyg.training.sampler import ShardedSampler
-from hist2st_pyg.utils.json_files import check_kinds, kinds_of
 from hist2st_pyg.utils.resolver import resolve
-from hist2st_pyg.utils.safe_load import read_tensors
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
-LR_SCHEDULERS = {"constant": None, "cosine": "step", "step": "epoch"}
-"""The schedules, and how often each is stepped."""
-TRAINING = "training"
-"""Where a checkpoint has the optimization."""
 REDUCTIONS = {name: name for name in get_args(losses.Reduction)}
 
 
@@ -194,29 +184,19 @@ class ExpressionTask(pl.LightningModule):
         return self.model(batch)  # type: ignore[no-any-return]
 
     def configure_optimizers(self) -> Any:
-        """The optimizer, and the learning rate's schedule."""
-        o = self.options
-        more: dict[str, Any] = {"momentum": o.momentum} if o.optimizer == "sgd" else {}
-        optimizer = OPTIMIZERS[o.optimizer](self.model.parameters(), lr=self.lr, weight_decay=o.weight_decay, **more)  # type: ignore[call-arg]
-        if o.lr_scheduler == "constant":
-            return optimizer
-        if o.lr_scheduler == "step":
-            scheduler: Any = torch.optim.lr_scheduler.StepLR(optimizer, o.step_size, o.gamma)
-        else:
-            steps = int(self.trainer.estimated_stepping_batches)
-            warmup = max(1, round(o.warmup * steps))
-            scheduler = torch.optim.lr_scheduler.SequentialLR(
-                optimizer,
-                [
-                    torch.optim.lr_scheduler.LinearLR(optimizer, 1 / (warmup + 1), 1.0, warmup),
-                    torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps - warmup)),
-                ],
-                [warmup],
+        """The optimizer, and the learning rate's schedule.
+
+        Raises:
+            ValueError: If the model is not trained by gradient.
+        """
+        if isinstance(self.model, ClosedFormModel):
+            raise ValueError(
+                f"{type(self.model).__name__} is fitted at once, not by a trainer: hist2st_pyg.train does it, or "
+                "model.fit(datamodule.data('train'), datamodule.validation())."
             )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": LR_SCHEDULERS[o.lr_scheduler]},
-        }
+        return optimizers(
+            self.model.parameters(), self.options, self.lr, lambda: int(self.trainer.estimated_stepping_batches)
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to build model and task again, so that checkpoints alone are enough."""
@@ -253,26 +233,12 @@ class ExpressionTask(pl.LightningModule):
             ValueError: If it is no such checkpoint.
         """
         if training is None:
-            training = _saved_training(checkpoint_path)
+            training = saved_training(checkpoint_path)
         if model is None:
             model = load_model(checkpoint_path, **custom).train()
         else:
             model.load_state_dict(read_checkpoint(Path(checkpoint_path))[1], strict=strict is not False)
         return cls(model, training).to(map_location or "cpu")
-
-
-def _saved_training(path: str | Path) -> TrainingConfig:
-    """The optimization in a checkpoint."""
-    checkpoint = read_tensors(Path(path))
-    if not isinstance(checkpoint, dict) or not isinstance(saved := checkpoint.get(TRAINING), dict):
-        raise ValueError(f"{path} does not say how its model was trained; pass training=TrainingConfig(...).")
-    augmentation = dict[str, float | bool] | None
-    kinds = {**kinds_of(TrainingConfig), "view_augmentation": augmentation, "augment": augmentation}
-    check_kinds(saved, kinds, f"{path}: {TRAINING}")
-    try:
-        return TrainingConfig(**saved)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def _augmentation(config: AugmentConfig) -> PatchAugmentation:

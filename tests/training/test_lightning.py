@@ -14,6 +14,7 @@ from pytorch_lightning import callbacks
 from pytorch_lightning.tuner import Tuner
 
 import hist2st_pyg as h
+from hist2st_pyg.models import MODELS
 from hist2st_pyg.training import TrainingConfig, make_datamodule, make_model
 from hist2st_pyg.training.fitting import make_trainer
 
@@ -80,6 +81,15 @@ def test_a_panel_of_another_size_is_refused(cohort: list[h.Section]) -> None:
     task = h.ExpressionTask(h.HisToGene(5, patch_size=16, channels=8, heads=2))
     with pytest.raises(ValueError, match=r"predicts 5 genes, the data module's preprocessing has 3"):
         trainer().fit(task, datamodule=data_module(cohort))
+
+
+def test_a_model_that_no_gradient_trains_says_how_it_is_fitted(cohort: list[h.Section]) -> None:
+    model, module = MODELS["ridge"](3), data_module(cohort)
+    with pytest.raises(ValueError, match=r"is fitted at once, not by a trainer: .*model\.fit\(datamodule\.data"):
+        trainer().fit(h.ExpressionTask(model), datamodule=module)
+    model.fit(module.data("train"), module.validation())
+    (tested,) = trainer().test(h.ExpressionTask(model), datamodule=module, verbose=False)
+    assert set(tested) == {"test/pcc", "test/loss"}
 
 
 def test_without_test_sections_a_test_says_so(cohort: list[h.Section]) -> None:
@@ -221,6 +231,7 @@ SCRIPT = """
 import sys
 import pytorch_lightning as pl
 import hist2st_pyg as h
+from hist2st_pyg.models import MODELS
 from pathlib import Path
 
 if __name__ == "__main__":

@@ -217,7 +217,7 @@ class TilePredictor(_Predictor):
         )
         # LazySlide runs models in half precision where it may.
         with torch.autocast(image.device.type, enabled=False):
-            expression = run_model(self.model, graph, self.device)["expression"].numpy()
+            expression = run_model(self.model, graph, self.device)["expression"].cpu().numpy()
         if not np.isfinite(expression).all():
             raise ValueError("The prediction is not finite: the model's weights are damaged, or its training diverged.")
         return dict(zip(made.genes, expression.T, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from hist2st_pyg.nn.pixels import Statistics
+from hist2st_pyg.utils.json_files import read_json
 
 FILES = "The folder holds config.json, model.safetensors and preprocessor_config.json."
 
@@ -66,11 +66,7 @@ def fetch_image_model(source: str) -> Fetched:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _explained(source, error) from error
     settings = _preprocessor(source)
-    mean, std = settings.get("image_mean"), settings.get("image_std")
-    if settings.get("do_normalize") is False:
-        mean, std = [0.0] * 3, [1.0] * 3
-    statistics = (mean, std) if mean is not None and std is not None else None
-    return Fetched(_image_part(model), sorted(info["missing_keys"]), statistics, _side(settings))
+    return Fetched(_image_part(model), sorted(info["missing_keys"]), _statistics(settings, source), _side(settings))
 
 
 def build_image_model(config: Mapping[str, Any]) -> nn.Module:
@@ -126,8 +122,30 @@ def _preprocessor(source: str) -> dict[str, Any]:
     from transformers.utils import cached_file
 
     path = cached_file(source, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
-    settings = {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
-    return settings if isinstance(settings, dict) else {}
+    settings = {} if path is None else read_json(path)
+    if not isinstance(settings, dict):
+        raise ValueError(f"{source}: preprocessor_config.json must hold a mapping, got {settings!r:.100}.")
+    return settings
+
+
+def _statistics(settings: Mapping[str, Any], source: str) -> Statistics | None:
+    """Mean and standard deviation of the colors; None where the preprocessor states none."""
+    if settings.get("do_normalize") is False:
+        return [0.0] * 3, [1.0] * 3
+    mean: Any = settings.get("image_mean")
+    std: Any = settings.get("image_std")
+    if mean is None and std is None:
+        return None
+    if not (_numbers(mean) and _numbers(std)) or min(std) <= 0:
+        raise ValueError(
+            f"{source}: preprocessor_config.json must hold image_mean and image_std, 3 numbers each and the second "
+            f"above 0, got {mean!r:.60} and {std!r:.60}."
+        )
+    return mean, std
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and len(values) == 3 and all(type(value) in (int, float) for value in values)
 
 
 def _side(settings: Mapping[str, Any]) -> int | None:

@@ -296,6 +296,23 @@ def test_size_and_colors_are_those_of_the_preprocessor(
     assert (encoder.arguments["size"], encoder.arguments["statistics"]) == (size, statistics)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"preprocessor_config\.json is not JSON"),
+        ("[1]", r"preprocessor_config\.json must hold a mapping, got \[1\]"),
+        ('{"image_mean": [0.5]}', r"3 numbers each .*, got \[0\.5\] and None"),
+        ('{"image_mean": [0, 0, 0], "image_std": [1, 1, 0]}', r"the second above 0, got .* \[1, 1, 0\]"),
+        ('{"image_mean": [0, 0, "x"], "image_std": [1, 1, 1]}', "3 numbers each"),
+    ],
+)
+def test_a_preprocessor_that_cannot_be_right_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    others()["convnext"].save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        embedded(tmp_path)
+
+
 def test_the_weights_of_a_pooled_output_are_needed_where_it_is_read(tmp_path: Path) -> None:
     from transformers import ViTModel
 

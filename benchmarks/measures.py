@@ -32,7 +32,8 @@ N_VARIABLE_GENES = 50
 def comparable(config: TrainConfig) -> dict[str, Any]:
     """The configuration without values that differ between machines."""
     values = config_dict(config)
-    for name in ("output", "wandb", "project", "group", "job_type", "run_name", "resume"):
+    tracked = ("wandb", "project", "group", "job_type", "run_name", "entity", "tags", "notes")
+    for name in ("output", "overwrite", "resume", "strategy", "num_workers", *tracked):
         del values[name]
     values["data"]["root"] = values["data"]["cache"] = None
     plain: dict[str, Any] = json.loads(json.dumps(values))

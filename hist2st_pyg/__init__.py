@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from hist2st_pyg.utils import quiet as _quiet  # noqa: F401 - first, for it imports PyTorch Geometric
@@ -17,17 +18,29 @@ from hist2st_pyg.section import Section
 if TYPE_CHECKING:
     from hist2st_pyg.evaluation.run import evaluate
     from hist2st_pyg.inference import predict, predict_section
-    from hist2st_pyg.training import ExpressionTask, train
-    from hist2st_pyg.training.datamodule import SectionDataModule
+    from hist2st_pyg.training import (
+        ExpressionTask,
+        SectionDataModule,
+        TrainConfig,
+        make_datamodule,
+        make_model,
+        preset_config,
+        train,
+    )
 
 _LAZY = {
     "ExpressionTask": "hist2st_pyg.training",
-    "SectionDataModule": "hist2st_pyg.training.datamodule",
+    "SectionDataModule": "hist2st_pyg.training",
+    "TrainConfig": "hist2st_pyg.training",
     "evaluate": "hist2st_pyg.evaluation.run",
+    "make_datamodule": "hist2st_pyg.training",
+    "make_model": "hist2st_pyg.training",
     "predict": "hist2st_pyg.inference",
     "predict_section": "hist2st_pyg.inference",
+    "preset_config": "hist2st_pyg.training",
     "train": "hist2st_pyg.training",
 }
+"""Names that need Lightning or scanpy, and where they are; they are imported on first use."""
 
 __all__ = [
     "DATASETS",
@@ -38,6 +51,7 @@ __all__ = [
     "Preprocessing",
     "Section",
     "SectionDataModule",
+    "TrainConfig",
     "compat",
     "evaluate",
     "evaluation",
@@ -46,9 +60,12 @@ __all__ = [
     "load_model",
     "load_sections",
     "losses",
+    "make_datamodule",
+    "make_model",
     "nn",
     "predict",
     "predict_section",
+    "preset_config",
     "prune_distant",
     "radius_edges",
     "to_data",
@@ -57,11 +74,22 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import functions that need Lightning or scanpy on first use, so that ``import hist2st_pyg`` stays fast."""
+    """Import what needs Lightning or scanpy, and the submodules, on first use: ``import hist2st_pyg`` stays fast."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("hist2st_pyg")
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _submodules():
+        return importlib.import_module(f"hist2st_pyg.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names and the submodules, whether they are imported yet or not."""
+    return sorted({*__all__, *_submodules(), "__version__"})
+
+
+def _submodules() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]

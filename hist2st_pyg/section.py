@@ -11,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.image import HistologyImage, open_image
+from hist2st_pyg.utils.array_places import places_on_array
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+PLACES = ("array_col", "array_row")
+"""The columns of ``obs`` with a spot's place on its array."""
 
 PatientSource = Literal["dataset", "given", "each_section", "unknown", "unrecorded"]
 """The source of a section's patient: the data set, the user, the user's declaration that each section has a separate
@@ -45,8 +49,9 @@ class Section:
         name: The section's name, unique within a data set.
         patient: The patient or animal, None if unknown; splits separate patients.
         adata: Raw integer counts ``X`` [N spots, genes] (dense or sparse), ``obsm["spatial"]`` [N, 2] (x right, y down,
-            full-resolution pixels), ``obs["array_col"]`` and ``obs["array_row"]`` (non-negative integers); optionally
-            ``obs["label"]``, the pathologist's region.
+            full-resolution pixels), ``obs["array_col"]`` and ``obs["array_row"]`` (non-negative integers; without them,
+            they follow from the positions of a square or hexagonal array); optionally ``obs["label"]``, the
+            pathologist's region.
         image: The H&E image: an array, the path of a file, a :class:`~hist2st_pyg.image.HistologyImage`, or None. It is
             opened when patches are cut.
         spot_diameter: Diameter of a spot in pixels, if known.
@@ -58,10 +63,12 @@ class Section:
         ValueError: If a field holds invalid values; the message names the section, field and value.
 
     >>> import anndata, numpy as np
-    >>> obs = {"array_col": [0, 1], "array_row": [0, 0]}
     >>> spatial = {"spatial": np.array([[50.0, 50.0], [90.0, 50.0]])}
-    >>> Section("A1", "A", anndata.AnnData(np.array([[3, 0], [1, 2]]), obs=obs, obsm=spatial))
+    >>> section = Section("A1", "A", anndata.AnnData(np.array([[3, 0], [1, 2]]), obsm=spatial))
+    >>> section
     Section('A1', patient='A', 2 spots x 2 genes, no image)
+    >>> section.grid.tolist()
+    [[0, 0], [1, 0]]
     """
 
     name: str
@@ -119,9 +126,14 @@ class Section:
         spatial = np.asarray(self.adata.obsm["spatial"])
         if spatial.shape != (self.adata.n_obs, 2) or not _is_finite(spatial):
             raise self._error("adata.obsm['spatial']", f"must be finite, [N, 2], got shape {list(spatial.shape)}")
-        for field in ("array_col", "array_row"):
-            if field not in self.adata.obs:
-                raise self._error(f"adata.obs['{field}']", "is missing; see hist2st_pyg.datasets.grid_from_positions")
+        missing = [field for field in PLACES if field not in self.adata.obs]
+        if len(missing) == 1:
+            raise self._error(
+                f"adata.obs['{missing[0]}']", f"is missing, though the other of {' and '.join(PLACES)} is there"
+            )
+        if missing:
+            self._derive_places(spatial.astype(np.float64))
+        for field in PLACES:
             try:
                 values = np.asarray(self.adata.obs[field], dtype=float)
             except (TypeError, ValueError) as error:
@@ -129,6 +141,20 @@ class Section:
             wrong = values[~((values >= 0) & (values == np.floor(values)))]
             if wrong.size:
                 raise self._error(f"adata.obs['{field}']", f"must hold integers from 0, got {wrong[0]!r}")
+
+    def _derive_places(self, pos: NDArray[np.float64]) -> None:
+        try:
+            grid = places_on_array(pos)
+        except ValueError as error:
+            fields = " and ".join(f"obs['{field}']" for field in PLACES)
+            raise self._error(
+                "adata.obsm['spatial']",
+                f"has no {fields} beside it, and they cannot be derived: {str(error).rstrip('.')}; set both columns",
+            ) from error
+        own = self.adata.copy()  # the caller's stays as it is
+        for field, values in zip(PLACES, grid.T, strict=True):
+            own.obs[field] = values
+        object.__setattr__(self, "adata", own)
 
     def _error(self, field: str, problem: str) -> ValueError:
         return ValueError(f"Section {self.name!r}: {field} {problem}.")
@@ -155,7 +181,7 @@ class Section:
     @property
     def grid(self) -> NDArray[np.int64]:
         """Array column and row of each spot, int [N, 2]."""
-        return np.stack([np.asarray(self.adata.obs[f], dtype=np.int64) for f in ("array_col", "array_row")], axis=1)
+        return np.stack([np.asarray(self.adata.obs[f], dtype=np.int64) for f in PLACES], axis=1)
 
     @property
     def label(self) -> NDArray[Any] | None:

@@ -4,23 +4,30 @@ import json
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 
 import hist2st_pyg
 
 HEAVY = {"anndata", "matplotlib", "pytorch_lightning", "scanpy", "sklearn", "tifffile", "wandb", "zarr"}
-CODE = "import hist2st_pyg, json, sys; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+CODE = """
+import hist2st_pyg as h, json, sys
+print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))
+print(json.dumps(dir(h)), h.figures.__name__, h.inference.predict is h.predict)
+"""
 
 
 def test_importing_is_light_and_quiet() -> None:
     command = [sys.executable, "-W", "ignore", "-c", CODE]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (process.returncode, process.stderr) == (0, "")
-    (line,) = process.stdout.splitlines()
+    line, names = process.stdout.splitlines()
     loaded = set(json.loads(line))
     assert {"hist2st_pyg", "torch", "torch_geometric"} <= loaded
     assert not loaded & HEAVY
+    # Submodules are imported on first use.
+    assert names == f"{json.dumps(dir(hist2st_pyg))} hist2st_pyg.figures True"
 
 
 @pytest.mark.parametrize("name", hist2st_pyg.__all__)
@@ -48,3 +55,11 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'hist2st_pyg' has no attribute 'nothing'"):
         _ = hist2st_pyg.nothing
     assert not hasattr(hist2st_pyg, "nothing")
+
+
+def test_dir_lists_the_public_names_and_the_submodules_alone() -> None:
+    rooms = {path.stem for path in Path(hist2st_pyg.__path__[0]).iterdir() if path.suffix in ("", ".py")}
+    rooms = {room for room in rooms if not room.startswith("_")}
+    assert {"training", "cli", "losses", "section"} <= rooms
+    assert dir(hist2st_pyg) == sorted({*hist2st_pyg.__all__, *rooms, "__version__"})
+    assert hist2st_pyg.cli.main

@@ -154,7 +154,7 @@ def test_positions_are_there_and_finite() -> None:
 def test_array_places_are_integers_from_zero(field: str) -> None:
     adata = measured()
     del adata.obs[field]
-    with pytest.raises(ValueError, match=rf"adata\.obs\['{field}'\] is missing; see .*grid_from_positions"):
+    with pytest.raises(ValueError, match=rf"adata\.obs\['{field}'\] is missing, though the other .* is there"):
         Section("A1", "A", adata)
     for value in (-1, 0.5, np.nan):
         places = np.arange(N).astype(float)
@@ -162,6 +162,28 @@ def test_array_places_are_integers_from_zero(field: str) -> None:
         with pytest.raises(ValueError, match=rf"adata\.obs\['{field}'\] must hold integers from 0, got .*{value}"):
             Section("A1", "A", measured(**{field: places}))
     assert Section("A1", "A", measured(**{field: np.arange(N).astype(float)})).grid.dtype == np.int64
+
+
+def test_places_follow_from_the_positions_of_an_array() -> None:
+    columns, rows = np.meshgrid(np.arange(4), np.arange(3))
+    pos = np.column_stack([columns.ravel() + 0.5 * (rows.ravel() % 2), rows.ravel() * np.sqrt(3) / 2]) * 100 + 40
+    adata = anndata.AnnData(np.ones((12, 2), dtype=int), obsm={"spatial": pos})
+    section = Section("A1", "A", adata)
+    np.testing.assert_array_equal(section.grid, np.column_stack([columns.ravel(), rows.ravel()]))
+    assert list(adata.obs.columns) == []  # the caller's is as it was
+    assert list(section.adata.obs.columns) == ["array_col", "array_row"]
+
+
+def test_places_of_scattered_cells_do_not_follow() -> None:
+    pos = np.random.default_rng(0).uniform(0, 1000, (200, 2))
+    adata = anndata.AnnData(np.ones((200, 2), dtype=int), obsm={"spatial": pos})
+    with pytest.raises(
+        ValueError,
+        match=r"Section 'A1': adata\.obsm\['spatial'\] has no obs\['array_col'\] and obs\['array_row'\] beside it, and "
+        r"they cannot be derived: the spots are on no square or hexagonal array: 200 spots fall on 1\d\d places, \d of "
+        r"them on column \d+, row \d+; set both columns\.$",
+    ):
+        Section("A1", "A", adata)
 
 
 def test_what_is_no_measurement_is_refused() -> None:

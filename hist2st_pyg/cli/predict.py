@@ -25,7 +25,11 @@ OPTIONS: dict[str, tuple[type, str]] = {
 """Options passed to ``predict`` if set."""
 
 COHORT: dict[str, tuple[type, Any, str]] = {
-    "format": (str, "h5ad", "h5ad, zarr (SpatialData stores) or csv (tables without layers and notes)."),
+    "format": (
+        str,
+        "h5ad",
+        "h5ad, zarr (SpatialData stores), csv (tables without layers and notes) or geojson (for QuPath).",
+    ),
     "executor": (str, "local", "local (processes of this machine) or ray (a Ray cluster)."),
     "jobs": (int, 1, "Number of slides at a time; they share the machine's cores."),
     "gpus": (float, 0.0, "GPUs of a slide, with ray."),
@@ -41,8 +45,8 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "-o",
         type=str,
         required=True,
-        help="The .h5ad file, .zarr store or .csv table (expression only) of one image; or a folder for many, where "
-        "finished images are skipped.",
+        help="The .h5ad file, .zarr store, .csv table or .geojson for QuPath (both expression only) of one image; or a "
+        "folder for many, where finished images are skipped.",
     )
     parser.add_argument(
         "--spots",

@@ -19,7 +19,8 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "--labels",
         type=str | None,
         default=None,
-        help="her2st's *_labeled_coordinates.tsv, CSV of spot and label, or a column of obs; default: obs['label'].",
+        help="her2st's *_labeled_coordinates.tsv, CSV of spot and label, QuPath's .geojson, or a column of obs; "
+        "default: obs['label'].",
     )
     parser.add_argument(
         "--method",
@@ -32,7 +33,8 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     )
     parser.add_argument("--resolution", type=float, default=1.0, help="Leiden's resolution; higher gives more regions.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the clustering.")
-    parser.add_argument("--output", "-o", type=str | None, default=None, help="The .h5ad to write, with obs['region'].")
+    text = "The .h5ad to write, with obs['region'], or the .geojson with the regions' outlines for QuPath."
+    parser.add_argument("--output", "-o", type=str | None, default=None, help=text)
     parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
     return run
 
@@ -45,7 +47,7 @@ def run(parsed: Namespace) -> None:
     from hist2st_pyg.analysis.predictions import read_prediction
     from hist2st_pyg.analysis.regions import REGION_KEY, agreement, draw_regions, find_regions, n_labels
     from hist2st_pyg.figures.canvas import draw_each
-    from hist2st_pyg.inference import write_h5ad
+    from hist2st_pyg.inference import write_h5ad, write_regions_geojson
     from hist2st_pyg.io.tables import UNLABELED
     from hist2st_pyg.utils.writable import check_file, check_folder
 
@@ -80,7 +82,8 @@ def run(parsed: Namespace) -> None:
             found.uns[REGION_KEY] |= result
             print(f"ARI {result['ari']:.3f}, NMI {result['nmi']:.3f} against {n_labels(labels)} labels.")
     if parsed.output is not None:
-        write_h5ad(found, parsed.output)
+        write = write_regions_geojson if parsed.output.lower().endswith(".geojson") else write_h5ad
+        write(found, parsed.output)
         print(f"Regions: {parsed.output}")
     for picture in draw_each(parsed.figures, {"The regions": partial(draw_regions, found, parsed.figures, labels)}):
         print(f"Picture: {picture}")

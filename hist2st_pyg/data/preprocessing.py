@@ -17,10 +17,10 @@ from hist2st_pyg.data.section_data import SectionData, section_graph
 from hist2st_pyg.data.source import Patches, SpotPatches, rows_of
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.image.stain import STAINS
-from hist2st_pyg.io.array_places import spot_pitch
 from hist2st_pyg.io.embeddings import section_embedding
 from hist2st_pyg.io.tables import check_genes
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.array_places import spot_pitch
 from hist2st_pyg.utils.bounds import above, at_least, between, check
 from hist2st_pyg.utils.resolver import resolve
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch_geometric.data import Data
 
 from hist2st_pyg.data.graph import GRAPHS, PRUNINGS
-from hist2st_pyg.io.array_places import spot_pitch
+from hist2st_pyg.utils.array_places import spot_pitch
 from hist2st_pyg.utils.resolver import resolve
 
 

@@ -18,9 +18,9 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, get_type_hints
 
-from hist2st_pyg.io.array_places import grid_from_positions
 from hist2st_pyg.io.names import UnknownSectionError
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.array_places import grid_from_positions
 from hist2st_pyg.utils.resolver import resolve
 
 __all__ = [

@@ -53,18 +53,27 @@ class Prediction:
     notes: list[str]
 
 
-def with_moments(model: ExpressionModel, out: dict[str, Tensor]) -> dict[str, Tensor]:
+def with_moments(
+    model: ExpressionModel, out: dict[str, Tensor], genes: Sequence[int] | None = None
+) -> dict[str, Tensor]:
     """``expression`` [N, G], ``embedding`` [N, C] and the moments of a likelihood.
 
     These are ``mean``, ``sd`` and ``zero_probability`` [N, G] of the counts at size factor 1; its parameters
     would take as much memory again.
+
+    Args:
+        model: The model.
+        out: Its output.
+        genes: The columns to keep of what is [N, G]; None keeps all.
     """
-    kept = {"expression": out["expression"], "embedding": out["embedding"]}
+    kept = {"expression": out["expression"]}
     likelihood = getattr(model, "likelihood", None)
     if likelihood is not None:
         mean, variance = likelihood.moments(out)
         kept |= {"mean": mean, "sd": variance.sqrt(), "zero_probability": likelihood.zero_probability(out)}
-    return kept
+    if genes is not None:
+        kept = {name: value[:, genes] for name, value in kept.items()}
+    return kept | {"embedding": out["embedding"]}
 
 
 def predict_blocks(

@@ -224,8 +224,8 @@ def check_genes_drawn(model: ExpressionModel, genes: Sequence[str] | None) -> No
 def _known(options: dict[str, Any]) -> dict[str, Any]:
     """Check the keywords of predict and drop those with default values."""
     parameters = inspect.signature(predict).parameters
-    known = [name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
-    known.remove("name")
+    own = ("genes", "name")  # a cohort's genes are those drawn, its names those of the files
+    known = [name for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY and name not in own]
     for key in options:
         if key not in known:
             raise TypeError(f"predict has no option {key!r}; its options: {', '.join(known)}.")

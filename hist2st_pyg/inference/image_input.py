@@ -6,6 +6,7 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from hist2st_pyg.inference.domain_shift import check_positions, resolution_notes
 from hist2st_pyg.inference.layout import Layout, given_layout, grid_layout
 from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +51,7 @@ class ImageInput:
 def read_image(
     model: ExpressionModel,
     image: HistologyImage | NDArray[np.uint8] | str | Path,
-    spots: Spots | str | Path | None = None,
+    spots: Spots | AnnData | str | Path | None = None,
     *,
     pitch: float | None = None,
     pitch_um: float | None = None,

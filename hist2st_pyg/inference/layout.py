@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,10 @@ from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.image.tissue import tissue_mask
 from hist2st_pyg.inference.domain_shift import pitch_notes
 from hist2st_pyg.inference.hexagonal import hexagonal_grid, inside, interleaved
-from hist2st_pyg.io.spots import Spots, read_spots
+from hist2st_pyg.io.spots import Spots, annotated_spots, read_spots
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 GRID = "hexagonal grid on the tissue"
 GIVEN = "spots given"
@@ -44,15 +48,25 @@ class Layout:
     thumbnail: NDArray[np.uint8] | None = None
 
 
-def given_layout(spots: Spots | str | Path, preprocessing: Preprocessing, um_per_pixel: float | None) -> Layout:
-    """Lay out given spots, or those of a spot file.
+def given_layout(
+    spots: Spots | AnnData | str | Path, preprocessing: Preprocessing, um_per_pixel: float | None
+) -> Layout:
+    """Lay out given spots, or those of an AnnData or a spot file.
 
     Args:
-        spots: The spots or the file.
+        spots: The spots, the AnnData or the file.
         preprocessing: The model's preprocessing.
         um_per_pixel: Resolution of the image, if known.
+
+    Raises:
+        TypeError: If the spots are something else.
     """
-    spots = spots if isinstance(spots, Spots) else read_spots(spots)
+    if isinstance(spots, str | Path):
+        spots = read_spots(spots)
+    elif hasattr(spots, "obsm"):
+        spots = annotated_spots(spots)
+    elif not isinstance(spots, Spots):
+        raise TypeError(f"spots must be an AnnData, a spot file or Spots, got {type(spots).__name__}.")
     notes = pitch_notes(spot_pitch(spots.pos), preprocessing.pitch_in(um_per_pixel)) if len(spots) > 1 else []
     return Layout(spots, GIVEN, spots.grid, None, None, notes)
 

@@ -1,4 +1,4 @@
-"""A trained model in LazySlide, which predicts a slide's tiles from their embeddings (``zs.tl.feature_prediction``)."""
+"""A trained model in LazySlide, which predicts a slide's tiles from their embeddings or from their pixels."""
 
 from __future__ import annotations
 
@@ -8,18 +8,52 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from torch import Tensor
 
+from hist2st_pyg.data.preprocessing import Preprocessing, SectionData
 from hist2st_pyg.data.source import rows_of
 from hist2st_pyg.datasets import grid_from_positions
-from hist2st_pyg.inference.blocks import predict_blocks
+from hist2st_pyg.inference.blocks import predict_blocks, run_model
 from hist2st_pyg.inference.domain_shift import check_positions
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.nn import PrecomputedEncoder
+from hist2st_pyg.nn.transformer import FourierPosition, TablePosition
 
 logger = logging.getLogger(__name__)
 
 
-class FeaturePredictor:
+class _Predictor:
+    """What LazySlide asks of any model.
+
+    Args:
+        model: A trained model with its preprocessing.
+        name: Its name; None takes the class's name.
+
+    Raises:
+        ValueError: If the model has no preprocessing, or reads counts.
+    """
+
+    def __init__(self, model: ExpressionModel, name: str | None = None) -> None:
+        self.preprocessing = require_preprocessing(model)
+        if model.uses_counts:
+            raise ValueError(f"{type(model).__name__} reads measured counts ({model.task}), which tiles do not have.")
+        self.model = model
+        self.name = name or type(model).__name__
+        self.device = "auto"
+
+    def to(self, device: str | torch.device) -> Self:
+        """Set the device of the prediction."""
+        self.device = str(device)
+        self.model.to(device)
+        return self
+
+    def try_compile(self, **options: Any) -> None:
+        """Do not compile the model: not every graph layer can be compiled, and LazySlide does not need it."""
+        logger.info("%s is not compiled.", self.name)
+
+
+class FeaturePredictor(_Predictor):
     """A model with the interface of lazyslide-models' ``FeaturePredictionModelProtocol``, which is not imported.
 
     LazySlide calls :meth:`predict` once with all tiles of a slide (``whole_slide``) and their positions
@@ -43,32 +77,17 @@ class FeaturePredictor:
     whole_slide = True
 
     def __init__(self, model: ExpressionModel, features_model_name: str | None = None, name: str | None = None) -> None:
-        self.preprocessing = require_preprocessing(model)
-        if model.uses_counts:
-            raise ValueError(f"{type(model).__name__} reads measured counts ({model.task}), which tiles do not have.")
+        super().__init__(model, name)
         if self.preprocessing.embedding is None:
             raise ValueError(
                 "The model reads patches of an image, but LazySlide passes features of tiles; train a model of "
-                "embeddings (data.embedding), or predict the slide with hist2st_pyg.predict."
+                "embeddings (data.embedding), predict the slide with hist2st_pyg.predict, or take TilePredictor."
             )
-        self.model = model
         self.features_model_name = features_model_name or self.preprocessing.embedding
-        self.name = name or type(model).__name__
-        self.device = "auto"
 
     def get_transform(self) -> None:
         """Return None: the model reads no images."""
         return
-
-    def to(self, device: str | torch.device) -> Self:
-        """Set the device of the prediction."""
-        self.device = str(device)
-        self.model.to(device)
-        return self
-
-    def try_compile(self, **options: Any) -> None:
-        """Do not compile the model: not every graph layer can be compiled, and LazySlide does not need it."""
-        logger.info("%s is not compiled.", self.name)
 
     def predict(self, features: ArrayLike, coords: ArrayLike | None = None) -> dict[str, NDArray[np.float32]]:
         """Predict the expression of all tiles of a slide.
@@ -115,3 +134,113 @@ class FeaturePredictor:
 
 def _first_not_finite(values: NDArray[np.floating]) -> int:
     return int(np.flatnonzero(~np.isfinite(values).all(1))[0])
+
+
+class TilePredictor(_Predictor):
+    """A model with the interface of lazyslide-models' ``TilePredictionModelProtocol``, which is not imported.
+
+    LazySlide shows it the tiles of a slide in batches, without their positions, and stores a column for each gene with
+    the tiles. So it is for models that read each spot alone (``receptive_field`` 0, no position), such as ``stnet``,
+    and whose colors are not normalized by section. A tile has to show the field of view of a training spot, the
+    largest of several: :attr:`tile_um` in µm, where training knew it::
+
+        predictor = TilePredictor(load_model(RUN))
+        zs.pp.tile_tissues(wsi, tile_px=256, mpp=predictor.tile_um / 256)
+        zs.tl.tile_prediction(wsi, predictor)
+
+    Args:
+        model: A trained model of patches, with its preprocessing.
+        name: The model's name; None takes the class's name.
+
+    Raises:
+        ValueError: If the model has no preprocessing, or reads embeddings, counts, other spots or a section's stain.
+    """
+
+    def __init__(self, model: ExpressionModel, name: str | None = None) -> None:
+        super().__init__(model, name)
+        instead = "predict the slide with hist2st_pyg.predict"
+        if self.preprocessing.embedding is not None:
+            raise ValueError("The model reads embeddings of tiles, not their pixels; take FeaturePredictor.")
+        placed = any(isinstance(part, TablePosition | FourierPosition) for part in model.modules())
+        if model.receptive_field != 0 or placed:
+            reads = "the place of a spot on its array" if model.receptive_field == 0 else "the surroundings of a spot"
+            raise ValueError(f"{type(model).__name__} reads {reads}, but LazySlide shows each tile alone; {instead}.")
+        if self.preprocessing.stain != "none":
+            raise ValueError(
+                f"The model's colors are normalized by section (stain={self.preprocessing.stain!r}), but LazySlide "
+                f"shows each tile alone; {instead}."
+            )
+
+    @property
+    def tile_um(self) -> float | None:
+        """The side of a tile in µm; None if the resolution of the training images was unknown."""
+        made, largest = self.preprocessing, max(self.preprocessing.scales)
+        if made.patch_um is not None:
+            return largest * made.patch_um
+        if made.um_per_pixel is None:
+            return None
+        if made.patch_pitch is None:
+            return largest * made.patch_size * made.um_per_pixel
+        return None if made.pitch is None else largest * made.patch_pitch * made.pitch * made.um_per_pixel
+
+    def get_transform(self) -> _Patch:
+        """The function that makes a patch [3·S, P, P] of a tile [H, W, 3]."""
+        return _Patch(self.preprocessing)
+
+    def predict(self, image: Tensor) -> dict[str, NDArray[np.float32]]:
+        """Predict the expression of tiles.
+
+        Args:
+            image: Patches of tiles as :meth:`get_transform` makes them, 0 to 255, [N, 3·S, P, P].
+
+        Returns:
+            The log10 expression of each gene [N], in the order of the model's panel.
+
+        Raises:
+            ValueError: If the shapes do not fit, or a prediction is not finite.
+        """
+        made = self.preprocessing
+        shape = [3 * len(made.scales), made.patch_size, made.patch_size]
+        if image.dim() != 4 or list(image.shape[1:]) != shape or not len(image):
+            raise ValueError(
+                f"The model reads patches [N, {', '.join(map(str, shape))}], got {list(image.shape)}; leave out "
+                "transform=, so that LazySlide takes the model's own."
+            )
+        n = len(image)
+        alone = np.zeros((n, 2))
+        graph = SectionData(
+            x=image,
+            pos=torch.from_numpy(alone),
+            grid=torch.zeros(n, 2, dtype=torch.long),
+            edge_index=torch.empty(2, 0, dtype=torch.long),
+            edge_attr=torch.empty(0, 1),
+        )
+        # LazySlide runs models in half precision where it may.
+        with torch.autocast(image.device.type, enabled=False):
+            expression = run_model(self.model, graph, self.device)["expression"].cpu().numpy()
+        if not np.isfinite(expression).all():
+            raise ValueError("The prediction is not finite: the model's weights are damaged, or its training diverged.")
+        return dict(zip(made.genes, expression.T, strict=True))
+
+
+class _Patch:
+    """A tile uint8 [H, W, 3] as a patch [3·S, P, P]; smaller fields of view are cut from its middle."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.size, self.transpose = preprocessing.patch_size, preprocessing.transpose_patches
+        self.shares = [scale / max(preprocessing.scales) for scale in preprocessing.scales]
+
+    def __call__(self, tile: ArrayLike) -> Tensor:
+        pixels = np.asarray(tile)
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.shape[0] != pixels.shape[1] or pixels.dtype != np.uint8:
+            raise ValueError(f"A tile is square, uint8 [H, H, 3], got {pixels.dtype} {list(pixels.shape)}.")
+        fields = [self._field(pixels, share) for share in self.shares]
+        return torch.from_numpy(np.concatenate(fields))
+
+    def _field(self, pixels: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+        side = max(1, round(len(pixels) * share))
+        start = (len(pixels) - side) // 2
+        field = Image.fromarray(np.ascontiguousarray(pixels[start : start + side, start : start + side]))
+        if side != self.size:
+            field = field.resize((self.size, self.size), Image.Resampling.BILINEAR)  # as patches are cut
+        return np.asarray(field).transpose((2, 1, 0) if self.transpose else (2, 0, 1))

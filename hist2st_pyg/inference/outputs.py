@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hist2st_pyg.io.geojson import write_geojson
 from hist2st_pyg.utils.csv_cells import write_csv
 from hist2st_pyg.utils.files import read_h5ad, write_h5ad
 from hist2st_pyg.utils.staging import move_in, staged
@@ -85,7 +86,8 @@ CSV_COLUMNS = ("spot", "x", "y")
 
 OUTPUTS: dict[str, Output] = {
     "csv": Output(_write_csv, None),
+    "geojson": Output(write_geojson, None),
     "h5ad": Output(write_h5ad, read_h5ad),
     "zarr": Output(_write_store, _read_store),
 }
-"""The output formats by file suffix: a table, AnnData's file and a SpatialData store."""
+"""The output formats by file suffix: a table, spots for QuPath, AnnData's file and a SpatialData store."""

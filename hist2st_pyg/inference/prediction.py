@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,14 @@ from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.inference.blocks import BLOCK_SPOTS, Keep, Prediction, find_device, predict_blocks, with_moments
 from hist2st_pyg.inference.domain_shift import check_positions, pitch_notes, resolution_notes
 from hist2st_pyg.inference.image_input import read_image
-from hist2st_pyg.inference.layout import GIVEN, THUMBNAIL_PIXELS
+from hist2st_pyg.inference.layout import GIVEN
+from hist2st_pyg.inference.prediction_adata import prediction_adata
 from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.section import Section
-from hist2st_pyg.utils.file_names import file_name
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from pandas import DataFrame
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 def predict(
     model: ExpressionModel,
     image: HistologyImage | NDArray[np.uint8] | str | Path,
-    spots: Spots | str | Path | None = None,
+    spots: Spots | AnnData | str | Path | None = None,
     *,
+    genes: Sequence[str] | None = None,
     pitch: float | None = None,
     pitch_um: float | None = None,
     um_per_pixel: float | None = None,
@@ -45,7 +46,9 @@ def predict(
     Args:
         model: A trained model with its preprocessing, as :func:`~hist2st_pyg.load_model` returns it.
         image: The H&E image: an array or a file.
-        spots: The positions to predict: spots or a spot file; None lays a hexagonal grid over the tissue.
+        spots: The positions to predict: an AnnData with ``obsm["spatial"]`` (x, y in pixels), a spot file, or
+            :class:`~hist2st_pyg.io.spots.Spots`; None lays a hexagonal grid over the tissue.
+        genes: The genes to keep, of the model's panel (``model.genes``) and in this order; None keeps all.
         pitch: Distance of the grid's spots in pixels; None takes that of the training sections (in µm if both
             resolutions are known). A smaller one gives a dense map, see
             :func:`~hist2st_pyg.inference.layout.grid_layout`.
@@ -67,8 +70,8 @@ def predict(
         :attr:`~hist2st_pyg.inference.domain_shift.Colors.distance`).
 
     Raises:
-        ValueError: If the model has no preprocessing or reads counts, there is no such device, no tissue is found, or
-            the input does not fit.
+        ValueError: If the model has no preprocessing or reads counts, a gene is not in its panel, there is no such
+            device, no tissue is found, or the input does not fit.
 
     >>> import hist2st_pyg as h
     >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
@@ -76,8 +79,10 @@ def predict(
     >>> model.preprocessing = h.Preprocessing(tuple(section.adata.var_names), patch_size=8)
     >>> h.predict(model, section.image, pitch=64, name="A1").n_vars
     20
+    >>> h.predict(model, section.image, section.adata, genes=["GENE3", "GENE1"]).to_df().shape
+    (48, 2)
     """
-    require_preprocessing(model)
+    kept = _kept(model, genes)
     if model.uses_counts:
         raise ValueError(
             f"{type(model).__name__} reads measured counts ({model.task}), which an image does not have; predict a "
@@ -85,18 +90,44 @@ def predict(
         )
     device = find_device(device)
     given = read_image(model, image, spots, pitch=pitch, pitch_um=pitch_um, um_per_pixel=um_per_pixel, name=name)
-    predicted = predict_blocks(model, given.graph, given.patches, block=block, device=device, name=given.name)
+    keep = partial(with_moments, genes=kept)
+    predicted = predict_blocks(
+        model, given.graph, given.patches, block=block, device=device, name=given.name, keep=keep
+    )
     layout = given.layout
     facts = {"um_per_pixel": given.um_per_pixel, "positions": layout.positions}
-    return _anndata(model, predicted, layout.spots, given.image, layout.thumbnail, given.name, given.notes, facts)
+    return prediction_adata(
+        model, predicted, kept, layout.spots, given.image, layout.thumbnail, given.name, given.notes, facts
+    )
 
 
 def predict_section(
-    model: ExpressionModel, section: Section, device: str = "auto", *, block: int = BLOCK_SPOTS
+    model: ExpressionModel,
+    section: Section,
+    device: str = "auto",
+    *,
+    genes: Sequence[str] | None = None,
+    block: int = BLOCK_SPOTS,
 ) -> AnnData:
-    """Predict expression for a section's own spots; see :func:`predict`.
+    """Predict expression for a section's own spots.
 
     Its counts are read only if the model's ``task`` is not ``"prediction"``.
+
+    Args:
+        model: A trained model with its preprocessing, as :func:`~hist2st_pyg.load_model` returns it.
+        section: The section; with an image, unless the model reads precomputed embeddings (``obsm``).
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        genes: The genes to keep, of the model's panel (``model.genes``) and in this order; None keeps all.
+        block: Largest number of spots predicted at a time, see
+            :func:`~hist2st_pyg.inference.blocks.predict_blocks`.
+
+    Returns:
+        The same as :func:`~hist2st_pyg.predict`: ``X`` predicted log10 expression [N, G], rows as in
+        ``section.adata``. Measured and predicted values of a spot thus have the same name.
+
+    Raises:
+        ValueError: If the model has no preprocessing, a gene is not in its panel, the section has no image, array
+            places beyond the model's, or no such embeddings, or there is no such device.
 
     >>> import hist2st_pyg as h
     >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
@@ -104,7 +135,10 @@ def predict_section(
     >>> model.preprocessing = h.Preprocessing(tuple(section.adata.var_names), patch_size=8)
     >>> h.predict_section(model, section).shape
     (48, 20)
+    >>> h.predict_section(model, section, genes=["GENE2"]).var_names.tolist()
+    ['GENE2']
     """
+    kept = _kept(model, genes)
     preprocessing = require_preprocessing(model)
     check_positions(model, section.grid)
     notes = resolution_notes(preprocessing, section.um_per_pixel)
@@ -112,11 +146,13 @@ def predict_section(
         notes += pitch_notes(spot_pitch(section.pos), preprocessing.pitch_in(section.um_per_pixel))
     for note in notes:
         logger.warning("%s: %s", section.name, note)
-    predicted = predict_spots(model, section, device, block=block)
+    predicted = predict_spots(model, section, device, block=block, keep=partial(with_moments, genes=kept))
     spots = Spots([str(spot) for spot in section.adata.obs_names], section.pos, section.grid)
     image = section.require_image() if section.image is not None else None
     facts = {"um_per_pixel": section.um_per_pixel, "positions": GIVEN}
-    return _anndata(model, predicted, spots, image, None, section.name, notes, facts, section.spot_diameter)
+    return prediction_adata(
+        model, predicted, kept, spots, image, None, section.name, notes, facts, section.spot_diameter
+    )
 
 
 def predict_spots(
@@ -152,68 +188,22 @@ def model_data(model: ExpressionModel, section: Section, cache: str | Path | Non
     return preprocessing.to_data(section, cache) if model.uses_counts else preprocessing.input_data(section, cache)
 
 
-def _var(model: ExpressionModel, genes: Sequence[str]) -> DataFrame:
-    """The training's record of each gene: numbers (nan if missing) and booleans."""
-    import pandas as pd
+def _kept(model: ExpressionModel, genes: Sequence[str] | None) -> list[int]:
+    """The places in the panel of the genes to keep.
 
-    columns = {
-        name: np.array(values, dtype=bool if name == "detected" else float) for name, values in model.gene_trust.items()
-    }
-    return pd.DataFrame(columns, index=list(genes))
-
-
-def _library(name: str) -> str:
-    """The section's name as a key of ``uns``, which files hold as a path."""
-    return file_name(name) if name in ("", ".", "..") or set(name) & {"/", "\0"} else name
-
-
-def _anndata(
-    model: ExpressionModel,
-    predicted: Prediction,
-    spots: Spots,
-    image: HistologyImage | None,
-    thumbnail: NDArray[np.uint8] | None,
-    name: str,
-    notes: list[str],
-    facts: dict[str, Any],
-    spot_diameter: float | None = None,
-) -> AnnData:
-    import anndata
-    import pandas as pd
-
-    preprocessing = require_preprocessing(model)
-    values = dict(predicted.values)
-    result = anndata.AnnData(
-        X=values.pop("expression"),
-        obs=pd.DataFrame({"array_col": spots.grid[:, 0], "array_row": spots.grid[:, 1]}, index=spots.names),
-        var=_var(model, preprocessing.genes),
-        obsm={"spatial": spots.pos, "hist2st": values.pop("embedding")},
-        layers=values,
-    )
-    pitch = spot_pitch(spots.pos)
-    if image is not None:
-        small = image.thumbnail(THUMBNAIL_PIXELS) if thumbnail is None else thumbnail
-        result.uns["spatial"] = {
-            _library(name): {
-                "images": {"hires": small},
-                "scalefactors": {
-                    "tissue_hires_scalef": small.shape[1] / image.size[0],
-                    # Draw spots of unknown size half a pitch wide, about as in ST and Visium.
-                    "spot_diameter_fullres": pitch / 2 if spot_diameter is None else spot_diameter,
-                },
-                "metadata": {},
-            }
-        }
-    known = {**facts, "pitch": pitch, "color_distance": predicted.color_distance}
-    if note := " ".join([*notes, *predicted.notes]):
-        known["note"] = note
-    trained = model.training_sections.get("train", [])
-    result.uns["hist2st"] = {
-        "normalize_by": preprocessing.normalize_by,
-        "unit": f"log10(1 + counts per 10,000 of the {preprocessing.normalize_by} genes' counts)",
-        "training_sections": [section.name for section in trained],
-        "training_patients": sorted({section.patient for section in trained if section.patient is not None}),
-        "task": model.task,
-        **{key: value for key, value in known.items() if value is not None},
-    }
-    return result
+    Raises:
+        TypeError: If ``genes`` is a single text.
+        ValueError: If there is none, one is not in the panel, or one is there twice.
+    """
+    panel = model.genes
+    if genes is None:
+        return list(range(len(panel)))
+    if isinstance(genes, str):
+        raise TypeError(f"genes is a list of names, got the text {genes!r}; give [{genes!r}].")
+    place = {gene: index for index, gene in enumerate(panel)}
+    if unknown := [gene for gene in genes if gene not in place]:
+        raise ValueError(f"The gene {unknown[0]!r} is not in the model's panel of {len(panel)} genes (model.genes).")
+    kept = [place[gene] for gene in genes]
+    if not kept or len(set(kept)) < len(kept):
+        raise ValueError(f"genes holds different genes, at least one; got {list(genes)!r:.100}.")
+    return kept

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.datasets.spatialdata import PREDICTION
-from hist2st_pyg.io.array_places import spot_pitch
 from hist2st_pyg.io.spatialdata import (
     ATTRIBUTES,
     annotated_spots,
@@ -21,6 +20,7 @@ from hist2st_pyg.io.spatialdata import (
     require_spatialdata,
     table_rows,
 )
+from hist2st_pyg.utils.array_places import spot_pitch
 from hist2st_pyg.utils.quiet import without_warnings
 from hist2st_pyg.utils.staging import locked, move_in, staged
 from hist2st_pyg.utils.writable import check_folder

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.io.array_places import grid_from_positions
 from hist2st_pyg.io.columns import LARGEST_NUMBER, flags, number_of
 from hist2st_pyg.io.raw_counts import with_counts
 from hist2st_pyg.patients import patient_name
+from hist2st_pyg.section import PLACES
+from hist2st_pyg.utils.array_places import grid_from_positions
 from hist2st_pyg.utils.files import read_h5ad
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 PATIENT = "patient"
 IN_TISSUE = "in_tissue"
-PLACES = ("array_col", "array_row")
 
 
 def read_adata(path: Path, counts_layer: str | None) -> AnnData:
@@ -36,7 +36,7 @@ def read_adata(path: Path, counts_layer: str | None) -> AnnData:
     return with_counts(in_tissue(read_h5ad(path), path), counts_layer, str(path))
 
 
-def in_tissue(adata: AnnData, path: Path) -> AnnData:
+def in_tissue(adata: AnnData, path: str | Path) -> AnnData:
     """The spots whose ``obs["in_tissue"]`` is 1, or true; all where there is no such column. The log says how many.
 
     Raises:
@@ -56,7 +56,7 @@ def keep_inside(inside: NDArray[np.bool_], source: str) -> NDArray[np.bool_]:
     return inside
 
 
-def set_places(adata: AnnData, path: Path) -> None:
+def set_places(adata: AnnData, path: str | Path) -> None:
     """Check positions and array places, and give spots without places those that follow from their positions.
 
     ``obsm["spatial"]`` becomes float [N, 2], ``obs["array_col"]`` and ``obs["array_row"]`` integers.
@@ -119,7 +119,7 @@ def plane_positions(values: Any, adata: AnnData, what: str) -> NDArray[np.float6
     return np.array(pos[:, :2], dtype=np.float64)
 
 
-def _integers(adata: AnnData, column: str, path: Path) -> NDArray[np.int64]:
+def _integers(adata: AnnData, column: str, path: str | Path) -> NDArray[np.int64]:
     values = np.array([number_of(value) for value in adata.obs[column].astype(object)])
     wrong = ~((values >= 0) & (values == np.floor(values)) & (values <= LARGEST_NUMBER))
     if wrong.any():

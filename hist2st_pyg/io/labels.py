@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hist2st_pyg.io.annotations import SUFFIXES, annotated, read_annotations
 from hist2st_pyg.io.columns import numbers
 from hist2st_pyg.io.tables import UNLABELED, by_place, read_table, require_columns
 from hist2st_pyg.utils.files import read_text
@@ -23,7 +24,7 @@ LABEL = "label"
 PLACED = ("x", "y", LABEL)
 MISSING = ("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "NULL", "null", "None")
 """What tables hold where a spot has no label or place."""
-FORMATS = "her2st's *_labeled_coordinates.tsv (x, y, label) and CSV of spot and label"
+FORMATS = "her2st's *_labeled_coordinates.tsv (x, y, label), CSV of spot and label, and QuPath's .geojson"
 
 
 def column_labels(obs: pd.DataFrame, key: str) -> NDArray[Any]:
@@ -49,8 +50,10 @@ def read_labels(path: str | Path, adata: AnnData, key: str | None = None) -> NDA
 
     Args:
         path: her2st's ``*_labeled_coordinates.tsv`` (``x, y, label``, joined by array place), or a table, separated by
-            commas or tabs, whose first column is the spot's name, as Loupe Browser exports it.
-        adata: The section, with ``obs["array_col"]`` and ``obs["array_row"]`` where places are joined.
+            commas or tabs, whose first column is the spot's name, as Loupe Browser exports it; or annotations of QuPath
+            (``.geojson``, ``.json``), see :func:`~hist2st_pyg.io.annotations.annotated`.
+        adata: The section, with ``obs["array_col"]`` and ``obs["array_row"]`` where places are joined, and
+            ``obsm["spatial"]`` in pixels of the full resolution for annotations.
         key: The table's column of labels; None takes ``label``, or the only one there is.
 
     Returns:
@@ -62,6 +65,8 @@ def read_labels(path: str | Path, adata: AnnData, key: str | None = None) -> NDA
             with the section.
     """
     path = Path(path)
+    if path.suffix.lower() in SUFFIXES:
+        return _labels_of_areas(path, adata)
     if has_places(path):
         labels, names = labels_by_place(path), _places(adata, path)
     else:
@@ -76,6 +81,21 @@ def read_labels(path: str | Path, adata: AnnData, key: str | None = None) -> NDA
     if found < len(names):
         logger.warning("%s: %d of %d spots have no label", path, len(names) - found, len(names))
     return np.asarray(known.fillna(UNLABELED).astype(str), dtype=object)
+
+
+def _labels_of_areas(path: Path, adata: AnnData) -> NDArray[Any]:
+    pos = np.asarray(adata.obsm["spatial"], dtype=np.float64)
+    labels = annotated(pos, read_annotations(path))
+    found = int((labels != UNLABELED).sum())
+    if not found:
+        (x0, y0), (x1, y1) = pos.min(0), pos.max(0)
+        raise ValueError(
+            f"{path}: no spot lies in an annotated area; the spots reach from x={x0:.0f}, y={y0:.0f} to x={x1:.0f}, "
+            f"y={y1:.0f}. Is it of this slide, in pixels of the full resolution?"
+        )
+    if found < len(labels):
+        logger.warning("%s: %d of %d spots lie in no annotated area", path, len(labels) - found, len(labels))
+    return labels
 
 
 def has_places(path: Path) -> bool:

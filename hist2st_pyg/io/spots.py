@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.io.anndata import IN_TISSUE, PLACES, in_tissue, keep_inside, set_places
-from hist2st_pyg.io.array_places import grid_from_positions
+from hist2st_pyg.io.anndata import IN_TISSUE, in_tissue, keep_inside, set_places
 from hist2st_pyg.io.columns import flags, integers, line_in, numbers
 from hist2st_pyg.io.spaceranger import POSITIONS, check_positions
 from hist2st_pyg.io.tables import name_column, read_table
+from hist2st_pyg.section import PLACES
+from hist2st_pyg.utils.array_places import grid_from_positions
 from hist2st_pyg.utils.files import read_h5ad
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".h5ad")
 """How spot files end."""
@@ -160,13 +162,30 @@ FORMATS: tuple[tuple[str, tuple[str, ...], Callable[[pd.DataFrame, Path], Spots]
 
 
 def _read_annotated(path: Path) -> Spots:
-    adata = in_tissue(read_h5ad(path), path)
-    set_places(adata, path)
+    return annotated_spots(read_h5ad(path), path)
+
+
+def annotated_spots(adata: AnnData, source: str | Path = "The AnnData of spots") -> Spots:
+    """The spots of an AnnData, of which only positions and places are read; see :func:`read_spots`.
+
+    Args:
+        adata: With ``obsm["spatial"]`` and, where known, ``obs["array_col"]``, ``obs["array_row"]``, ``in_tissue``.
+        source: Its name in errors.
+
+    Raises:
+        ValueError: If a position or place is missing or wrong, or no spot is in the tissue.
+    """
+    import anndata
+
+    columns = [column for column in (*PLACES, IN_TISSUE) if column in adata.obs]
+    bare = anndata.AnnData(obs=adata.obs[columns].copy(), obsm={key: adata.obsm[key] for key in adata.obsm})
+    bare = in_tissue(bare, source)
+    set_places(bare, source)
     try:
-        grid = adata.obs[list(PLACES)].to_numpy()
-        return Spots(list(adata.obs_names), adata.obsm["spatial"], grid)
+        grid = bare.obs[list(PLACES)].to_numpy()
+        return Spots(list(bare.obs_names), bare.obsm["spatial"], grid)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{source}: {error}") from error
 
 
 def _refuse_shared_positions(names: Sequence[str], pos: NDArray[np.float64]) -> None:

@@ -59,6 +59,15 @@ class ExpressionModel(nn.Module):
         self.register_buffer("target_std", torch.ones(n_genes))
 
     @property
+    def genes(self) -> tuple[str, ...]:
+        """The panel: the genes that the model predicts, in the order of its output.
+
+        Raises:
+            ValueError: If the model has no preprocessing.
+        """
+        return require_preprocessing(self).genes
+
+    @property
     def uses_counts(self) -> bool:
         """Whether the model reads the counts of the section that it is given."""
         return self.task != "prediction"

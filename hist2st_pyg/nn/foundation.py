@@ -1,48 +1,51 @@
-"""Pathology foundation models, through transformers."""
+"""Pretrained image encoders, through transformers: pathology foundation models by key, others by id or folder."""
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from hist2st_pyg.nn.checkpointing import in_chunks
+from hist2st_pyg.nn.huggingface import architecture, build_image_model, fetch_image_model
 from hist2st_pyg.nn.pixels import IMAGENET, Pixels, Statistics
 from hist2st_pyg.utils.optional import require_extra
 
-UNUSED = ("pooler.", "embeddings.mask_token")
-"""Weights that do not change the embeddings and are dropped."""
+Pooling = Literal["auto", "cls", "cls_mean", "mean", "pooler"]
+"""How the embedding is read off: ``"cls"`` is the class token, ``"mean"`` the mean of the patches' tokens or of the
+feature map, ``"cls_mean"`` both side by side, ``"pooler"`` the model's own pooled output. ``"auto"`` is the first that
+the model has of the class token, its pooled output, and the mean."""
 
-ARCHITECTURES = (
-    "beit", "data2vec-vision", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_msn"
-)  # fmt: skip
-"""The vision transformers with a class token, by transformers' ``model_type``."""
+SIZE = 224
+"""Side of an image in pixels where neither the source nor the architecture states one."""
 
-FILES = "The folder holds config.json, model.safetensors and preprocessor_config.json."
+LARGEST_PROBE = 512
+"""Largest side of an image that is shown to a model only to learn the width of its embedding."""
 
 
 class FoundationEncoder(nn.Module):
-    """The embedding of a vision transformer trained on pathology images; C is its width, or twice that.
+    """The embedding of an image model of transformers; C is its width.
 
-    Phikon (Filiot et al. 2023), Phikon-v2 (Filiot et al. 2024) and Midnight (Karasikov et al. 2025) are keys of
-    ``ENCODERS``. Their weights have separate licenses, which you have to accept.
+    The key ``"hf"`` loads any: ``vision="hf", vision_kwargs={"source": "owner/name"}``, or a folder. Phikon (Filiot et
+    al. 2023), Phikon-v2 (Filiot et al. 2024) and Midnight (Karasikov et al. 2025) are keys of their own. Weights have
+    separate licenses, which you have to accept. They are read as safetensors, and no code of theirs is run. A saved
+    model holds architecture and weights, and needs the source no more.
 
     Args:
         in_channels: Channels of a patch, 3.
         patch_size: Side of a patch in pixels, P.
-        hub: The model's id on the Hugging Face hub; the key sets it.
-        patch_mean: Append the mean of the patch tokens to the class token, as Midnight's model card does; the key sets
-            it.
-        statistics: Mean and standard deviation of the colors, if the source has no ``preprocessor_config.json``; the
-            key sets it.
+        hub: The model's id on the Hugging Face hub where a key sets it.
+        pooling: How the embedding is read off, see :data:`Pooling`.
+        statistics: Mean and standard deviation of the colors, if the source has no ``preprocessor_config.json``; None
+            takes ImageNet's.
         source: A local folder in transformers' format, or an id on the hub; None takes ``hub``.
         config: Build the architecture from this configuration, with random weights and without a download.
-        size: Side to which patches are resized, in pixels.
+        size: Side to which patches are resized, in pixels; None takes the source's.
         frozen: Keep the weights: no gradient, no dropout.
         chunk: Largest number of patches at a time, to save memory.
         origin: The source of weights that are loaded later; set when a saved model is rebuilt.
@@ -56,8 +59,9 @@ class FoundationEncoder(nn.Module):
 
     Raises:
         ImportError: If the ``bench`` extra is not installed.
-        OSError: If the model cannot be downloaded or read.
-        ValueError: If the source lacks weights.
+        OSError: If the model cannot be downloaded or read, or is gated.
+        ValueError: If no source is given, it is no image model of transformers, lacks weights, has no such output or
+            does not take images of this size.
     """
 
     takes = "pixels"
@@ -67,37 +71,52 @@ class FoundationEncoder(nn.Module):
         in_channels: int = 3,
         patch_size: int = 112,
         *,
-        hub: str,
-        patch_mean: bool = False,
-        statistics: Statistics = IMAGENET,
+        hub: str | None = None,
+        pooling: Pooling = "auto",
+        statistics: Statistics | None = None,
         source: str | None = None,
         config: dict[str, Any] | None = None,
-        size: int = 224,
+        size: int | None = None,
         frozen: bool = True,
         chunk: int = 32,
         origin: str | None = None,
     ) -> None:
         super().__init__()
-        with require_extra(hub, "transformers", "bench"):
+        source = source or hub
+        if config is None and source is None:
+            raise ValueError(
+                "vision='hf' needs the model's id on the Hugging Face hub or its folder: vision_kwargs={'source': ...}."
+            )
+        with require_extra(source or "The encoder", "transformers", "bench"):
             import transformers  # noqa: F401
+        missing: list[str] = []
         if config is not None:
-            model, found = _build(config), "random"
+            model, found = build_image_model(config), "random"
         else:
-            source = source or hub
-            model, statistics = _fetch(source, statistics)
+            assert source is not None
+            model, missing, own, side = fetch_image_model(source)
+            statistics, size = own or statistics, size or side
             found = f"folder {Path(source).name}" if Path(source).is_dir() else f"{source} (Hugging Face hub)"
+        statistics = statistics or IMAGENET
+        size = size or _image_size(model) or SIZE
+        self.net = _Embedding(Pixels(statistics, size), model, pooling)
+        self.out_channels = self.net.width()
+        needed = [name for name in missing if name not in self.net.dropped]
+        if needed:
+            kind = type(model).__name__
+            raise ValueError(f"{source} lacks {len(needed)} weights of {kind}, for example {needed[0]}.")
         self.origin = origin or found
         self.arguments = {
-            "config": _architecture(json.loads(model.config.to_json_string())),
+            "config": architecture(json.loads(model.config.to_json_string())),  # type: ignore[union-attr, operator]
+            "pooling": self.net.pooling,
             "statistics": [list(values) for values in statistics],
             "size": size,
             "frozen": frozen,
             "chunk": chunk,
             "origin": self.origin,
         }
-        self.net = _Embedding(Pixels(statistics, size), model, patch_mean).requires_grad_(not frozen)
+        self.net.requires_grad_(not frozen)
         self.frozen, self.chunk = frozen, chunk
-        self.out_channels = int(model.config.hidden_size) * (1 + patch_mean)
         self.train()
 
     @staticmethod
@@ -122,82 +141,92 @@ class FoundationEncoder(nn.Module):
 
 
 class _Embedding(nn.Module):
-    """Pixels -> class token, with the mean of the patch tokens if ``patch_mean``."""
+    """Pixels -> the model's embedding; the weights that it does not read are dropped."""
 
-    def __init__(self, pixels: Pixels, model: Any, patch_mean: bool) -> None:
+    def __init__(self, pixels: Pixels, model: nn.Module, pooling: Pooling) -> None:
         super().__init__()
-        self.pixels, self.model, self.patch_mean = pixels, model, patch_mean
+        self.pixels, self.model = pixels, model
+        tokens = {name.rpartition(".")[2] for name, _ in model.named_parameters()}
+        has_class = bool(tokens & {"cls_token", "class_embedding"})
+        registers = int(getattr(model.config, "num_register_tokens", None) or 0)
+        self.prefix = has_class + ("distillation_token" in tokens) + registers
+        """Tokens before those of the patches."""
+        self.pooling: Pooling = pooling if pooling != "auto" else self._first_there("cls_token" in tokens)
+        if self.pooling in ("cls", "cls_mean") and not has_class:
+            raise ValueError(f"{type(model).__name__} has no class token; take pooling='pooler' or 'mean'.")
+        self.dropped = self._drop_unused()
+
+    def _first_there(self, class_token: bool) -> Pooling:
+        if class_token:
+            return "cls"
+        return "mean" if self._shapes().get("pooler_output") is None else "pooler"
+
+    def _drop_unused(self) -> list[str]:
+        """Remove weights that never get a gradient; their names."""
+        unused = [(self.model, "pooler")] if self.pooling != "pooler" else []
+        if isinstance(embeddings := getattr(self.model, "embeddings", None), nn.Module):
+            unused.append((embeddings, "mask_token"))
+        names = {id(weight): name for name, weight in self.model.named_parameters()}
+        dropped = []
+        for owner, name in unused:
+            value = getattr(owner, name, None)
+            weights = list(value.parameters()) if isinstance(value, nn.Module) else [value]
+            if weights and all(id(weight) in names for weight in weights):
+                dropped += [names[id(weight)] for weight in weights]
+                setattr(owner, name, None)
+        return dropped
+
+    def _shapes(self) -> Any:
+        """The model's output for one image; on the meta device, where nothing is computed, if the model runs there."""
+        mode, size = self.model.training, self.pixels.size or SIZE
+        self.model.eval()
+        try:
+            try:
+                return self._output("meta", size)
+            except RuntimeError:  # transformers 5.0's DINOv3 has no autocast there
+                if size > LARGEST_PROBE:
+                    raise
+                return self._output("cpu", size)
+        except Exception as error:  # whatever a model makes of an image of another size, or of none
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{type(self.model).__name__} gives no embedding of an image of {size} x {size} pixels: {reason}"
+            ) from error
+        finally:
+            self.model.train(mode)
+
+    @torch.no_grad()
+    def _output(self, device: str, size: int) -> Any:
+        weights = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        moved = {name: weight.to(device) for name, weight in weights.items()}
+        return functional_call(self.model, moved, (), {PIXELS: torch.zeros(1, 3, size, size, device=device)})
+
+    def width(self) -> int:
+        """The width of the embedding."""
+        return int(self._pooled(self._shapes()).shape[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens: Tensor = self.model(pixel_values=self.pixels(x)).last_hidden_state
-        return torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], dim=1) if self.patch_mean else tokens[:, 0]
+        return self._pooled(self.model(**{PIXELS: self.pixels(x)}))
+
+    def _pooled(self, out: Any) -> Tensor:
+        kind = type(self.model).__name__
+        if self.pooling == "pooler":
+            if (pooled := out.get("pooler_output")) is None:
+                raise ValueError(f"{kind} has no pooled output; take pooling='cls' or 'mean'.")
+            return pooled.flatten(1)  # type: ignore[no-any-return]
+        tokens: Tensor = out.last_hidden_state
+        if tokens.dim() == 4:  # a feature map [N, C, H, W]
+            return tokens.mean((2, 3))
+        parts = [tokens[:, 0]] if self.pooling != "mean" else []
+        parts += [tokens[:, self.prefix :].mean(1)] if self.pooling != "cls" else []
+        return torch.cat(parts, dim=1)
 
 
-def _build(config: Mapping[str, Any]) -> Any:
-    from transformers import AutoConfig, AutoModel
-
-    settings = _architecture(config)
-    try:
-        architecture = AutoConfig.for_model(**settings)
-    except Exception as error:  # transformers' own errors have no common class
-        reason = " ".join(str(error).split())
-        raise ValueError(f"config does not describe a {settings['model_type']}: {reason}") from error
-    return _without_unused(AutoModel.from_config(architecture, trust_remote_code=False))
+PIXELS = "pixel_values"
+"""What transformers calls the image."""
 
 
-def _architecture(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a configuration that describe the architecture; some of the others name code or weights."""
-    from transformers import AutoConfig, PretrainedConfig
-
-    kind = _known(config.get("model_type"))
-    own = inspect.signature(type(AutoConfig.for_model(kind))).parameters
-    names = set(own) - set(inspect.signature(PretrainedConfig).parameters)
-    return {"model_type": kind, **{name: value for name, value in config.items() if name in names}}
-
-
-def _known(kind: Any) -> str:
-    if kind not in ARCHITECTURES:
-        raise ValueError(f"Unknown model_type={kind!r:.100}. Choose one of: {', '.join(ARCHITECTURES)}.")
-    return str(kind)
-
-
-def _fetch(source: str, statistics: Statistics) -> tuple[Any, Statistics]:
-    """Download or read the model, and the statistics of its training colors."""
-    from safetensors import SafetensorError
-    from transformers import AutoModel
-
-    try:
-        model, info = AutoModel.from_pretrained(
-            source, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        if Path(source).is_dir():
-            raise OSError(f"The model in {source} could not be loaded: {error} {FILES}") from error
-        raise OSError(
-            f"{source} is not a local folder and could not be downloaded from the Hugging Face hub: {error}\nDownload "
-            f"it elsewhere (the hub may ask you to accept a license) and set source=FOLDER. {FILES}"
-        ) from error
-    if missing := sorted(name for name in info["missing_keys"] if not name.startswith(UNUSED)):
-        raise ValueError(f"{source} lacks {len(missing)} weights of {type(model).__name__}, for example {missing[0]}.")
-    return _without_unused(model), _statistics(source) or statistics
-
-
-def _statistics(source: str) -> Statistics | None:
-    from transformers.utils import cached_file
-
-    path = cached_file(source, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
-    if path is None:
-        return None
-    settings = json.loads(Path(path).read_text(encoding="utf-8"))
-    return (settings["image_mean"], settings["image_std"]) if "image_mean" in settings else None
-
-
-def _without_unused(model: Any) -> nn.Module:
-    """Drop the weights that never get a gradient, and convert the model to single precision."""
-    if not hasattr(getattr(model, "embeddings", None), "cls_token"):
-        raise ValueError(f"{type(model).__name__} is not a vision transformer with a class token.")
-    if hasattr(model, "pooler"):
-        model.pooler = None
-    model.embeddings.mask_token = None
-    _known(model.config.model_type)
-    return model.float()  # type: ignore[no-any-return]
+def _image_size(model: nn.Module) -> int | None:
+    """The side of the images that an architecture is made for."""
+    size = getattr(model.config, "image_size", None)
+    return size if isinstance(size, int) else None

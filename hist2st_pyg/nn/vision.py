@@ -65,11 +65,16 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "convmixer": ConvMixer,
     "densenet121": DenseNet121Encoder,
     "linear": LinearEncoder,
+    "hf": FoundationEncoder,
     "midnight": partial(
-        FoundationEncoder, hub="kaiko-ai/midnight", patch_mean=True, statistics=((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        FoundationEncoder,
+        hub="kaiko-ai/midnight",
+        pooling="cls_mean",
+        statistics=((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        size=224,
     ),
-    "phikon": partial(FoundationEncoder, hub="owkin/phikon"),
-    "phikon-v2": partial(FoundationEncoder, hub="owkin/phikon-v2"),
+    "phikon": partial(FoundationEncoder, hub="owkin/phikon", pooling="cls", size=224),
+    "phikon-v2": partial(FoundationEncoder, hub="owkin/phikon-v2", pooling="cls", size=224),
     "precomputed": PrecomputedEncoder,
     "color_texture": StatisticsEncoder,
 }
@@ -120,8 +125,9 @@ def without_fetching(vision: Any, kwargs: dict[str, Any]) -> dict[str, Any] | No
     encoder = ENCODERS.get(vision) if isinstance(vision, str) else None
     if encoder is DenseNet121Encoder and kwargs.get("weights", "auto") in ("auto", "imagenet"):
         return {**kwargs, "weights": "random"}
-    if isinstance(encoder, partial) and encoder.func is FoundationEncoder and kwargs.get("config") is None:
-        return None
+    if getattr(encoder, "func", encoder) is FoundationEncoder and kwargs.get("config") is None:
+        known = {**getattr(encoder, "keywords", {}), **kwargs}
+        return None if known.get("hub") or known.get("source") else kwargs  # without either it is refused when built
     return kwargs
 
 

@@ -1,7 +1,9 @@
 """Training: configuration and presets, the Lightning module, and one run."""
 
 from hist2st_pyg.training.config import AugmentConfig, DataConfig, TrainConfig, TrainingConfig, config_dict
+from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.training.loggers import open_loggers
+from hist2st_pyg.training.preparation import make_datamodule, make_model
 from hist2st_pyg.training.presets import PRESETS, preset_config, preset_values
 from hist2st_pyg.training.run import train
 from hist2st_pyg.training.sections import read_sections, run_data
@@ -12,9 +14,12 @@ __all__ = [
     "AugmentConfig",
     "DataConfig",
     "ExpressionTask",
+    "SectionDataModule",
     "TrainConfig",
     "TrainingConfig",
     "config_dict",
+    "make_datamodule",
+    "make_model",
     "open_loggers",
     "preset_config",
     "preset_values",

@@ -73,8 +73,8 @@ def _check_trainer(config: TrainConfig) -> Trainer:
             trainer = make_trainer(config, [], [], validates=False)
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"accelerator={config.accelerator!r}, devices={config.devices!r} or precision={config.precision!r} cannot "
-            f"be had: {error}"
+            f"accelerator={config.accelerator!r}, devices={config.devices!r}, strategy={config.strategy!r} or "
+            f"precision={config.precision!r} cannot be had: {error}"
         ) from error
     if (n := trainer.num_devices) > (most := PROCESSES * (os.cpu_count() or 1)):
         raise ValueError(f"devices={config.devices!r} starts {n} processes; this machine takes {most} at most.")

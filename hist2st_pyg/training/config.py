@@ -105,7 +105,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Optimization. The defaults are the paper's.
+    """Optimization. The defaults are the paper's, without its self-distillation (``n_views=5``).
 
     Args:
         epochs: Number of epochs.
@@ -120,8 +120,9 @@ class TrainingConfig:
         gamma: Factor of ``"step"``.
         warmup: Share of the steps in which ``"cosine"`` warms up.
         gradient_clip_val: Largest norm of the gradient; None does not clip.
-        reduction: Reduction of the losses. Their ``"mean"`` over a section's spots and the sections of a step, or their
-            ``"sum"`` over all spots of a step.
+        accumulate_grad_batches: Batches whose gradients are averaged for one step.
+        reduction: The losses' ``"mean"`` over a section's spots and the sections of a step, or their ``"sum"`` over
+            all spots of a step.
         loss: The error of the expression, a key of :data:`~hist2st_pyg.losses.LOSSES`.
         likelihood_weight: Weight of the negative log-likelihood; where the model has one.
         n_views: Augmented views for self-distillation; 0 is without.
@@ -147,10 +148,11 @@ class TrainingConfig:
     gamma: float = 0.9
     warmup: float = 0.1
     gradient_clip_val: float | None = None
+    accumulate_grad_batches: int = 1
     reduction: Literal["mean", "sum"] = "mean"
     loss: str = "squared"
     likelihood_weight: float = 0.25
-    n_views: int = 5
+    n_views: int = 0
     distillation_weight: float = 0.5
     view_augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     augment: AugmentConfig | None = None
@@ -171,6 +173,7 @@ class TrainingConfig:
             "training",
             epochs=at_least(1),
             batch_size=at_least(1),
+            accumulate_grad_batches=at_least(1),
             lr=above(0),
             weight_decay=at_least(0),
             step_size=at_least(1),
@@ -216,6 +219,8 @@ class TrainConfig:
         accelerator: Lightning's ``accelerator``.
         devices: Lightning's ``devices``.
         precision: Lightning's ``precision``.
+        strategy: Lightning's ``strategy``; ``"auto"`` takes DDP where several devices train.
+        num_workers: Processes that put batches together, each for a training process; 0 takes none.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -237,10 +242,12 @@ class TrainConfig:
     accelerator: str = "auto"
     devices: int | str = "auto"
     precision: str = "32-true"
+    strategy: str = "auto"
+    num_workers: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        check(self, "", seed=between(0, 2**32 - 1))
+        check(self, "", seed=between(0, 2**32 - 1), num_workers=between(0, 64))
         if self.resume and self.overwrite:
             raise ValueError("resume goes on with a run, and overwrite replaces it; give one of them.")
         if self.resume and self.output is None:

@@ -47,6 +47,7 @@ class SectionDataModule(pl.LightningDataModule):
             sections in random order, see :class:`~hist2st_pyg.training.windows.SingleSpots`; None for whole sections.
         cache: Folder of the patch cache, or None.
         seed: Seed of the held-out squares, and of the order and windows in training.
+        num_workers: Processes that put batches together; 0 does it in the training process. The numbers are the same.
 
     Raises:
         ValueError: If there are no training sections or the parts are not disjoint.
@@ -74,6 +75,7 @@ class SectionDataModule(pl.LightningDataModule):
         denoise: bool = False,
         cache: str | Path | None = None,
         seed: int = 0,
+        num_workers: int = 0,
     ) -> None:
         super().__init__()
         if not train:
@@ -86,6 +88,7 @@ class SectionDataModule(pl.LightningDataModule):
         self.val_share, self.val_side = val_share, val_side
         self.batch_size, self.window = batch_size, window
         self.denoise, self.cache, self.seed = denoise, cache, seed
+        self.num_workers = num_workers
         self._data: dict[str, list[SectionData]] = {}
 
     def data(self, part: str) -> list[SectionData]:
@@ -151,19 +154,36 @@ class SectionDataModule(pl.LightningDataModule):
             items = SingleSpots(train) if self.window == 1 else SpotWindows(train, self.window, self.seed)
         trainer = self.trainer
         rank, n_ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        return _loader(items, self.batch_size, ShardedSampler(items, self.batch_size, self.seed, rank, n_ranks))
+        return self._loader(items, self.batch_size, ShardedSampler(items, self.batch_size, self.seed, rank, n_ranks))
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Validation sections one by one, or the training sections where squares of them are held out."""
-        return _loader(self.validation(), 1) if self.validates else []
+        return self._loader(self.validation(), 1) if self.validates else []
 
     def test_dataloader(self) -> DataLoader:
-        """Test sections one by one."""
-        return _loader(self.data("test"), 1)
+        """Test sections one by one.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if not self.sections["test"]:
+            raise ValueError("There are no test sections; give some to SectionDataModule(..., test=...).")
+        return self._loader(self.data("test"), 1)
 
     def predict_dataloader(self) -> DataLoader:
         """The same as :meth:`test_dataloader`."""
         return self.test_dataloader()
+
+    def _loader(
+        self,
+        data: Sequence[SectionData] | Dataset[SectionData],
+        batch_size: int,
+        sampler: ShardedSampler | None = None,
+    ) -> DataLoader:
+        # With a generator of its own: a loader draws from torch's global one each time it is read, though nothing uses
+        # it.
+        own = torch.Generator()
+        return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=own, num_workers=self.num_workers)
 
     def pixel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of each color channel over the training patches, [3·S] each."""
@@ -177,10 +197,3 @@ class SectionDataModule(pl.LightningDataModule):
     def target_statistics(self) -> tuple[Tensor, Tensor]:
         """Those of :func:`~hist2st_pyg.data.targets.target_statistics` over the training sections."""
         return target_statistics(self.data("train"))
-
-
-def _loader(
-    data: Sequence[SectionData] | Dataset[SectionData], batch_size: int, sampler: ShardedSampler | None = None
-) -> DataLoader:
-    # With a generator of its own: a loader draws from torch's global one each time it is read, though nothing uses it.
-    return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=torch.Generator())

@@ -146,11 +146,12 @@ def make_trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[L
     return pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
-        **trainer_arguments(config.accelerator, config.devices),
+        **trainer_arguments(config.accelerator, config.devices, config.strategy),
         precision=config.precision,  # type: ignore[arg-type]
         max_epochs=config.training.epochs,
         plugins=[AtomicCheckpointIO()],
         gradient_clip_val=config.training.gradient_clip_val,
+        accumulate_grad_batches=config.training.accumulate_grad_batches,
         callbacks=[*callbacks, TrainingBar() if bar else TrainingLines()],
         logger=loggers,
         log_every_n_steps=1,

@@ -13,7 +13,7 @@ from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.models.saved_values import largest_number
 from hist2st_pyg.nn.weight_limit import weight_limit
 from hist2st_pyg.section import Section
-from hist2st_pyg.training.config import TrainConfig
+from hist2st_pyg.training.config import TrainConfig, TrainingConfig
 from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.training.sections import parts
 from hist2st_pyg.utils.resolver import resolve
@@ -22,8 +22,21 @@ from hist2st_pyg.utils.resolver import resolve
 def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = None) -> SectionDataModule:
     """Read the sections, fit the panel on those of training, and wrap them.
 
+    Args:
+        config: The configuration; see :func:`~hist2st_pyg.preset_config`.
+        sections: The data set's sections where they are already at hand; else they are read as ``config.data`` says.
+
+    Returns:
+        The data module, for any Lightning ``Trainer``.
+
     Raises:
         ValueError: If a named section is not there.
+
+    >>> import hist2st_pyg as h
+    >>> data = {"options": {"spots": 16}, "train": ["A1"], "val": ["B1"], "n_genes": 5, "patch_size": 16}
+    >>> datamodule = make_datamodule(h.preset_config("small", data))
+    >>> len(datamodule.preprocessing.genes), [section.name for section in datamodule.sections["val"]]
+    (5, ['B1'])
     """
     data = config.data
     train, val, test = parts(data, sections)
@@ -49,6 +62,7 @@ def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = No
         denoise=config.training.denoise,
         cache=data.cache,
         seed=config.seed,
+        num_workers=config.num_workers,
     )
 
 
@@ -96,13 +110,47 @@ def build_model(config: TrainConfig, n_genes: int, embedding_channels: int | Non
 def make_model(config: TrainConfig, datamodule: SectionDataModule) -> ExpressionModel:
     """Build the model for the data module's panel and patches, with the training sections' statistics.
 
+    Trained by any Lightning ``Trainer`` it is what :func:`~hist2st_pyg.train` would train: it has its preprocessing,
+    the statistics of colors and targets, and the names of its training sections.
+
+    Args:
+        config: The configuration.
+        datamodule: Its data module, of :func:`make_datamodule`.
+
+    Returns:
+        The model, which is not trained yet.
+
     Raises:
         ValueError: If the model cannot do what the configuration asks for.
+
+    >>> import hist2st_pyg as h
+    >>> from pytorch_lightning import Trainer
+    >>> data = {"options": {"spots": 16}, "train": ["A1"], "n_genes": 5, "patch_size": 16}
+    >>> config = h.preset_config("small", data, {"vision": "linear"}, {"epochs": 1})
+    >>> datamodule = make_datamodule(config)
+    >>> model = make_model(config, datamodule)
+    >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    >>> trainer = Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **quiet)
+    >>> trainer.fit(h.ExpressionTask(model, config.training), datamodule=datamodule)
+    >>> h.predict_section(model, datamodule.sections["train"][0]).shape
+    (16, 5)
     """
-    preprocessing, options = datamodule.preprocessing, config.training
+    preprocessing = datamodule.preprocessing
     width = datamodule.data("train")[0].x.shape[1] if preprocessing.embedding is not None else None
     model = build_model(config, len(preprocessing.genes), width)
-    if options.normalize and preprocessing.embedding is None:
+    take_sections(model, datamodule, config.training)
+    return model
+
+
+def take_sections(model: ExpressionModel, datamodule: SectionDataModule, options: TrainingConfig) -> None:
+    """Give a model the preprocessing, statistics and names of the sections that it is about to be trained on.
+
+    Args:
+        model: The model, which is not trained yet.
+        datamodule: The data.
+        options: Says which statistics.
+    """
+    if options.normalize and datamodule.preprocessing.embedding is None:
         mean, std = datamodule.pixel_statistics()
         model.pixel_mean.copy_(mean)
         model.pixel_std.copy_(std)
@@ -111,8 +159,7 @@ def make_model(config: TrainConfig, datamodule: SectionDataModule) -> Expression
         model.target_mean.copy_(mean)
         model.target_std.copy_(std)
     model.initialize(mean)
-    model.preprocessing = preprocessing
+    model.preprocessing = datamodule.preprocessing
     model.training_sections = {
         part: [section.record for section in datamodule.sections[part]] for part in ("train", "val")
     }
-    return model

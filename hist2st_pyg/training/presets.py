@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "transpose_patches": True,  # dataset.py: im.permute(1, 0, 2)
             "val_share": 0.0,  # all spots of the training sections train, and the last epoch is kept
         },
-        "training": {},
+        "training": {"n_views": 5},  # HIST2ST_train.py: --bake 5
         "models": {
             # eps=1e-10 inside the logarithms of ZINB, no bounds of NB.
             "hist2st": {"model": {"published_likelihood": True}},
@@ -92,7 +92,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             "weight_decay": 0.05,
             "lr_scheduler": "cosine",
             "warmup": 0.2,
-            "n_views": 0,
             "augment": replace(_SYMMETRIES, jitter=0.03),
             "normalize": True,
             "standardize": True,

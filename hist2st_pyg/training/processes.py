@@ -20,14 +20,21 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def trainer_arguments(accelerator: str, devices: int | str) -> dict[str, Any]:
-    """What Lightning's trainer has to know where several processes train; nothing where one does."""
+def trainer_arguments(accelerator: str, devices: int | str, strategy: str = "auto") -> dict[str, Any]:
+    """What Lightning's trainer is told of its strategy: the one that is named, else DDP where several devices train.
+
+    Args:
+        accelerator: Lightning's.
+        devices: Lightning's.
+        strategy: Lightning's, or ``"auto"``.
+    """
     gpus = torch.cuda.device_count() if accelerator in ("auto", "gpu", "cuda") else 0
     if devices in (1, "1") or (devices in ("auto", -1, "-1") and gpus < 2):
-        return {}
+        return {} if strategy == "auto" else {"strategy": strategy}
     # A part of the model that a loss of weight 0 leaves out has no gradient. torch has no batch norm over several
     # processes on CPUs: there it sees the patches of its own process.
-    return {"strategy": "ddp_find_unused_parameters_true", "sync_batchnorm": gpus > 0}
+    several = "ddp_find_unused_parameters_true" if strategy == "auto" else strategy
+    return {"strategy": several, "sync_batchnorm": gpus > 0}
 
 
 def gather(value: Value) -> list[Value]:

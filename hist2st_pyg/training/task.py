@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, get_args
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Self, get_args
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,58 +16,85 @@ from torch_geometric.data import Data
 
 from hist2st_pyg import losses
 from hist2st_pyg.data.masks import validation_spots
-from hist2st_pyg.models.base import ExpressionModel
-from hist2st_pyg.models.pretrained import describe
+from hist2st_pyg.models import load_model
+from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
+from hist2st_pyg.models.pretrained import describe, read_checkpoint
 from hist2st_pyg.models.selection import mean_pcc, section_pcc
 from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.nn.statistics import recolored
 from hist2st_pyg.training.config import AugmentConfig, TrainingConfig
+from hist2st_pyg.training.datamodule import SectionDataModule
+from hist2st_pyg.training.optimization import LR_SCHEDULERS, OPTIMIZERS, TRAINING, optimizers, saved_training
+from hist2st_pyg.training.preparation import take_sections
 from hist2st_pyg.training.processes import gather
 from hist2st_pyg.training.sampler import ShardedSampler
 from hist2st_pyg.utils.resolver import resolve
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
-LR_SCHEDULERS = {"constant": None, "cosine": "step", "step": "epoch"}
-"""The schedules, and how often each is stepped."""
 REDUCTIONS = {name: name for name in get_args(losses.Reduction)}
 
 
 class ExpressionTask(pl.LightningModule):
     """Train a model: squared error + likelihood + distillation (Zeng et al. 2022).
 
-    It logs ``train/loss`` and its parts, ``val/pcc`` (mean over genes, then over sections) and ``val/loss``.
+    It logs ``train/loss`` and its parts, ``lr``, ``val/pcc`` (mean over genes, then over sections) and ``val/loss``,
+    and in a test ``test/pcc`` and ``test/loss``. Any Lightning ``Trainer`` takes it with a
+    :class:`~hist2st_pyg.SectionDataModule`. A model without preprocessing takes the data module's when training
+    starts, with the statistics that ``normalize`` and ``standardize`` ask for, so that :func:`~hist2st_pyg.predict`
+    and ``save_pretrained`` work; one from :func:`~hist2st_pyg.make_model` has them.
 
     Args:
         model: The model.
-        training: The optimization.
+        training: The optimization; None takes the defaults, with the views that the model was built with.
 
-    >>> from torch_geometric.data import Batch
-    >>> from hist2st_pyg.data import to_data
-    >>> from hist2st_pyg.datasets import load_sections
-    >>> from hist2st_pyg.models import Hist2ST
-    >>> (section,) = load_sections("synthetic", names=["A1"], spots=16)
-    >>> batch = Batch.from_data_list([to_data(section, ["GENE1", "GENE2"], patch_size=16)])
-    >>> model = Hist2ST(2, patch_size=16, vision="cnn", transformer_layers=0, gnn="sage")
-    >>> task = ExpressionTask(model, TrainingConfig(n_views=0))
-    >>> sorted(task.losses(batch))
-    ['expression', 'likelihood']
+    Attributes:
+        lr: The learning rate, which Lightning's ``Tuner.lr_find`` sets.
+
+    Raises:
+        ValueError: If a choice is unknown, or the model was not built for the views that it shall distil from.
+
+    >>> import hist2st_pyg as h
+    >>> from pytorch_lightning import Trainer
+    >>> sections = h.load_sections("synthetic", names=["A1", "B1"], spots=16)
+    >>> preprocessing = h.Preprocessing(("GENE1", "GENE2"), patch_size=16, k=2)
+    >>> datamodule = h.SectionDataModule(preprocessing, sections[:1], sections[1:])
+    >>> model = h.Hist2ST(2, patch_size=16, vision="cnn", transformer_layers=0, gnn="sage")
+    >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    >>> trainer = Trainer(max_epochs=1, accelerator="cpu", log_every_n_steps=1, enable_model_summary=False, **quiet)
+    >>> trainer.fit(h.ExpressionTask(model), datamodule=datamodule)
+    >>> sorted(name for name in trainer.callback_metrics if name.startswith("val"))
+    ['val/loss', 'val/pcc']
+    >>> h.predict_section(model, sections[1]).shape
+    (16, 2)
     """
 
     def __init__(self, model: ExpressionModel, training: TrainingConfig | None = None) -> None:
         super().__init__()
         self.model = model
-        self.options = training or TrainingConfig()
+        self.options = training or TrainingConfig(n_views=int(model.config.get("n_views", 0)))
         resolve(OPTIMIZERS, self.options.optimizer, "optimizer")
         resolve(LR_SCHEDULERS, self.options.lr_scheduler, "lr_scheduler")
         resolve(losses.LOSSES, self.options.loss, "loss")
         resolve(REDUCTIONS, self.options.reduction, "reduction")
+        if self.options.n_views and getattr(model, "distillation", None) is None:
+            raise ValueError(
+                f"training.n_views={self.options.n_views}, but the {type(model).__name__} was not built to distil from "
+                f"views; give TrainingConfig(n_views=0), or Hist2ST(..., n_views={self.options.n_views})."
+            )
+        self.lr = self.options.lr
         self.view = _augmentation(self.options.view_augmentation)
         self.augment = _augmentation(self.options.augment) if self.options.augment is not None else None
-        self._validated: dict[str, tuple[float, float, int]] = {}
+        self._scores: dict[str, tuple[float, float, int]] = {}
+
+    def setup(self, stage: str) -> None:
+        """Give a model without preprocessing that of the sections it is trained on, and their statistics."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if not isinstance(datamodule, SectionDataModule):
+            return
+        genes, n_genes = datamodule.preprocessing.genes, len(self.model.target_mean)
+        if len(genes) != n_genes:
+            raise ValueError(f"The model predicts {n_genes} genes, the data module's preprocessing has {len(genes)}.")
+        if stage == "fit" and self.model.preprocessing is None:
+            take_sections(self.model, datamodule, self.options)
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """The model's output."""
@@ -87,6 +116,7 @@ class ExpressionTask(pl.LightningModule):
         parts = {f"train/{name}": value for name, value in parts.items()}
         self.log_dict(parts, batch_size=batch.num_nodes, sync_dist=True)
         self.log("train/loss", loss, prog_bar=True, batch_size=batch.num_nodes, sync_dist=True)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=1)
         return loss
 
     def _weight(self, step: int) -> float:
@@ -116,6 +146,21 @@ class ExpressionTask(pl.LightningModule):
 
     def validation_step(self, batch: Data, batch_idx: int) -> None:
         """Correlate the prediction for one section's validation spots."""
+        self._score(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Average the sections of all processes."""
+        self._log_scores("val")
+
+    def test_step(self, batch: Data, batch_idx: int) -> None:
+        """Correlate the prediction for one section's spots."""
+        self._score(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Average the sections of all processes."""
+        self._log_scores("test")
+
+    def _score(self, batch: Data) -> None:
         out = self.model(batch)
         where = validation_spots(batch)
         error = losses.expression_error(
@@ -123,50 +168,77 @@ class ExpressionTask(pl.LightningModule):
             Data(y=batch.y[where], gene_mask=batch.gene_mask, num_nodes=int(where.sum())),
         )
         # By name: a process with fewer sections than another is given one of them again.
-        self._validated[batch.section[0]] = (_section_pcc(out, batch), float(error), int(where.sum()))
+        self._scores[batch.section[0]] = (_section_pcc(out, batch), float(error), int(where.sum()))
 
-    def on_validation_epoch_end(self) -> None:
-        """Average the sections of all processes."""
-        validated = {name: found for part in gather(self._validated) for name, found in part.items()}
-        self._validated.clear()
+    def _log_scores(self, part: str) -> None:
+        found = {name: score for of_process in gather(self._scores) for name, score in of_process.items()}
+        self._scores.clear()
         # By name, so that the order of the sum does not depend on the number of processes.
-        scores, errors, spots = zip(*(validated[name] for name in sorted(validated)), strict=True)
+        scores, errors, spots = zip(*(found[name] for name in sorted(found)), strict=True)
         # Every process has the same numbers; sync_dist says so to Lightning.
-        self.log("val/pcc", mean_pcc(scores), prog_bar=True, batch_size=1, sync_dist=True)
-        self.log("val/loss", float(np.average(errors, weights=spots)), batch_size=1, sync_dist=True)
+        self.log(f"{part}/pcc", mean_pcc(scores), prog_bar=True, batch_size=1, sync_dist=True)
+        self.log(f"{part}/loss", float(np.average(errors, weights=spots)), batch_size=1, sync_dist=True)
 
     def predict_step(self, batch: Data, batch_idx: int) -> dict[str, Tensor]:
         """The model's output for one section."""
         return self.model(batch)  # type: ignore[no-any-return]
 
     def configure_optimizers(self) -> Any:
-        """The optimizer, and the learning rate's schedule."""
-        o = self.options
-        more: dict[str, Any] = {"momentum": o.momentum} if o.optimizer == "sgd" else {}
-        optimizer = OPTIMIZERS[o.optimizer](self.model.parameters(), lr=o.lr, weight_decay=o.weight_decay, **more)  # type: ignore[call-arg]
-        if o.lr_scheduler == "constant":
-            return optimizer
-        if o.lr_scheduler == "step":
-            scheduler: Any = torch.optim.lr_scheduler.StepLR(optimizer, o.step_size, o.gamma)
-        else:
-            steps = int(self.trainer.estimated_stepping_batches)
-            warmup = max(1, round(o.warmup * steps))
-            scheduler = torch.optim.lr_scheduler.SequentialLR(
-                optimizer,
-                [
-                    torch.optim.lr_scheduler.LinearLR(optimizer, 1 / (warmup + 1), 1.0, warmup),
-                    torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps - warmup)),
-                ],
-                [warmup],
+        """The optimizer, and the learning rate's schedule.
+
+        Raises:
+            ValueError: If the model is not trained by gradient.
+        """
+        if isinstance(self.model, ClosedFormModel):
+            raise ValueError(
+                f"{type(self.model).__name__} is fitted at once, not by a trainer: hist2st_pyg.train does it, or "
+                "model.fit(datamodule.data('train'), datamodule.validation())."
             )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": LR_SCHEDULERS[o.lr_scheduler]},
-        }
+        return optimizers(
+            self.model.parameters(), self.options, self.lr, lambda: int(self.trainer.estimated_stepping_batches)
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is needed to build the model again, so that ``load_model`` reads checkpoints."""
+        """Add what is needed to build model and task again, so that checkpoints alone are enough."""
         checkpoint["description"] = describe(self.model)
+        checkpoint[TRAINING] = asdict(replace(self.options, lr=self.lr))
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        hparams_file: None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        *,
+        model: ExpressionModel | None = None,
+        training: TrainingConfig | None = None,
+        **custom: Any,
+    ) -> Self:
+        """The task of a checkpoint, with its model; nothing of the file is executed.
+
+        Args:
+            checkpoint_path: A checkpoint that a trainer wrote.
+            map_location: The device of the model; None is the CPU.
+            hparams_file: Not used: the checkpoint holds the options.
+            strict: False lets weights be missing or left over, where ``model`` is given.
+            weights_only: Not used: it is always so.
+            model: A model that takes the weights, for a class without a key; None builds it.
+            training: The optimization; None takes the checkpoint's.
+            custom: The class or factory of a model that was built with one, by argument: ``gnn=MyConv``.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no such checkpoint.
+        """
+        if training is None:
+            training = saved_training(checkpoint_path)
+        if model is None:
+            model = load_model(checkpoint_path, **custom).train()
+        else:
+            model.load_state_dict(read_checkpoint(Path(checkpoint_path))[1], strict=strict is not False)
+        return cls(model, training).to(map_location or "cpu")
 
 
 def _augmentation(config: AugmentConfig) -> PatchAugmentation:

@@ -69,6 +69,9 @@ def test_predict_evaluate_info(run: Path, cohort: list[Section], capsys: pytest.
     assert out.obs_names[0] == "s0"
     assert main(["predict", str(run / "last.ckpt"), "slide.png", "-o", "b.h5ad", "--figures", "pictures"]) == 0
     assert {path.name for path in Path("pictures").iterdir()} == {"slide_predicted.png", "slide_tissue.png"}
+    assert main(["predict", str(run), "slide.png", "--spots", "spots.csv", "-o", "a.geojson"]) == 0
+    (first, *_) = json.loads(Path("a.geojson").read_text())["features"]
+    assert first["properties"]["measurements"] == pytest.approx(out.to_df().loc["s0"].to_dict(), rel=1e-4)
     genes = list(out.var_names[:2])
     options = ["--pitch", "90", "--um_per_pixel", "3", "--genes", f"[{', '.join(genes)}]", "--device", "cpu"]
     assert main(["predict", str(run / "model"), "slide.png", "-o", "c.h5ad", "--figures", "chosen", *options]) == 0

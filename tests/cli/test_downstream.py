@@ -88,6 +88,10 @@ def test_regions_without_labels(capsys: pytest.CaptureFixture[str]) -> None:
 def test_regions_of_a_label_file_of_one_label(capsys: pytest.CaptureFixture[str]) -> None:
     Path("labels.csv").write_text("spot,label\n0x0,fat\n1x0,fat\n")
     assert main(["regions", "made.h5ad", "--labels", "labels.csv", "-o", "out.h5ad"]) == 0
+    assert main(["regions", "made.h5ad", "-o", "out.geojson"]) == 0
+    outlined = {feature["properties"]["name"] for feature in json.loads(Path("out.geojson").read_text())["features"]}
+    assert outlined == set(anndata.read_h5ad("out.h5ad").obs["region"].astype(str)) - {"undetermined"}
+    assert main(["regions", "made.h5ad", "--labels", "out.geojson"]) == 0
     assert "fewer than two labels, so agreement cannot be computed" in capsys.readouterr().out
 
 

@@ -156,6 +156,9 @@ def test_a_saved_model_reads_no_other_weights_and_asks_no_hub(world: Path, monke
     for vision, options in (
         ("phikon", {"source": "attacker/repo"}),
         ("phikon", {"source": str(Path("weights.pth").absolute())}),
+        ("hf", {"source": "attacker/repo"}),
+        ("hf", {"config": {"model_type": "timm_wrapper", "architecture": "hf_hub:attacker/repo"}}),
+        ("hf", {"config": {"model_type": "detr", "backbone": "attacker/repo", "use_pretrained_backbone": True}}),
         ("densenet", {"weights": str(Path("weights.pth").absolute())}),
     ):
         described["arguments"] |= {"vision": vision, "vision_kwargs": options}

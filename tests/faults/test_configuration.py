@@ -22,7 +22,8 @@ data.train=[A1,A1] data.patients={"Z9":A} data.patients=text data.patients={"A1"
 data.options={"spots":text} data.options={"spots":1e9} data.options={"unknown":1} data.options=text data.options=[1]
 data.graph_kwargs={"radius":-1} data.graph_kwargs={"unknown":1} data.graph_kwargs=text data.embedding=nowhere
 training.epochs=0 training.epochs=-1 training.epochs=1.5 training.epochs=many training.batch_size=0
-training.batch_size=-1 training.optimizer=magic training.lr=0 training.lr=-1 training.lr=.nan training.lr=.inf
+training.batch_size=-1 training.accumulate_grad_batches=0 training.accumulate_grad_batches=1.5 strategy=magic
+num_workers=-1 num_workers=1000 num_workers=text training.optimizer=magic training.lr=0 training.lr=-1 training.lr=.nan training.lr=.inf
 training.lr=1e30 training.lr=fast training.weight_decay=-1 training.momentum=2 training.momentum=-1
 training.lr_scheduler=stairs training.step_size=0 training.gamma=0 training.gamma=-1 training.warmup=2
 training.warmup=-1 training.gradient_clip_val=0 training.gradient_clip_val=-1 training.reduction=max training.loss=none
@@ -32,6 +33,7 @@ training.max_minutes=0 training.max_minutes=-1 training.augment={"flip":2} train
 training.augment=text model.name=oracle model.gnn=nowhere model.gnn_layers=-1 model.gnn_layers=text
 model.gnn_layers=1000000 model.gnn_kwargs={"unknown":1} model.gnn_kwargs=text model.vision=eye
 model.vision_kwargs={"out_channels":0} model.vision_kwargs={"out_channels":-1} model.vision_kwargs={"unknown":1}
+model.vision=hf
 model.vision_kwargs={"channels":[1000000000]} model.vision_kwargs=text model.position=nowhere model.likelihood=zeros
 model.transformer_layers=-1 model.jk=nowhere model.n_pos=0 model.n_pos=-5 model.transformer_heads=0
 model.transformer_heads=7 model.dropout=2 model.dropout=-1 unknown=1 data.unknown=1 training.unknown=1 model.unknown=1

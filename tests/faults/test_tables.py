@@ -42,7 +42,41 @@ EMBEDDED = (
 )
 NAMES = np.array([f"s{i}" for i in range(12)])
 
+AREA = '{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [%s]}, "properties": {"classification": %s}}'
+RING, TUMOR = "[[0, 0], [900, 0], [900, 900], [0, 900]]", '{"name": "Tumor"}'
+
+
+def areas(id: str, text: str | bytes, said: str) -> Case:
+    return labels(f"annotations, {id}", text, rf"t\.geojson.*{said}", "t.geojson")
+
+
+def h5(**arrays: object) -> Change:
+    def write() -> None:
+        import h5py
+
+        Path("emb/S.npz").unlink()
+        with h5py.File("emb/S.h5", "w") as file:
+            for name, value in arrays.items():
+                file[name] = value
+
+    return write
+
+
 CASES: list[Case] = [
+    areas("empty", "", "not JSON"),
+    areas("no JSON", "{'type': 1}", "not JSON"),
+    areas("a number", "7", "FeatureCollection"),
+    areas("no features", '{"type": "FeatureCollection", "features": 3}', "FeatureCollection"),
+    areas("none", '{"type": "FeatureCollection", "features": []}', "no area"),
+    areas("no class", f"[{AREA % (RING, 'null')}]", "no area with a class"),
+    areas("class of a number", f'[{AREA % (RING, chr(123) + chr(34) + "name" + chr(34) + ": 3}")}]', "text, got 3"),
+    areas("text for a position", f"[{AREA % (RING.replace('900', chr(34) + 'x' + chr(34)), TUMOR)}]", "feature 0.*'x'"),
+    areas("NaN", f"[{AREA % (RING.replace('900', 'NaN'), TUMOR)}]", "NaN"),
+    areas("too large", f"[{AREA % (RING.replace('900', '1e999'), TUMOR)}]", "1e999"),
+    areas("two points", f"[{AREA % ('[[0, 0], [1, 1]]', TUMOR)}]", "feature 0.*3 points"),
+    areas("nested", "[" * 100_000, "deep"),
+    areas("elsewhere", f"[{AREA % (RING.replace('900', '-900'), TUMOR)}]", "no spot lies in an annotated area"),
+    areas("Latin-1", f"[{AREA % (RING, TUMOR.replace('Tumor', 'Drüse'))}]".encode("latin-1"), "UTF-8|utf-8"),
     spots("empty", "", r"t\.csv"),
     spots("header alone", "x,y\n", r"t\.csv"),
     spots("no column", "a,b\n1,2\n", r"t\.csv.*'a'"),
@@ -135,6 +169,16 @@ CASES: list[Case] = [
     case("embeddings: empty", EMBEDDED, r"S\.npz", put("emb/S.npz")),
     case("embeddings: no names", EMBEDDED, r"S\.npz.*barcodes", npz(embeddings=np.ones((12, 3)))),
     case("embeddings: objects", EMBEDDED, r"S\.npz", npz(embeddings=np.ones((12, 3)), barcodes=NAMES.astype(object))),
+    case("embeddings: patches, none there", EMBEDDED, r"S\.h5.*coords", h5(features=np.ones((0, 3)), coords=np.ones((0, 2)))),
+    case("embeddings: patches elsewhere", EMBEDDED, r"S\.h5.*12 of the 12 spots lie in none", h5(
+        features=np.ones((2, 3)), coords=np.array([[90_000, 0], [90_100, 0]]))),
+    case("embeddings: patches, NaN", EMBEDDED, r"S\.h5.*finite", h5(
+        features=np.ones((2, 3)), coords=np.array([[0, np.nan], [1, 2]]))),
+    case("embeddings: patches, text", EMBEDDED, r"S\.h5.*coords are numbers", h5(
+        features=np.ones((2, 3)), coords=np.array([[b"a", b"b"]] * 2))),
+    case("embeddings: patches, other numbers", EMBEDDED, r"S\.h5.*features are \[M, D\]", h5(
+        features=np.ones((5, 3)), coords=np.zeros((2, 2)))),
+    case("embeddings: patches without positions", EMBEDDED, r"S\.pt.*positions", lambda: Path("emb/S.npz").rename("emb/S.pt")),
     case("embeddings: one axis", EMBEDDED, r"S\.npz.*\[12\]", npz(embeddings=np.ones(12), barcodes=NAMES)),
     case("embeddings: fewer", EMBEDDED, r"S\.npz", npz(embeddings=np.ones((5, 3)), barcodes=NAMES)),
     case("embeddings: other names", EMBEDDED, r"S\.npz.*'s0'", npz(embeddings=np.ones((12, 3)), barcodes=NAMES[::-1] + "x")),

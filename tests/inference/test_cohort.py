@@ -162,15 +162,16 @@ def test_pictures_are_drawn_once_and_others_from_the_output(run: Callable[..., C
     assert outcomes(run("A1")) == {"A1": "skipped"}
 
 
-def test_tables(run: Callable[..., CohortResult]) -> None:
+@pytest.mark.parametrize("format", ["csv", "geojson"])
+def test_tables(run: Callable[..., CohortResult], format: str) -> None:
     """A table holds no image: where other pictures are asked for, the slide is predicted again."""
-    assert outcomes(run("A1", format="csv", draw=draw_prediction, genes=["GENE2"])) == {"A1": "done"}
-    assert outcomes(run("A1", format="csv", draw=draw_prediction, genes=["GENE2"])) == {"A1": "skipped"}
-    first, picture = Path("out/A1.csv").read_bytes(), Path("out/figures/A1_predicted.png").read_bytes()
-    assert outcomes(run("A1", format="csv", draw=draw_prediction, genes=["GENE3"])) == {"A1": "done"}
-    assert Path("out/A1.csv").read_bytes() == first
+    assert outcomes(run("A1", format=format, draw=draw_prediction, genes=["GENE2"])) == {"A1": "done"}
+    assert outcomes(run("A1", format=format, draw=draw_prediction, genes=["GENE2"])) == {"A1": "skipped"}
+    first, picture = Path(f"out/A1.{format}").read_bytes(), Path("out/figures/A1_predicted.png").read_bytes()
+    assert outcomes(run("A1", format=format, draw=draw_prediction, genes=["GENE3"])) == {"A1": "done"}
+    assert Path(f"out/A1.{format}").read_bytes() == first
     assert Path("out/figures/A1_predicted.png").read_bytes() != picture
-    assert names() == {"A1.csv", "A1.json", "logs", "figures"}
+    assert names() == {f"A1.{format}", "A1.json", "logs", "figures"}
 
 
 def test_a_model_whose_values_are_not_finite_writes_nothing(files: Path, run: Callable[..., CohortResult]) -> None:
@@ -290,7 +291,7 @@ def test_wrong_input(run: Callable[..., CohortResult], files: Path, tmp_path: Pa
         run(pitch=90.0, pitch_um=200.0)
     with pytest.raises(ValueError, match=r"Unknown executor='cloud'\. Choose one of: local, ray"):
         run(executor="cloud")
-    with pytest.raises(ValueError, match=r"Unknown format='txt'\. Choose one of: csv, h5ad, zarr"):
+    with pytest.raises(ValueError, match=r"Unknown format='txt'\. Choose one of: csv, geojson, h5ad, zarr"):
         run(format="txt")
     with pytest.raises(ValueError, match="jobs must be 1 or more, got 0"):
         run(jobs=0)

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from torch.utils.data import DataLoader
 
 from hist2st_pyg import Hist2ST, Preprocessing, Section, predict_section
 from hist2st_pyg.inference import blocks
-from hist2st_pyg.inference.lazyslide import FeaturePredictor
+from hist2st_pyg.inference.lazyslide import FeaturePredictor, TilePredictor
 from hist2st_pyg.models.simple import PositionKNN
 
 GENES, WIDTH = ("GENE1", "GENE2", "GENE3"), 12
@@ -169,3 +172,109 @@ def test_an_encoder_of_unknown_width(tiles: Section) -> None:
     assert set(predictor.predict(tiles.adata.obsm["uni"], tiles.pos)) == set(GENES)
     with pytest.raises(ValueError, match=r"reads features \[N, D\] of 'uni', got \[48\]"):
         predictor.predict(tiles.adata.obsm["uni"][:, 0], tiles.pos)
+
+
+# Models of patches, each tile alone.
+
+
+def alone(**options: Any) -> Hist2ST:
+    torch.manual_seed(0)
+    built = Hist2ST(
+        len(GENES), patch_size=28, n_scales=2, vision="linear", vision_kwargs={"out_channels": 8},
+        **{"transformer_layers": 0, "position": "none", "gnn": "none", **options},
+    )  # fmt: skip
+    built.preprocessing = Preprocessing(GENES, patch_size=28, scales=(1.0, 2.0), um_per_pixel=0.5)
+    return built.eval()
+
+
+def run_tiles(predictor: Any, tiles: list[NDArray[np.uint8]], batch_size: int = 16) -> pd.DataFrame:
+    """What ``lazyslide.tl.tile_prediction`` does with a model.
+
+    After src/lazyslide/tools/_tile_prediction.py of github.com/rendeirolab/LazySlide (0.13), wsidata's
+    ``TileImagesDataset`` and TilePredictionModelProtocol of lazyslide-models; none is installed here.
+    """
+    for attribute in ("model", "name", "get_transform", "to", "try_compile", "predict"):  # the runtime protocol
+        assert hasattr(predictor, attribute)
+    predictor.to(device="cpu")
+    predictor.try_compile(mode="default")
+    transform = predictor.get_transform()
+    dataset = [{"image": transform(tile), "x": 0, "y": 0, "tissue_id": -1} for tile in tiles]
+    results = []
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+        for batch in DataLoader(dataset, batch_size=batch_size, shuffle=False):  # type: ignore[arg-type, var-annotated]
+            results.append(pd.DataFrame(predictor.predict(batch["image"].to("cpu"))))
+    return pd.concat(results).reset_index(drop=True)
+
+
+def test_tiles_are_predicted_as_spots_are(cohort: list[Section]) -> None:
+    """A tile is the largest field of view of a spot; the same pixels give the same values."""
+    built, section = alone(), cohort[0]
+    assert built.receptive_field == 0
+    image = section.require_image()
+    tiles = []
+    with image.open() as region:
+        inner = [
+            index for index, (x, y) in enumerate(section.pos)
+            if min(x, y) > 30 and x + 30 < image.size[0] and y + 30 < image.size[1]
+        ]  # fmt: skip
+        for x, y in np.floor(section.pos[inner]).astype(int):
+            tiles.append(region(x - 28, y - 28, 56, 56))
+    predictor = TilePredictor(built)
+    found = run_tiles(predictor, tiles, batch_size=5)
+    assert list(found.columns) == list(GENES)
+    np.testing.assert_allclose(found.to_numpy(), predict_section(built, section).X[inner], atol=1e-4)
+    assert found["GENE1"].std() > 0
+    assert predictor.tile_um == 2 * 28 * 0.5
+    pickle.dumps(predictor.get_transform())  # goes to the loader's processes
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "expected"),
+    [
+        ({"patch_um": 100.0}, 100),
+        ({"patch_um": 100.0, "scales": (1.0, 3.0)}, 300),
+        ({"patch_pitch": 2.0, "pitch": 80.0, "um_per_pixel": 0.5}, 80),
+        ({"patch_pitch": 2.0, "um_per_pixel": 0.5}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_the_side_of_a_tile(preprocessing: dict[str, Any], expected: float | None) -> None:
+    built = alone()
+    built.preprocessing = Preprocessing(GENES, patch_size=28, **preprocessing)
+    assert TilePredictor(built).tile_um == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "preprocessing", "message"),
+    [
+        ({"gnn": "sage"}, {}, "Hist2ST reads the surroundings of a spot, but LazySlide shows each tile alone"),
+        ({"transformer_layers": 1, "heads": 1, "dim_head": 4}, {}, "reads the surroundings of a spot"),
+        ({"position": "table"}, {}, "reads the place of a spot on its array"),
+        ({"position": "fourier"}, {}, "reads the place of a spot on its array"),
+        ({}, {"stain": "macenko"}, r"colors are normalized by section \(stain='macenko'\)"),
+        ({}, {"embedding": "uni"}, "reads embeddings of tiles, not their pixels; take FeaturePredictor"),
+    ],
+    ids=str,
+)
+def test_models_that_do_not_read_tiles_alone(
+    options: dict[str, Any], preprocessing: dict[str, Any], message: str
+) -> None:
+    built = alone(**options)
+    assert built.preprocessing is not None
+    built.preprocessing = replace(built.preprocessing, **preprocessing)
+    with pytest.raises(ValueError, match=message):
+        TilePredictor(built)
+
+
+def test_tiles_that_do_not_fit() -> None:
+    predictor = TilePredictor(alone())
+    for tile in (np.zeros((8, 9, 3), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3))):
+        with pytest.raises(ValueError, match=r"A tile is square, uint8 \[H, H, 3\], got"):
+            predictor.get_transform()(tile)
+    for shape in ((2, 3, 28, 28), (2, 6, 56, 56), (6, 28, 28), (0, 6, 28, 28)):
+        with pytest.raises(ValueError, match=r"reads patches \[N, 6, 28, 28\], got .*; leave out transform="):
+            predictor.predict(torch.zeros(shape))
+    torch.nn.init.constant_(predictor.model.streams[0].expression[1].bias, torch.nan)  # type: ignore[index, union-attr]
+    with pytest.raises(ValueError, match="The prediction is not finite"):
+        predictor.predict(torch.zeros(2, 6, 28, 28))

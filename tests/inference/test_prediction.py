@@ -50,6 +50,63 @@ def test_it_is_the_model_s_own_output(cohort: list[Section]) -> None:
     np.testing.assert_allclose(predict_section(built, cohort[0]).X, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_an_anndata_gives_the_spots(cohort: list[Section]) -> None:
+    section = cohort[0]
+    bare = anndata.AnnData(obs=section.adata.obs[[]], obsm={"spatial": section.pos})
+    given, derived = (predict(model(), section.image, spots) for spots in (section.adata, bare))  # type: ignore[arg-type]
+    assert list(given.obs_names) == list(section.adata.obs_names)
+    np.testing.assert_array_equal(given.obsm["spatial"], section.pos)
+    np.testing.assert_array_equal(given.obs[["array_col", "array_row"]], section.grid)
+    np.testing.assert_array_equal(given.X, derived.X)
+    assert list(bare.obs.columns) == []
+    half = section.adata.copy()
+    half.obs["in_tissue"] = np.arange(len(section)) % 2
+    assert list(predict(model(), section.image, half).obs_names) == list(section.adata.obs_names[1::2])  # type: ignore[arg-type]
+
+
+def test_what_has_no_positions_is_refused(cohort: list[Section]) -> None:
+    image: Any = cohort[0].image
+    with pytest.raises(ValueError, match=r"The AnnData of spots has no obsm\['spatial'\]"):
+        predict(model(), image, anndata.AnnData(np.ones((2, 2))))
+    with pytest.raises(TypeError, match="spots must be an AnnData, a spot file or Spots, got ndarray"):
+        predict(model(), image, cohort[0].pos)  # type: ignore[arg-type]
+
+
+def test_genes_limit_a_prediction(cohort: list[Section]) -> None:
+    built, section = model(), cohort[0]
+    built.gene_trust = {"val_pcc": [0.1 * i for i in range(len(GENES))]}
+    whole, wished = predict_section(built, section), ["GENE5", "GENE2"]
+    part = predict_section(built, section, genes=wished)
+    from_image = predict(built, section.image, section.adata, genes=wished)  # type: ignore[arg-type]
+    assert list(part.var_names) == list(from_image.var_names) == wished
+    np.testing.assert_array_equal(part.X, whole[:, wished].X)
+    np.testing.assert_allclose(from_image.X, part.X, rtol=1e-5)
+    for layer in ("mean", "sd", "zero_probability"):
+        np.testing.assert_array_equal(part.layers[layer], whole[:, wished].layers[layer])
+    assert part.var["val_pcc"].tolist() == pytest.approx([0.4, 0.1])
+    assert built.genes == GENES
+
+
+@pytest.mark.parametrize(
+    ("genes", "error", "message"),
+    [
+        (
+            ["GENE1", "nothing"],
+            ValueError,
+            r"The gene 'nothing' is not in the model's panel of 6 genes \(model\.genes\)",
+        ),
+        ([], ValueError, r"genes holds different genes, at least one; got \[\]"),
+        (["GENE1", "GENE1"], ValueError, r"genes holds different genes, at least one; got \['GENE1', 'GENE1'\]"),
+        ("GENE1", TypeError, r"genes is a list of names, got the text 'GENE1'; give \['GENE1'\]"),
+    ],
+    ids=str,
+)
+def test_wrong_genes_are_refused(cohort: list[Section], genes: Any, error: type[Exception], message: str) -> None:
+    for call in (lambda: predict_section(model(), cohort[0], genes=genes), lambda: predict(model(), "x", genes=genes)):
+        with pytest.raises(error, match=message):
+            call()
+
+
 def test_counts_are_not_used(cohort: list[Section]) -> None:
     section = cohort[0]
     other = section.adata.copy()

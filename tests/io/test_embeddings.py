@@ -76,3 +76,95 @@ def test_a_model_of_embeddings_trains_and_predicts_without_images(sections: list
     assert "pcc_mean" in evaluate(model, sections[2:])
     with pytest.raises(ValueError, match=r"The model reads precomputed embeddings \(obsm\['uni'\]\), not an image"):
         Preprocessing(genes=("A",), embedding="uni").image_data(None, sections[0].pos, sections[0].grid)  # type: ignore[arg-type]
+
+
+# Features of patches by position, as TRIDENT and CLAM write them.
+
+
+def write_patches(path: Path, pos: np.ndarray, side: float = 40.0, **attributes: object) -> np.ndarray:
+    """A file of side by side patches that cover the spots; the features are the patches' centers."""
+    columns, rows = (np.arange(pos[:, axis].min() - 30, pos[:, axis].max() + 30, side) for axis in (0, 1))
+    corners = np.stack(np.meshgrid(columns, rows), -1).reshape(-1, 2).astype(int)
+    path.parent.mkdir(exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["features"] = (corners + side / 2).astype(np.float32)
+        file["coords"] = corners
+        file["coords"].attrs.update(attributes)
+    return corners
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"patch_size": 256, "patch_size_level0": 40, "overlap": 0, "name": "A1"},  # TRIDENT
+        {"patch_size": 20, "patch_level": 1, "downsample": np.array([2.0, 2.0]), "name": "A1"},  # CLAM's patches
+        {},  # CLAM's features
+    ],
+    ids=["trident", "clam", "clam, without attributes"],
+)
+def test_a_spot_takes_the_features_of_the_patch_that_it_lies_in(
+    sections: list[Section], tmp_path: Path, attributes: dict[str, object]
+) -> None:
+    write_patches(tmp_path / "uni" / "A1.h5", sections[0].pos, **attributes)
+    read_embeddings(sections[:1], tmp_path / "uni")
+    found = section_embedding(sections[0], "uni")
+    assert np.abs(found - sections[0].pos).max() <= 20
+
+
+def test_a_slide_as_a_batch_of_one_is_read(sections: list[Section], tmp_path: Path) -> None:
+    corners = write_patches(tmp_path / "uni" / "A1.h5", sections[0].pos)
+    with h5py.File(tmp_path / "uni" / "A1.h5", "a") as file:
+        del file["features"]
+        file["features"] = np.ones((1, len(corners), 3))
+    read_embeddings(sections[:1], tmp_path / "uni")
+    assert section_embedding(sections[0], "uni").shape == (48, 3)
+
+
+def test_spots_in_no_patch_are_counted(sections: list[Section], tmp_path: Path) -> None:
+    path = tmp_path / "uni" / "A1.h5"
+    corners = write_patches(path, sections[0].pos, patch_size_level0=40)
+    far = (sections[0].pos[:, None] - corners - 20).__abs__().max(2)
+    kept = far[:3].min(0) > 20  # without the patches of the first three spots
+    with h5py.File(path, "w") as file:
+        file["features"], file["coords"] = np.ones((kept.sum(), 2)), corners[kept]
+        file["coords"].attrs["patch_size_level0"] = 40
+    with pytest.raises(
+        ValueError, match=r"A1\.h5: section 'A1': \d of the 48 spots lie in none of the \d+ patches of 40 px"
+    ):
+        read_embeddings(sections[:1], tmp_path / "uni")
+
+
+@pytest.mark.parametrize(
+    ("features", "coords", "attributes", "message"),
+    [
+        (np.ones((3, 2)), np.zeros((2, 2)), {}, r"features are \[M, D\] for M patches, got \[3, 2\] and 2 patches"),
+        (np.ones(3), np.zeros((3, 2)), {}, r"features are \[M, D\] for M patches, got \[3\]"),
+        (np.full((2, 2), np.nan), np.zeros((2, 2)), {"patch_size": 4}, "must be finite"),
+        (np.ones((2, 2)), np.full((2, 2), np.inf), {}, "must be finite"),
+        (np.ones((2, 2)), np.zeros((2, 3)), {}, r"coords are numbers \[M, 2\], x and y, got float64 \[2, 3\]"),
+        (np.ones((0, 2)), np.zeros((0, 2)), {}, r"coords are numbers \[M, 2\]"),
+        (np.array([[b"a"], [b"b"]]), np.zeros((2, 2)), {}, "features are numbers"),
+        (np.ones((2, 2)), np.zeros((2, 2)), {"patch_size_level0": -4}, "must be above 0 px, got -4"),
+        (np.ones((2, 2)), np.zeros((2, 2)), {"patch_size_level0": "wide"}, "size of a patch cannot be read"),
+        (np.ones((2, 2)), np.zeros((2, 2)), {"patch_size": np.nan}, "must be above 0 px, got nan"),
+        (np.ones((3, 2)), np.zeros((3, 2)), {}, "size of a patch cannot be read from coords: More than half"),
+    ],
+    ids=str,
+)
+def test_patches_that_cannot_be_right_are_refused(
+    sections: list[Section], tmp_path: Path, features: np.ndarray, coords: np.ndarray, attributes: dict[str, object],
+    message: str,
+) -> None:  # fmt: skip
+    with h5py.File(tmp_path / "A1.h5", "w") as file:
+        file["features"], file["coords"] = features, coords
+        file["coords"].attrs.update(attributes)
+    with pytest.raises(ValueError, match=rf"A1\.h5: .*{message}"):
+        read_embeddings(sections[:1], tmp_path)
+
+
+def test_features_without_positions_are_refused(sections: list[Section], tmp_path: Path) -> None:
+    (tmp_path / "A1.pt").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"A1\.pt holds features without the positions .* take the \.h5 of the same name"
+    ):
+        read_embeddings(sections[:1], tmp_path)

@@ -252,7 +252,7 @@ def forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(densenet, "_read", read)
     monkeypatch.setattr(densenet, "_download", read)
-    monkeypatch.setattr(foundation, "_fetch", read)
+    monkeypatch.setattr(foundation, "fetch_image_model", read)
 
 
 @pytest.mark.usefixtures("forbidden")

@@ -44,7 +44,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"training": {"loss": "x"}}, "Unknown loss='x'"),
     ({"wandb": "maybe"}, "Unknown wandb='maybe'"),
     ({"accelerator": "nonsense"}, "accelerator='nonsense', .*cannot be had: You selected an invalid accelerator"),
-    ({"devices": 0}, "devices=0 .*cannot be had"),
+    ({"devices": 0}, "devices=0, .*cannot be had"),
     ({"devices": 10**6}, r"devices=1000000 starts 1000000 processes; this machine takes \d+ at most"),
     ({"precision": "16-true"}, r"cannot be trained with these arguments on .*, precision='16-true': mixed dtype"),
     ({"precision": "7"}, "precision='7' cannot be had: Precision '7' is invalid"),
@@ -96,7 +96,7 @@ def test_what_is_downloaded_is_not_asked_for_here(monkeypatch: pytest.MonkeyPatc
         raise AssertionError("weights are fetched")
 
     monkeypatch.setattr("hist2st_pyg.nn.densenet._download", download)
-    monkeypatch.setattr("hist2st_pyg.nn.foundation._fetch", download)
+    monkeypatch.setattr("hist2st_pyg.nn.foundation.fetch_image_model", download)
     check_config(small(model={"name": "stnet"}))
     check_config(small(model={"vision": "phikon"}))
 

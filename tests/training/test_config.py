@@ -16,7 +16,8 @@ from hist2st_pyg.training import AugmentConfig, DataConfig, TrainingConfig, pres
 AT_LEAST = {
     "data": {"n_genes": 1, "patch_size": 1, "k": 1, "window": 1},
     "training": {
-        "epochs": 1, "batch_size": 1, "weight_decay": 0, "step_size": 1, "likelihood_weight": 0, "n_views": 0,
+        "epochs": 1, "batch_size": 1, "accumulate_grad_batches": 1, "weight_decay": 0, "step_size": 1,
+        "likelihood_weight": 0, "n_views": 0,
         "distillation_weight": 0, "patience": 1, "view_augmentation.rotation": 0,
         "view_augmentation.jitter": 0, "augment.rotation": 0, "augment.jitter": 0,
     },

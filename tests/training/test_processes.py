@@ -96,3 +96,25 @@ def test_the_same_epoch_is_chosen_and_the_weights_agree(runs: dict[int, Path]) -
 def test_only_the_first_process_writes(runs: dict[int, Path]) -> None:
     one, two = ({str(path.relative_to(run)) for path in run.rglob("*")} for run in runs.values())
     assert one == two
+
+
+@pytest.mark.slow
+def test_wandb_is_one_process_s_and_no_process_fails(tmp_path: Path) -> None:
+    """Squares of two sections validate, as without validation sections; wandb writes into the run's folder."""
+    config = {**CONFIG, "wandb": "offline", "training": {"epochs": 1}, "devices": 2, "output": "run"}
+    config["data"] = {**CONFIG["data"], "train": ["A1", "A2"], "val": [], "val_share": 0.2, "val_side": 2.0}
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    Path("hist2st.py").write_text("import sys\nfrom hist2st_pyg.cli import main\nsys.exit(main())\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "hist2st.py", "train", "config.yaml"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "sync_dist" not in done.stderr
+    assert len(list(Path("run/wandb").glob("offline-run-*"))) == 1
+    assert done.stderr.count("epoch 1/1") == 1

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hist2st_pyg import load_sections
-from hist2st_pyg.io.array_places import WINDOW, grid_from_positions, spot_pitch
+from hist2st_pyg.utils.array_places import WINDOW, grid_from_positions, places_on_array, spot_pitch
 
 
 def test_the_spot_pitch() -> None:
@@ -98,3 +98,35 @@ def test_spots_that_nearly_coincide_or_lie_far_off_do_not_lay_a_grid_for_each_st
 def test_an_array_wider_than_the_window_keeps_its_places() -> None:
     places = np.stack([np.arange(3 * WINDOW), np.arange(3 * WINDOW) % 3], axis=1)
     np.testing.assert_array_equal(grid_from_positions(17.3 * places + 4), places)
+
+
+@pytest.mark.parametrize("degrees", [0, 0.7, 3, -8, 14, 30, 45, 90])
+@pytest.mark.parametrize("array", ["square", "hexagonal", "hexagonal, columns"])
+def test_an_array_may_be_turned_and_have_gaps(array: str, degrees: float) -> None:
+    rng = np.random.default_rng(0)
+    places = lattice(30, 34)
+    pos = 100.0 * places
+    if array != "square":
+        pos = np.column_stack([places[:, 0] + 0.5 * (places[:, 1] % 2), places[:, 1] * np.sqrt(3) / 2]) * 100
+    pos = pos[:, ::-1] if array == "hexagonal, columns" else pos
+    pos = pos @ Rotation.from_euler("z", degrees, degrees=True).as_matrix()[:2, :2]
+    pos = (pos + rng.normal(0, 3, pos.shape))[rng.random(len(pos)) < 0.6]
+    grid = places_on_array(pos)
+    assert len(np.unique(grid, axis=0)) == len(pos)
+    # Neighbors on the array are neighbors in the image: no farther than the diagonal of a square.
+    near = (np.abs(grid[:, None] - grid) <= (1, 0)).all(axis=2)
+    assert np.linalg.norm(pos[:, None] - pos, axis=2)[near].max() < 200
+
+
+@pytest.mark.parametrize("n", [60, 300])
+def test_scattered_spots_are_on_no_array(n: int) -> None:
+    pos = np.random.default_rng(3).uniform(0, 1000, (n, 2))
+    with pytest.raises(
+        ValueError, match=r"on no square or hexagonal array: (\d+ spots fall on|in the median they are 0)"
+    ):
+        places_on_array(pos)
+
+
+def test_few_spots_are_on_an_array() -> None:
+    assert places_on_array([[5, 9]]).tolist() == [[0, 0]]
+    assert places_on_array([[0, 0], [10, 0], [0, 10]]).tolist() == [[0, 0], [1, 0], [0, 1]]

@@ -19,6 +19,9 @@ WINDOW = 512
 FARTHEST = 2**31
 """Distances of neighbors over which positions may reach."""
 
+OFF = 0.25
+"""Distance of a spot from its place, in pitches, above which (in the median) the spots are on no array."""
+
 MOST_SPOTS = 10_000
 """Spots among which the step is looked for; of more, as many evenly among them."""
 
@@ -71,6 +74,62 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
     distinct = len(np.unique(grid, axis=0))
     logger.info("array derived from positions: pitch %.1f px, %d spots on %d places", pitch, len(grid), distinct)
     return grid
+
+
+def places_on_array(pos: ArrayLike) -> NDArray[np.int64]:
+    """Find each spot's place on a square or hexagonal array, which may be turned against the image.
+
+    Args:
+        pos: Spot centers x, y in pixels, [N, 2].
+
+    Returns:
+        Array column and row, int [N, 2], each from 0; no two spots have the same.
+
+    Raises:
+        ValueError: If the spots are on no such array; the message says how it shows.
+    """
+    positions = np.asarray(pos, dtype=np.float64)
+    grid = grid_from_positions(positions)
+    problem = _off_array(positions, grid)
+    if problem and len(positions) > 3:
+        upright = positions @ _turn(_tilt(positions))
+        grid = grid_from_positions(upright)
+        problem = _off_array(upright, grid)
+    if problem:
+        raise ValueError(f"the spots are on no square or hexagonal array: {problem}")
+    return grid
+
+
+def _off_array(pos: NDArray[np.float64], grid: NDArray[np.int64]) -> str:
+    """How it shows that positions [N, 2] are not those of an array with these places; empty if they are."""
+    places, counts = np.unique(grid, axis=0, return_counts=True)
+    if len(places) < len(grid):
+        column, row = places[counts.argmax()].tolist()
+        return f"{len(grid)} spots fall on {len(places)} places, {counts.max()} of them on column {column}, row {row}"
+    # A place's position is linear in column and row; on a staggered array every other row is shifted.
+    terms = np.column_stack([np.ones(len(grid)), grid, grid[:, 1] % 2])
+    fitted = terms @ np.linalg.lstsq(terms, pos, rcond=None)[0]
+    off = float(np.median(np.linalg.norm(pos - fitted, axis=1))) / spot_pitch(pos)
+    return f"in the median they are {off:.2f} of their distance away from its places" if off > OFF else ""
+
+
+def _tilt(pos: NDArray[np.float64]) -> float:
+    """The smallest angle in degrees by which an array is turned from one whose rows or columns run along the image."""
+    from scipy.spatial import cKDTree
+
+    distance, near = cKDTree(pos).query(pos, k=min(7, len(pos)))
+    step = (pos[near[:, 1:]] - pos[:, None])[distance[:, 1:] < 1.25 * spot_pitch(pos)]
+    angle = np.arctan2(step[:, 1], step[:, 0])
+    # Neighbors are a quarter of a turn apart on a square array, a sixth on a hexagonal one. Half of that turns rows
+    # into the columns of a hexagonal array, and a square array into a staggered one.
+    folds = max((4, 6), key=lambda folds: abs(np.exp(1j * folds * angle).mean()))
+    return float(np.degrees(np.angle(np.exp(2j * folds * angle).mean()))) / (2 * folds)
+
+
+def _turn(degrees: float) -> NDArray[np.float64]:
+    """The matrix that turns positions [N, 2] back by an angle: ``pos @ matrix``."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s], [s, c]])
 
 
 def _places(values: NDArray[np.float64], pitch: float) -> NDArray[np.int64]:

@@ -33,7 +33,7 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
     """The configuration without values that differ between machines."""
     values = config_dict(config)
     tracked = ("wandb", "project", "group", "job_type", "run_name", "entity", "tags", "notes")
-    for name in ("output", "overwrite", "resume", "strategy", "num_workers", *tracked):
+    for name in ("output", "overwrite", "resume", "strategy", "num_workers", "memory_gb", *tracked):
         del values[name]
     values["data"]["root"] = values["data"]["cache"] = None
     plain: dict[str, Any] = json.loads(json.dumps(values))

@@ -82,7 +82,7 @@ def _by_gradient(
     with _signals(output), without_lines(*LIGHTNING), without_warnings(PYTREE):
         trainer = make_trainer(config, callbacks, loggers, datamodule.validates)
         trainer.fit(
-            ExpressionTask(model, config.training),
+            ExpressionTask(model, config.training, config.memory_gb),
             datamodule=datamodule,
             ckpt_path=last_checkpoint(config),
             weights_only=True,

@@ -20,7 +20,7 @@ CONFIG, SUMMARY = "config.yaml", "summary.json"
 
 _NOT_THE_RUN = {
     "output", "resume", "overwrite", "preset", "wandb", "project", "group", "job_type", "run_name", "entity", "tags",
-    "notes", "accelerator", "devices", "strategy", "num_workers", "data.root", "data.cache",
+    "notes", "accelerator", "devices", "strategy", "num_workers", "memory_gb", "data.root", "data.cache",
 }  # fmt: skip
 """Where a run is, where it runs and who is told. Everything else makes another run of it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -21,6 +22,7 @@ from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.pretrained import describe, read_checkpoint
 from hist2st_pyg.models.selection import mean_pcc, section_pcc
 from hist2st_pyg.nn.augment import PatchAugmentation
+from hist2st_pyg.nn.checkpointing import Activations, measure_activations
 from hist2st_pyg.nn.statistics import recolored
 from hist2st_pyg.training.config import AugmentConfig, TrainingConfig
 from hist2st_pyg.training.datamodule import SectionDataModule
@@ -29,6 +31,7 @@ from hist2st_pyg.training.preparation import take_sections
 from hist2st_pyg.training.processes import gather
 from hist2st_pyg.training.sampler import ShardedSampler
 from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.runtime import free_memory
 
 REDUCTIONS = {name: name for name in get_args(losses.Reduction)}
 
@@ -45,6 +48,8 @@ class ExpressionTask(pl.LightningModule):
     Args:
         model: The model.
         training: The optimization; None takes the defaults, with the views that the model was built with.
+        memory_gb: GiB that the activations of views may take; None is half of what is free at the first step. The
+            views beyond are computed twice. The numbers are the same.
 
     Attributes:
         lr: The learning rate, which Lightning's ``Tuner.lr_find`` sets.
@@ -67,7 +72,9 @@ class ExpressionTask(pl.LightningModule):
     (16, 2)
     """
 
-    def __init__(self, model: ExpressionModel, training: TrainingConfig | None = None) -> None:
+    def __init__(
+        self, model: ExpressionModel, training: TrainingConfig | None = None, memory_gb: float | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.options = training or TrainingConfig(n_views=int(model.config.get("n_views", 0)))
@@ -83,6 +90,8 @@ class ExpressionTask(pl.LightningModule):
         self.lr = self.options.lr
         self.view = _augmentation(self.options.view_augmentation)
         self.augment = _augmentation(self.options.augment) if self.options.augment is not None else None
+        self.memory_gb = memory_gb
+        self._memory_bytes: float | None = None
         self._scores: dict[str, tuple[float, float, int]] = {}
 
     def setup(self, stage: str) -> None:
@@ -130,7 +139,8 @@ class ExpressionTask(pl.LightningModule):
         reduction = options.reduction
         # Precomputed embeddings [N, D] are left as they are.
         plain = batch if self.augment is None or batch.x.dim() == 2 else augmented(batch, self.augment)
-        out = self.model(plain)
+        with measure_activations(self.model) if options.n_views else nullcontext(Activations()) as of_view:
+            out = self.model(plain)
         parts = {"expression": losses.expression_error(out, batch, scale, reduction, options.loss)}
         likelihood = getattr(self.model, "likelihood", None)
         if options.likelihood_weight and likelihood is not None:
@@ -138,11 +148,19 @@ class ExpressionTask(pl.LightningModule):
             parts["likelihood"] = options.likelihood_weight * error
         if options.n_views:
             views = (augmented(batch, self.view) for _ in range(options.n_views))
-            distilled = self.model.distil(views)  # type: ignore[operator]
+            n_kept = int(self._memory(batch.x.device) // max(of_view.size, 1))
+            distilled = self.model.distil(views, n_kept)  # type: ignore[operator]
             parts["distillation"] = options.distillation_weight * losses.distillation_error(
                 distilled, out, batch, scale, reduction
             )
         return parts
+
+    def _memory(self, device: torch.device) -> float:
+        """The bytes that the activations of views may take; asked once, so that every step does the same."""
+        if self._memory_bytes is None:
+            given = self.memory_gb
+            self._memory_bytes = free_memory(device) / 2 if given is None else given * 2**30
+        return self._memory_bytes
 
     def validation_step(self, batch: Data, batch_idx: int) -> None:
         """Correlate the prediction for one section's validation spots."""

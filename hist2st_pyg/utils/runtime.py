@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+
+MEMORY = Path("/proc/meminfo")
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def trim_memory() -> None:
@@ -17,6 +23,24 @@ def trim_memory() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):
         library.malloc_trim(0)
+
+
+def free_memory(device: torch.device) -> int:
+    """The bytes of memory that are free: of a GPU, else of this machine, of which a container may allow a part only."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")  # without what caches would give back
+    if MEMORY.is_file() and (known := re.search(r"MemAvailable:\s+(\d+) kB", MEMORY.read_text(encoding="ascii"))):
+        free = int(known[1]) * 1024
+    limit, used = (_of_group(name) for name in ("memory.max", "memory.current"))
+    return free if limit is None or used is None else min(free, max(limit - used, 0))
+
+
+def _of_group(name: str) -> int | None:
+    """A number that Linux says of this process's group; None where there is none, or no limit."""
+    path = CONTROL_GROUP / name
+    text = path.read_text(encoding="ascii").strip() if path.is_file() else ""
+    return int(text) if text.isdigit() else None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch_geometric.data import Batch
 
 from hist2st_pyg import ExpressionTask, Hist2ST, Section, load_model, losses, to_data
+from hist2st_pyg.nn.checkpointing import measure_activations
 from hist2st_pyg.nn.statistics import patch_statistics
 from hist2st_pyg.training import AugmentConfig, TrainingConfig
 
@@ -77,6 +78,27 @@ def test_augmentation_changes_patches_and_not_the_batch(batch: Batch) -> None:
     plain, grey = task(likelihood_weight=0).eval(), task(likelihood_weight=0, augment=augment).eval()
     assert plain.losses(batch)["expression"] != grey.losses(batch)["expression"]
     assert torch.equal(batch.x, before)
+
+
+def test_views_are_kept_as_memory_allows_with_the_same_gradients(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = task(n_views=3)
+    with measure_activations(plain.model) as of_view:
+        plain.model(batch)
+    gib = of_view.size / 2**30
+    distil, kept, gradients = Hist2ST.distil, [], []
+    monkeypatch.setattr(Hist2ST, "distil", lambda self, views, n: (kept.append(n), distil(self, views, n))[1])
+    monkeypatch.setattr("hist2st_pyg.training.task.free_memory", lambda device: int(2 * 2.5 * of_view.size))
+    for memory_gb in (0, 1.5 * gib, 10 * gib, None):
+        module = task(n_views=3).train()
+        module.memory_gb = memory_gb
+        torch.manual_seed(1)
+        torch.stack(list(module.losses(batch).values())).sum().backward()
+        gradients.append({name: p.grad for name, p in module.model.named_parameters()})
+    assert kept == [0, 1, 10, 2]
+    for other in gradients[1:]:
+        for name, value in gradients[0].items():
+            assert value is not None
+            torch.testing.assert_close(other[name], value, rtol=1e-5, atol=1e-7, msg=name)
 
 
 @pytest.mark.parametrize("n_views", [0, 2])

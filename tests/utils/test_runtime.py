@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from hist2st_pyg.utils.runtime import trim_memory
+from hist2st_pyg.utils import runtime
+from hist2st_pyg.utils.runtime import free_memory, trim_memory
 
 # In a process of its own: numba can be told its number of threads only once.
 SCRIPT = """
@@ -49,3 +51,24 @@ def test_what_is_freed_between_what_stays_is_given_back() -> None:
 def test_scanpy_does_not_change_torch_s_number_of_threads() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_free_memory_is_that_of_the_machine_or_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu, physical = torch.device("cpu"), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < free_memory(cpu) <= physical
+    memory, group = tmp_path / "meminfo", tmp_path / "cgroup"
+    monkeypatch.setattr(runtime, "MEMORY", memory)
+    monkeypatch.setattr(runtime, "CONTROL_GROUP", group)
+    assert 0 < free_memory(cpu) <= physical
+    memory.write_text("MemTotal:       16000 kB\nMemFree:     100 kB\nMemAvailable:    9000 kB\n")
+    assert free_memory(cpu) == 9000 * 1024
+    group.mkdir()
+    (group / "memory.max").write_text("max\n")
+    (group / "memory.current").write_text("5000000\n")
+    assert free_memory(cpu) == 9000 * 1024
+    (group / "memory.max").write_text("7000000\n")
+    assert free_memory(cpu) == 2000000
+    (group / "memory.current").write_text("8000000\n")
+    assert free_memory(cpu) == 0

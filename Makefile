@@ -28,7 +28,7 @@ test: lint ## lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal
 
 test-slow: setup ## the tests that take minutes: runs killed at many moments, bad inputs by the hundred
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal -m slow
 
 # What a user's pip does: no extra, no compiler (CC and CXX fail), nothing of .venv.
 install-check: ## pip install into a fresh environment without a compiler, doctor, a short training (about 3 minutes)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -43,11 +44,11 @@ Run = Callable[[], object]
 """What is timed."""
 
 
-def section(spots: int, genes: int = GENES) -> SectionData:
+def section(spots: int) -> SectionData:
     """A section of random patches and counts on a square array; the cost does not depend on them."""
     grid = array(spots)
     edge_index, distance = knn_edges(grid, K, MAX_DISTANCE)
-    counts = torch.poisson(torch.full((spots, genes), 2.0))
+    counts = torch.poisson(torch.full((spots, GENES), 2.0))
     return SectionData(
         x=torch.randint(0, 256, (spots, 3, 112, 112), dtype=torch.uint8),
         edge_index=edge_index,
@@ -57,7 +58,7 @@ def section(spots: int, genes: int = GENES) -> SectionData:
         counts=counts,
         y=torch.log10(1 + 1e4 * counts / counts.sum(1, keepdim=True)),
         size_factor=counts.sum(1) / counts.sum(1).median(),
-        gene_mask=torch.ones(genes, dtype=torch.bool),
+        gene_mask=torch.ones(GENES, dtype=torch.bool),
     )
 
 
@@ -73,10 +74,10 @@ def paper_model(spots: int, n_views: int = 0, **arguments: Any) -> Hist2ST:
 
 
 def train_step(spots: int, variant: str, ours: bool, device: str) -> Run:
-    """A step of the paper's preset; the variant is the number of views."""
-    n_views = int(variant.split()[0])
+    """A step of the paper's preset; the variant is the number of views, and perhaps the memory that they may take."""
+    n_views, *memory_gb = (int(number) for number in re.findall(r"\d+", variant))
     model = paper_model(spots, n_views).to(device)
-    task = ExpressionTask(model, TrainingConfig(n_views=n_views))
+    task = ExpressionTask(model, TrainingConfig(n_views=n_views), *memory_gb)
     if not ours:
         task.model = Reference(model)  # type: ignore[assignment]  # it has what a task calls
     task.to(device)
@@ -189,7 +190,10 @@ def compare(work: str, spots: int, variant: str, device: str, repeats: int, roun
 
 def cases(arguments: argparse.Namespace) -> list[tuple[str, int, str]]:
     """Work, spots and variant of each row."""
-    rows = [("train_step", spots, f"{views} views") for spots in arguments.spots for views in arguments.views]
+    rows = []
+    for spots in arguments.spots:
+        for views in arguments.views:
+            rows += [("train_step", spots, f"{views} views{memory}") for memory in ("", ", 0 GB")[: 1 + (views > 0)]]
     rows += [("inference", spots, kind) for spots in arguments.spots for kind in ("full", "local")]
     for spots in arguments.graph:
         rows += [("graph", spots, kind) for kind in ("dense", "tree") if kind == "tree" or spots <= DENSE_SPOTS]

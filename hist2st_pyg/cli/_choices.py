@@ -47,6 +47,7 @@ CHOICES: dict[str, Choice] = {
     "prunings": Choice("data.graph:PRUNINGS", ("data.prune",)),
     "stains": Choice("image.stain:STAINS", ("data.stain",)),
     "losses": Choice("losses:LOSSES", ("training.loss",)),
+    "attentions": Choice("nn.attention:ATTENTIONS", ("model.attention",)),
     "positions": Choice("nn.transformer:POSITIONS", ("model.position",), listed=False),
     "norms": Choice("nn.jumping_knowledge:NORMS", ("model.gnn_norm",), listed=False),
     "readouts": Choice("nn.jumping_knowledge:JUMPING_KNOWLEDGE", ("model.jk",), listed=False),

@@ -74,9 +74,9 @@ class Hist2ST(ExpressionModel):
         detach_likelihood: Fit it without a gradient to other stages.
         n_views: Number of augmented views for self-distillation; 0 builds no weights for it.
         dropout: Dropout of the Transformer.
-        attention: ``"full"``, or ``"local"`` for sections of many thousand spots; see
-            :class:`~hist2st_pyg.nn.SpotTransformer`.
-        attention_window: Side of a window of local attention, in array steps.
+        attention: Spots that a spot attends to. ``"full"`` is the paper's; ``"local"`` is for sections of many thousand
+            spots: see :class:`~hist2st_pyg.nn.SpotTransformer`.
+        attention_window: Side of ``"local"`` in array steps.
 
     Shapes:
         ``forward(data)`` gives a dict: ``expression`` [N, G] (log10), ``embedding`` [N, C]; with ``"zinb"`` also

@@ -28,8 +28,8 @@ class HisToGene(ExpressionModel):
         position: ``"table"`` (learned), ``"fourier"`` or ``"none"``.
         n_pos: Array columns and rows in the position table.
         dropout: Dropout of the Transformer, and of the embeddings that enter it.
-        attention: ``"full"`` or ``"local"``; see :class:`~hist2st_pyg.nn.SpotTransformer`.
-        attention_window: Side of a window of local attention, in array steps.
+        attention: Spots that a spot attends to. See :class:`~hist2st_pyg.nn.SpotTransformer`.
+        attention_window: Side of ``"local"`` in array steps.
 
     Shapes:
         ``forward(data)`` returns ``expression`` [N, G] and ``embedding`` [N, C].

@@ -120,7 +120,7 @@ class TrainingConfig:
         gamma: Factor of ``"step"``.
         warmup: Share of the steps in which ``"cosine"`` warms up.
         gradient_clip_val: Largest norm of the gradient; None does not clip.
-        accumulate_grad_batches: Batches whose gradients are averaged for one step.
+        accumulate_grad_batches: Batches of one step. Their gradients are averaged.
         reduction: The losses' ``"mean"`` over a section's spots and the sections of a step, or their ``"sum"`` over
             all spots of a step.
         loss: The error of the expression, a key of :data:`~hist2st_pyg.losses.LOSSES`.
@@ -220,9 +220,9 @@ class TrainConfig:
         devices: Lightning's ``devices``.
         precision: Lightning's ``precision``.
         strategy: Lightning's ``strategy``; ``"auto"`` takes DDP where several devices train.
-        memory_gb: GiB for what distillation's views keep for their gradients; None is half of what is free. The views
-            beyond are computed twice: a step of the paper's takes up to 1.4 times as long.
-        num_workers: Processes that put batches together, each for a training process; 0 takes none.
+        memory_gb: GiB that distillation's views may keep. They keep it for their gradients; None is half of what is
+            free. The views beyond are computed twice: a step of the paper's takes up to 1.4 times as long.
+        num_workers: Processes that put batches together. Each training process has as many of its own.
     """
 
     data: DataConfig = field(default_factory=DataConfig)

@@ -129,8 +129,7 @@ def test_without_an_image(prediction: AnnData, tmp_path: Path) -> None:
     write_spatialdata(bare, tmp_path / "a.zarr")
     store = read_zarr(tmp_path / "a.zarr")
     assert list(store.images) == []
-    (library,) = prediction.uns["spatial"].values()  # where it was half a pitch, too
-    assert set(2 * store["spots"]["radius"]) == {library["scalefactors"]["spot_diameter_fullres"]}
+    assert set(2 * store["spots"]["radius"]) == {prediction.uns["hist2st"]["pitch"] / 2}
 
 
 @pytest.mark.parametrize("numbered", [False, True])

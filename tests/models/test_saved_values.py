@@ -98,7 +98,7 @@ def refusal(source: Path) -> str:
         ("dropout", None, "dropout must be a number, got None"),
         ("likelihood", {}, "likelihood must be text or null, got {}"),
         ("gnn_residual", "yes", "gnn_residual must be true or false, got 'yes'"),
-        ("nope", 1, "arguments has an unknown 'nope'; known are color_stream, "),
+        ("nope", 1, "arguments has an unknown 'nope'; known are attention, "),
     ],
 )
 def test_arguments_that_cannot_be_right_are_refused(saved: Path, argument: str, value: Any, message: str) -> None:

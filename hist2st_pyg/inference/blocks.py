@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
-from torch_geometric.utils import k_hop_subgraph
 
+from hist2st_pyg.data.parts import SectionParts
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import Patches, kept_open
 from hist2st_pyg.inference.domain_shift import Colors
@@ -115,7 +115,7 @@ def predict_blocks(
     with (
         _lent(model, device),  # once, not for every block
         kept_open(patches) as opened,
-        closing(_ahead(partial(_piece, graph, opened, hops), blocks)) as pieces,
+        closing(_ahead(partial(_piece, SectionParts(graph), opened, hops), blocks)) as pieces,
         tqdm(total=n, desc=f"spots of {name}", leave=False, disable=None if several else True) as bar,
     ):
         for spots, (piece, own) in zip(blocks, pieces, strict=True):
@@ -251,13 +251,14 @@ def find_device(device: str) -> str:
     return device
 
 
-def _piece(graph: SectionData, patches: Patches, hops: int, spots: NDArray[np.int64]) -> tuple[SectionData, Tensor]:
+def _piece(parts: SectionParts, patches: Patches, hops: int, spots: NDArray[np.int64]) -> tuple[SectionData, Tensor]:
     """A block and its surrounding spots as a ``Data``, and the rows of the block's own spots."""
-    if len(spots) == len(graph.pos):
-        piece, around, own = copy.copy(graph), None, torch.arange(len(spots))
+    if len(spots) == len(parts.data.pos):
+        piece, around, own = copy.copy(parts.data), None, torch.arange(len(spots))
     else:
-        near, _, own, _ = k_hop_subgraph(torch.from_numpy(spots), hops, graph.edge_index, num_nodes=len(graph.pos))
-        piece, around = graph.subgraph(near), near.cpu().numpy()
+        block = torch.from_numpy(spots).to(parts.data.edge_index.device)
+        near = parts.around(block, hops)
+        piece, around, own = parts.part(near), near.cpu().numpy(), torch.searchsorted(near, block)
     piece.x = patches(around)
     return piece, own
 

@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from scipy.spatial import cKDTree
 from torch.utils.data import Dataset
 
 from hist2st_pyg.data.masks import training_spots
+from hist2st_pyg.data.parts import SectionParts
 from hist2st_pyg.data.preprocessing import SectionData
 
 
@@ -32,6 +35,9 @@ class SpotWindows(Dataset[SectionData]):
         if size < 1:
             raise ValueError(f"A window has at least one spot, got window={size}.")
         self.sections, self.size, self.seed = sections, size, seed
+        self.large = {
+            id(data): (SectionParts(data), cKDTree(data.pos.cpu().numpy())) for data in sections if len(data.pos) > size
+        }
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -49,10 +55,11 @@ class SpotWindows(Dataset[SectionData]):
 
     def __getitem__(self, index: int) -> SectionData:
         data, center = self.windows[index]
-        if len(data.pos) <= self.size:
+        if id(data) not in self.large:
             return data
-        nearest = (data.pos - data.pos[center]).square().sum(1).topk(self.size, largest=False).indices.sort().values
-        return data.subgraph(nearest)  # type: ignore[no-any-return]
+        parts, tree = self.large[id(data)]
+        nearest = tree.query(data.pos[center].cpu().numpy(), k=self.size)[1]
+        return parts.part(torch.from_numpy(np.sort(nearest)).to(data.pos.device))
 
 
 class SingleSpots(Dataset[SectionData]):
@@ -65,7 +72,7 @@ class SingleSpots(Dataset[SectionData]):
     """
 
     def __init__(self, sections: Sequence[SectionData]) -> None:
-        self.sections = sections
+        self.parts = [SectionParts(data) for data in sections]
         self.spots = [(i, spot) for i, data in enumerate(sections) for spot in training_spots(data).nonzero()[:, 0]]
 
     def __len__(self) -> int:
@@ -73,4 +80,4 @@ class SingleSpots(Dataset[SectionData]):
 
     def __getitem__(self, index: int) -> SectionData:
         section, spot = self.spots[index]
-        return self.sections[section].subgraph(spot[None])  # type: ignore[no-any-return]
+        return self.parts[section].part(spot[None])

@@ -108,7 +108,7 @@ def inference(spots: int, variant: str, ours: bool, device: str) -> Run:
 
 def graph(spots: int, variant: str, ours: bool, device: str) -> Run:
     """The k nearest spots of each, beside a dense matrix or the bare query of a tree."""
-    pos = array(spots).double().numpy()
+    pos = array(spots).double().cpu().numpy()
     if ours:
         return lambda: knn_edges(pos, K, MAX_DISTANCE)
     if variant == "dense":
@@ -126,7 +126,7 @@ def patches(spots: int, variant: str, ours: bool, device: str) -> Run:
     side = 60 * int(np.ceil(spots**0.5)) + 120
     path = Path(work.name) / "image.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
-    pos = 60.0 * array(spots).double().numpy() + 60
+    pos = 60.0 * array(spots).double().cpu().numpy() + 60
 
     def cut(cache: Path | None = None) -> float:
         assert work  # which removes its folder when nothing refers to it any more

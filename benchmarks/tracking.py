@@ -9,7 +9,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from hist2st_pyg.training.tracking import wandb_runs
+from hist2st_pyg.training import wandb_runs
 
 log = logging.getLogger(__name__)
 

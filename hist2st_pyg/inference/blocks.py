@@ -133,7 +133,7 @@ def predict_blocks(
             made = keep(model, run_model(model, graph, device, [torch.from_numpy(each) for each in values.values()]))
             for key, value in made.items():
                 _check_finite(value, key, model, name)
-            values = {key: value.numpy() for key, value in made.items()}
+            values = {key: value.cpu().numpy() for key, value in made.items()}
     _log(colors.notes, name)
     return Prediction(values, colors.distance, [*notes, *colors.notes])
 

@@ -8,6 +8,7 @@ from hist2st_pyg.training.presets import PRESETS, preset_config, preset_values
 from hist2st_pyg.training.run import train
 from hist2st_pyg.training.sections import read_sections, run_data
 from hist2st_pyg.training.task import ExpressionTask
+from hist2st_pyg.training.tracking import wandb_runs
 
 __all__ = [
     "PRESETS",
@@ -26,4 +27,5 @@ __all__ = [
     "read_sections",
     "run_data",
     "train",
+    "wandb_runs",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from hist2st_pyg.utils.files import read_yaml
 MODEL = "model"
 RUNS = Path("runs")
 """Where the runs are whose output is not named."""
-OF_A_RUN = (CONFIG, METRICS, LAST, BEST, SUMMARY, MODEL, "figures", "wandb", RUN)
+OF_LOGGERS = (METRICS, "wandb", RUN)
+OF_A_RUN = (CONFIG, LAST, BEST, SUMMARY, MODEL, "figures", *OF_LOGGERS)
 """What training writes into a run folder."""
 CHOSEN = "HIST2ST_RUN_FOLDER"
 """The variable by which the first process tells the others, which Lightning starts, what folder it has chosen."""
@@ -88,16 +89,17 @@ def _remove(folder: Path, there: bool) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path, kept: Sequence[str] = ()) -> None:
     """Check that a folder holds a run, or nothing.
 
     Args:
         folder: The folder, whose run is to be replaced.
+        kept: Names that may be there in any case.
 
     Raises:
         FileExistsError: If it holds something else.
     """
-    if not folder.exists() or (folder.is_dir() and not {path.name for path in folder.iterdir()} - {LOCK}):
+    if not folder.exists() or (folder.is_dir() and not {path.name for path in folder.iterdir()} - {LOCK, *kept}):
         return
     if (
         not (folder / CONFIG).is_file()
@@ -109,9 +111,9 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
-def clear_run(folder: Path) -> None:
-    """Remove a run from its folder; what else is in it stays."""
-    for name in OF_A_RUN:
+def clear_run(folder: Path, kept: Sequence[str] = ()) -> None:
+    """Remove a run from its folder, except for some names; what else is in it stays."""
+    for name in set(OF_A_RUN) - set(kept):
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -20,7 +20,7 @@ from hist2st_pyg.section import Section
 from hist2st_pyg.training.checks import check_config
 from hist2st_pyg.training.config import TrainConfig, config_dict
 from hist2st_pyg.training.fitting import fit
-from hist2st_pyg.training.folder import MODEL, check_replaceable, clear_run, new_folder, run_folder
+from hist2st_pyg.training.folder import MODEL, OF_LOGGERS, check_replaceable, clear_run, new_folder, run_folder
 from hist2st_pyg.training.loggers import open_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.preparation import make_datamodule, make_model
@@ -79,8 +79,9 @@ def train(
     if not new and is_finished(config):
         return config.folder
     check_config(config)
+    of_loggers = () if loggers is None else OF_LOGGERS  # which the caller has opened
     if config.overwrite and is_first():
-        check_replaceable(config.folder)
+        check_replaceable(config.folder, of_loggers)
     # Each process draws dropout and augmentations of its own; the weights are the first one's.
     pl.seed_everything(config.seed + rank(), workers=True, verbose=False)
     with ExitStack() as stack:
@@ -100,7 +101,7 @@ def train(
             mend_folder(config)
         check_resumable(config, model)
         if writes and config.overwrite:  # what is new can be trained, as far as can be told
-            clear_run(output)
+            clear_run(output, of_loggers)
         opened = list(loggers) if loggers is not None else stack.enter_context(open_loggers(config, output))
         plain = config_dict(replace(config, overwrite=False))  # who trains by this again does not mean to lose it
         if writes:

@@ -108,7 +108,10 @@ def test_neither(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "hist2st info: There is no model in empty (no config.json and model.safetensors). empty is not" in error
     assert " visium: a folder with filtered_feature_bc_matrix and spatial/tissue_positions*" in error
     assert main(["info", "nowhere"]) == 2
-    assert "hist2st info: There is no model at nowhere." in capsys.readouterr().err
+    assert (
+        "hist2st info: There is no model at nowhere, and it is not an id owner/name on the hub."
+        in capsys.readouterr().err
+    )
     Path("notes.txt").write_text("x")
     assert main(["info", "notes.txt"]) == 2
     assert "notes.txt" in capsys.readouterr().err

@@ -34,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
 
     def train(config: TrainConfig) -> Path:
         given.append(config)
-        return Path(config.output)
+        return Path(config.output or "new")
 
     monkeypatch.setattr(training, "train", train)
     for name, text in FILES.items():

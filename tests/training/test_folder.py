@@ -12,7 +12,7 @@ import yaml
 
 from hist2st_pyg import Section, load_model, train
 from hist2st_pyg.cli import main
-from hist2st_pyg.training import TrainConfig, folder, preset_config
+from hist2st_pyg.training import TrainConfig, folder, open_loggers, preset_config
 from hist2st_pyg.training.lock import run_lock
 
 DATA = {"n_genes": 8, "patch_size": 16, "test": ["B1"]}
@@ -124,3 +124,14 @@ def test_the_command_line_names_its_options(capsys: pytest.CaptureFixture[str]) 
     assert main([*command, "--overwrite", "true"]) == 0
     assert main([*command[:-2], "-q"]) == 0
     assert "The run is in runs/mean/version_0, " in capsys.readouterr().out
+
+
+def test_overwrite_keeps_what_the_caller_s_loggers_write(cohort: list[Section]) -> None:
+    for seed in (0, 1):
+        config = quick("ridge", output="run", overwrite=True, seed=seed)
+        with open_loggers(config, Path("run")) as loggers:
+            Path("run/wandb").mkdir(parents=True, exist_ok=True)
+            Path("run/wandb/notes.txt").write_text("of the logger")
+            train(config, cohort, loggers)
+        assert yaml.safe_load(Path("run/config.yaml").read_text())["seed"] == seed
+        assert Path("run/wandb/notes.txt").is_file()

@@ -70,7 +70,7 @@ CASES: list[Case] = [
     case("cohort, genes", "predict model a.png -o out --genes [NOPE]", "NOPE"),
     case("cohort, image", "predict model a.png b.png -o out", r"b\.png"),
     case("cohort, spots", "predict model a.png -o out --spots nowhere", "nowhere"),
-    case("no image", "predict model -o out.h5ad", "image"),
+    case("no image", "predict model -o out.h5ad", "IMAGES"),
     *(
         case(f"evaluate {words}", f"{V} {words}", said)
         for words, said in (
@@ -161,8 +161,8 @@ CASES: list[Case] = [
             ("info her --options '{\"unknown\": 1}'", "unknown"),
             ("info her --options text", "options"),
             ("info s.csv", r"s\.csv"),
-            ("info", "path"),
-            ("download", "dataset"),
+            ("info", "PATH"),
+            ("download", "DATASET"),
             ("download nowhere --root x", "nowhere"),
             ("download visium --root x", "visium"),
             ("download her2st", "root"),

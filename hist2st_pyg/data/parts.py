@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,18 +18,23 @@ class SectionParts:
     Args:
         data: The section; its edges are sorted by target, as :func:`~hist2st_pyg.data.section_data.section_graph` gives
             them.
-
-    Raises:
-        ValueError: If they are not.
     """
 
     def __init__(self, data: SectionData) -> None:
-        target = data.edge_index[1]
+        self.data = data
+
+    @cached_property
+    def first(self) -> Tensor:
+        """The first edge to each spot, [N + 1]; found when the first part is cut, for a whole section needs none.
+
+        Raises:
+            ValueError: If the edges are not sorted by target.
+        """
+        target = self.data.edge_index[1]
         if bool((target[1:] < target[:-1]).any()):
             raise ValueError("The edges of a section are sorted by target; data.sort(sort_by_row=False) sorts them.")
-        self.data = data
-        n = int(data.num_nodes or 0)
-        self.first = torch.searchsorted(target.contiguous(), torch.arange(n + 1, device=target.device))
+        n = int(self.data.num_nodes or 0)
+        return torch.searchsorted(target.contiguous(), torch.arange(n + 1, device=target.device))
 
     def around(self, spots: Tensor, hops: int) -> Tensor:
         """The spots at most so many edges before these, and these, ascending.

@@ -206,10 +206,12 @@ def _plan(
     if block < 1:
         raise ValueError(f"block must be 1 spot or more, got {block!r}.")
     n, hops = len(pos), model.receptive_field
-    if n <= block or (model.attends != "local" and hops is None and n <= WHOLE_SECTION_SPOTS):
+    if n <= block:
         return [np.arange(n)], 0, []
     if model.attends == "local":
         return spatial_blocks(pos, block), 0, []
+    if hops is None and n <= WHOLE_SECTION_SPOTS:
+        return [np.arange(n)], 0, []
     notes = []
     if hops is None:
         hops = model.num_hops

@@ -34,7 +34,7 @@ def numbers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataF
         wrong = ~(np.abs(values.to_numpy(dtype=np.float64, na_value=np.nan)) <= LARGEST_NUMBER)
         if wrong.any():
             value = str(table[column].iloc[wrong.argmax()])
-            where = f"{path}, line {line_of(table, wrong)}: {column}"
+            where = f"{line_in(table, path)(int(wrong.argmax()))}: {column}"
             if math.isfinite(number_of(value)):
                 raise ValueError(f"{where} is a number of at most {LARGEST_NUMBER:g}, got {value!r}.")
             hint = "; write decimals with a point and thousands without a mark" if "," in value else ""
@@ -50,8 +50,8 @@ def integers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.Data
         values = table[column].to_numpy(dtype=np.float64)
         wrong = (values < 0) | (values != np.floor(values))
         if wrong.any():
-            value, line = values[wrong.argmax()], line_of(table, wrong)
-            raise ValueError(f"{path}, line {line}: {column} is an integer from 0, got {value:g}.")
+            row = int(wrong.argmax())
+            raise ValueError(f"{line_in(table, path)(row)}: {column} is an integer from 0, got {values[row]:g}.")
     return table.astype(dict.fromkeys(columns, np.int64))
 
 
@@ -78,13 +78,8 @@ def _flag(value: object) -> bool | None:
     return FLAGS.get(text.strip().lower())
 
 
-def line_of(table: pd.DataFrame, wrong: NDArray[np.bool_]) -> int:
-    """The line of the first row that is wrong, in the file from which the table was read."""
-    return int(table.index[int(wrong.argmax())]) + 2
-
-
 def line_in(table: pd.DataFrame, path: Path) -> Callable[[int], str]:
-    """The place of a row of a table, by its number: its file and line, for :func:`flags`."""
+    """Says where a row of a table is, by its number: the file from which it was read, and the line."""
     return lambda row: f"{path}, line {int(table.index[row]) + 2}"
 
 

@@ -60,4 +60,4 @@ def test_edges_in_another_order_are_refused() -> None:
     graph = directed()
     graph.edge_index = graph.edge_index.flip(1)
     with pytest.raises(ValueError, match=r"The edges of a section are sorted by target; data\.sort"):
-        SectionParts(graph)
+        SectionParts(graph).part(torch.arange(3))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.image import HistologyImage, open_image
 from hist2st_pyg.utils.array_places import places_on_array
+from hist2st_pyg.utils.bounds import is_positive
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -96,7 +96,7 @@ class Section:
                 raise type(error)(f"Section {self.name!r}: image: {error}") from error
         for field in ("spot_diameter", "um_per_pixel"):
             value = getattr(self, field)
-            if value is not None and not (isinstance(value, Real) and 0 < float(value) < np.inf):
+            if value is not None and not is_positive(value):
                 raise self._error(field, f"must be a positive number or None (unknown), got {value!r}")
         self._check_names()
         self._check_counts()

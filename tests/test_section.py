@@ -95,7 +95,7 @@ def test_a_patient_may_be_unknown() -> None:
 
 
 @pytest.mark.parametrize("field", ["spot_diameter", "um_per_pixel"])
-@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "fine"])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "fine", True])
 def test_sizes_are_positive(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"Section 'A1': {field} must be a positive number or None"):
         Section("A1", "A", measured(), **{field: value})

@@ -8,11 +8,9 @@ its file name and imported when it is used, so a new data set is one new file.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from numbers import Real
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
@@ -21,6 +19,7 @@ from typing import Any, get_type_hints
 from hist2st_pyg.io.names import UnknownSectionError
 from hist2st_pyg.section import Section
 from hist2st_pyg.utils.array_places import grid_from_positions
+from hist2st_pyg.utils.bounds import is_positive
 from hist2st_pyg.utils.resolver import resolve
 
 __all__ = [
@@ -86,7 +85,7 @@ def load_sections(
                 f"Data set {dataset!r} has no option {option!r}; its options: {', '.join(known) or 'none'}."
             )
     scale = options.get("um_per_pixel")
-    if scale is not None and not (isinstance(scale, Real) and 0 < float(scale) < math.inf):
+    if scale is not None and not is_positive(scale):
         raise ValueError(f"um_per_pixel must be a positive number or None (unknown), got {scale!r}.")
     if root is None and parameters["root"].default is inspect.Parameter.empty:
         raise ValueError(f"Data set {dataset!r} is read from files: give root, the folder that holds them.")

@@ -6,7 +6,6 @@ What is read is what ``scanpy.read_visium`` and ``squidpy.read.visium`` read.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from hist2st_pyg.io.labels import LABEL, read_labels
 from hist2st_pyg.io.sidecars import Files, given_files
 from hist2st_pyg.io.tables import name_column, read_table, require_columns
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.bounds import is_positive
 from hist2st_pyg.utils.json_files import read_json_object
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def read_scale_factors(folder: Path, *needed: str) -> dict[str, Any]:
     scales = read_json_object(path)
     for key in needed:
         value = scales.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if not is_positive(value):
             raise ValueError(f"{path}: {key} is a positive number, got {value!r}.")
     return scales
 

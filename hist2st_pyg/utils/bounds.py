@@ -41,6 +41,11 @@ def between(low: float, high: float) -> Bound:
     return Bound(f"from {low} to {high}", lambda value: low <= value <= high)
 
 
+def is_positive(value: object) -> bool:
+    """Whether a value is a finite number above 0; true and false are none."""
+    return not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) < math.inf
+
+
 def check_seed(seed: int) -> None:
     """Refuse what no generator of random numbers takes.
 

@@ -72,8 +72,11 @@ def apart(work: str, stop: int | None = None, largest: int | None = None) -> Out
     context.set_forkserver_preload([__name__])  # so that torch is imported once
     (error, error_end), (moments, moments_end) = context.Pipe(False), context.Pipe(False)
     ends = (error_end, moments_end)
-    process = context.Process(target=_run, args=(work, os.getcwd(), dict(os.environ), *ends, stop, largest))
-    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):  # by which the server finds this module
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    process = context.Process(target=_run, args=(work, os.getcwd(), environment, *ends, stop, largest))
+    server = environment | {"PYTHONPATH": os.pathsep.join(sys.path)}  # by which the server finds this module
+    # Coverage would write its own files, under the limit and among those that are compared.
+    with patch.dict(os.environ, server, clear=True):
         process.start()
     for end in ends:
         end.close()

@@ -31,17 +31,12 @@ class OfflineRun:
 
 def read_offline_run(folder: Path, part: int = 0, of: int = 1) -> OfflineRun:
     """Read a part of the offline run under ``folder/wandb``, which has several where it was gone on with."""
-    files = sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
-    assert len(files) == of
-    file = files[part]
-    # wandb's own process writes the file and may close it a moment after the run is finished.
-    for _ in range(100):
-        records = _records(file)
-        if any(record.HasField("exit") for record in records):
-            break
-        time.sleep(0.3)
+    parts = [_finished(file) for file in folder.glob("wandb/offline-run-*/run-*.wandb")]
+    assert len(parts) == of
+    # By the time in the file: those in the folders' names are of whole seconds.
+    records = sorted(parts, key=lambda part: _run(part).start_time.ToNanoseconds())[part]
+    run = _run(records)
     config = [update for r in records for update in (*r.run.config.update, *r.config.update)]
-    (run,) = [r.run for r in records if r.HasField("run")][:1]
     return OfflineRun(
         config={update.key: json.loads(update.value_json) for update in config},
         history=[
@@ -66,6 +61,20 @@ def read_offline_run(folder: Path, part: int = 0, of: int = 1) -> OfflineRun:
         tags=list(run.tags),
         notes=run.notes,
     )
+
+
+def _run(records: list[Any]) -> Any:
+    return next(record.run for record in records if record.HasField("run"))
+
+
+def _finished(file: Path) -> list[Any]:
+    """The records of a run; wandb's own process may close the file a moment after the run is finished."""
+    for _ in range(100):
+        records = _records(file)
+        if any(record.HasField("exit") for record in records):
+            break
+        time.sleep(0.3)
+    return records
 
 
 def _records(file: Path) -> list[Any]:

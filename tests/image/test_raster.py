@@ -59,7 +59,7 @@ def test_an_image_too_large_for_the_machine_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     WRITERS[name](tmp_path / name)
-    needed = module.DECODING_BYTES * WIDTH * HEIGHT
+    needed = module.DECODED_BYTES * WIDTH * HEIGHT
     monkeypatch.setattr(memory, "memory_bytes", lambda: int((needed - 1) / memory.MEMORY_SHARE))
     image = open_image(tmp_path / name)
     assert image.size == (WIDTH, HEIGHT)
@@ -91,7 +91,7 @@ def test_the_peak_of_decoding_is_what_the_limit_counts(tmp_path: Path) -> None:
         "print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))"
     )
     taken = subprocess.run([sys.executable, "-c", code, tmp_path / "large.png"], capture_output=True, text=True)
-    assert int(taken.stdout) < 1.25 * module.DECODING_BYTES * 3000 * 4000
+    assert int(taken.stdout) < 1.25 * module.DECODED_BYTES * 3000 * 4000
 
 
 @pytest.mark.parametrize("name", ["image.png", "image.jpg"])

@@ -89,7 +89,7 @@ def _remove(folder: Path, there: bool) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def check_replaceable(folder: Path, kept: Sequence[str] = ()) -> None:
+def check_overwritable(folder: Path, kept: Sequence[str] = ()) -> None:
     """Check that a folder holds a run, or nothing.
 
     Args:

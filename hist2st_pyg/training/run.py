@@ -20,7 +20,7 @@ from hist2st_pyg.section import Section
 from hist2st_pyg.training.checks import check_config
 from hist2st_pyg.training.config import TrainConfig, config_dict
 from hist2st_pyg.training.fitting import fit
-from hist2st_pyg.training.folder import MODEL, OF_LOGGERS, check_replaceable, clear_run, new_folder, run_folder
+from hist2st_pyg.training.folder import MODEL, OF_LOGGERS, check_overwritable, clear_run, new_folder, run_folder
 from hist2st_pyg.training.loggers import open_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.preparation import make_datamodule, make_model
@@ -81,7 +81,7 @@ def train(
     check_config(config)
     of_loggers = () if loggers is None else OF_LOGGERS  # which the caller has opened
     if config.overwrite and is_first():
-        check_replaceable(config.folder, of_loggers)
+        check_overwritable(config.folder, of_loggers)
     # Each process draws dropout and augmentations of its own; the weights are the first one's.
     pl.seed_everything(config.seed + rank(), workers=True, verbose=False)
     with ExitStack() as stack:

@@ -101,6 +101,7 @@ def _run(
     largest: int | None,
 ) -> None:
     os.chdir(folder)
+    os.environ.clear()  # the server may have been started with more
     os.environ.update(environment)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)  # pytest's is a file, which the limit would hold for

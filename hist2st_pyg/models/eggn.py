@@ -223,8 +223,7 @@ class Eggn(ExpressionModel):
     ) -> Tensor:
         """The spots' embedding [N, C] from their features [N, F], the exemplars' [E, F + G] and expression [E, G]."""
         spot, exemplar = (
-            F.leaky_relu(self.mix(F.leaky_relu(h, SLOPE)), SLOPE)
-            for h in (self.of_spot(x), self.of_exemplar(exemplar))
+            F.leaky_relu(self.mix(F.leaky_relu(h, SLOPE)), SLOPE) for h in (self.of_spot(x), self.of_exemplar(exemplar))
         )
         expression = self.of_expression(expression)
         for layer in self.layers:

@@ -34,6 +34,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "histogene": {"channels": 16, "transformer_layers": 1, "heads": 2, "dim_head": 8},
     "stnet": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}},
     "graph_only": {"gnn": "sage", "gnn_layers": 1, "jk": "last"},
+    "bleep": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}, "channels": 8, "k": 3},
+    "eggn": {"channels": 8, "layers": 1, "k": 2},
     "embedding_ridge": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}, "components": 4},
     "kernel_ridge": {},
     "ridge": {"per_section": True},
@@ -67,6 +69,7 @@ def build(data: SectionData, key: str = "hist2st", **options: Any) -> Expression
         "train": [SectionRecord("A1", "GSE1/A", "dataset"), SectionRecord("A2")],
         "val": [SectionRecord("B1", "B1", "each_section")],
     }
+    model.remember([data])
     model(data)
     if isinstance(model, ClosedFormModel):
         model.fit([data], [data])

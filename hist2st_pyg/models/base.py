@@ -82,7 +82,7 @@ class ExpressionModel(nn.Module):
 
     @property
     def attends(self) -> str | None:
-        """The key of :data:`~hist2st_pyg.nn.ATTENTIONS` by which spots read others, besides the graph; None: by none."""
+        """The key of :data:`~hist2st_pyg.nn.ATTENTIONS` by which spots read others; None: by the graph alone."""
         return None
 
     @property

@@ -10,84 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.nn import SAGEConv
 from torch_geometric.utils import softmax
 
 from hist2st_pyg.models.base import ExpressionModel, section_ptr
 from hist2st_pyg.models.reference import make_room, reference_expression, spread_spots
+from hist2st_pyg.nn.exemplars import SLOPE, ExemplarLayer
 from hist2st_pyg.nn.statistics import PatchStatistics
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
 from hist2st_pyg.utils.scatter import scatter
 
-SLOPE = 0.2
-"""Of every leaky ReLU."""
 CLOSE = 3
 """Exemplars that an exemplar is connected with."""
 APART = 3
 """Array steps from which on a spot of the only training section may be an exemplar of another, in training."""
 ENCODED_SPOTS = 256
 """Training spots that are encoded at a time."""
-
-
-class ExemplarBridge(nn.Module):
-    """Messages between spots and their exemplars, gated by how these differ (the graph exemplar bridging block).
-
-    Args:
-        channels: Width C, a multiple of 4.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        width = channels // 4
-        self.exemplar, self.spot, self.expression = (nn.Linear(channels, channels, bias=False) for _ in range(3))
-        self.score = nn.Linear(channels, width, bias=False)
-        self.gate = nn.Linear(width, 2 * width)
-        self.to_exemplar, self.to_spot = nn.Linear(channels, channels), nn.Linear(channels, channels)
-        for layer in self.children():
-            nn.init.trunc_normal_(layer.weight, std=0.02)  # type: ignore[arg-type]
-            if getattr(layer, "bias", None) is not None:
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-
-    def forward(self, spot: Tensor, exemplar: Tensor, expression: Tensor, refer: Tensor) -> tuple[Tensor, Tensor]:
-        """What each spot [N, C] and each exemplar [E, C] receives.
-
-        Args:
-            spot: The spots [N, C].
-            exemplar: The exemplars [E, C].
-            expression: Their embedded expression [E, C].
-            refer: Edges (exemplar, spot), [2, M].
-        """
-        source, target = refer
-        spot, exemplar = (F.leaky_relu(x, SLOPE) for x in (self.spot(spot), self.exemplar(exemplar)))
-        known = torch.cat([exemplar, self.expression(expression)], dim=1)
-        apart = F.leaky_relu(self.score(exemplar)[source] - self.score(spot)[target], SLOPE)
-        to_spot, to_exemplar = self.gate(apart).sigmoid().chunk(2, dim=1)
-
-        def message(gate: Tensor, *ends: Tensor) -> Tensor:
-            """The mean of the three parts [M, C] of both ends, each channel times its gate."""
-            parts = torch.cat(ends, dim=1)
-            gated = gate.repeat_interleave(parts.shape[1] // gate.shape[1], dim=1) * parts
-            return gated.unflatten(1, (3, -1)).mean(1)
-
-        for_spot = scatter(message(to_spot, known[source], spot[target]), target, len(spot), "mean")
-        for_exemplar = scatter(message(to_exemplar, spot[target], known[source]), source, len(exemplar), "mean")
-        return self.to_spot(for_spot), self.to_exemplar(for_exemplar)
-
-
-class Layer(nn.Module):
-    """One layer of the graph: neighbors among the spots and among the exemplars, and the bridge between both."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.near, self.close = SAGEConv(channels, channels), SAGEConv(channels, channels)
-        self.bridge = ExemplarBridge(channels)
-
-    def forward(
-        self, spot: Tensor, exemplar: Tensor, expression: Tensor, near: Tensor, refer: Tensor, close: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        to_spot, to_exemplar = self.bridge(spot, exemplar, expression, refer)
-        spot = F.leaky_relu((self.near(spot, near) + to_spot) / 2, SLOPE)
-        return spot, F.leaky_relu((self.close(exemplar, close) + to_exemplar) / 2, SLOPE)
 
 
 class Eggn(ExpressionModel):
@@ -170,7 +107,7 @@ class Eggn(ExpressionModel):
         self.of_exemplar = nn.Linear(n_features + n_genes, channels, bias=False)
         self.of_expression = nn.Linear(n_genes, channels, bias=False)
         self.mix = nn.Linear(channels, channels, bias=False)
-        self.layers = nn.ModuleList(Layer(channels) for _ in range(layers))
+        self.layers = nn.ModuleList(ExemplarLayer(channels) for _ in range(layers))
         self.head, self.share = nn.Linear(channels, channels), nn.Parameter(torch.full((1,), 0.1))
         self.expression = nn.Linear(channels, n_genes)
         self.vision.eval()
@@ -244,7 +181,7 @@ class Eggn(ExpressionModel):
         section = torch.repeat_interleave(torch.tensor(ptr).diff()).to(x.device)
         found = nearest.values.isfinite()
         target, pairs = found.nonzero()[:, 0], (section[:, None] * n_kept + nearest.indices)[found]
-        nodes, source = pairs.unique(return_inverse=True)
+        nodes, source = torch.unique(pairs, return_inverse=True)
         which = nodes % n_kept
         near = torch.cat([self.reference_features, self.standardize(self.reference)], dim=1)[which]
         close, start = [source.new_zeros(2, 0)], 0

@@ -125,7 +125,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "denoise": True,
         },
         "models": {
-            "bleep": {"model": {"vision": "cnn", **_ENCODER}, "training": {"lr": 1e-3}},
+            "bleep": {"model": {"vision": "cnn", **_ENCODER, "temperature": 8.0}, "training": {"lr": 1e-3}},
             "eggn": {"model": {"channels": 128, "layers": 2}, "training": {"lr": 1e-3}},
             "graph_only": {"model": {**_ENCODER, **_GRAPH}},
             "hist2st": {

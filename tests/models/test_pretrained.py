@@ -212,6 +212,14 @@ def test_altered_weights_are_refused(saved: Path, change: Any, message: str) -> 
         load_model(saved)
 
 
+def test_training_spots_of_different_numbers_are_refused(data: SectionData, tmp_path: Path) -> None:
+    folder = build(data, "eggn").save_pretrained(tmp_path / "model")
+    assert "It holds the measured expression of 12 training spots" in (folder / "README.md").read_text()
+    change_weights(folder, lambda w: w.update(reference_features=w["reference_features"][:-1].clone()))
+    with pytest.raises(ValueError, match=r"(?s)weights do not fit.*size mismatch for reference_features"):
+        load_model(folder)
+
+
 def test_an_altered_config_is_refused(saved: Path) -> None:
     arguments = json.loads((saved / "config.json").read_text())["arguments"]
     for values, message in (

@@ -47,6 +47,9 @@ def contributions(field: ReceptiveField, values: list[Tensor], steps: int) -> Co
         field: The prediction.
         values: Its features, from :func:`~hist2st_pyg.explain.receptive_field.features`.
         steps: Points of the path (midpoint rule).
+
+    Raises:
+        ValueError: If the prediction has no gradient.
     """
     means = [field.average(value).expand_as(value) for value in values]
     shares = [(step + 0.5) / steps for step in range(steps)]
@@ -54,7 +57,13 @@ def contributions(field: ReceptiveField, values: list[Tensor], steps: int) -> Co
     for share in shares:
         leaves = [torch.lerp(*ends, share).detach().requires_grad_() for ends in zip(means, values, strict=True)]
         with fixed_features(field, leaves):
-            gradients = torch.autograd.grad(field.predict(field.subgraph.x[:1]), leaves)
+            prediction = field.predict(field.subgraph.x[:1])
+        if not prediction.requires_grad:
+            raise ValueError(
+                f"The prediction of this {type(field.model).__name__} does not change gradually with the features of "
+                "patches, so it has no gradient that explains it; a bleep of weighting='distance' has one."
+            )
+        gradients = torch.autograd.grad(prediction, leaves)
         for gradient, value, mean in zip(gradients, values, means, strict=True):
             total += (gradient * (value - mean)).sum(1).double().cpu() / steps
     with torch.no_grad(), fixed_features(field, means):

@@ -91,7 +91,7 @@ def predict_blocks(
     Each block includes the surrounding spots within the model's ``receptive_field``, so that the result equals that of
     the whole section. A model with local attention encodes the patches in blocks, and the section's features at once.
     A model that needs the whole section predicts up to :data:`WHOLE_SECTION_SPOTS` spots at once. On larger sections
-    self-attention is limited to the block, with a note; other models of this kind raise an error.
+    self-attention and shared exemplars are limited to the block, with a note; other models of this kind raise an error.
 
     Args:
         model: The model.
@@ -222,8 +222,8 @@ def _plan(
                 "of the section."
             )
         notes.append(
-            f"The section has {n} spots, too many for self-attention over all: each attends to its block of at most "
-            f"{block} spots and their surroundings, so predictions may change at the borders of blocks."
+            f"The section has {n} spots, too many for each to read all others: it reads its block of at most {block} "
+            "spots and their surroundings, so predictions may change at the borders of blocks."
         )
     return spatial_blocks(pos, block), hops, notes
 

@@ -82,7 +82,7 @@ class ExpressionModel(nn.Module):
 
     @property
     def attends(self) -> str | None:
-        """The key of :data:`~hist2st_pyg.nn.ATTENTIONS` by which spots attend to others; None: they do not."""
+        """The key of :data:`~hist2st_pyg.nn.ATTENTIONS` by which spots read others; None: by the graph alone."""
         return None
 
     @property
@@ -145,6 +145,26 @@ class ExpressionModel(nn.Module):
         Args:
             mean_expression: The mean target of each gene over the training spots, [G].
         """
+
+    def remember(self, train: Sequence[Data]) -> None:
+        """Keep the training spots that predictions are looked up in; most models keep none.
+
+        Args:
+            train: The training sections, whose statistics the model has.
+        """
+
+    def own_losses(self, out: dict[str, Tensor], data: Data) -> dict[str, Tensor] | None:
+        """The losses by name of a model that has its own; None: it is trained on the error of its expression.
+
+        Args:
+            out: Its output in training.
+            data: The sections of the step.
+        """
+        return None
+
+    def standardize(self, expression: Tensor) -> Tensor:
+        """From log10 to standardized expression, [N, G]."""
+        return (expression - self.target_mean) / self.target_std
 
     def unstandardize(self, standard: Tensor) -> Tensor:
         """From standardized to log10 expression, [N, G]."""

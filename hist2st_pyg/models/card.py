@@ -244,6 +244,8 @@ def _model(model: SavedModel, description: Mapping[str, Any]) -> str:
     origin = encoder_origin(model.vision_stages)
     if origin not in (None, "random"):
         rows[0] += f" The vision stage started from pretrained weights ({origin}), whose license also applies."
+    if (kept := model.state_dict().get("reference")) is not None:
+        rows[0] += f" It holds the measured expression of {_count(len(kept), 'training spot')}, which anyone can read."
     for name, value in description["arguments"].items():
         text = json.dumps(value)
         rows.append(f"- `{name}`: {code(text)}" if len(text) <= 100 else f"- `{name}`: see `config.json`")

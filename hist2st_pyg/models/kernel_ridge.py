@@ -11,6 +11,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import pdist
 from torch import Tensor
 
+from hist2st_pyg.models.reference import make_room
 from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
 
 MAX_SPOTS = 20_000
@@ -89,7 +90,7 @@ class KernelRidge(FeatureRegression[KernelSolver]):
         self.register_buffer("spots", torch.zeros(0, self.n_features))
         self.register_buffer("weight", torch.zeros(0, n_genes))
         self.register_buffer("bias", torch.zeros(n_genes))
-        self.register_load_state_dict_pre_hook(_make_room)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(make_room("spots", "weight"))  # type: ignore[no-untyped-call]
 
     def predict(self, h: Tensor) -> Tensor:
         # In parts, because the kernel of all spots may not fit into memory.
@@ -104,10 +105,3 @@ class KernelRidge(FeatureRegression[KernelSolver]):
         fitted = {"feature_mean": solver.mean, "feature_scale": solver.scale, "width": solver.width}
         for name, values in {**fitted, "spots": solver.spots, "weight": weight, "bias": bias}.items():
             setattr(self, name, torch.as_tensor(values).to(self.bias))
-
-
-def _make_room(model: KernelRidge, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Resize the buffers before loading weights, which alone determine the number of training spots."""
-    n_spots = len(state.get(prefix + "spots", model.spots))
-    model.spots = model.spots.new_zeros(n_spots, model.n_features)
-    model.weight = model.weight.new_zeros(n_spots, len(model.bias))

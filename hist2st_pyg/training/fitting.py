@@ -32,6 +32,8 @@ LIGHTNING = ("pytorch_lightning", "lightning_fabric")
 """The loggers that tell what Lightning found and does, and what else one could install."""
 PYTREE = r".*isinstance\(treespec, LeafSpec\)"
 """What torch warns Lightning of."""
+FROZEN = r"Found \d+ module\(s\) in eval mode"
+"""What Lightning warns of frozen encoders."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def _by_gradient(
     output = config.folder
     checkpoints = RunCheckpoint(output, datamodule.validates)
     callbacks = [checkpoints, *_early_stopping(config, datamodule.validates), *_time_limit(config)]
-    with _signals(output), without_lines(*LIGHTNING), without_warnings(PYTREE):
+    with _signals(output), without_lines(*LIGHTNING), without_warnings(PYTREE, FROZEN):
         trainer = make_trainer(config, callbacks, loggers, datamodule.validates)
         trainer.fit(
             ExpressionTask(model, config.training, config.memory_gb),

@@ -163,3 +163,4 @@ def take_sections(model: ExpressionModel, datamodule: SectionDataModule, options
     model.training_sections = {
         part: [section.record for section in datamodule.sections[part]] for part in ("train", "val")
     }
+    model.remember(datamodule.data("train"))

@@ -40,6 +40,33 @@ PRESETS: dict[str, dict[str, Any]] = {
         "models": {
             # eps=1e-10 inside the logarithms of ZINB, no bounds of NB.
             "hist2st": {"model": {"published_likelihood": True}},
+            # Xie et al. 2023, config.py, dataset.py and train_ddp.sh: AdamW, batches of 256 random spots, 300 epochs.
+            "bleep": {
+                "data": {"patch_size": 224, "transpose_patches": False, "window": 1},
+                "model": {"vision_kwargs": {"weights": "imagenet"}},  # ResNet-50 there
+                "training": {
+                    "epochs": 300,
+                    "batch_size": 256,
+                    "optimizer": "adamw",
+                    "lr": 1e-3,
+                    "weight_decay": 1e-3,
+                    "lr_scheduler": "constant",
+                    "augment": _SYMMETRIES,
+                },
+            },
+            # Yang et al. 2024, README.md: --size 256 --numk 6 --num_layers 4 --epoch 300 --lr 5e-4 --weight_decay 1e-4;
+            # generate_graph.py: at most 5 neighbors within the root of 2; train.py: AdamW.
+            "eggn": {
+                "data": {"patch_size": 256, "transpose_patches": False, "k": 5, "max_distance": 1.42},
+                "model": {"vision": "densenet121", "vision_kwargs": {"weights": "imagenet"}},  # ResNet-18 there
+                "training": {
+                    "epochs": 300,
+                    "optimizer": "adamw",
+                    "lr": 5e-4,
+                    "weight_decay": 1e-4,
+                    "lr_scheduler": "constant",
+                },
+            },
             # Pang et al. 2021, tutorial.ipynb: HisToGene(n_layers=8, n_genes=785, learning_rate=1e-5), max_epochs=100;
             # vis_model.py: Adam at a constant rate, dropout 0.1.
             "histogene": {
@@ -98,6 +125,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "denoise": True,
         },
         "models": {
+            "bleep": {"model": {"vision": "cnn", **_ENCODER, "temperature": 8.0}, "training": {"lr": 1e-3}},
+            "eggn": {"model": {"channels": 128, "layers": 2}, "training": {"lr": 1e-3}},
             "graph_only": {"model": {**_ENCODER, **_GRAPH}},
             "hist2st": {
                 "model": {

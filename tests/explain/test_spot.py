@@ -18,7 +18,7 @@ from hist2st_pyg.explain import (
 from hist2st_pyg.models import MODELS
 from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.nn import CONVS
-from tests._helpers.explained import GENES, build, ready
+from tests._helpers.explained import GENES, P, build, ready
 
 
 def state(model: ExpressionModel) -> list[Any]:
@@ -99,6 +99,38 @@ def test_models_that_are_not_differentiable(data: SectionData, key: str) -> None
     model = ready(MODELS[key](len(GENES), **options))
     with pytest.raises(TypeError, match=r"cannot be explained.*graph_only, hist2st, histogene, stnet\."):
         explain_spot(model, data, 0, "GENE1")
+
+
+def retrieving(data: SectionData, weighting: str) -> ExpressionModel:
+    torch.manual_seed(0)
+    options = {"vision": "cnn", "vision_kwargs": {"channels": [8], "out_channels": 8}, "channels": 4, "k": 40}
+    model = ready(MODELS["bleep"](len(GENES), patch_size=P, n_scales=2, weighting=weighting, **options))
+    model.remember([data])
+    return model
+
+
+def test_retrieved_spots_weighted_by_distance_are_explained(data: SectionData) -> None:
+    found = explain_spot(retrieving(data, "distance"), data, 20, "GENE3", steps=64)
+    assert found.neighbors.tolist() == [20]
+    difference = found.predicted - found.reference
+    assert abs(difference) > 1e-3
+    assert found.importance.sum() == pytest.approx(difference, rel=0.05)
+    assert found.edge_importance is not None
+
+
+def test_retrieved_spots_weighted_alike_have_no_gradient(data: SectionData) -> None:
+    with pytest.raises(ValueError, match=r"of this Bleep does not change gradually.*weighting='distance' has one\."):
+        explain_spot(retrieving(data, "mean"), data, 20, "GENE3")
+
+
+def test_a_graph_with_exemplars_is_explained(data: SectionData) -> None:
+    torch.manual_seed(0)
+    model = ready(MODELS["eggn"](len(GENES), patch_size=P, n_scales=2, channels=8, layers=1, k=2))
+    model.remember([data])
+    found = explain_spot(model, data, 20, "GENE3", steps=8)
+    assert len(found.neighbors) == len(data.pos)
+    assert found.edge_importance is None
+    assert found.pixels[0].importance.max() > 0
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,12 @@ def model(name: str = "hist2st", preprocessing: dict[str, Any] | None = None, **
     return built.eval()
 
 
+def look_up(built: ExpressionModel, section: Section) -> None:
+    """Let a model that looks training spots up keep a section's."""
+    assert built.preprocessing is not None
+    built.remember([built.preprocessing.to_data(section)])
+
+
 def predicted(built: ExpressionModel, section: Section, **options: Any) -> Prediction:
     """The section's prediction by blocks."""
     assert built.preprocessing is not None
@@ -94,6 +100,7 @@ def test_blocks_part_the_spots_into_neighbors(size: int) -> None:
         ("embedding_ridge", {"vision": "linear", "components": None}, 0),
         ("stnet", {"vision": "cnn", "vision_kwargs": {"channels": [4], "out_channels": 8}}, 0),
         ("histogene", {"transformer_layers": 0, "channels": 16}, 0),
+        ("bleep", {"channels": 8, "k": 5}, 0),
         ("mean", {}, 0),
     ],
 )
@@ -105,6 +112,7 @@ def test_blocks_give_the_whole_section_s_prediction(
     if isinstance(built, ClosedFormModel):
         assert built.preprocessing is not None
         built.fit([built.preprocessing.to_data(cohort[1])], [])
+    look_up(built, cohort[1])
     check_same(built, cohort[0], (1, 5, 17, 40))
 
 
@@ -221,6 +229,7 @@ def test_embeddings_are_predicted_by_blocks(cohort: list[Section]) -> None:
 ATTENTION: list[tuple[str, dict[str, Any]]] = [
     ("hist2st", {"transformer_layers": 1, "heads": 2, "dim_head": 8}),
     ("histogene", {"channels": 16, "transformer_layers": 1, "heads": 2, "dim_head": 8}),
+    ("eggn", {"channels": 8, "k": 2}),
 ]
 
 
@@ -229,6 +238,7 @@ def test_attention_is_kept_to_blocks_on_large_sections_only(
     cohort: list[Section], name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     built = model(name, **arguments)
+    look_up(built, cohort[1])
     assert built.receptive_field is None
     whole = predicted(built, cohort[0], block=10)
     np.testing.assert_array_equal(whole.values["expression"], predicted(built, cohort[0]).values["expression"])
@@ -236,7 +246,7 @@ def test_attention_is_kept_to_blocks_on_large_sections_only(
     monkeypatch.setattr(blocks, "WHOLE_SECTION_SPOTS", 47)
     parts = predicted(built, cohort[0], block=10, name="A1")
     (note,) = parts.notes
-    assert "48 spots, too many for self-attention over all" in note
+    assert "48 spots, too many for each to read all others" in note
     assert f"A1: {note}" in caplog.messages
     difference = np.abs(parts.values["expression"] - whole.values["expression"])
     assert 0 < difference.max() < 1

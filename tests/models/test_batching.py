@@ -52,7 +52,10 @@ ENCODER_ARGUMENTS: dict[str, dict[str, Any]] = {
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "histogene": ("histogene", {"channels": 16, "transformer_layers": 2, "heads": 2, "dim_head": 8}),
     "hist2st": ("hist2st", {**PAPER_LIKE, "transformer_layers": 2}),
+    "bleep": ("bleep", {**RIDGE, "channels": 8, "k": 3}),
+    "bleep, by distance": ("bleep", {**RIDGE, "channels": 8, "k": 3, "weighting": "distance"}),
     "depth_oracle": ("depth_oracle", {}),
+    "eggn": ("eggn", {"channels": 8, "layers": 2, "k": 2}),
     "embedding_ridge": ("embedding_ridge", RIDGE),
     "graph_only": ("graph_only", {"gnn": "sage", "gnn_layers": 1, "jk": "last"}),
     "kernel_ridge": ("kernel_ridge", {}),
@@ -101,6 +104,7 @@ def test_each_section_of_a_batch_is_as_if_alone(case: str, sections: list[Sectio
         sections = [with_embeddings(section) for section in sections]
     if isinstance(model, ClosedFormModel):
         model.fit(sections[:1], sections[2:])
+    model.remember(sections[:1])
     with torch.no_grad():
         together = model(Batch.from_data_list(sections))
         alone = [model(section) for section in sections]

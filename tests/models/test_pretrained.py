@@ -34,6 +34,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "histogene": {"channels": 16, "transformer_layers": 1, "heads": 2, "dim_head": 8},
     "stnet": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}},
     "graph_only": {"gnn": "sage", "gnn_layers": 1, "jk": "last"},
+    "bleep": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}, "channels": 8, "k": 3},
+    "eggn": {"channels": 8, "layers": 1, "k": 2},
     "embedding_ridge": {"vision": "cnn", "vision_kwargs": {"channels": (8,), "out_channels": 16}, "components": 4},
     "kernel_ridge": {},
     "ridge": {"per_section": True},
@@ -67,6 +69,7 @@ def build(data: SectionData, key: str = "hist2st", **options: Any) -> Expression
         "train": [SectionRecord("A1", "GSE1/A", "dataset"), SectionRecord("A2")],
         "val": [SectionRecord("B1", "B1", "each_section")],
     }
+    model.remember([data])
     model(data)
     if isinstance(model, ClosedFormModel):
         model.fit([data], [data])
@@ -207,6 +210,14 @@ def test_altered_weights_are_refused(saved: Path, change: Any, message: str) -> 
     change_weights(saved, change)
     with pytest.raises(ValueError, match=f"(?s){message}"):
         load_model(saved)
+
+
+def test_training_spots_of_different_numbers_are_refused(data: SectionData, tmp_path: Path) -> None:
+    folder = build(data, "eggn").save_pretrained(tmp_path / "model")
+    assert "It holds the measured expression of 12 training spots" in (folder / "README.md").read_text()
+    change_weights(folder, lambda w: w.update(reference_features=w["reference_features"][:-1].clone()))
+    with pytest.raises(ValueError, match=r"(?s)weights do not fit.*size mismatch for reference_features"):
+        load_model(folder)
 
 
 def test_an_altered_config_is_refused(saved: Path) -> None:

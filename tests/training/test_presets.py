@@ -155,7 +155,16 @@ def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> 
     assert not {"color_stream", "vision_kwargs"} & set(embedded.model)
 
 
-SEVERAL_SCALES = {"embedding_ridge", "graph_only", "hist2st", "kernel_ridge", "ridge", "ridge_neighbors"}
+SEVERAL_SCALES = {
+    "bleep",
+    "eggn",
+    "embedding_ridge",
+    "graph_only",
+    "hist2st",
+    "kernel_ridge",
+    "ridge",
+    "ridge_neighbors",
+}
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))

@@ -1,0 +1,152 @@
+"""BLEEP: images and expression in one space, and the expression of the training spots nearest to an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from hist2st_pyg.data.masks import training_spots
+from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.reference import make_room, measured_target, reference_expression, spread_spots
+from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
+from hist2st_pyg.utils.resolver import resolve
+
+BLOCK_SPOTS = 1024
+"""Spots that are looked up at a time."""
+WEIGHTINGS = {name: name for name in ("distance", "mean")}
+
+
+class ProjectionHead(nn.Module):
+    """Into the common space: a linear map, and a residual layer with normalization, [N, in] -> [N, out]."""
+
+    def __init__(self, in_channels: int, out_channels: int, dropout: float) -> None:
+        super().__init__()
+        self.projection = nn.Linear(in_channels, out_channels)
+        self.residual = nn.Sequential(nn.GELU(), nn.Linear(out_channels, out_channels), nn.Dropout(dropout))
+        self.norm = nn.LayerNorm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        projected = self.projection(x)
+        return self.norm(projected + self.residual(projected))  # type: ignore[no-any-return]
+
+
+class Bleep(ExpressionModel):
+    r"""Retrieval of training spots by a contrastive embedding (Xie et al., NeurIPS 2023).
+
+    With the embeddings :math:`V` of a step's patches and :math:`U` of their spots' expression, [N, C] each, the rows of
+    :math:`U V^\top / t` shall be those of :math:`\mathrm{softmax}((U U^\top + V V^\top) / 2t)`, and the columns its
+    columns: the mean of both cross entropies is the loss. A prediction is the mean expression of the ``k`` training
+    spots whose embedding has the largest cosine with the patch's.
+
+    As published: both projections, loss, retrieval and their values. Changed: the vision stage is any encoder instead
+    of ResNet-50; expression is this package's target instead of a batch-corrected matrix; at most ``n_reference``
+    training spots are kept. They are saved as expression [M, G], and embedded when they are looked up in.
+
+    Args:
+        n_genes: Number of genes, G.
+        patch_size: Side of a patch in pixels, P.
+        n_scales: Number of fields of view in a patch's channels, S.
+        vision: A key of ``nn.ENCODERS``, or a class or factory ``(in_channels, patch_size) -> module``.
+        vision_kwargs: Further arguments of the encoder; ``weights`` of the default one are ImageNet's if the download
+            succeeds.
+        channels: Width C of the common space.
+        dropout: Dropout of the projections.
+        temperature: The t of the loss.
+        k: Number of training spots that a prediction is made of.
+        weighting: ``"mean"`` weights them alike; ``"distance"`` by exp(-d²) of the embeddings, the publication's other
+            way, through which a prediction has a gradient and can be explained.
+        n_reference: Largest number of training spots that are kept, evenly of all.
+
+    Shapes:
+        ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, C]; in training the latter alone.
+
+    Raises:
+        ValueError: If a number is too small or ``weighting`` unknown; in ``forward``, if no training spots are kept.
+    """
+
+    key = "bleep"
+    reference: Tensor
+
+    def __init__(
+        self,
+        n_genes: int,
+        *,
+        patch_size: int = 112,
+        n_scales: int = 1,
+        vision: str | EncoderFactory = "densenet121",
+        vision_kwargs: dict[str, Any] | None = None,
+        channels: int = 256,
+        dropout: float = 0.1,
+        temperature: float = 1.0,
+        k: int = 50,
+        weighting: str = "mean",
+        n_reference: int = 4096,
+    ) -> None:
+        config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        for name in ("channels", "k", "n_reference"):
+            if config[name] < 1:
+                raise ValueError(f"{name} is at least 1, got {config[name]}.")
+        if not 0 <= dropout < 1 or temperature <= 0:
+            raise ValueError(
+                f"dropout is at least 0 and below 1, temperature above 0, got dropout={dropout}, "
+                f"temperature={temperature}."
+            )
+        resolve(WEIGHTINGS, weighting, "weighting")
+        super().__init__(n_genes, n_scales)
+        self.vision = vision_resolver(vision, patch_size, n_scales, **(vision_kwargs or {}))
+        self.config = {**config, "vision_kwargs": rebuild_arguments(self.vision, vision_kwargs)}
+        self.image_projection = ProjectionHead(int(self.vision.out_channels), channels, dropout)  # type: ignore[arg-type]
+        self.spot_projection = ProjectionHead(n_genes, channels, dropout)
+        self.temperature, self.k, self.weighting, self.n_reference = temperature, k, weighting, n_reference
+        self.register_buffer("reference", torch.zeros(0, n_genes))
+        self.register_load_state_dict_pre_hook(make_room("reference"))  # type: ignore[no-untyped-call]
+
+    @property
+    def num_hops(self) -> int | None:
+        return 0
+
+    def remember(self, train: Sequence[Data]) -> None:
+        """Keep training spots' expression."""
+        self.reference = reference_expression(train, spread_spots(train, self.n_reference)).to(self.reference)
+
+    def forward(self, data: Data) -> dict[str, Tensor]:
+        """Predict from a ``Data`` or a ``Batch``, each spot independently."""
+        image = self.image_projection(self.encode(self.vision, data))
+        if self.training:
+            return {"embedding": image}
+        if not len(self.reference):
+            raise ValueError("Bleep has no training spots to look up in: train it, or model.remember(sections' Data).")
+        keys = self.spot_projection(self.standardize(self.reference))
+        found = [self.retrieve(each, keys) for each in torch.split(image, BLOCK_SPOTS)]
+        return {"expression": torch.cat(found), "embedding": image}
+
+    def retrieve(self, query: Tensor, keys: Tensor) -> Tensor:
+        """The expression [N, G] of the kept spots whose embeddings [M, C] are nearest to the queries' [N, C]."""
+        cosine = F.normalize(query, dim=1) @ F.normalize(keys, dim=1).T
+        nearest = cosine.topk(min(self.k, len(keys)), dim=1).indices
+        closeness = torch.zeros_like(nearest, dtype=cosine.dtype)
+        if self.weighting == "distance":
+            closeness = -(keys[nearest] - query[:, None]).square().sum(2)
+        weight = closeness.softmax(1)
+        # As a matrix, for the spots' expression itself, [N, k, G], is large.
+        return weight.new_zeros(cosine.shape).scatter(1, nearest, weight) @ self.reference
+
+    def own_losses(self, out: dict[str, Tensor], data: Data) -> dict[str, Tensor]:
+        """The contrastive loss over the spots of the step that train; a gene that was not measured is at its mean."""
+        trains = training_spots(data)
+        spot = self.spot_projection(self.standardize(measured_target(data, self.reference.mean(0)))[trains])
+        return {"contrast": contrastive_loss(out["embedding"][trains], spot, self.temperature)}
+
+
+def contrastive_loss(image: Tensor, spot: Tensor, temperature: float) -> Tensor:
+    """The loss of BLEEP for embeddings of the same spots by their image and by their expression, [N, C] each."""
+    logits = spot @ image.T / temperature
+    target = ((image @ image.T + spot @ spot.T) / (2 * temperature)).softmax(1)
+    by_spot = -(target * logits.log_softmax(1)).sum(1)
+    by_image = -(target.T * logits.T.log_softmax(1)).sum(1)
+    return (by_spot + by_image).mean() / 2

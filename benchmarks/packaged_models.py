@@ -4,10 +4,11 @@
     python -m benchmarks.packaged_models --data DIR --only her2st-small
     python -m benchmarks.packaged_models --cards                         # trains nothing: cards, index, table anew
 
-Each is the model ``small`` of ``configs/accuracy/test.yaml``, seed 0, trained on all sections of :data:`RECIPES`. Its
-accuracy is that of the same setting on the splits of that grid, where the test section is kept out of training. Writes
-``hist2st_pyg/models/weights/<name>`` and ``index.json`` there, which pins the files by SHA-256, ``results/packaged``,
-and the table of ``docs/packaged.md``. A model whose data state no license is only made elsewhere (``--output``).
+Each is the model ``small`` of ``configs/accuracy/test.yaml``, seed 0, trained on all sections that
+``packaged_recipes.py`` names. Its accuracy is that of the same setting on the splits of that grid, where the test
+section is kept out of training. Writes ``hist2st_pyg/models/weights/<name>`` and ``index.json`` there, which pins the
+files by SHA-256, ``results/packaged``, and the table of ``docs/packaged.md``. A model whose data state no license is
+only made elsewhere (``--output FOLDER``), where ``hist2st predict FOLDER/<name>`` takes it.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ import numpy as np
 
 from benchmarks.config import read_grid
 from benchmarks.measures import comparable, versions
+from benchmarks.packaged_recipes import RECIPES, Recipe
 from benchmarks.reporting.markdown import with_table
 from hist2st_pyg.inference import predict_section
 from hist2st_pyg.models import ExpressionModel, load_model
-from hist2st_pyg.models.packaged import FOLDER, Packaged, packaged_models
+from hist2st_pyg.models.packaged import FOLDER, INDEX, Packaged, packaged_models
 from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS, save_pretrained
 from hist2st_pyg.section import Section
 from hist2st_pyg.training import TrainConfig, read_sections, train
@@ -43,87 +45,7 @@ PAGE = HERE.parent / "docs" / "packaged.md"
 START = "<!-- table: benchmarks.packaged_models -->"
 MODEL, REFERENCE = "small", "ridge_neighbors"
 MOST_BYTES = 2_500_000
-"""A packaged model's weights are no larger."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a packaged model is made of.
-
-    Args:
-        dataset: The data set's name in the grid.
-        sections: All its training sections.
-        folds: The splits of the grid that tell its accuracy, the hardest first.
-        species: The species.
-        tissue: The tissue.
-        subject: A patient or an animal.
-        source: Whose data these are and where they lie, as Markdown.
-        license: The license of the data, which the weights take over, by the hub's name; None where none is stated.
-        terms: Where the license is stated.
-        limits: What the model is not for, beside the limits of every card.
-    """
-
-    dataset: str
-    sections: tuple[str, ...]
-    folds: tuple[str, ...]
-    species: str
-    tissue: str
-    subject: str
-    source: str
-    license: str | None
-    terms: str
-    limits: str
-
-
-RECIPES: dict[str, Recipe] = {
-    "her2st-small": Recipe(
-        dataset="accuracy_her2st",
-        sections=("B4", "C2", "C3", "C4"),
-        folds=("b", "a"),
-        species="human",
-        tissue="HER2-positive breast cancer",
-        subject="patient",
-        source="Andersson et al., *Nature Communications* 12, 6012 (2021), doi:10.1038/s41467-021-26271-2; "
-        "[almaan/her2st](https://github.com/almaan/her2st), doi:10.5281/zenodo.4751624",
-        license="cc-by-4.0",
-        terms="The data's record at Zenodo is under CC BY 4.0, so the weights are too: name the authors above. The "
-        "repository itself states no license.",
-        limits="Two patients are not a cohort: other subtypes of breast cancer, healthy breast, other organs and "
-        "formalin-fixed tissue were not seen (the sections are fresh frozen, their spots 200 µm apart). It is not for "
-        "telling a patient's HER2 status.",
-    ),
-    "mob-small": Recipe(
-        dataset="accuracy_mob",
-        sections=("stutility_mob1", "stutility_mob2", "stutility_mob3"),
-        folds=("c3", "c2"),
-        species="mouse",
-        tissue="olfactory bulb",
-        subject="animal",
-        source="The olfactory bulb sections that come with STUtility, Bergenstråhle et al., *BMC Genomics* 21, 482 "
-        "(2020), doi:10.1186/s12864-020-06832-3; "
-        "[jbergenstrahle/STUtility](https://github.com/jbergenstrahle/STUtility)",
-        license="mit",
-        terms="The repository, with the sections in it, is under the MIT license, copyright 2019 Joseph Bergenstråhle.",
-        limits="Other parts of the brain, other species and other resolutions were not seen. The µm per pixel of the "
-        "training images is not known, so give spots, or their distance in pixels. Genes are Ensembl ids, of the 1,000 "
-        "that the repository has.",
-    ),
-    "colon-small": Recipe(
-        dataset="accuracy_colon",
-        sections=("murine_colon_d0",),
-        folds=("d",),
-        species="mouse",
-        tissue="colon",
-        subject="animal",
-        source="Parigi, Larsson, Das et al., *Nature Communications* 13, 828 (2022), doi:10.1038/s41467-022-28497-0; "
-        "[ludvigla/murine_colon_explorer](https://github.com/ludvigla/murine_colon_explorer)",
-        license=None,
-        terms="The repository states no license.",
-        limits="One section of one animal: the accuracy on another animal was never measured, and the inflamed colon "
-        "of the same study was not seen.",
-    ),
-}
-"""The packaged models by name."""
+"""A packaged model is no larger."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +172,9 @@ def card(recipe: Recipe, genes: int, found: Sequence[HeldOut], record: Mapping[s
         rows[f"{what}; mean of {len(held.pcc)} seeds"] = _score(held)
         rows[f"attainable on {held.test} (noise ceiling)"] = f"{held.ceiling:.3f}"
         rows[f"ridge regression on the patches' statistics, on {held.test}"] = f"{held.reference:.3f}"
+    chosen = ""
+    if record["config"]["data"]["panel"] == "variance":
+        chosen = "; its panel of variable genes was chosen without that section too, and differs in some genes"
     half = record["half_precision"]
     largest = "largest difference of a prediction from that of the same model in single precision, log10 expression"
     return {
@@ -257,8 +182,7 @@ def card(recipe: Recipe, genes: int, found: Sequence[HeldOut], record: Mapping[s
         "license": recipe.license,
         "data": f"{recipe.source}. {recipe.terms}",
         "split": "This model was trained on all of these sections, so it can be measured on none of them. The results "
-        "below are those of the same setting, trained without the section that it was measured on; a panel of variable "
-        "genes was chosen without it too, and differs in some genes.",
+        f"below are those of the same setting, trained without the section that it was measured on{chosen}.",
         "metrics": {**rows, f"{largest}, over the training spots and genes": f"{half['largest']:.4f}"},
         "notes": recipe.limits,
     }
@@ -285,13 +209,14 @@ def pack(
         Its entry in the index.
 
     Raises:
-        ValueError: If its weights are larger than packaged ones may be.
+        ValueError: If it is larger than packaged ones may be.
     """
     recipe, found = RECIPES[name], held_out(RECIPES[name], results)
     genes = len(model.genes)
+    size = sum(value.numel() * (2 if value.dim() > 1 else 4) for value in model.state_dict().values())
+    if size > MOST_BYTES:
+        raise ValueError(f"{name} has {size:,} bytes in half precision; a packaged model has at most {MOST_BYTES:,}.")
     save_pretrained(model, folder / name, card(recipe, genes, found, record), overwrite_card=True, packaged=True)
-    if (size := (folder / name / WEIGHTS).stat().st_size) > MOST_BYTES:
-        raise ValueError(f"{folder / name / WEIGHTS} has {size:,} bytes; a packaged model has at most {MOST_BYTES:,}.")
     hardest = found[0]
     return Packaged(
         species=recipe.species,
@@ -305,10 +230,10 @@ def pack(
 
 
 def table(folder: Path = FOLDER, results: Path = RESULTS) -> str:
-    """The packaged models as a Markdown table, and how far half precision moves their predictions."""
+    """The packaged models as a Markdown table, a row for each section that tells their accuracy."""
     heads = ("name", "tissue", "genes", "trained on", "PCC on", "PCC", "attainable", "MB", "license")
     rows = [heads, ("---",) * 5 + ("---:",) * 3 + ("---",)]
-    for name, entry in json.loads((folder / "index.json").read_text(encoding="utf-8")).items():
+    for name, entry in json.loads((folder / INDEX.name).read_text(encoding="utf-8")).items():
         recipe, size = RECIPES[name], (folder / name / WEIGHTS).stat().st_size
         whole = (f"`{name}`", f"{recipe.species} {recipe.tissue}", str(entry["genes"]), ", ".join(recipe.sections))
         for i, held in enumerate(held_out(recipe, results)):
@@ -318,11 +243,11 @@ def table(folder: Path = FOLDER, results: Path = RESULTS) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def write_index(entries: Mapping[str, Packaged], folder: Path) -> None:
-    """Write or renew entries of the index, in the order of :data:`RECIPES`."""
-    path = folder / "index.json"
+def write_index(name: str, entry: Packaged, folder: Path) -> None:
+    """Write or renew an entry of the index, which is in the order of :data:`RECIPES`."""
+    path = folder / INDEX.name
     there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    there |= {name: asdict(entry) for name, entry in entries.items()}
+    there[name] = asdict(entry)
     write_json(path, {name: there[name] for name in RECIPES if name in there})
 
 
@@ -344,10 +269,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 record = json.loads(record_file.read_text(encoding="utf-8"))
             else:
                 recipe = RECIPES[name]
-                model, record = make(config_of(name, recipe, arguments.data, arguments.work))
-                write_json(record_file, record)
+                model, record = make(config_of(name, recipe, arguments.data, arguments.work, GRID))
             entry = pack(name, model, record, arguments.output, arguments.results)
-            write_index({name: entry}, arguments.output)
+            write_json(record_file, {**record, "sha256": entry.sha256})
+            write_index(name, entry, arguments.output)
             print(f"{arguments.output / name}: PCC {entry.pcc:.3f} on {entry.held_out}")
         if packaged:
             packaged_models.cache_clear()

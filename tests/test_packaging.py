@@ -18,7 +18,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import hist2st_pyg
+from hist2st_pyg.models.packaged import packaged_models
 
+MODEL_FILES = ("README.md", "config.json", "model.safetensors")
 ROOT = Path(__file__).parents[1]
 
 
@@ -114,6 +116,8 @@ def test_the_source_distribution_is_complete(tmp_path: Path) -> None:
     files = set((tmp_path / "hist2st_pyg.egg-info" / "SOURCES.txt").read_text(encoding="utf-8").splitlines())
     expected = ["CHANGELOG.md", "CITATION.cff", "LICENSE", "README.md", "constraints.txt", "docs/conf.py", "setup.py"]
     expected += ["benchmarks/configs/train/her2st_a.yaml", "benchmarks/run.py", "hist2st_pyg/py.typed"]
+    expected += [f"hist2st_pyg/models/weights/{name}/{file}" for name in packaged_models() for file in MODEL_FILES]
+    expected += ["hist2st_pyg/models/weights/index.json"]
     expected += ["notebooks/01_train_and_predict.ipynb", "tests/conftest.py", "tests/golden/graphs.npz"]
     assert [name for name in expected if name not in files] == []
     assert [name for name in files if "benchmarks/results" in name or "_build" in name or "__pycache__" in name] == []

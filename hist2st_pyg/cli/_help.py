@@ -17,7 +17,10 @@ COLUMN = 28
 """Where the text of an argument begins."""
 DENSE = 6
 """Where it goes on, among the many keys of a configuration."""
-MODEL = "A run folder, a saved model's folder, a checkpoint, or a model's id on the hub (owner/name)."
+MODEL = (
+    "A run folder, a saved model's folder, a checkpoint, a packaged model (hist2st list models), or a model's id on "
+    "the hub (owner/name)."
+)
 """What commands that use a model take."""
 NOT_ARGUMENTS = ("ActionSubCommands", "_ChoicesPseudoAction")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "hist2st info runs/start",
+    "hist2st info her2st-small",
     "hist2st info outs",
 )
 COLUMNS = ("section", "patient", "spots", "genes", "µm/px", "image", "missing")
@@ -57,19 +58,25 @@ def _dataset(path: Path) -> str | None:
 
 
 def show_model(path: str) -> None:
-    """Print the description of a saved model, as JSON."""
+    """Print the description of a saved model, as JSON; of a packaged one also its accuracy and its card's place."""
     import json
+    from dataclasses import asdict
 
     from hist2st_pyg.models import load_model
+    from hist2st_pyg.models.card import CARD
     from hist2st_pyg.models.hub import locate_model
+    from hist2st_pyg.models.packaged import FOLDER, packaged_models
     from hist2st_pyg.models.pretrained import describe
 
-    model = load_model(locate_model(path))
+    folder = locate_model(path)
+    model = load_model(folder)
     description = describe(model)
     preprocessing = description["preprocessing"]
     if preprocessing is not None:
         genes = preprocessing["genes"]
         preprocessing["genes"] = f"{len(genes)} genes: {', '.join(genes[:5])}{', ...' if len(genes) > 5 else ''}"
+    if folder.parent == FOLDER:
+        description["packaged"] = asdict(packaged_models()[folder.name]) | {"card": str(folder / CARD)}
     description["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     print(json.dumps(description, indent=2))
 

@@ -1,4 +1,4 @@
-"""List what can be chosen by key: models, layers, encoders, data sets, presets."""
+"""List what can be chosen by key: models, layers, encoders, data sets, presets; with models also the packaged ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
     from hist2st_pyg.cli import Run
 
-EXAMPLES = ("hist2st list", "hist2st list layers")
+EXAMPLES = ("hist2st list", "hist2st list layers", "hist2st list models")
+PACKAGED = "packaged models, which predict, evaluate, explain and info take by name"
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
@@ -32,3 +33,18 @@ def run(parsed: Namespace) -> None:
         for key in keys:
             indent = "" if parsed.kind is not None else "  "
             print(f"{indent}{key:{max(map(len, keys))}}  {sentence(kind, key)}")
+        if kind == "models":
+            print(f"\n{PACKAGED}" if parsed.kind is not None else PACKAGED)
+            print("\n".join(f"  {line}" for line in packaged_lines()))
+
+
+def packaged_lines() -> list[str]:
+    """A line for each packaged model: name, species, tissue, number of genes, PCC on a section kept out."""
+    from hist2st_pyg.models.packaged import packaged_models
+
+    rows = [
+        (name, f"{each.species} {each.tissue}", f"{each.genes} genes", f"PCC {each.pcc:.3f} on {each.held_out}.")
+        for name, each in packaged_models().items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]

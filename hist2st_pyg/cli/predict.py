@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "hist2st predict runs/start slide.svs -o slide.h5ad",
     "hist2st predict runs/start slides/*.svs -o predictions",
+    "hist2st predict her2st-small slide.svs -o slide.h5ad",
     "hist2st predict owner/model slide.svs -o slide.h5ad",
 )
 OPTIONS: dict[str, tuple[type, str]] = {

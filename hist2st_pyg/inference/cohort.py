@@ -24,6 +24,7 @@ from hist2st_pyg.inference.slide import DEVICE, Draw, Job, Slide, State, drawn, 
 from hist2st_pyg.io.spots import SUFFIXES
 from hist2st_pyg.models import load_model
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
+from hist2st_pyg.models.packaged import local_path
 from hist2st_pyg.utils.executors import EXECUTORS, Failed, check_main
 from hist2st_pyg.utils.jobs import keep_failure
 from hist2st_pyg.utils.progress import tqdm
@@ -105,7 +106,7 @@ def predict_cohort(
     the next call retries failed and interrupted slides. ``logs/<slide>.txt`` holds the output of a slide's process.
 
     Args:
-        model: A path that :func:`~hist2st_pyg.load_model` reads.
+        model: A path or name that :func:`~hist2st_pyg.load_model` reads.
         images: The slides; their names without suffix must differ.
         output: Folder of the predictions, ``<slide>.h5ad`` or ``<slide>.zarr``.
         spots: A folder with a spot file of each slide (``<slide>.csv``, ``.tsv``, ``.parquet`` or ``.h5ad``), or the
@@ -135,7 +136,7 @@ def predict_cohort(
     run = resolve(EXECUTORS, executor, "executor")
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more, got {jobs}.")
-    model, output = Path(model).absolute(), Path(output).absolute()
+    model, output = local_path(model).absolute(), Path(output).absolute()
     slides = _slides(images, spots, output)
     loaded = load_model(model)
     check_genes_drawn(loaded, genes)

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from hist2st_pyg.nn.vision import encoder_origin
 from hist2st_pyg.utils.json_files import read_json
 
 CARD = "README.md"
+Kept = Literal["folder", "hub", "package"]
+"""Where a saved model is loaded from."""
 TAGS = ("spatial-transcriptomics", "gene-expression", "histology", "digital-pathology", "pytorch")
 _SEAL = "<!-- Written by hist2st_pyg, which writes it again only while its text is as written: "
 VALIDATION = "PCC on the validation spots, mean over genes; it chose the epoch, so it is optimistic"
@@ -43,7 +45,7 @@ def model_card(
     description: Mapping[str, Any],
     source: str,
     *,
-    hub: bool = False,
+    kept: Kept = "folder",
     title: str | None = None,
     license: str | None = None,
     data: str | None = None,
@@ -57,8 +59,8 @@ def model_card(
     Args:
         model: The model.
         description: Its description by :func:`~hist2st_pyg.models.pretrained.describe`.
-        source: Where to load it from: a folder or an id on the hub.
-        hub: Whether ``source`` is an id on the hub.
+        source: What to load it by: a folder, an id on the hub, or the name of a packaged model.
+        kept: Which of these it is.
         title: The heading.
         license: The license of the weights, by the hub's name (``"mit"``); None claims none.
         data: The training data, in words; the sections are always listed.
@@ -72,7 +74,7 @@ def model_card(
     parts = {
         "": f"Spatial gene expression{genes} from H&E histology, with hist2st_pyg. {TASKS[model.task]}",
         "Notes": notes or "",
-        "Use": _use(model, description, source, hub),
+        "Use": _use(model, description, source, kept),
         "Training data": "\n\n".join(filter(None, [data, describe_sections(sections)])),
         "Split": split or describe_split(sections),
         "Results": _results(metrics),
@@ -141,7 +143,7 @@ def _front(key: str, license: str | None, metadata: Mapping[str, Any] | None) ->
     return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---\n\n"
 
 
-def _use(model: SavedModel, description: Mapping[str, Any], source: str, hub: bool) -> str:
+def _use(model: SavedModel, description: Mapping[str, Any], source: str, kept: Kept) -> str:
     preprocessing, own = model.preprocessing, type(model).__name__
     missing = {
         name: value["custom"]
@@ -149,11 +151,12 @@ def _use(model: SavedModel, description: Mapping[str, Any], source: str, hub: bo
         if isinstance(value, dict) and set(value) == {"custom"}
     }
     where = json.dumps(source) + "".join(f", {name}={value.rpartition('.')[2]}" for name, value in missing.items())
-    lines = ["import hist2st_pyg as h", *(["from hist2st_pyg.models import ExpressionModel"] if hub else []), ""]
-    load = "ExpressionModel.from_pretrained" if hub else "h.load_model"
+    imports = ["from hist2st_pyg.models import ExpressionModel"] if kept == "hub" else []
+    lines = ["import hist2st_pyg as h", *imports, ""]
+    load = "ExpressionModel.from_pretrained" if kept == "hub" else "h.load_model"
     if description["model"] == own:  # a class that is not this package's
         missing[own], load = f"{type(model).__module__}.{own}", f"{own}.from_pretrained"
-    lines.append(f"model = {load}({where})" + ("" if hub else "  # the folder that this card is in"))
+    lines.append(f"model = {load}({where})" + ("  # the folder that this card is in" if kept == "folder" else ""))
     if preprocessing is not None and preprocessing.embedding is None and not model.uses_counts:
         lines.append('adata = h.predict(model, "IMAGE.png", "SPOTS.csv")  # X: log10 expression, spots x genes')
     elif preprocessing is not None:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from hist2st_pyg.models.card import CARD, edited
+from hist2st_pyg.models.packaged import hint, local_path
 from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS, is_hub_id, load_local, save_pretrained
 from hist2st_pyg.models.saved import SavedModel
 from hist2st_pyg.utils.optional import require_extra
@@ -31,13 +32,14 @@ def from_pretrained(
     Args:
         expected: The class of the model.
         classes: The classes of models by key.
-        name: A path on this machine; if it does not exist, an id on the hub.
-        fetch: The hub's options; not used for a path.
+        name: A path on this machine or the name of a packaged model; if there is neither, an id on the hub.
+        fetch: The hub's options; not used for what is on this machine.
         custom: Classes and factories that a file cannot hold.
     """
-    if Path(name).exists() and fetch["revision"] is not None:
-        raise ValueError(f"{name} is a path on this machine, so revision={fetch['revision']!r} does not apply.")
-    source = str(name) if Path(name).exists() else f"{name} (Hugging Face hub)"
+    here = local_path(name).exists()
+    if here and fetch["revision"] is not None:
+        raise ValueError(f"{name} is on this machine, so revision={fetch['revision']!r} does not apply.")
+    source = str(name) if here else f"{name} (Hugging Face hub)"
     return load_local(expected, classes, locate_model(name, fetch), source, custom)
 
 
@@ -45,20 +47,20 @@ def locate_model(name: str | Path, fetch: Mapping[str, Any] | None = None) -> Pa
     """Where a model is on this machine, which its id on the hub is downloaded to.
 
     Args:
-        name: A path; if it does not exist, an id on the hub.
-        fetch: The hub's options; not used for a path.
+        name: A path or the name of a packaged model; if there is neither, an id on the hub.
+        fetch: The hub's options; not used for what is on this machine.
 
     Returns:
-        The path, or the folder of the hub's cache.
+        The path, or the folder in the package or in the hub's cache.
 
     Raises:
-        FileNotFoundError: If there is no such path, and no such id.
+        FileNotFoundError: If there is no such path, no such packaged model, and no such id.
         ImportError: If the hub is asked without the ``hub`` extra.
     """
-    if Path(name).exists():
-        return Path(name)
+    if (path := local_path(name)).exists():
+        return path
     if not is_hub_id(name):
-        raise FileNotFoundError(f"There is no model at {name}, and it is not an id owner/name on the hub.")
+        raise FileNotFoundError(f"There is no model at {name}, and it is not an id owner/name on the hub.{hint(name)}")
     try:
         return _fetch(str(name), fetch or {})
     except ImportError as error:

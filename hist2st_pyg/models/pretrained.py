@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from hist2st_pyg.models.card import CARD, edited, model_card
+from hist2st_pyg.models.card import CARD, Kept, edited, model_card
 from hist2st_pyg.models.formats import FORMAT, READ, upgrade_description, upgrade_weights
+from hist2st_pyg.models.packaged import hint, local_path
 from hist2st_pyg.models.saved import SavedModel
 from hist2st_pyg.models.saved_values import (
     UNUSABLE,
@@ -76,6 +77,7 @@ def save_pretrained(
     card: Mapping[str, Any] | None = None,
     overwrite_card: bool = False,
     hub_id: str | None = None,
+    packaged: bool = False,
 ) -> Path:
     """Write a model to a folder; see :meth:`ExpressionModel.save_pretrained`.
 
@@ -85,6 +87,7 @@ def save_pretrained(
         card: What :func:`~hist2st_pyg.models.card.model_card` is told.
         overwrite_card: Write the card even where the folder's was changed by hand.
         hub_id: The id by which the card says that the model is loaded, where it is for the hub.
+        packaged: Save it for the package: matrices in half precision, and a card that loads it by the folder's name.
 
     Raises:
         TypeError: If an argument of the model is neither plain nor a class or factory, or one of the card is unknown.
@@ -93,10 +96,11 @@ def save_pretrained(
     from safetensors.torch import save
 
     folder = Path(folder)
-    state = {name: _single(value.detach().cpu().contiguous()) for name, value in model.state_dict().items()}
+    state = {name: _stored(value, packaged) for name, value in model.state_dict().items()}
     check_finite(state, str(folder))
     description = describe(model)
-    text = model_card(model, description, hub_id or folder.resolve().name, hub=hub_id is not None, **(card or {}))
+    kept: Kept = "hub" if hub_id is not None else "package" if packaged else "folder"
+    text = model_card(model, description, hub_id or folder.resolve().name, kept=kept, **(card or {}))
     names = [WEIGHTS, CONFIG]
     if overwrite_card or not edited(folder / CARD):
         names.append(CARD)
@@ -113,8 +117,15 @@ def save_pretrained(
     return folder
 
 
-def _single(value: Tensor) -> Tensor:
-    """A model that was trained in double precision is saved in single precision, in which models are built."""
+def _stored(value: Tensor, packaged: bool) -> Tensor:
+    """A tensor as it is saved: never in double precision, for models are built in single precision.
+
+    In a packaged model all but vectors are in half precision. Vectors are biases and statistics: few numbers, which
+    half precision would move by more than a model's matrices bear (the mean of a pixel's color by 0.06).
+    """
+    value = value.detach().cpu().contiguous()
+    if packaged and value.is_floating_point() and value.dim() > 1:
+        return value.half()
     return value.float() if value.dtype == torch.float64 else value
 
 
@@ -130,11 +141,11 @@ def load_local(
     Args:
         expected: The class; a model of another is refused.
         classes: The classes of models by key.
-        path: The folder or checkpoint.
+        path: The folder or checkpoint, or the name of a packaged model.
         source: Its name in errors.
         custom: As in :func:`~hist2st_pyg.models.load_model`.
     """
-    path = Path(path)
+    path = local_path(path)
     if path.is_dir():
         folder = path if (path / CONFIG).is_file() else path / "model"
         if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
@@ -144,7 +155,7 @@ def load_local(
         description, state = read_checkpoint(path)
     else:
         hub = " A model on the hub is loaded by ExpressionModel.from_pretrained." if is_hub_id(path) else ""
-        raise FileNotFoundError(f"There is no model at {path}.{hub}")
+        raise FileNotFoundError(f"There is no model at {path}.{hub or hint(path)}")
     description = checked_description(description, source)
     key = description["model"]
     try:

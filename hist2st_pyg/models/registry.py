@@ -30,7 +30,8 @@ def load_model(path: str | Path, **custom: Any) -> ExpressionModel:
     """Load a saved folder, a run folder, or a Lightning checkpoint, without unpickling and without a download.
 
     Args:
-        path: A folder of :meth:`ExpressionModel.save_pretrained`, a run folder of ``hist2st train``, or its ``.ckpt``.
+        path: A folder of :meth:`ExpressionModel.save_pretrained`, a run folder of ``hist2st train``, its ``.ckpt``, or
+            the name of a packaged model (``"her2st-small"``; ``hist2st list models``).
             A model on the hub is loaded by :meth:`ExpressionModel.from_pretrained`.
         custom: Classes or factories that the model was built with, by argument: ``gnn=MyConv``.
 

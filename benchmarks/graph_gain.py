@@ -1,0 +1,213 @@
+"""When does the graph help? The gain of graph layers over none, on made sections whose answer is known.
+
+    python -m benchmarks.graph_gain                                     # half an hour on one core
+    python -m benchmarks.graph_gain --layers all --seeds 0 1 2 3 4 --spots 64 144 400 1600
+
+In the synthetic sections expression follows the tissue under a spot and, by weights of about the same size, that around
+it, so neighbors help wherever the patches do not show them. One thing changes at a time: the spots of a section, the
+widest field of view (in spot distances), and the number of training sections, each of another patient; the test
+sections are of patients of their own. Each seed is another cohort. Models are ``graph_only`` of the ``small`` preset:
+statistics of the patches, then the layer. ``no edges`` is SAGE on a graph without edges: the same depth and width, and
+no neighbor. Writes ``results/graph_gain.json`` and ``report/graph_gain.png``; ``--draw`` only draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from tqdm.auto import tqdm
+
+from benchmarks.measures import versions
+from hist2st_pyg import evaluate, load_sections, make_datamodule, make_model, preset_config
+from hist2st_pyg.figures import save
+from hist2st_pyg.nn import CONVS
+from hist2st_pyg.training import ExpressionTask, SectionDataModule, TrainConfig
+from hist2st_pyg.utils.files import write_json
+from hist2st_pyg.utils.quiet import without_lines
+from hist2st_pyg.utils.resolver import resolve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+RESULTS, PICTURE = HERE / "results" / "graph_gain.json", HERE / "report" / "graph_gain.png"
+NONE, NO_EDGES = "none", "no edges"
+LAYERS = ("sage", "gat", "gcn", "hist2st")
+TEST = ("Y1", "Z1")
+"""Sections of two patients that never train."""
+GENES = 40
+AXES = {"spots": "spots of a section", "field": "widest field of view, spot distances", "sections": "training sections"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where models are compared.
+
+    Args:
+        spots: Spots of each section.
+        field: The widest field of view in spot distances; 1 is the only one, a wider one comes beside it.
+        sections: Training sections, each of a patient of its own.
+    """
+
+    spots: int = 144
+    field: float = 1.0
+    sections: int = 4
+
+
+BASE = Setting()
+"""What the others differ from in one value."""
+
+
+def settings(values: Mapping[str, Sequence[float]], base: Setting) -> list[Setting]:
+    """The base with one value changed at a time, each once."""
+    changed = [replace(base, **{axis: value}) for axis, given in values.items() for value in given]
+    return list(dict.fromkeys([base, *changed]))
+
+
+def config_of(setting: Setting, layer: str, seed: int, epochs: int) -> TrainConfig:
+    """The configuration of a model in a setting."""
+    return preset_config(
+        "small",
+        data={
+            "train": [f"{letter}1" for letter in "ABCDEFGHIJKLMNOPQRSTUVWX"[: setting.sections]],
+            "test": list(TEST),
+            "n_genes": GENES,
+            "scales": [1.0] if setting.field == 1 else [1.0, setting.field],
+            **({"max_distance": 1e-6} if layer == NO_EDGES else {}),
+        },
+        model={"name": "graph_only", "gnn": "sage" if layer == NO_EDGES else layer},
+        training={"epochs": epochs},
+        seed=seed,
+        wandb="off",
+    )
+
+
+def score(config: TrainConfig, datamodule: SectionDataModule) -> float:
+    """Train a model; its mean PCC over genes and test sections."""
+    pl.seed_everything(config.seed, verbose=False)
+    model = make_model(config, datamodule)
+    with without_lines("pytorch_lightning", "lightning_fabric"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice on loggers and workers
+        trainer = pl.Trainer(
+            max_epochs=config.training.epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(ExpressionTask(model, config.training), datamodule=datamodule)
+    return float(evaluate(model.eval(), datamodule.sections["test"])["pcc_mean"])
+
+
+def scores_of(setting: Setting, layers: Sequence[str], seed: int, epochs: int) -> Iterator[tuple[str, float]]:
+    """The PCC of each layer in a setting, on the cohort of a seed; patches are cut once for all."""
+    options = {"seed": seed, "patients": 26, "sections_per_patient": 1, "spots": setting.spots}
+    first = config_of(setting, NONE, seed, epochs)
+    sections = load_sections("synthetic", names=[*first.data.train, *TEST], **options)
+    shared = make_datamodule(first, sections)
+    shared.setup("fit")
+    shared.add_statistics()
+    for layer in layers:
+        config = config_of(setting, layer, seed, epochs)
+        datamodule = shared
+        if layer == NO_EDGES:
+            datamodule = make_datamodule(config, sections)
+            datamodule.add_statistics()
+        yield layer, score(config, datamodule)
+
+
+def run(
+    places: Sequence[Setting], layers: Sequence[str], seeds: Sequence[int], epochs: int
+) -> list[dict[str, float | str]]:
+    """Train everything; a row for each setting, seed and layer."""
+    rows: list[dict[str, float | str]] = []
+    for seed in seeds:
+        for setting in tqdm(places, desc=f"seed {seed}", disable=None):
+            for layer, pcc in scores_of(setting, layers, seed, epochs):
+                rows.append({**vars(setting), "seed": seed, "layer": layer, "pcc": round(pcc, 5)})
+    return rows
+
+
+def gains(rows: Sequence[Mapping[str, Any]], setting: Setting, layer: str) -> list[float]:
+    """The PCC of a layer less that of none, of each seed."""
+    here = [row for row in rows if all(row[name] == value for name, value in vars(setting).items())]
+    pcc = {(row["layer"], row["seed"]): row["pcc"] for row in here}
+    return [pcc[layer, seed] - pcc[NONE, seed] for seed in sorted({row["seed"] for row in here})]
+
+
+def drawn(result: Mapping[str, Any]) -> Figure:
+    """The gain of each layer along each axis: mean over seeds, and its standard error."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(AXES), sharey=True)
+    base = Setting(**result["base"])
+    for panel, (axis, words) in zip(panels, AXES.items(), strict=True):
+        values = sorted({getattr(base, axis), *result["values"][axis]})
+        for layer in (name for name in result["layers"] if name != NONE):
+            found = [gains(result["rows"], replace(base, **{axis: value}), layer) for value in values]
+            error = [np.std(each, ddof=1) / len(each) ** 0.5 if len(each) > 1 else 0 for each in found]
+            panel.errorbar(
+                range(len(values)), [np.mean(each) for each in found], error, label=layer, capsize=2,
+                color="gray" if layer == NO_EDGES else None, linestyle="--" if layer == NO_EDGES else "-",
+            )  # fmt: skip
+        panel.axhline(0, color="black", linewidth=0.8)
+        panel.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        panel.set_xlabel(words)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("PCC less that without a graph")
+    panels[0].legend(frameon=False, fontsize=8)
+    named = f"{base.spots} spots, field of view {base.field:g}, {base.sections} training sections"
+    said = f"Synthetic sections; where nothing else is said: {named}; {len(result['seeds'])} cohorts, ± standard error"
+    figure.suptitle(said, fontsize=9)
+    return figure
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", nargs="+", default=list(LAYERS), help=f"all, or of {', '.join(CONVS)}")
+    parser.add_argument("--spots", type=int, nargs="+", default=[36, 64, 324])
+    parser.add_argument("--field", type=float, nargs="+", default=[2.0, 3.5, 6.0])
+    parser.add_argument("--sections", type=int, nargs="+", default=[1, 2, 8])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--draw", action="store_true", help="train nothing; draw the results that are there")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="the JSON file")
+    parser.add_argument("--picture", type=Path, default=PICTURE, help="the picture")
+    arguments = parser.parse_args(argv)
+    try:
+        if not arguments.draw:
+            named = [name for name in CONVS if name != NONE] if arguments.layers == ["all"] else arguments.layers
+            for name in named:
+                resolve(CONVS, name, "--layers")
+            values = {axis: getattr(arguments, axis) for axis in AXES}
+            layers = [NONE, NO_EDGES, *named]
+            torch.set_num_threads(1)
+            rows = run(settings(values, BASE), layers, arguments.seeds, arguments.epochs)
+            result = {
+                "base": vars(BASE),
+                "values": values,
+                "layers": layers,
+                "seeds": arguments.seeds,
+                "epochs": arguments.epochs,
+                "versions": versions(),
+                "rows": rows,
+            }
+            write_json(arguments.output, result)
+        save(drawn(json.loads(arguments.output.read_text(encoding="utf-8"))), arguments.picture)
+    except (ValueError, OSError) as error:
+        print(f"benchmarks.graph_gain: {error}", file=sys.stderr)
+        return 2
+    print(arguments.picture)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

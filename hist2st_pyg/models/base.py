@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from hist2st_pyg import losses
 from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.models import hub, pretrained
 from hist2st_pyg.models.saved import GeneTrust, Task
@@ -145,6 +146,16 @@ class ExpressionModel(nn.Module):
         Args:
             mean_expression: The mean target of each gene over the training spots, [G].
         """
+
+    def auxiliary_losses(self, out: dict[str, Tensor], data: Data, options: losses.Options) -> dict[str, Tensor]:
+        """The weighted parts of the loss that are the model's own, by name; most have none.
+
+        Args:
+            out: Its output.
+            data: The sections, with their targets.
+            options: How a difference becomes a number.
+        """
+        return {}
 
     def unstandardize(self, standard: Tensor) -> Tensor:
         """From standardized to log10 expression, [N, G]."""

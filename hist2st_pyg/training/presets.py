@@ -114,6 +114,19 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "training": {"lr": 1e-3},
             },
             "stnet": {"training": {"lr": 1e-3}},
+            "triplex": {"model": {**_ENCODER, "tiles": 4, "heads": 4, "dropout": 0.3}, "training": {"lr": 1e-3}},
+            "hggep": {
+                "model": {
+                    **_ENCODER,
+                    "channels": 256,
+                    "transformer_layers": 1,
+                    "heads": 4,
+                    "position": "none",
+                    "lstm_layers": 1,
+                    "detach_likelihood": True,
+                },
+                "training": {"lr": 1e-3},
+            },
         },
     },
 }

@@ -147,15 +147,15 @@ class ExpressionModel(nn.Module):
             mean_expression: The mean target of each gene over the training spots, [G].
         """
 
-    def auxiliary_losses(self, out: dict[str, Tensor], data: Data, options: losses.Options) -> dict[str, Tensor]:
-        """The weighted parts of the loss that are the model's own, by name; most have none.
+    def own_losses(self, out: dict[str, Tensor], data: Data, how: losses.Options) -> dict[str, Tensor] | None:
+        """The losses by name of a model that has its own; None: it is trained on the error of its expression.
 
         Args:
-            out: Its output.
-            data: The sections, with their targets.
-            options: How a difference becomes a number.
+            out: Its output in training.
+            data: The sections of the step.
+            how: How a difference of expression becomes a number.
         """
-        return {}
+        return None
 
     def unstandardize(self, standard: Tensor) -> Tensor:
         """From standardized to log10 expression, [N, G]."""

@@ -157,10 +157,10 @@ class TRIPLEX(ExpressionModel):
         views = {view: self.unstandardize(self.views[view](value)) for view, value in seen.items()}
         return {"expression": self.unstandardize(self.expression(h)), "embedding": h, **views}
 
-    def auxiliary_losses(self, out: dict[str, Tensor], data: Data, options: losses.Options) -> dict[str, Tensor]:
-        """What each view is trained by."""
+    def own_losses(self, out: dict[str, Tensor], data: Data, how: losses.Options) -> dict[str, Tensor]:
+        """The error of the fused prediction, and what each view is trained by."""
         parts = []
         for view in self.views:
-            parts.append((1 - self.alpha) * losses.expression_error({"expression": out[view]}, data, *options))
-            parts.append(self.alpha * losses.distillation_error(out[view], out, data, *options[:2]))
-        return {"views": torch.stack(parts).sum()}
+            parts.append((1 - self.alpha) * losses.expression_error({"expression": out[view]}, data, *how))
+            parts.append(self.alpha * losses.distillation_error(out[view], out, data, how.scale, how.reduction))
+        return {"expression": losses.expression_error(out, data, *how), "views": torch.stack(parts).sum()}

@@ -142,10 +142,9 @@ class ExpressionTask(pl.LightningModule):
         with measure_activations(self.model) if options.n_views else nullcontext(Activations()) as of_view:
             out = self.model(plain)
         how = losses.Options(scale, reduction, options.loss)
-        parts = {
-            "expression": losses.expression_error(out, batch, *how),
-            **self.model.auxiliary_losses(out, batch, how),
-        }
+        parts = self.model.own_losses(out, batch, how)
+        if parts is None:
+            parts = {"expression": losses.expression_error(out, batch, *how)}
         likelihood = getattr(self.model, "likelihood", None)
         if options.likelihood_weight and likelihood is not None:
             error = losses.negative_log_likelihood(out, batch, reduction, getattr(likelihood, "published", False))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Batch
 
-from hist2st_pyg import Section, losses, to_data
+from hist2st_pyg import ExpressionTask, Section, losses, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.models import TRIPLEX
 
@@ -101,10 +102,10 @@ def test_outputs_and_loss_of_the_program_are_reproduced(golden: dict[str, Tensor
     data = SectionData(x=x, grid=golden["in.grid"], y=golden["in.y"], num_nodes=len(x))
     with torch.no_grad():
         out = model(data)
-        parts = [losses.expression_error(out, data), model.auxiliary_losses(out, data, losses.Options())["views"]]
+        parts = model.own_losses(out, data, losses.Options())
     for name in ("expression", "spot", "around", "section"):
         torch.testing.assert_close(out[name], golden[f"out.{name}"], rtol=1e-5, atol=1e-5, msg=name)
-    torch.testing.assert_close(torch.stack(parts).sum(), golden["out.loss"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(parts["expression"] + parts["views"], golden["out.loss"], rtol=1e-5, atol=0)
 
 
 def test_output_and_gradients(data: SectionData) -> None:
@@ -114,8 +115,7 @@ def test_output_and_gradients(data: SectionData) -> None:
         "embedding": [12, 16],
         **{name: list(data.y.shape) for name in ("expression", "spot", "section", "around")},
     }
-    parts = model.auxiliary_losses(out, data, losses.Options())
-    (losses.expression_error(out, data) + parts["views"]).backward()
+    torch.stack(list(model.own_losses(out, data, losses.Options()).values())).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -124,12 +124,20 @@ def test_output_and_gradients(data: SectionData) -> None:
 def test_the_losses_of_the_views_are_those_of_the_formula(data: SectionData) -> None:
     model = build(data, alpha=0.2)
     out, scale = model(data), torch.rand(data.y.shape[1]) + 0.5
-    found = model.auxiliary_losses(out, data, losses.Options(scale, "mean", "absolute"))["views"]
+    found = model.own_losses(out, data, losses.Options(scale, "mean", "absolute"))["views"]
     expected = torch.zeros(())
     for view in ("spot", "section", "around"):
         expected = expected + 0.8 * ((out[view] - data.y) / scale).abs().mean()
         expected = expected + 0.2 * ((out[view] - out["expression"]) / scale).square().mean()
     torch.testing.assert_close(found, expected)
+
+
+def test_a_step_of_training_takes_the_views_losses(data: SectionData) -> None:
+    model = build(data, dropout=0.0, vision=Convolution, vision_kwargs=None)
+    batch = Batch.from_data_list([data])
+    found = ExpressionTask(model).losses(batch)
+    assert list(found) == ["expression", "views"]
+    torch.testing.assert_close(found, model.own_losses(model(batch), batch, losses.Options()))
 
 
 def test_one_field_of_view_has_no_surroundings(data: SectionData) -> None:

@@ -120,9 +120,10 @@ class HGGEP(CountsModel):
         attention_window: int = 16,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        for name in ("heads", "dim_head", "hyperedges", "lstm_layers"):
-            if config[name] < 1:
-                raise ValueError(f"{name} is at least 1, got {config[name]}.")
+        counts = {"heads": 1, "dim_head": 1, "n_pos": 1, "hyperedges": 1, "lstm_layers": 1}
+        for name, least in {**counts, "transformer_layers": 0, "n_views": 0}.items():
+            if config[name] < least:
+                raise ValueError(f"{name} is at least {least}, got {config[name]}.")
         super().__init__(n_genes, n_scales)
         encoded = Tiles(
             vision, (patch_size + 1) // 2 if enhance else patch_size, tiles, n_scales, **(vision_kwargs or {})
@@ -144,9 +145,18 @@ class HGGEP(CountsModel):
             [refined(width, per_tile), refined(channels, per_tile), refined(channels, channels)]
         )
         self.position = resolve(POSITIONS, position, "position")(channels, n_pos)
-        options = {"position": "none", "attention": attention, "window": attention_window}
         self.transformers = nn.ModuleList(
-            SpotTransformer(channels, transformer_layers, heads, dim_head, channels, dropout, **options)
+            SpotTransformer(
+                channels,
+                transformer_layers,
+                heads,
+                dim_head,
+                channels,
+                dropout,
+                "none",
+                attention=attention,
+                window=attention_window,
+            )
             for _ in self.refine
         )
         self.hypergraph = Hypergraph(channels, channels // 2, hyperedges, hypergraph_dropout)

@@ -74,7 +74,8 @@ class TRIPLEX(ExpressionModel):
         ``spot``, ``section``, and with two fields of view ``around``.
 
     Raises:
-        ValueError: If there are more than two fields of view, ``heads`` does not divide C, or a number is too small.
+        ValueError: If there are more than two fields of view, or two of embeddings, ``heads`` does not divide C, or a
+            number cannot be meant.
     """
 
     key = "triplex"
@@ -103,10 +104,16 @@ class TRIPLEX(ExpressionModel):
             raise ValueError(
                 f"TRIPLEX has 1 or 2 fields of view (data.scales), a spot's and around it; got {n_scales}."
             )
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is odd, so that a spot is in its middle, got {kernel_size}.")
+        if not (0 <= alpha <= 1 and 0 < mlp_ratio < 1000):
+            raise ValueError(f"alpha is from 0 to 1 and mlp_ratio above 0 and below 1000, got {alpha} and {mlp_ratio}.")
         super().__init__(n_genes, n_scales)
         kwargs = vision_kwargs or {}
         spot = Tiles(vision, patch_size, tiles, **kwargs)
         around = Tiles(vision, patch_size, tiles_around, **kwargs) if n_scales == 2 else None
+        if around is not None and spot.takes == "embeddings":
+            raise ValueError("Precomputed embeddings are of one field of view; give n_scales=1 (data.scales: [1.0]).")
         self.vision = Views(spot, around)
         self.config = {**config, "vision_kwargs": rebuild_arguments(spot.encoder, vision_kwargs)}
         channels, self.n_tokens, self.alpha = spot.channels, spot.side**2, alpha
@@ -115,8 +122,17 @@ class TRIPLEX(ExpressionModel):
         width, mlp_channels = channels // heads, round(mlp_ratio * channels)
 
         def section_layers(number: int) -> SpotTransformer:
-            options = {"position": "none", "attention": attention, "window": attention_window}
-            return SpotTransformer(channels, number, heads, width, mlp_channels, dropout, **options)
+            return SpotTransformer(
+                channels,
+                number,
+                heads,
+                width,
+                mlp_channels,
+                dropout,
+                "none",
+                attention=attention,
+                window=attention_window,
+            )
 
         self.section_first, self.section_rest = section_layers(1), section_layers(layers - 1)
         self.position = ArrayConvolution(channels, kernel_size)

@@ -61,17 +61,18 @@ class SquareTransformer(nn.Module):
         self, side: int, channels: int, num_layers: int, heads: int, mlp_channels: int, dropout: float
     ) -> None:
         super().__init__()
-        row, column = torch.arange(side**2).div(side, rounding_mode="floor"), torch.arange(side**2) % side
-        apart = (row[:, None] - row).abs() * side + (column[:, None] - column).abs()
-        self.register_buffer("apart", apart, persistent=False)
+        steps = torch.arange(side)
+        self.register_buffer("apart", (steps[:, None] - steps).abs(), persistent=False)
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(heads, side**2)) for _ in range(num_layers))
         self.attentions = nn.ModuleList(_Attention(channels, heads, dropout) for _ in range(num_layers))
         self.mlps = nn.ModuleList(_mlp(channels, mlp_channels, dropout) for _ in range(num_layers))
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        for bias, attention, mlp in zip(self.biases, self.attentions, self.mlps, strict=True):
-            x = x + attention(x, x, bias[:, self.apart])
+        rows, columns, side = self.apart[:, None, :, None], self.apart[:, None], len(self.apart)
+        for table, attention, mlp in zip(self.biases, self.attentions, self.mlps, strict=True):
+            bias = table.unflatten(1, (side, side))[:, rows, columns].flatten(3).flatten(1, 2)
+            x = x + attention(x, x, bias)
             x = x + mlp(x)
         return self.norm(x)  # type: ignore[no-any-return]
 

@@ -171,7 +171,7 @@ class HGGEP(CountsModel):
 
     def predict_expression(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         (flat,) = self.features(data) if features is None else features
-        first = flat.unflatten(1, (self.side, self.side, -1)).permute(0, 3, 1, 2)
+        first = flat.view(len(flat), self.side, self.side, -1).permute(0, 3, 1, 2)
         deep = self.deepen(first)
         maps, ptr = [first, deep, deep.amax((2, 3), keepdim=True)], section_ptr(data)
         place = self.position(data.grid) if self.position is not None else 0

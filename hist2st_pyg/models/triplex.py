@@ -159,7 +159,7 @@ class TRIPLEX(ExpressionModel):
             features: Their :meth:`features`, where they are known; ``data`` needs no ``x`` then.
         """
         (flat,) = self.features(data) if features is None else features
-        tokens = flat.unflatten(1, (-1, self.expression.in_features))
+        tokens = flat.view(len(flat), -1, self.expression.in_features)
         spot, around = tokens[:, : self.n_tokens], tokens[:, self.n_tokens :]
         ptr = section_ptr(data)
         section = self.section_first(spot.mean(1), data.grid, ptr)

@@ -32,7 +32,7 @@ class ArrayConvolution(nn.Module):
         columns, rows = int(column.max()) + 1 + reach, int(row.max()) + 1 + reach
         # A number for each place of each section, with a border that no spot is in, so that no neighbor is another's.
         number = (section * columns + column) * rows + row
-        places, place = number.unique(return_inverse=True)
+        places, place = torch.unique(number, return_inverse=True)
         value = x.new_zeros(len(places), x.shape[1]).index_add_(0, place, x)
         around = self.conv.bias.expand_as(value)  # type: ignore[union-attr]
         weight = self.conv.weight[:, 0]

@@ -31,7 +31,7 @@ class CrossDifference(nn.Module):
         corner = torch.zeros_like(center)
         center = center - self.share * self.weight.sum(2)
         kernel = torch.stack([corner, up, corner, left, center, right, corner, down, corner], dim=2)
-        return F.conv2d(x, kernel.unflatten(2, (3, 3)), stride=self.stride, padding=1)
+        return F.conv2d(x, kernel.view(*center.shape, 3, 3), stride=self.stride, padding=1)
 
 
 class GradientEnhancement(nn.Module):

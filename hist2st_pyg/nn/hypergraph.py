@@ -25,7 +25,7 @@ def unlike_neighbors(x: Tensor, edge_index: Tensor, k: int) -> Tensor:
     """
     source, target = edge_index
     apart = (x[source] - x[target]).norm(dim=1)
-    order = apart.argsort(descending=True, stable=True)
+    order: Tensor = apart.argsort(descending=True, stable=True)
     order = order[target[order].argsort(stable=True)]
     degree = torch.bincount(target, minlength=len(x))
     rank = torch.arange(len(order), device=x.device) - (degree.cumsum(0) - degree)[target[order]]

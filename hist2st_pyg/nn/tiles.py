@@ -63,5 +63,5 @@ def tiles(x: Tensor, side: int, size: int) -> Tensor:
     """
     start = (x.shape[-1] - side * size) // 2
     inside = slice(start, start + side * size)
-    cut = x[:, :, inside, inside].unflatten(3, (side, size)).unflatten(2, (side, size))
+    cut: Tensor = x[:, :, inside, inside].reshape(*x.shape[:2], side, size, side, size)
     return cut.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)

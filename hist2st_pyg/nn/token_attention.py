@@ -20,7 +20,7 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
         def by_head(value: Tensor) -> Tensor:
-            return value.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            return value.view(*value.shape[:2], self.heads, -1).transpose(1, 2)
 
         key, value = self.key_value(self.norm(tokens)).chunk(2, dim=2)
         out = F.scaled_dot_product_attention(

@@ -127,7 +127,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "training": {"lr": 1e-3},
             },
             "stnet": {"training": {"lr": 1e-3}},
-            "triplex": {"model": {**_ENCODER, "tiles": 4, "heads": 4, "dropout": 0.3}, "training": {"lr": 1e-3}},
+            "triplex": {"model": {**_ENCODER, "tiles": 4, "heads": 4, "dropout": 0.3}},
             "hggep": {
                 "model": {
                     **_ENCODER,

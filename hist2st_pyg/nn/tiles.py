@@ -58,6 +58,7 @@ class Tiles(nn.Module):
 def tiles(x: Tensor, side: int, size: int) -> Tensor:
     """The tiles of patches, [N, C, P, P] -> [N·T², C, p, p], row by row.
 
+    >>> import torch
     >>> tiles(torch.arange(16).view(1, 1, 4, 4), 2, 2)[:, 0].tolist()
     [[[0, 1], [4, 5]], [[2, 3], [6, 7]], [[8, 9], [12, 13]], [[10, 11], [14, 15]]]
     """

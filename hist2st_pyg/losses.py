@@ -7,7 +7,7 @@ have. Genes that a section did not measure (``gene_mask``) and spots outside ``t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,20 @@ from hist2st_pyg.utils.scatter import scatter
 
 Reduction = Literal["mean", "sum"]
 """Over the spots: the mean in each section and then over the sections, or the sum."""
+
+
+class Options(NamedTuple):
+    """How a difference of expression becomes a number, in the order of :func:`expression_error`.
+
+    Args:
+        scale: Divisor of each gene's error [G], for standardized targets.
+        reduction: Over the spots.
+        loss: A key of :data:`LOSSES`.
+    """
+
+    scale: Tensor | None = None
+    reduction: Reduction = "mean"
+    loss: str = "squared"
 
 
 def training_target(data: Data) -> Tensor:

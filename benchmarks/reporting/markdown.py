@@ -9,6 +9,7 @@ from urllib.parse import quote
 from benchmarks.reporting.cells import TASKS, Cell, Failure, Group, grouped
 from benchmarks.reporting.comparison import Comparison, compared
 from benchmarks.reporting.facts import describe, facts, leaks, title, verdict, warnings
+from benchmarks.reporting.methods import INTRODUCTION, methods_of
 from benchmarks.reporting.tables import (
     Row,
     Table,
@@ -48,7 +49,20 @@ def report_markdown(
     ]
     for group, comparison, drawn, table in zip(groups, comparisons, pictures, genes, strict=True):
         parts += _group(group, comparison, drawn, table)
+    parts += _methods(groups)
     return "\n\n".join(parts) + "\n"
+
+
+def _methods(groups: Sequence[Group]) -> list[str]:
+    """What is as published; the page's cells are Markdown already."""
+    if not (methods := methods_of(groups)):
+        return []
+    rows = [f"| `{method.key}` | {method.published} | {method.changed} |" for method in methods]
+    return [
+        "## Published methods",
+        INTRODUCTION,
+        "\n".join(["| method | as published | changed |", "|---|---|---|", *rows]),
+    ]
 
 
 def _group(group: Group, comparison: Comparison | None, pictures: Sequence[tuple[str, str]], genes: str) -> list[str]:

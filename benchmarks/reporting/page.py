@@ -12,6 +12,7 @@ from benchmarks.reporting.cells import TASKS, Group
 from benchmarks.reporting.comparison import Comparison
 from benchmarks.reporting.facts import describe, facts, title, verdict, warnings
 from benchmarks.reporting.markdown import NO_COMPARISON
+from benchmarks.reporting.methods import INTRODUCTION, methods_of
 from benchmarks.reporting.pictures import slug
 from benchmarks.reporting.tables import Entry, Table, fold_table, footnotes, main_table, more_table, statistics_table
 from hist2st_pyg.metrics.ceiling import COVERS
@@ -45,6 +46,8 @@ def report_page(
         no_comparison=NO_COMPARISON,
         covers=COVERS,
         groups=list(contexts),
+        methods=methods_of(groups),
+        introduction=INTRODUCTION,
     )
 
 

@@ -1,9 +1,21 @@
 """The models, each in a short file."""
 
 from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
+from hist2st_pyg.models.hggep import HGGEP
 from hist2st_pyg.models.hist2st import Hist2ST
 from hist2st_pyg.models.histogene import HisToGene
 from hist2st_pyg.models.registry import MODELS, load_model
 from hist2st_pyg.models.stnet import STNet
+from hist2st_pyg.models.triplex import TRIPLEX
 
-__all__ = ["MODELS", "ClosedFormModel", "ExpressionModel", "HisToGene", "Hist2ST", "STNet", "load_model"]
+__all__ = [
+    "HGGEP",
+    "MODELS",
+    "TRIPLEX",
+    "ClosedFormModel",
+    "ExpressionModel",
+    "HisToGene",
+    "Hist2ST",
+    "STNet",
+    "load_model",
+]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from hist2st_pyg import losses
 from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.models import hub, pretrained
 from hist2st_pyg.models.saved import GeneTrust, Task
@@ -153,12 +154,13 @@ class ExpressionModel(nn.Module):
             train: The training sections, whose statistics the model has.
         """
 
-    def own_losses(self, out: dict[str, Tensor], data: Data) -> dict[str, Tensor] | None:
+    def own_losses(self, out: dict[str, Tensor], data: Data, how: losses.Options) -> dict[str, Tensor] | None:
         """The losses by name of a model that has its own; None: it is trained on the error of its expression.
 
         Args:
             out: Its output in training.
             data: The sections of the step.
+            how: How a difference of expression becomes a number.
         """
         return None
 

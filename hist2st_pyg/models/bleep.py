@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from hist2st_pyg import losses
 from hist2st_pyg.data.masks import training_spots
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.reference import make_room, measured_target, reference_expression, spread_spots
@@ -136,7 +137,7 @@ class Bleep(ExpressionModel):
         # As a matrix, for the spots' expression itself, [N, k, G], is large.
         return weight.new_zeros(cosine.shape).scatter(1, nearest, weight) @ self.reference
 
-    def own_losses(self, out: dict[str, Tensor], data: Data) -> dict[str, Tensor]:
+    def own_losses(self, out: dict[str, Tensor], data: Data, how: losses.Options) -> dict[str, Tensor]:
         """The contrastive loss over the spots of the step that train; a gene that was not measured is at its mean."""
         trains = training_spots(data)
         spot = self.spot_projection(self.standardize(measured_target(data, self.reference.mean(0)))[trains])

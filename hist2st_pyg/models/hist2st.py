@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from torch_geometric.data import Data
 
-from hist2st_pyg.models.base import ExpressionModel, section_ptr
-from hist2st_pyg.nn.checkpointing import once_counted
+from hist2st_pyg.models.base import section_ptr
+from hist2st_pyg.models.counts import CountsModel
 from hist2st_pyg.nn.gnn import GNN, ConvFactory
 from hist2st_pyg.nn.graph_arguments import EdgeWeight
-from hist2st_pyg.nn.heads import Distillation, ExpressionHead
-from hist2st_pyg.nn.likelihoods import LIKELIHOODS
+from hist2st_pyg.nn.heads import ExpressionHead
 from hist2st_pyg.nn.transformer import SpotTransformer
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
-from hist2st_pyg.utils.resolver import resolve
 
 
 class Stream(nn.Module):
@@ -34,7 +30,7 @@ class Stream(nn.Module):
         self.expression: ExpressionHead = expression
 
 
-class Hist2ST(ExpressionModel):
+class Hist2ST(CountsModel):
     r"""Spatial gene expression from a section's patches (Zeng et al., *Briefings in Bioinformatics* 2022).
 
     For the patches x of a section's spots, their array positions p and the graph E,
@@ -183,11 +179,7 @@ class Hist2ST(ExpressionModel):
             streams.append(stream(vision_resolver("color_texture", patch_size, n_scales, **options)))
         self.streams = nn.ModuleList(streams)  # type: ignore[assignment]
         width = sum(part.channels for part in streams)
-        self.likelihood = resolve(LIKELIHOODS, likelihood, "likelihood")(width, n_genes) if likelihood else None
-        if self.likelihood is not None:
-            self.likelihood.published = published_likelihood
-        self.detach_likelihood = detach_likelihood
-        self.distillation = Distillation(width) if n_views else None
+        self.add_heads(width, likelihood, published_likelihood, detach_likelihood, n_views)
 
     @property
     def vision(self) -> nn.Module:
@@ -214,20 +206,7 @@ class Hist2ST(ExpressionModel):
         """One of each stream."""
         return [stream.vision for stream in self.streams]
 
-    def forward(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone.
-
-        Args:
-            data: The sections.
-            features: Their :meth:`features`, where they are known; ``data`` needs no ``x`` then.
-        """
-        out = self._expression(data, features)
-        if self.likelihood is not None:
-            h = out["embedding"]
-            out |= self.likelihood(h.detach() if self.detach_likelihood else h)
-        return out
-
-    def _expression(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
+    def predict_expression(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         ptr = section_ptr(data)
         batch = torch.repeat_interleave(torch.tensor(ptr).diff()).to(data.edge_index.device) if len(ptr) > 2 else None
         embeddings, expressions = [], []
@@ -240,32 +219,6 @@ class Hist2ST(ExpressionModel):
             expressions.append(self.unstandardize(stream.expression(h)))
         out = {"expression": torch.stack(expressions).mean(0), "embedding": torch.cat(embeddings, dim=1)}
         return out | ({"streams": torch.stack(expressions)} if len(expressions) > 1 else {})
-
-    def distil(self, views: Iterable[Data], n_kept: int = 0) -> Tensor:
-        """Combine the predictions for augmented views of the same spots into one, [N, G] (self-distillation).
-
-        Args:
-            views: The same spots with augmented patches.
-            n_kept: The number of views whose activations are kept for the gradient; those of the others are computed
-                again, so that memory does not grow with the number of views, and a step takes up to 1.4 times as long.
-
-        Raises:
-            ValueError: If the model was built without ``n_views``.
-        """
-        if self.distillation is None:
-            raise ValueError("This model was built with n_views=0; build it with the number of views to distil from.")
-
-        def predicted(view: Data) -> tuple[Tensor, Tensor]:
-            out = self._expression(view)
-            return out["embedding"], out["expression"]
-
-        contexts = partial(once_counted, self)
-        parts = [
-            predicted(view) if index < n_kept else checkpoint(predicted, view, use_reentrant=False, context_fn=contexts)
-            for index, view in enumerate(views)
-        ]
-        h, expression = (torch.stack(part) for part in zip(*parts, strict=True))
-        return self.distillation(h, expression)  # type: ignore[no-any-return]
 
     @classmethod
     def upgrade_state(cls, state: Mapping[str, Tensor], version: int) -> dict[str, Tensor]:

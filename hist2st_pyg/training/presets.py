@@ -73,6 +73,19 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "model": {"transformer_layers": 8},
                 "training": {"epochs": 100, "lr": 1e-5, "lr_scheduler": "constant"},
             },
+            # Chung et al. 2024, config/her2st/TRIPLEX.yaml and datasets/st_data.py: 224 px, five times as wide around,
+            # Adam 1e-4, times 0.9 every 50 of 200 epochs; flips and quarter turns. There 128 random spots a step.
+            "triplex": {
+                "data": {"patch_size": 224, "scales": [1.0, 5.0], "transpose_patches": False},
+                "model": {"vision_kwargs": {"out_channels": 512}},
+                "training": {"epochs": 200, "lr": 1e-4, "augment": _SYMMETRIES, "normalize": True},
+            },
+            # Li et al. 2024, HGGEP_train.py: --neighbor 8 --bake 5, Adam 1e-5 as Hist2ST; 100 times 5 epochs.
+            "hggep": {
+                "data": {"k": 8},
+                "model": {"vision_kwargs": {"out_channels": 192}, "published_likelihood": True},
+                "training": {"epochs": 500},
+            },
             # He et al. 2020, README.md: cross_validate.py ... 50 --lr 1e-6 --window 224 --model densenet121 --pretrain
             # --batch 32.
             "stnet": {
@@ -143,6 +156,19 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "training": {"lr": 1e-3},
             },
             "stnet": {"training": {"lr": 1e-3}},
+            "triplex": {"model": {**_ENCODER, "tiles": 4, "heads": 4, "dropout": 0.3}},
+            "hggep": {
+                "model": {
+                    **_ENCODER,
+                    "channels": 256,
+                    "transformer_layers": 1,
+                    "heads": 4,
+                    "position": "none",
+                    "lstm_layers": 1,
+                    "detach_likelihood": True,
+                },
+                "training": {"lr": 1e-3},
+            },
         },
     },
 }
@@ -180,6 +206,8 @@ def preset_values(
         data["patch_pitch"] = None
     if embedding is not None:
         own.pop("color_stream", None)
+        if "enhance" in known:  # of pixels
+            own["enhance"] = False
     if embedding is not None or (vision is not None and vision != own.get("vision", known.get("vision"))):
         own.pop("vision_kwargs", None)
     return {"data": data, "model": own, "training": training}

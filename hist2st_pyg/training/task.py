@@ -141,9 +141,10 @@ class ExpressionTask(pl.LightningModule):
         plain = batch if self.augment is None or batch.x.dim() == 2 else augmented(batch, self.augment)
         with measure_activations(self.model) if options.n_views else nullcontext(Activations()) as of_view:
             out = self.model(plain)
-        parts = self.model.own_losses(out, batch)
+        how = losses.Options(scale, reduction, options.loss)
+        parts = self.model.own_losses(out, batch, how)
         if parts is None:
-            parts = {"expression": losses.expression_error(out, batch, scale, reduction, options.loss)}
+            parts = {"expression": losses.expression_error(out, batch, *how)}
         likelihood = getattr(self.model, "likelihood", None)
         if options.likelihood_weight and likelihood is not None:
             error = losses.negative_log_likelihood(out, batch, reduction, getattr(likelihood, "published", False))

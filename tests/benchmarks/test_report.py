@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
 import re
@@ -25,8 +26,10 @@ from benchmarks.reporting.comparison import CHOSEN, compared, pictured
 from benchmarks.reporting.facts import SPLITS as DESCRIBED
 from benchmarks.reporting.facts import describe, facts, verdict, warnings
 from benchmarks.reporting.markdown import report_markdown, with_table
+from benchmarks.reporting.methods import read_methods
 from benchmarks.reporting.page import report_page
 from benchmarks.reporting.tables import fold_table, main_table, more_table, readme_rows, statistics_table
+from hist2st_pyg import models
 from hist2st_pyg.data.splits import SPLITS
 
 GENES = [f"GENE{i}" for i in range(12)]
@@ -537,3 +540,24 @@ def test_the_page_is_not_blank_and_does_not_overflow(
     # The page's margins stay free: only tables scroll, each in its own box.
     assert not drawn[:, -8:].any()
     assert drawn[1200:].any()
+
+
+def test_published_methods_say_what_is_changed(results: Results, tmp_path: Path) -> None:
+    known = {method.key: method for method in read_methods()}
+    assert {"hist2st", "histogene", "stnet", "triplex", "hggep"} <= set(known) <= set(models.MODELS)
+    page = report.report(results(), tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    _, table = text.split("## Published methods")
+    assert f"| `hist2st` | {known['hist2st'].published} | {known['hist2st'].changed} |" in table
+    assert "`triplex`" not in table  # no result is of it
+    _, table = page.read_text().split('id="methods"')
+    assert html.escape(known["hist2st"].changed.replace("`", "")) in table
+
+
+def test_a_row_of_a_method_that_lacks_a_cell_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "methods.md"
+    path.write_text(
+        "# Methods\n\n| method | as published | changed | source |\n|---|---|---|---|\n| `mean` | all | |\n"
+    )
+    with pytest.raises(ValueError, match=r"methods\.md, line 5: a method has what is published, what is changed and"):
+        read_methods(path)

@@ -123,7 +123,12 @@ def test_the_halo_is_wide_enough_for_every_layer(cohort: list[Section], gnn_key:
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("hist2st", {"transformer_layers": 2, "heads": 2, "dim_head": 8}), ("histogene", {"channels": 16, "heads": 2})],
+    [
+        ("hist2st", {"transformer_layers": 2, "heads": 2, "dim_head": 8}),
+        ("histogene", {"channels": 16, "heads": 2}),
+        ("hggep", {"channels": 32, "heads": 2, "dim_head": 8}),
+        ("triplex", {"tiles": 2, "tiles_around": 3}),
+    ],
 )
 def test_local_attention_reads_beyond_the_block(cohort: list[Section], name: str, arguments: dict[str, Any]) -> None:
     built = model(name, attention="local", attention_window=2, **arguments)

@@ -66,6 +66,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "ridge_neighbors": ("ridge_neighbors", {}),
     "ridge_neighbors, within sections": ("ridge_neighbors", {"per_section": True}),
     "stnet": ("stnet", RIDGE),
+    "hggep": ("hggep", {**RIDGE, "tiles": 2, "channels": 32, "transformer_layers": 1, "heads": 2, "dim_head": 8}),
+    "triplex": ("triplex", {**RIDGE, "n_scales": 1, "tiles": 2, "heads": 2}),
     **{
         f"hist2st, {gnn}, paper-like": ("hist2st", {**PAPER_LIKE, "transformer_layers": 1, "gnn": gnn}) for gnn in CONVS
     },

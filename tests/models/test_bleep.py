@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from hist2st_pyg import Section, to_data
+from hist2st_pyg import Section, losses, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.models import MODELS
 from hist2st_pyg.models.bleep import Bleep, contrastive_loss
@@ -136,8 +136,9 @@ def test_a_gene_that_a_section_did_not_measure_is_at_the_others_mean(sections: l
     batch = Batch.from_data_list([first, second])
     at_mean = batch.clone()
     at_mean.y[: len(first.y), 0] = 77.0
-    losses = [model.eval().own_losses({"embedding": torch.ones(len(batch.y), 8)}, each) for each in (batch, at_mean)]
-    torch.testing.assert_close(losses[0], losses[1])
+    out = {"embedding": torch.ones(len(batch.y), 8)}
+    found = [model.eval().own_losses(out, each, losses.Options()) for each in (batch, at_mean)]
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_without_kept_spots_it_says_so(sections: list[SectionData]) -> None:

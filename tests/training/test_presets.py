@@ -104,6 +104,19 @@ def test_a_baseline_is_given_as_much_image_as_hist2st(preset: str, model: str) -
     }
 
 
+def test_the_papers_of_triplex_and_hggep_are_their_recipes() -> None:
+    """Chung et al. 2024: config/her2st/TRIPLEX.yaml; Li et al. 2024: HGGEP_train.py."""
+    config = preset_config("paper", model={"name": "triplex"})
+    t, d = config.training, config.data
+    assert (t.epochs, t.optimizer, t.lr, t.lr_scheduler, t.step_size, t.gamma) == (200, "adam", 1e-4, "step", 50, 0.9)
+    assert (t.n_views, t.normalize, d.patch_size, d.scales) == (0, True, 224, (1.0, 5.0))
+    config = preset_config("paper", model={"name": "hggep"})
+    t, d = config.training, config.data
+    assert (t.epochs, t.lr, t.n_views, t.likelihood_weight, t.distillation_weight) == (500, 1e-5, 5, 0.25, 0.5)
+    assert (d.patch_size, d.k, d.max_distance, d.coord_type) == (112, 8, 2.0, "array")
+    assert config.model["published_likelihood"]
+
+
 def test_values_win_over_the_preset() -> None:
     config = preset_config("small", data={"k": 3}, model={"gnn": "gat"}, training={"lr": 0.5}, seed=7)
     assert (config.data.k, config.model["gnn"], config.training.lr, config.seed) == (3, "gat", 0.5, 7)
@@ -153,6 +166,8 @@ def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> 
     embedded = preset_config("small", data={"embedding": "uni"})
     assert embedded.data.scales == (1.0,)
     assert not {"color_stream", "vision_kwargs"} & set(embedded.model)
+    embedded = preset_config("small", data={"embedding": "uni"}, model={"name": "hggep"})
+    assert (embedded.model["enhance"], "vision_kwargs" in embedded.model) == (False, False)
 
 
 SEVERAL_SCALES = {
@@ -160,10 +175,12 @@ SEVERAL_SCALES = {
     "eggn",
     "embedding_ridge",
     "graph_only",
+    "hggep",
     "hist2st",
     "kernel_ridge",
     "ridge",
     "ridge_neighbors",
+    "triplex",
 }
 
 
@@ -173,7 +190,8 @@ def test_a_model_gets_the_fields_of_view_that_it_knows(model: str) -> None:
     # The rest is the same for all models, so that they are compared on the same patches.
     assert preset_values("small", model)["data"] == {**PRESETS["small"]["data"], "scales": list(scales)}
     assert preset_config("small", model={"name": model}).data.scales == scales
-    assert preset_config("paper", model={"name": model}).data.scales == (1.0,)
+    published = (1.0, 5.0) if model == "triplex" else (1.0,)
+    assert preset_config("paper", model={"name": model}).data.scales == published
     assert preset_config("small", {"scales": [2.0]}, {"name": model}).data.scales == (2.0,)
 
 

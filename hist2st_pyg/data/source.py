@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,14 +86,18 @@ class SpotPatches:
             yield self._cut(spots[start : start + PATCHES_AT_ONCE], self.scales[:1])
 
     @cached_property
-    def _cached(self) -> NDArray[np.uint8]:
+    def _cached(self) -> Any:
         """All patches before their stain is normalized, a memory map of the cache."""
         return cut_patches(self.image, self.pos, self.patch_size, self.field, self.scales, self.cache, self.name)
 
     def _cut(self, spots: NDArray[np.int64] | None, scales: Sequence[float]) -> NDArray[np.uint8]:
+        if self.cache is not None and spots is None:
+            return self._cached[:, : 3 * len(scales)]
         if self.cache is not None:
-            patches = self._cached[:, : 3 * len(scales)]
-            return patches if spots is None else patches[spots]
+            # Mapped anew, so that what was read of a large section does not stay in this process.
+            file = self._cached
+            whole = np.memmap(file.filename, np.uint8, "r", file.offset, file.shape)
+            return whole[spots, : 3 * len(scales)]
         pos = self.pos if spots is None else self.pos[spots]
         return cut_patches(self.image, pos, self.patch_size, self.field, scales, None, self.name)
 

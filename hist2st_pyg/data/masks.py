@@ -18,4 +18,7 @@ def validation_spots(data: Data) -> Tensor:
 
 
 def _spots(data: Data, mask: str) -> Tensor:
-    return data[mask] if mask in data else torch.ones(len(data.y), dtype=torch.bool, device=data.y.device)
+    if mask in data:
+        return data[mask]
+    of_spots = data.y if "y" in data else data.pos  # a large section's target is made of the spots that are asked for
+    return torch.ones(len(of_spots), dtype=torch.bool, device=of_spots.device)

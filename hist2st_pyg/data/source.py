@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hist2st_pyg.data.patches import check_on_image, cut_patches
-from hist2st_pyg.image import HistologyImage, Region
+from hist2st_pyg.image import ArrayImage, HistologyImage, RasterImage, Region
 from hist2st_pyg.image.stain import StainMap, apply_stain, fit_stain, normalize_stain, stain_spots
 
 Patches = Callable[[NDArray[np.int64] | None], Tensor]
@@ -105,6 +105,18 @@ class SpotPatches:
 def rows_of(x: Tensor) -> Patches:
     """What spots show where it is at hand for all of them, [N, ...]."""
     return lambda spots: x if spots is None else x[spots]
+
+
+def decoded_once(patches: Patches) -> Patches:
+    """The same patches, for which a JPEG or PNG, that is decoded whole, is decoded once and held from now on.
+
+    Args:
+        patches: Patches of a section; those of a cache, of other images or embeddings come back as they are.
+    """
+    if not isinstance(patches, SpotPatches) or patches.cache is not None or not isinstance(patches.image, RasterImage):
+        return patches
+    with patches.image.open() as region:
+        return replace(patches, image=ArrayImage(region(0, 0, *patches.image.size)))
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def made_section(name: str, bins: int, genes: int, depth: float) -> Section:
     rng = np.random.default_rng([*name.encode(), bins])
     side = int(np.ceil(bins**0.5))
     fields = np.stack([gaussian_filter(rng.normal(size=(side, side)), 4 + 4 * i, mode="wrap") for i in range(FIELDS)])
-    fields /= fields.std(axis=(1, 2), keepdims=True)
+    fields = (fields - fields.mean((1, 2), keepdims=True)) / fields.std((1, 2), keepdims=True)
     row, column = np.divmod(np.arange(bins), side)
     values = fields[:, row, column].T
     parts = []

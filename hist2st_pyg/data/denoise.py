@@ -29,7 +29,7 @@ def denoise(values: Tensor) -> tuple[Tensor, int]:
     """
     mean = values.mean(0)
     u, s, v = torch.linalg.svd((values - mean).double(), full_matrices=False)
-    shrunk = _shrunk(s, *values.shape, EMPTY)
+    shrunk = _shrunk(s, len(values), len(mean), EMPTY)
     if shrunk is None:
         return values, int((s > EMPTY * s.max()).sum())
     return ((u * shrunk) @ v).to(values.dtype) + mean, int((shrunk > 0).sum())
@@ -80,7 +80,8 @@ def _shrunk(s: Tensor, n: int, n_genes: int, empty: float) -> Tensor | None:
         return None
     y = s / noise
     root = ((y**2 - beta - 1) ** 2 - 4 * beta).clamp(min=0).sqrt()
-    return torch.where(y > 1 + np.sqrt(beta), root / y, 0.0) * noise
+    shrunk: Tensor = torch.where(y > 1 + np.sqrt(beta), root / y, 0.0) * noise
+    return shrunk
 
 
 def _marchenko_pastur_median(beta: float) -> float:

@@ -75,7 +75,7 @@ def _detected(sections: Sequence[Section]) -> list[str]:
         shared = shared.intersection(section.adata.var_names, sort=False)
     seen = np.zeros(len(shared), dtype=np.int64)
     for section in sections:
-        counted = sum(np.asarray((rows > 0).sum(0)).ravel() for rows in row_blocks(section.adata.X))
+        counted = np.sum([np.asarray((rows > 0).sum(0)).ravel() for rows in row_blocks(section.adata.X)], axis=0)
         seen += counted[section.adata.var_names.get_indexer(shared)]
     return [str(gene) for gene in shared[seen >= math.ceil(DETECTED_SHARE * sum(map(len, sections)))]]
 

@@ -38,7 +38,7 @@ LARGEST_FIELD = 2**14
 PATCHES_AT_ONCE = 1024
 """Patches of a block that are held together on their way to the cache."""
 
-Cut = tuple[NDArray[np.int64], list[int], NDArray[np.uint8]]
+Cut = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
 """Spots, channels, and their part of the patches, [spots, channels, P, P]."""
 
 
@@ -111,7 +111,7 @@ def _write(file: BinaryIO, shape: tuple[int, ...], cut: Iterator[Cut]) -> None:
     for spots, channels, part in cut:
         for spot, patch in zip(spots.tolist(), part, strict=True):
             for of_field in range(0, len(channels), 3):
-                file.seek(start + (spot * shape[1] + channels[of_field]) * channel)
+                file.seek(start + (spot * shape[1] + int(channels[of_field])) * channel)
                 file.write(patch[of_field : of_field + 3].data)  # whose errors, unlike numpy's, say why
 
 
@@ -159,7 +159,7 @@ def _cut(
         for level in sorted(set(levels)):
             size, downsample = image.level_sizes[level], image.level_downsamples[level]
             fields = [(s, round(side / downsample)) for s, side in enumerate(sides) if levels[s] == level]
-            channels = [3 * s + color for s, _ in fields for color in range(3)]
+            channels = np.array([3 * s + color for s, _ in fields for color in range(3)])
             # The nearest pixel of the level; in level 0 the one that the spot's center is on.
             places = np.rint(np.floor(pos) / downsample).astype(np.int64).clip(0, np.subtract(size, 1))
             largest = max(side for _, side in fields)

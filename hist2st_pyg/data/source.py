@@ -22,6 +22,9 @@ from hist2st_pyg.image.stain import StainMap, apply_stain, fit_stain, normalize_
 Patches = Callable[[NDArray[np.int64] | None], Tensor]
 """What some spots of a section show (None: all of them): patches uint8 [n, 3·S, P, P] or embeddings float [n, D]."""
 
+FITTED = ("stain_map", "_cached")
+"""What patches find once of the whole section; the image's hash alone takes seconds for a large file."""
+
 PATCHES_AT_ONCE = 256
 """Patches cut at a time to fit the stain map, so that its memory does not grow with the section."""
 
@@ -91,13 +94,12 @@ class SpotPatches:
         return cut_patches(self.image, self.pos, self.patch_size, self.field, self.scales, self.cache, self.name)
 
     def _cut(self, spots: NDArray[np.int64] | None, scales: Sequence[float]) -> NDArray[np.uint8]:
-        if self.cache is not None and spots is None:
-            return self._cached[:, : 3 * len(scales)]
         if self.cache is not None:
-            # Mapped anew, so that what was read of a large section does not stay in this process.
-            file = self._cached
-            whole = np.memmap(file.filename, np.uint8, "r", file.offset, file.shape)
-            return whole[spots, : 3 * len(scales)]
+            whole = self._cached
+            if spots is not None:  # mapped anew, so that what was read of a large section does not stay in this process
+                whole = np.memmap(whole.filename, np.uint8, "r", whole.offset, whole.shape)
+            patches: NDArray[np.uint8] = whole[slice(None) if spots is None else spots, : 3 * len(scales)]
+            return patches
         pos = self.pos if spots is None else self.pos[spots]
         return cut_patches(self.image, pos, self.patch_size, self.field, scales, None, self.name)
 
@@ -139,4 +141,6 @@ def kept_open(patches: Patches) -> Iterator[Patches]:
             return nullcontext(regions[level])
 
         image.open = reopened  # type: ignore[method-assign]
-        yield replace(patches, image=image)
+        opened = replace(patches, image=image)
+        vars(opened).update({name: vars(patches)[name] for name in FITTED if name in vars(patches)})
+        yield opened

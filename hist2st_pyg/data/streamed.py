@@ -69,7 +69,7 @@ class StreamedSection(SectionParts):
     @override
     def measured(self) -> Iterator[SectionData]:
         trains, validates = training_spots(self.data), validation_spots(self.data)
-        for spots in torch.arange(len(self.data.pos)).split(SPOTS_AT_ONCE):
+        for spots in torch.split(torch.arange(len(self.data.pos)), SPOTS_AT_ONCE):
             piece = self.measured_at(spots)
             piece.train_mask, piece.val_mask = trains[spots], validates[spots]
             yield piece

@@ -111,4 +111,7 @@ def _standard(data: Data, mean: Tensor, std: Tensor) -> Tensor:
 def _pieces(train: Iterable[Data | SectionParts]) -> Iterable[Data]:
     """What was measured of sections; the pieces of a streamed one are made when it is their turn."""
     for section in train:
-        yield from section.measured() if isinstance(section, SectionParts) else [section]
+        if isinstance(section, SectionParts):
+            yield from section.measured()
+        else:
+            yield section

@@ -228,7 +228,7 @@ class SectionDataModule(pl.LightningDataModule):
     def pixel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of each color channel over the training patches, [3·S] each."""
         blocks = (x for section in self.parts("train") for _, x in section.patch_blocks())
-        pieces = (piece.double() for x in blocks for piece in x.split(64))
+        pieces = (piece.double() for x in blocks for piece in torch.split(x, 64))
         sums = [(p.sum((0, 2, 3)), (p**2).sum((0, 2, 3)), p[:, 0].numel()) for p in pieces]
         total = sum(n for _, _, n in sums)
         mean = torch.stack([s for s, _, _ in sums]).sum(0) / total

@@ -133,6 +133,9 @@ def test_an_image_is_kept_open(cohort: list[Section]) -> None:
     with kept_open(patches) as cut:
         parts = [cut(spots) for spots in PARTS]
     assert image.opened == 1
+    fitted = patches.stain_map
+    with kept_open(patches) as again:
+        assert again.stain_map is fitted  # type: ignore[attr-defined]
     for spots, part in zip(PARTS, parts, strict=True):
         assert torch.equal(part, patches(spots))
     assert image.opened > 1  # the image itself is as it was

@@ -111,7 +111,10 @@ def configuration(arguments: argparse.Namespace, output: Path, data: dict[str, A
 def measure(arguments: argparse.Namespace, bins: int) -> dict[str, Any]:
     """Train on one section, with held-out squares to validate on, and evaluate on another."""
     sections = [made_section(name, bins, arguments.genes, arguments.depth) for name in ("A1", "B1")]
-    row: dict[str, Any] = {"n": bins, "window": arguments.window, "cached": arguments.cache is not None}
+    row: dict[str, Any] = {
+        name: getattr(arguments, name) for name in ("genes", "depth", "patch_size", "window", "epochs")
+    }
+    row |= {"n": bins, "cached": arguments.cache is not None}
     row["start_peak_mb"] = peak_mb()
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         started = time.process_time()

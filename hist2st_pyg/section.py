@@ -198,16 +198,24 @@ class Section:
 MOST_COUNTS = 2**31
 """More counts than any spot has of a gene; sums of larger ones are not exact."""
 
+VALUES_AT_ONCE = 2**22
+"""Counts that are checked at a time, so that the check takes no memory beside a large section."""
+
 
 def wrong_count(matrix: Any) -> str | None:
     """What a dense or sparse matrix holds that is no raw count, as the end of a sentence ("got ..."); else None."""
     values = np.asarray(matrix.data if hasattr(matrix, "indptr") else matrix)
     if values.dtype.kind not in "uif":
         return f"got values of type {values.dtype}"
-    if not np.isfinite(values).all():
+    flat = values.reshape(-1)
+    pieces = [flat[start : start + VALUES_AT_ONCE] for start in range(0, flat.size, VALUES_AT_ONCE)]
+    if not all(np.isfinite(piece).all() for piece in pieces):
         return "got a value that is not finite"
-    wrong = values[(values < 0) | (values != np.floor(values)) | (values > MOST_COUNTS)]
-    return f"got {wrong[0]!r}" if wrong.size else None
+    for piece in pieces:
+        wrong = piece[(piece < 0) | (piece != np.floor(piece)) | (piece > MOST_COUNTS)]
+        if wrong.size:
+            return f"got {wrong[0]!r}"
+    return None
 
 
 def _is_finite(values: NDArray[Any]) -> bool:

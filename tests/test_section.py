@@ -111,7 +111,10 @@ def test_sizes_are_positive(field: str, value: Any) -> None:
         (np.inf, "not finite"),
     ],
 )
-def test_counts_are_raw(convert: Callable[..., Any], value: float, message: str) -> None:
+def test_counts_are_raw(
+    convert: Callable[..., Any], value: float, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hist2st_pyg.section.VALUES_AT_ONCE", 2)  # what is wrong is not among the first
     counts = np.ones((N, G), np.float32)
     counts[3, 1] = value
     with pytest.raises(ValueError, match=rf"Section 'A1': adata\.X .*{message}"):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.rows import row_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,4 @@ def spot_hashes(sections: Sequence[Section]) -> list[NDArray[np.uint64]]:
 def _row_sums(section: Section, weights: NDArray[np.uint64]) -> NDArray[np.uint64]:
     from scipy.sparse import csr_matrix
 
-    counts = csr_matrix(section.adata.X)
-    sums: NDArray[np.uint64] = counts.astype(np.uint64) @ weights
-    return sums
+    return np.concatenate([csr_matrix(rows).astype(np.uint64) @ weights for rows in row_blocks(section.adata.X)])

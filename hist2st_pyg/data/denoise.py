@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.integrate import cumulative_trapezoid
 from torch import Tensor
+
+EMPTY = 1e-9
+"""Singular values below this share of the largest are rounding."""
+EMPTY_OF_PRODUCTS = 1e-7
+"""The same where they are the roots of eigenvalues, of which half of the digits are lost."""
 
 
 def denoise(values: Tensor) -> tuple[Tensor, int]:
@@ -22,15 +29,59 @@ def denoise(values: Tensor) -> tuple[Tensor, int]:
     """
     mean = values.mean(0)
     u, s, v = torch.linalg.svd((values - mean).double(), full_matrices=False)
-    short, long = sorted(values.shape)
-    beta = short / long
+    shrunk = _shrunk(s, len(values), len(mean), EMPTY)
+    if shrunk is None:
+        return values, int((s > EMPTY * s.max()).sum())
+    return ((u * shrunk) @ v).to(values.dtype) + mean, int((shrunk > 0).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Shrinkage:
+    """What :func:`denoise` makes of the rows of a matrix, row by row.
+
+    Args:
+        mean: The matrix's mean row [G].
+        components: The components that are kept, float64 [G, R].
+        kept: What is kept of each [R].
+    """
+
+    mean: Tensor
+    components: Tensor
+    kept: Tensor
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Denoise rows [n, G]."""
+        strengths = (rows - self.mean).double() @ self.components
+        return ((strengths * self.kept) @ self.components.T).to(rows.dtype) + self.mean
+
+
+def shrinkage(mean: Tensor, products: Tensor, n: int) -> Shrinkage:
+    """The shrinkage of a matrix that is not held, from sums over its rows.
+
+    Args:
+        mean: Its mean row [G].
+        products: The sum over the rows of the products of their centered values, float64 [G, G].
+        n: Number of rows, N.
+    """
+    squares, vectors = torch.linalg.eigh(products)
+    s, v = squares.flip(0)[:n].clamp(min=0).sqrt(), vectors.flip(1)[:, :n]
+    shrunk = _shrunk(s, n, len(mean), EMPTY_OF_PRODUCTS)
+    if shrunk is None:
+        shrunk = torch.where(s > EMPTY_OF_PRODUCTS * s.max(), s, 0.0)
+    some = shrunk > 0
+    return Shrinkage(mean, v[:, some], shrunk[some] / s[some])
+
+
+def _shrunk(s: Tensor, n: int, n_genes: int, empty: float) -> Tensor | None:
+    """The singular values without noise; None where more than half are empty, so that there is no noise to remove."""
+    beta = min(n, n_genes) / max(n, n_genes)
     noise = s.quantile(0.5) / np.sqrt(_marchenko_pastur_median(beta))
-    if noise <= 1e-9 * s.max():  # more than half of the components are empty: there is no noise to remove
-        return values, int((s > 1e-9 * s.max()).sum())
+    if noise <= empty * s.max():
+        return None
     y = s / noise
     root = ((y**2 - beta - 1) ** 2 - 4 * beta).clamp(min=0).sqrt()
-    shrunk = torch.where(y > 1 + np.sqrt(beta), root / y, 0.0) * noise
-    return ((u * shrunk) @ v).to(values.dtype) + mean, int((shrunk > 0).sum())
+    shrunk: Tensor = torch.where(y > 1 + np.sqrt(beta), root / y, 0.0) * noise
+    return shrunk
 
 
 def _marchenko_pastur_median(beta: float) -> float:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.datasets import paper_panel
 from hist2st_pyg.io.tables import check_genes, read_genes
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.rows import row_blocks
 from hist2st_pyg.utils.runtime import preserve_num_threads
 
 logger = logging.getLogger(__name__)
@@ -48,14 +49,16 @@ def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
     import anndata
     import scanpy as sc
 
-    pooled = anndata.concat({s.name: s.adata for s in sections}, label="section", join="inner", index_unique="-")
-    pooled.obs = pooled.obs[["section"]]  # scanpy would make categories of its other texts, and tell
-    sc.pp.filter_genes(pooled, min_cells=math.ceil(DETECTED_SHARE * pooled.n_obs))
-    if pooled.n_vars < n_genes:
+    genes = _detected(sections)
+    if len(genes) < n_genes:
         raise ValueError(
-            f"The training sections share {pooled.n_vars} genes that are seen in {DETECTED_SHARE:.0%} of the spots; a "
+            f"The training sections share {len(genes)} genes that are seen in {DETECTED_SHARE:.0%} of the spots; a "
             f"panel of {n_genes} is too many."
         )
+    # Scanpy's steps change the counts that they are given, and the other genes would take most of the memory.
+    parts = {s.name: s.adata[:, genes] for s in sections}
+    pooled = anndata.concat(parts, label="section", join="inner", index_unique="-")
+    pooled.obs = pooled.obs[["section"]]  # scanpy would make categories of its other texts, and tell
     sc.pp.normalize_total(pooled, target_sum=1e4)
     sc.pp.log1p(pooled)
     table = sc.pp.highly_variable_genes(pooled, n_top_genes=n_genes, batch_key="section", inplace=False)
@@ -63,6 +66,18 @@ def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
     table = table[table["highly_variable"]]
     order = np.lexsort((table.index.to_numpy(str), -table["dispersions_norm"].to_numpy()))
     return [str(gene) for gene in table.index[order]]
+
+
+def _detected(sections: Sequence[Section]) -> list[str]:
+    """The genes of all sections that are seen in a tenth of their spots, in the order of the first section's."""
+    shared = sections[0].adata.var_names
+    for section in sections[1:]:
+        shared = shared.intersection(section.adata.var_names, sort=False)
+    seen = np.zeros(len(shared), dtype=np.int64)
+    for section in sections:
+        counted = np.sum([np.asarray((rows > 0).sum(0)).ravel() for rows in row_blocks(section.adata.X)], axis=0)
+        seen += counted[section.adata.var_names.get_indexer(shared)]
+    return [str(gene) for gene in shared[seen >= math.ceil(DETECTED_SHARE * sum(map(len, sections)))]]
 
 
 def genes_of_variance(sections: Sequence[Section], n_genes: int) -> list[str]:
@@ -89,8 +104,15 @@ def most_varying(
     sections: Sequence[Section], genes: Sequence[str], n: int, normalize_by: NormalizeBy
 ) -> NDArray[np.intp]:
     """Places of the ``n`` genes whose target varies most over the spots of all sections, most variable first."""
-    spots = np.concatenate([expression_target(s, panel_counts(s, genes)[0], normalize_by) for s in sections])
-    return np.argsort(-spots.var(0), kind="stable")[:n]
+    first, second = np.zeros((2, len(genes)))
+    for section in sections:
+        counts, _ = sparse_panel_counts(section, genes)
+        totals = target_totals(section, counts, normalize_by)
+        for rows, total in zip(row_blocks(counts), row_blocks(totals), strict=True):
+            target = expression(rows.toarray(), total).astype(np.float64)
+            first, second = first + target.sum(0), second + (target**2).sum(0)
+    spots = sum(map(len, sections))
+    return np.argsort(-(second / spots - (first / spots) ** 2), kind="stable")[:n]
 
 
 def gene_panel(
@@ -151,12 +173,19 @@ def panel_counts(section: Section, genes: Sequence[str]) -> tuple[NDArray[np.flo
     Returns:
         Counts [N, G] and the gene mask [G]: False where the section did not measure the gene (its counts are 0).
     """
+    counts, mask = sparse_panel_counts(section, genes)
+    return counts.toarray(), mask
+
+
+def sparse_panel_counts(section: Section, genes: Sequence[str]) -> tuple[Any, NDArray[np.bool_]]:
+    """As :func:`panel_counts`, with the counts as scipy's ``csr_matrix``."""
+    from scipy.sparse import csr_matrix
+
     where = section.adata.var_names.get_indexer(list(genes))
     mask = where >= 0
-    measured = section.adata.X[:, where[mask]]
-    counts = np.zeros((len(section), len(genes)), dtype=np.float32)
-    counts[:, mask] = measured.toarray() if hasattr(measured, "toarray") else measured
-    return counts, mask
+    measured = csr_matrix(section.adata.X[:, where[mask]], dtype=np.float32)
+    parts = measured.data, np.flatnonzero(mask).astype(measured.indices.dtype)[measured.indices], measured.indptr
+    return csr_matrix(parts, shape=(len(section), len(genes))), mask
 
 
 def expression_target(
@@ -172,6 +201,17 @@ def expression_target(
     Returns:
         log10 expression [N, G]; a spot without counts has 0 everywhere.
     """
+    return expression(counts, target_totals(section, counts, normalize_by))
+
+
+def expression(counts: NDArray[np.float32], totals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The target of some spots: their counts [n, G] by their totals [n, 1] of :func:`target_totals`."""
+    target: NDArray[np.float32] = log_expression(counts, totals).astype(np.float32)
+    return target
+
+
+def target_totals(section: Section, counts: Any, normalize_by: NormalizeBy) -> NDArray[np.float32]:
+    """What each spot's counts are divided by, [N, 1]; arguments as in :func:`expression_target`, counts also sparse."""
     if normalize_by == "panel":
         if counts.shape[1] <= SMALL_PANEL:
             logger.warning(
@@ -179,13 +219,12 @@ def expression_target(
                 "normalize_by: all divides by the counts of all genes",
                 section.name, counts.shape[1],
             )  # fmt: skip
-        totals = counts.sum(1, keepdims=True)
+        totals = np.asarray(counts.sum(1)).ravel()
     elif normalize_by == "all":
-        totals = _all_counts(section).astype(np.float32)[:, None]
+        totals = _all_counts(section)
     else:
         raise ValueError(f"Unknown normalize_by={normalize_by!r}. Choose one of: panel, all.")
-    target: NDArray[np.float32] = log_expression(counts, totals).astype(np.float32)
-    return target
+    return totals.astype(np.float32)[:, None]
 
 
 def totals_of(section: Section, normalize_by: NormalizeBy) -> NDArray[Any] | None:

@@ -18,4 +18,6 @@ def validation_spots(data: Data) -> Tensor:
 
 
 def _spots(data: Data, mask: str) -> Tensor:
-    return data[mask] if mask in data else torch.ones(len(data.y), dtype=torch.bool, device=data.y.device)
+    one_each = data.y if "y" in data else data.pos  # a large section's target is made of the spots that are asked for
+    spots: Tensor = data[mask] if mask in data else torch.ones(len(one_each), dtype=torch.bool, device=one_each.device)
+    return spots

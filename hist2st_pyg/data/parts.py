@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch_geometric.utils import select
 
@@ -35,6 +39,26 @@ class SectionParts:
             raise ValueError("The edges of a section are sorted by target; data.sort(sort_by_row=False) sorts them.")
         n = int(self.data.num_nodes or 0)
         return torch.searchsorted(target.contiguous(), torch.arange(n + 1, device=target.device))
+
+    def whole(self) -> SectionData:
+        """All of the section."""
+        return self.data
+
+    def measured_at(self, spots: Tensor) -> SectionData:
+        """What was measured of some spots: ``counts`` and ``y`` [n, G], with the section's ``gene_mask``.
+
+        Args:
+            spots: Spots, or which are meant, bool [N].
+        """
+        return SectionData(counts=self.data.counts[spots], y=self.data.y[spots], gene_mask=self.data.gene_mask)
+
+    def measured(self) -> Iterator[SectionData]:
+        """What was measured of all spots, piece by piece, with the pieces' masks."""
+        yield self.data
+
+    def patch_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All spots with their patches (or embeddings), block by block."""
+        yield torch.arange(len(self.data.pos)), self.data.x
 
     def around(self, spots: Tensor, hops: int) -> Tensor:
         """The spots at most so many edges before these, and these, ascending.
@@ -79,6 +103,27 @@ class SectionParts:
         target = torch.repeat_interleave(counts)
         before = counts.cumsum(0) - counts
         return torch.arange(len(target), device=spots.device) + (self.first[spots] - before)[target], target
+
+
+def spatial_blocks(pos: NDArray[np.floating], size: int) -> list[NDArray[np.int64]]:
+    """Divide spots into blocks of neighbors: the leaves of a k-d tree, split at the median.
+
+    Args:
+        pos: Spot positions [N, 2].
+        size: Largest number of spots in a block.
+
+    Returns:
+        The spots of each block, ascending; consecutive blocks are neighbors.
+    """
+
+    def leaves(node: object) -> Iterator[NDArray[np.int64]]:
+        if node.split_dim == -1:  # type: ignore[attr-defined]
+            yield np.sort(node.indices).astype(np.int64)  # type: ignore[attr-defined]
+        else:
+            yield from leaves(node.lesser)  # type: ignore[attr-defined]
+            yield from leaves(node.greater)  # type: ignore[attr-defined]
+
+    return list(leaves(cKDTree(pos, leafsize=size).tree))
 
 
 def _place(spots: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:

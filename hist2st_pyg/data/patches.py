@@ -13,6 +13,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,12 @@ BLOCK_PIXELS = 2**26
 
 LARGEST_FIELD = 2**14
 """Largest side of a field of view in pixels of the level it is read from, 800 MB decoded."""
+
+PATCHES_AT_ONCE = 1024
+"""Patches of a block that are held together on their way to the cache."""
+
+Cut = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
+"""Spots, channels, and their part of the patches, [spots, channels, P, P]."""
 
 
 def cut_patches(
@@ -77,21 +84,35 @@ def cut_patches(
             f"Section {name!r}: a field of view is {largest:.3g} pixels of the image wide, at most {LARGEST_FIELD} are "
             "read for a patch; give a smaller field (patch_um, patch_pitch or scales), or a slide with a pyramid."
         )
+    shape = (len(pos), 3 * len(sides), patch_size, patch_size)
+    cut = _cut(image, pos, patch_size, sides, levels, name)
     if cache is None:
-        return _cut(image, pos, patch_size, sides, levels, name)
+        patches = np.empty(shape, dtype=np.uint8)
+        for spots, channels, part in cut:
+            patches[np.ix_(spots, channels)] = part
+        return patches
     key = hashlib.blake2b(digest_size=12)
     # Level 0 goes unsaid, as it did before pyramids were read.
     key.update(json.dumps([LAYOUT, image.fingerprint(), patch_size, sides, *([levels] * any(levels))]).encode())
     key.update(np.ascontiguousarray(pos, dtype=np.float64).tobytes())
     path = Path(cache) / f"{file_name(name or 'section')}-{key.hexdigest()}.npy"
-    shape = (len(pos), 3 * len(sides), patch_size, patch_size)
     if not _is_whole(path, shape):
-        patches = _cut(image, pos, patch_size, sides, levels, name)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(patches))
-            file.write(patches.data)  # of a full disk np.save says only how many bytes are missing
+            _write(file, shape, cut)
     # Copy-on-write: torch wants writable memory, the file stays as it is.
     return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def _write(file: BinaryIO, shape: tuple[int, ...], cut: Iterator[Cut]) -> None:
+    """Write patches to an ``.npy`` file as they are cut, each to its place, so that they are never held together."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    start, channel = file.tell(), shape[2] * shape[3]
+    for spots, channels, part in cut:
+        for spot, patch in zip(spots.tolist(), part, strict=True):
+            for of_field in range(0, len(channels), 3):
+                file.seek(start + (spot * shape[1] + int(channels[of_field])) * channel)
+                file.write(patch[of_field : of_field + 3].data)  # whose errors, unlike numpy's, say why
 
 
 def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
@@ -131,13 +152,14 @@ def _cut(
     sides: Sequence[float],
     levels: Sequence[int],
     name: str,
-) -> NDArray[np.uint8]:
-    patches = np.empty((len(pos), 3 * len(sides), patch_size, patch_size), dtype=np.uint8)
+) -> Iterator[Cut]:
+    """Cut blocks of spots, level by level."""
     total = len(pos) * len(sides)
     with tqdm(total=total, desc=f"patches of {name}", unit="patch", leave=False, disable=None) as bar:
         for level in sorted(set(levels)):
             size, downsample = image.level_sizes[level], image.level_downsamples[level]
             fields = [(s, round(side / downsample)) for s, side in enumerate(sides) if levels[s] == level]
+            channels = np.array([3 * s + color for s, _ in fields for color in range(3)])
             # The nearest pixel of the level; in level 0 the one that the spot's center is on.
             places = np.rint(np.floor(pos) / downsample).astype(np.int64).clip(0, np.subtract(size, 1))
             largest = max(side for _, side in fields)
@@ -145,15 +167,21 @@ def _cut(
             with image.open(level) if level else image.open() as region:
                 for spots in _blocks(places, largest, image.block_size(level)):
                     block = _block(region, size, places[spots], largest, image.tile_size(level))
-                    for i, (s, side) in itertools.product(spots, fields):
-                        crop = _reflected(block, size, int(places[i, 0]), int(places[i, 1]), side)
-                        if len(crop) != patch_size:
-                            resized = Image.fromarray(crop).resize((patch_size, patch_size), Image.Resampling.BILINEAR)
-                            crop = np.asarray(resized)  # Pillow's bilinear filter averages when it shrinks
-                        patches[i, 3 * s : 3 * s + 3] = crop.transpose(2, 0, 1)
-                    bar.update(len(spots) * len(fields))
-                    del block, crop  # before the next is read
-    return patches
+                    for some in np.split(spots, range(PATCHES_AT_ONCE, len(spots), PATCHES_AT_ONCE)):
+                        part = np.empty((len(some), 3 * len(fields), patch_size, patch_size), dtype=np.uint8)
+                        for (i, spot), (j, (_, side)) in itertools.product(enumerate(some), enumerate(fields)):
+                            crop = _reflected(block, size, int(places[spot, 0]), int(places[spot, 1]), side)
+                            part[i, 3 * j : 3 * j + 3] = _resized(crop, patch_size).transpose(2, 0, 1)
+                        yield some, channels, part
+                        bar.update(len(some) * len(fields))
+                    del block, crop, part  # before the next is read
+
+
+def _resized(crop: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A square at the patches' size; Pillow's bilinear filter averages when it shrinks."""
+    if len(crop) == side:
+        return crop
+    return np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def _blocks(places: NDArray[np.int64], side: int, block: tuple[int, int]) -> Iterator[NDArray[np.int64]]:

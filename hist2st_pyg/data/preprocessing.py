@@ -266,21 +266,36 @@ class Preprocessing(DataOptions):
             ValueError: If the section has none of the panel's counts.
         """
         counts, gene_mask = panel_counts(section, self.genes)
-        totals = counts.sum(1)
+        self.describe(data, section, counts.sum(1), gene_mask)
+        data.counts = torch.from_numpy(counts)
+        data.y = torch.from_numpy(expression_target(section, counts, self.normalize_by))
+        return data
+
+    def describe(
+        self, data: SectionData, section: Section, totals: NDArray[np.float32], gene_mask: NDArray[np.bool_]
+    ) -> None:
+        """Add to a section's graph what was measured but for counts and target: size factors, mask, labels, names.
+
+        Args:
+            data: The graph.
+            section: The section.
+            totals: The panel's counts of each spot [N].
+            gene_mask: The genes that the section measured, bool [G].
+
+        Raises:
+            ValueError: If the section has none of the panel's counts.
+        """
         median = float(np.median(totals))
         if not gene_mask.any() or median == 0:
             raise ValueError(
                 f"Section {section.name!r}: {int(gene_mask.sum())} of the panel's {len(self.genes)} genes are measured "
                 f"and the median spot has {median:g} counts of them; is this the panel for it?"
             )
-        data.counts = torch.from_numpy(counts)
-        data.y = torch.from_numpy(expression_target(section, counts, self.normalize_by))
         data.size_factor = torch.from_numpy((totals / median).astype(np.float32))
         data.gene_mask = torch.from_numpy(gene_mask)
         if section.label is not None:
             data.label = [str(label) for label in section.label]
         data.section, data.patient = section.name, section.patient or ""  # PyG keeps no None
-        return data
 
 
 def to_data(

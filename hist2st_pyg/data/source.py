@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hist2st_pyg.data.patches import check_on_image, cut_patches
-from hist2st_pyg.image import HistologyImage, Region
+from hist2st_pyg.image import ArrayImage, HistologyImage, RasterImage, Region
 from hist2st_pyg.image.stain import StainMap, apply_stain, fit_stain, normalize_stain, stain_spots
 
 Patches = Callable[[NDArray[np.int64] | None], Tensor]
 """What some spots of a section show (None: all of them): patches uint8 [n, 3·S, P, P] or embeddings float [n, D]."""
+
+FITTED = ("stain_map", "_cached")
+"""What patches find once of the whole section; the image's hash alone takes seconds for a large file."""
 
 PATCHES_AT_ONCE = 256
 """Patches cut at a time to fit the stain map, so that its memory does not grow with the section."""
@@ -85,14 +89,17 @@ class SpotPatches:
             yield self._cut(spots[start : start + PATCHES_AT_ONCE], self.scales[:1])
 
     @cached_property
-    def _cached(self) -> NDArray[np.uint8]:
+    def _cached(self) -> Any:
         """All patches before their stain is normalized, a memory map of the cache."""
         return cut_patches(self.image, self.pos, self.patch_size, self.field, self.scales, self.cache, self.name)
 
     def _cut(self, spots: NDArray[np.int64] | None, scales: Sequence[float]) -> NDArray[np.uint8]:
         if self.cache is not None:
-            patches = self._cached[:, : 3 * len(scales)]
-            return patches if spots is None else patches[spots]
+            whole = self._cached
+            if spots is not None:  # mapped anew, so that what was read of a large section does not stay in this process
+                whole = np.memmap(whole.filename, np.uint8, "r", whole.offset, whole.shape)
+            patches: NDArray[np.uint8] = whole[slice(None) if spots is None else spots, : 3 * len(scales)]
+            return patches
         pos = self.pos if spots is None else self.pos[spots]
         return cut_patches(self.image, pos, self.patch_size, self.field, scales, None, self.name)
 
@@ -100,6 +107,18 @@ class SpotPatches:
 def rows_of(x: Tensor) -> Patches:
     """What spots show where it is at hand for all of them, [N, ...]."""
     return lambda spots: x if spots is None else x[spots]
+
+
+def decoded_once(patches: Patches) -> Patches:
+    """The same patches, for which a JPEG or PNG, that is decoded whole, is decoded once and held from now on.
+
+    Args:
+        patches: Patches of a section; those of a cache, of other images or embeddings come back as they are.
+    """
+    if not isinstance(patches, SpotPatches) or patches.cache is not None or not isinstance(patches.image, RasterImage):
+        return patches
+    with patches.image.open() as region:
+        return replace(patches, image=ArrayImage(region(0, 0, *patches.image.size)))
 
 
 @contextmanager
@@ -122,4 +141,6 @@ def kept_open(patches: Patches) -> Iterator[Patches]:
             return nullcontext(regions[level])
 
         image.open = reopened  # type: ignore[method-assign]
-        yield replace(patches, image=image)
+        opened = replace(patches, image=image)
+        vars(opened).update({name: vars(patches)[name] for name in FITTED if name in vars(patches)})
+        yield opened

@@ -1,6 +1,7 @@
 """Prediction: a model and an image of any size in, an AnnData out."""
 
-from hist2st_pyg.inference.blocks import BLOCK_SPOTS, WHOLE_SECTION_SPOTS, predict_blocks, run_model, spatial_blocks
+from hist2st_pyg.data.parts import spatial_blocks
+from hist2st_pyg.inference.blocks import BLOCK_SPOTS, WHOLE_SECTION_SPOTS, predict_blocks, run_model
 from hist2st_pyg.inference.cohort import predict_cohort
 from hist2st_pyg.inference.layout import GRID, THUMBNAIL_PIXELS, grid_pitch, lay_grid
 from hist2st_pyg.inference.lazyslide import FeaturePredictor, TilePredictor

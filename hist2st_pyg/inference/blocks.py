@@ -14,10 +14,9 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
-from hist2st_pyg.data.parts import SectionParts
+from hist2st_pyg.data.parts import SectionParts, spatial_blocks
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import Patches, kept_open
 from hist2st_pyg.inference.domain_shift import Colors
@@ -85,6 +84,8 @@ def predict_blocks(
     device: str = "auto",
     name: str = "section",
     keep: Keep = with_moments,
+    spots: NDArray[np.int64] | None = None,
+    warn: bool = True,
 ) -> Prediction:
     """Predict a section, holding the patches of one block at a time.
 
@@ -101,14 +102,20 @@ def predict_blocks(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         name: The section's name, for the progress bar and errors.
         keep: Selects the values to keep, by default :func:`with_moments`.
+        spots: The spots to predict, ascending; None predicts all. The values are of these.
+        warn: Log the notes.
 
     Raises:
         ValueError: If ``block`` is below 1, the section is too large for the model, or a value is not finite.
     """
     device = find_device(device)
     n = len(graph.pos)
-    blocks, hops, notes = _plan(model, graph.pos.cpu().numpy(), block, name)
-    _log(notes, name)
+    pos = graph.pos.cpu().numpy()
+    blocks, hops, notes = _plan(model, pos, block, name)
+    if spots is not None and len(blocks) > 1 and model.receptive_field is not None:
+        blocks = [spots[own] for own in spatial_blocks(pos[spots], block)]
+    if warn:
+        _log(notes, name)
     colors, values = Colors(model), dict[str, NDArray[np.float32]]()
     several = len(blocks) > 1
     in_stages = several and model.attends == "local"
@@ -116,17 +123,19 @@ def predict_blocks(
         _lent(model, device),  # once, not for every block
         kept_open(patches) as opened,
         closing(_ahead(partial(_piece, SectionParts(graph), opened, hops), blocks)) as pieces,
-        tqdm(total=n, desc=f"spots of {name}", leave=False, disable=None if several else True) as bar,
+        tqdm(
+            total=sum(map(len, blocks)), desc=f"spots of {name}", leave=False, disable=None if several else True
+        ) as bar,
     ):
-        for spots, (piece, own) in zip(blocks, pieces, strict=True):
+        for of_block, (piece, own) in zip(blocks, pieces, strict=True):
             colors.add(piece.x[own])
             made = _features(model, piece, device) if in_stages else keep(model, run_model(model, piece, device))
             for key, value in made.items():
                 _check_finite(value[own], key, model, name)
                 if key not in values:
                     values[key] = np.empty((n, value.shape[1]), dtype=np.float32)
-                values[key][spots] = value[own].cpu().numpy()
-            bar.update(len(spots))
+                values[key][of_block] = value[own].cpu().numpy()
+            bar.update(len(of_block))
             if several:
                 trim_memory()  # without it a slide of 30,000 spots took 50 % more memory
         if in_stages:
@@ -134,29 +143,11 @@ def predict_blocks(
             for key, value in made.items():
                 _check_finite(value, key, model, name)
             values = {key: value.cpu().numpy() for key, value in made.items()}
-    _log(colors.notes, name)
+    if warn:
+        _log(colors.notes, name)
+    if spots is not None:
+        values = {key: value[spots] for key, value in values.items()}
     return Prediction(values, colors.distance, [*notes, *colors.notes])
-
-
-def spatial_blocks(pos: NDArray[np.floating], size: int) -> list[NDArray[np.int64]]:
-    """Divide spots into blocks of neighbors: the leaves of a k-d tree, split at the median.
-
-    Args:
-        pos: Spot positions [N, 2].
-        size: Largest number of spots in a block.
-
-    Returns:
-        The spots of each block, ascending; consecutive blocks are neighbors.
-    """
-
-    def leaves(node: object) -> Iterator[NDArray[np.int64]]:
-        if node.split_dim == -1:  # type: ignore[attr-defined]
-            yield np.sort(node.indices).astype(np.int64)  # type: ignore[attr-defined]
-        else:
-            yield from leaves(node.lesser)  # type: ignore[attr-defined]
-            yield from leaves(node.greater)  # type: ignore[attr-defined]
-
-    return list(leaves(cKDTree(pos, leafsize=size).tree))
 
 
 def run_model(

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hist2st_pyg.utils.rows import column_blocks
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -39,6 +41,11 @@ def pearson_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | Non
     true, pred, measured = _checked(y_true, y_pred, mask)
     if len(true) < 2:
         raise ValueError(f"A correlation needs at least 2 spots, got {len(true)}.")
+    genes = column_blocks(*true.shape)
+    return np.concatenate([np.zeros(0), *(_pearson(true[:, of], pred[:, of], measured[of]) for of in genes)])
+
+
+def _pearson(true: Floats, pred: Floats, measured: Bools) -> Floats:
     scores = np.full(true.shape[1], np.nan)
     varies = measured & ~_constant(true)
     scored = varies & ~_constant(pred)

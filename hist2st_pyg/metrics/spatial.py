@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.data.graph import radius_edges
 from hist2st_pyg.data.preprocessing import spot_pitch
+from hist2st_pyg.utils.rows import column_blocks
 from hist2st_pyg.utils.runtime import preserve_num_threads
 
 Floats = NDArray[np.float64]
@@ -15,6 +16,8 @@ ADJACENT_PITCHES = 1.6
 """Distance of adjacent spots in pitches: the 8 around a spot of a square array, the 6 of a hexagonal one."""
 SIGMA, RADIUS = 1.5, 5
 """Gaussian of structural similarity and half its window, in array places (Wang et al. 2004)."""
+MAPS = 12
+"""Maps of a gene that structural similarity takes at a time."""
 
 
 def adjacent_edges(pos: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -54,7 +57,9 @@ def morans_i(values: ArrayLike, edge_index: ArrayLike) -> Floats:
         source, target = edges
         weight = 1 / np.bincount(target, minlength=n)[target]
         graph = csr_matrix((weight, (target, source)), shape=(n, n))
-        scores[varies] = sc.metrics.morans_i(graph, np.ascontiguousarray(expression[:, varies].T))
+        genes = np.flatnonzero(varies)
+        for of in column_blocks(n, len(genes)):
+            scores[genes[of]] = sc.metrics.morans_i(graph, np.ascontiguousarray(expression[:, genes[of]].T))
     return scores
 
 
@@ -95,7 +100,8 @@ def ssim_on_grid(y_true: ArrayLike, y_pred: ArrayLike, grid: ArrayLike) -> Float
     if radius < 1 or not len(varies):
         return scores
     place, index = np.unique(places[:, 1] * columns + places[:, 0], return_inverse=True)
-    for genes in np.array_split(varies, -(-len(varies) // 64)):  # 64 at a time limit the memory
+    for of in column_blocks(MAPS * columns * rows, len(varies)):
+        genes = varies[of]
         images = []
         for values in (true, pred):
             scaled = (values[:, genes] - low[genes]) / (high[genes] - low[genes])

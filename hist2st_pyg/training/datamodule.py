@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.loader import DataLoader
 
+from hist2st_pyg.data.parts import SectionParts
 from hist2st_pyg.data.preprocessing import Preprocessing, SectionData
 from hist2st_pyg.data.splits import block_mask, check_disjoint
+from hist2st_pyg.data.streamed import STREAMED_SPOTS, StreamedSection, streamed_section
 from hist2st_pyg.data.targets import denoise_targets, target_statistics
 from hist2st_pyg.nn.statistics import patch_statistics
 from hist2st_pyg.section import Section
@@ -89,18 +91,35 @@ class SectionDataModule(pl.LightningDataModule):
         self.batch_size, self.window = batch_size, window
         self.denoise, self.cache, self.seed = denoise, cache, seed
         self.num_workers = num_workers
+        self._parts: dict[str, list[SectionParts]] = {}
         self._data: dict[str, list[SectionData]] = {}
 
     def data(self, part: str) -> list[SectionData]:
         """The ``Data`` of ``"train"``, ``"val"`` or ``"test"``, made when first asked for."""
         if part not in self._data:
-            sections = tqdm(self.sections[part], desc=f"{part} sections", leave=False, disable=None)
-            self._data[part] = [self.preprocessing.to_data(section, self.cache) for section in sections]
-            if part == "train" and not self.sections["val"] and self.val_share:
-                self._hold_out(self._data["train"])
-            if part == "train" and self.denoise:
-                self._denoise(self._data["train"])
+            self._data[part] = [section.whole() for section in self.parts(part)]
         return self._data[part]
+
+    def parts(self, part: str) -> list[SectionParts]:
+        """What cuts parts out of the sections of ``"train"``, ``"val"`` or ``"test"``.
+
+        Sections of more than :data:`~hist2st_pyg.data.streamed.STREAMED_SPOTS` spots are streamed where training shows
+        windows.
+        """
+        if part not in self._parts:
+            sections = tqdm(self.sections[part], desc=f"{part} sections", leave=False, disable=None)
+            made = [self._read(section) for section in sections]
+            if part == "train" and not self.sections["val"] and self.val_share:
+                self._hold_out([section.data for section in made])
+            if part == "train" and self.denoise:
+                self._denoise(made)
+            self._parts[part] = made
+        return self._parts[part]
+
+    def _read(self, section: Section) -> SectionParts:
+        if self.window is not None and len(section) > STREAMED_SPOTS:
+            return streamed_section(self.preprocessing, section, self.cache)
+        return SectionParts(self.preprocessing.to_data(section, self.cache))
 
     def _hold_out(self, train: list[SectionData]) -> None:
         rng = np.random.default_rng(self.seed)
@@ -116,7 +135,7 @@ class SectionDataModule(pl.LightningDataModule):
             data.train_mask = ~data.val_mask
             logger.info("%s: %d of %d spots are held out for validation", data.section, held_out.sum(), len(held_out))
 
-    def _denoise(self, train: list[SectionData]) -> None:
+    def _denoise(self, train: list[SectionParts]) -> None:
         if components := denoise_targets(train):
             logger.info("The targets are denoised to %d components", components)
         else:
@@ -124,9 +143,12 @@ class SectionDataModule(pl.LightningDataModule):
 
     def add_statistics(self) -> None:
         """Compute the color and texture statistics of training's patches once, for all steps."""
-        for data in (*self.data("train"), *self.data("val")):
-            if data.get("statistics") is None:
-                data.statistics = patch_statistics(data.x)
+        for section in (*self.parts("train"), *self.parts("val")):
+            if section.data.get("statistics") is None:
+                spots, values = zip(*((of, patch_statistics(x)) for of, x in section.patch_blocks()), strict=True)
+                statistics = torch.empty(len(section.data.pos), values[0].shape[1])
+                statistics[torch.cat(spots)] = torch.cat(values)
+                section.data.statistics = statistics
 
     @property
     def validates(self) -> bool:
@@ -137,10 +159,14 @@ class SectionDataModule(pl.LightningDataModule):
         """The sections that choose the epoch, with ``val_mask`` where they also train; empty where none do."""
         return self.data("val" if self.sections["val"] else "train") if self.validates else []
 
+    def validation_parts(self) -> list[SectionParts]:
+        """What cuts parts out of the sections that choose the epoch."""
+        return self.parts("val" if self.sections["val"] else "train") if self.validates else []
+
     def setup(self, stage: str | None = None) -> None:
         """Make the parts a stage needs; the test sections are not read before ``"test"`` or ``"predict"``."""
         for part in ("train", "val") if stage in ("fit", "validate") else ("test",) if stage else self.sections:
-            self.data(part)
+            self.parts(part)
 
     def train_dataloader(self) -> DataLoader:
         """Training sections, or windows of them, shuffled and dealt to the processes.
@@ -148,9 +174,11 @@ class SectionDataModule(pl.LightningDataModule):
         The seed and the epoch decide windows and order, whatever was drawn before, so that an epoch is the same in a
         resumed run.
         """
-        train = self.data("train")
-        items: Any = train
-        if self.window is not None:
+        items: Any
+        if self.window is None:
+            items = self.data("train")
+        else:
+            train = self.parts("train")
             items = SingleSpots(train) if self.window == 1 else SpotWindows(train, self.window, self.seed)
         trainer = self.trainer
         rank, n_ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
@@ -158,7 +186,7 @@ class SectionDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Validation sections one by one, or the training sections where squares of them are held out."""
-        return self._loader(self.validation(), 1) if self.validates else []
+        return self._one_by_one(self.validation_parts()) if self.validates else []
 
     def test_dataloader(self) -> DataLoader:
         """Test sections one by one.
@@ -168,26 +196,39 @@ class SectionDataModule(pl.LightningDataModule):
         """
         if not self.sections["test"]:
             raise ValueError("There are no test sections; give some to SectionDataModule(..., test=...).")
-        return self._loader(self.data("test"), 1)
+        return self._one_by_one(self.parts("test"))
 
     def predict_dataloader(self) -> DataLoader:
         """The same as :meth:`test_dataloader`."""
         return self.test_dataloader()
+
+    def _one_by_one(self, sections: Sequence[SectionParts]) -> DataLoader:
+        """Whole sections; in place of a streamed one its batch holds, as ``streamed``, what cuts its parts."""
+        streamed = [isinstance(section, StreamedSection) for section in sections]
+        items = [
+            SectionData(streamed=section, num_nodes=len(section.data.pos)) if large else section.whole()
+            for section, large in zip(sections, streamed, strict=True)
+        ]
+        # What would be sent from another process is the whole section.
+        return self._loader(items, 1, num_workers=0 if any(streamed) else None)
 
     def _loader(
         self,
         data: Sequence[SectionData] | Dataset[SectionData],
         batch_size: int,
         sampler: ShardedSampler | None = None,
+        num_workers: int | None = None,
     ) -> DataLoader:
         # With a generator of its own: a loader draws from torch's global one each time it is read, though nothing uses
         # it.
         own = torch.Generator()
-        return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=own, num_workers=self.num_workers)
+        workers = self.num_workers if num_workers is None else num_workers
+        return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=own, num_workers=workers)
 
     def pixel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of each color channel over the training patches, [3·S] each."""
-        pieces = (piece.double() for data in self.data("train") for piece in data.x.split(64))
+        blocks = (x for section in self.parts("train") for _, x in section.patch_blocks())
+        pieces = (piece.double() for x in blocks for piece in torch.split(x, 64))
         sums = [(p.sum((0, 2, 3)), (p**2).sum((0, 2, 3)), p[:, 0].numel()) for p in pieces]
         total = sum(n for _, _, n in sums)
         mean = torch.stack([s for s, _, _ in sums]).sum(0) / total
@@ -196,4 +237,4 @@ class SectionDataModule(pl.LightningDataModule):
 
     def target_statistics(self) -> tuple[Tensor, Tensor]:
         """Those of :func:`~hist2st_pyg.data.targets.target_statistics` over the training sections."""
-        return target_statistics(self.data("train"))
+        return target_statistics(self.parts("train"))

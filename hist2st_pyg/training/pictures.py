@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hist2st_pyg import figures
 from hist2st_pyg.data.masks import validation_spots
-from hist2st_pyg.inference import run_model
+from hist2st_pyg.inference.section_parts import expression_at
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.training.datamodule import SectionDataModule
@@ -52,13 +52,14 @@ def _curves(folder: Path) -> Path:
 
 def _map(path: Path, part: str, model: ExpressionModel, datamodule: SectionDataModule) -> Path:
     """The best genes of the first section of a part."""
-    data, section = datamodule.data(part)[0], datamodule.sections[part][0]
-    where = validation_spots(data).cpu().numpy()
+    cut, section = datamodule.parts(part)[0], datamodule.sections[part][0]
+    where = validation_spots(cut.data)
     genes = datamodule.preprocessing.genes
-    true, predicted = data.y.cpu().numpy()[where], run_model(model, data)["expression"].cpu().numpy()[where]
-    pcc = pearson_per_gene(true, predicted, data.gene_mask.cpu().numpy())
+    measured, predicted = cut.measured_at(where), expression_at(model, cut, where).numpy()
+    true = measured.y.cpu().numpy()
+    pcc = pearson_per_gene(true, predicted, measured.gene_mask.cpu().numpy())
     maps = figures.true_and_predicted(
-        data.pos.cpu().numpy()[where],
+        cut.data.pos[where].cpu().numpy(),
         true,
         predicted,
         genes,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hist2st_pyg.data.expression import gene_panel
 from hist2st_pyg.data.preprocessing import Preprocessing, spot_pitch
 from hist2st_pyg.models import MODELS, ClosedFormModel, ExpressionModel
@@ -136,7 +138,8 @@ def make_model(config: TrainConfig, datamodule: SectionDataModule) -> Expression
     (16, 5)
     """
     preprocessing = datamodule.preprocessing
-    width = datamodule.data("train")[0].x.shape[1] if preprocessing.embedding is not None else None
+    embedded = preprocessing.embedding is not None
+    width = datamodule.parts("train")[0].part(torch.tensor([0])).x.shape[1] if embedded else None
     model = build_model(config, len(preprocessing.genes), width)
     take_sections(model, datamodule, config.training)
     return model

@@ -17,6 +17,8 @@ from torch_geometric.data import Data
 
 from hist2st_pyg import losses
 from hist2st_pyg.data.masks import validation_spots
+from hist2st_pyg.inference.blocks import predict_blocks
+from hist2st_pyg.inference.section_parts import expression_at
 from hist2st_pyg.models import load_model
 from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.pretrained import describe, read_checkpoint
@@ -182,14 +184,20 @@ class ExpressionTask(pl.LightningModule):
         self._log_scores("test")
 
     def _score(self, batch: Data) -> None:
-        out = self.model(batch)
-        where = validation_spots(batch)
-        error = losses.expression_error(
-            {"expression": out["expression"][where]},
-            Data(y=batch.y[where], gene_mask=batch.gene_mask, num_nodes=int(where.sum())),
-        )
+        if "streamed" in batch:
+            (section,) = batch.streamed
+            where, name = validation_spots(section.data), section.data.section
+            expression, measured = (
+                expression_at(self.model, section, where, str(self.device)),
+                section.measured_at(where),
+            )
+        else:
+            where, name = validation_spots(batch), batch.section[0]
+            expression = self.model(batch)["expression"][where]
+            measured = Data(y=batch.y[where], gene_mask=batch.gene_mask, num_nodes=int(where.sum()))
+        error = losses.expression_error({"expression": expression}, measured)
         # By name: a process with fewer sections than another is given one of them again.
-        self._scores[batch.section[0]] = (_section_pcc(out, batch), float(error), int(where.sum()))
+        self._scores[name] = (section_pcc(expression.float().cpu().numpy(), measured), float(error), int(where.sum()))
 
     def _log_scores(self, part: str) -> None:
         found = {name: score for of_process in gather(self._scores) for name, score in of_process.items()}
@@ -201,8 +209,12 @@ class ExpressionTask(pl.LightningModule):
         self.log(f"{part}/loss", float(np.average(errors, weights=spots)), batch_size=1, sync_dist=True)
 
     def predict_step(self, batch: Data, batch_idx: int) -> dict[str, Tensor]:
-        """The model's output for one section."""
-        return self.model(batch)  # type: ignore[no-any-return]
+        """The model's output for one section; of a streamed one what :func:`~hist2st_pyg.predict` keeps of it."""
+        if "streamed" not in batch:
+            return self.model(batch)  # type: ignore[no-any-return]
+        (section,) = batch.streamed
+        made = predict_blocks(self.model, section.data, section.patches, device=str(self.device))
+        return {name: torch.from_numpy(value) for name, value in made.values.items()}
 
     def configure_optimizers(self) -> Any:
         """The optimizer, and the learning rate's schedule.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.data.expression import DETECTED_SHARE, totals_of
 from hist2st_pyg.data.masks import training_spots, validation_spots
-from hist2st_pyg.inference import run_model
+from hist2st_pyg.inference.section_parts import expression_at
 from hist2st_pyg.metrics.ceiling import noise_ceiling
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
@@ -32,8 +32,10 @@ def gene_trust(model: ExpressionModel, datamodule: SectionDataModule) -> GeneTru
         training spots counted the gene.
     """
     pcc, ceiling = _validated(model, datamodule)
-    counted = sum((data.counts[training_spots(data)] > 0).sum(0) for data in datamodule.data("train"))
-    n_spots = sum(int(training_spots(data).sum()) for data in datamodule.data("train"))
+    train = datamodule.parts("train")
+    pieces = (piece for section in train for piece in section.measured())
+    counted = sum((piece.counts[training_spots(piece)] > 0).sum(0) for piece in pieces)
+    n_spots = sum(int(training_spots(section.data).sum()) for section in train)
     return {
         "val_pcc": _plain(pcc),
         "val_ceiling": _plain(ceiling),
@@ -44,18 +46,17 @@ def gene_trust(model: ExpressionModel, datamodule: SectionDataModule) -> GeneTru
 def _validated(model: ExpressionModel, datamodule: SectionDataModule) -> tuple[Floats, Floats]:
     parts: list[list[Floats]] = [[], []]
     sections = datamodule.sections["val"] or datamodule.sections["train"]
-    for data, section in zip(datamodule.validation(), sections, strict=False):
-        rows = validation_spots(data)
+    for cut, section in zip(datamodule.validation_parts(), sections, strict=False):
+        rows = validation_spots(cut.data)
         if int(rows.sum()) < 2:
             continue
-        predicted = run_model(model, data)["expression"][rows].cpu().numpy()
+        data = cut.measured_at(rows)
+        predicted = expression_at(model, cut, rows).numpy()
         mask = data.gene_mask.reshape(-1).cpu().numpy()
         totals = totals_of(section, datamodule.preprocessing.normalize_by)
-        parts[0].append(pearson_per_gene(data.y[rows].cpu().numpy(), predicted, mask))
+        parts[0].append(pearson_per_gene(data.y.cpu().numpy(), predicted, mask))
         parts[1].append(
-            noise_ceiling(
-                data.counts[rows].cpu().numpy(), None if totals is None else totals[rows.cpu().numpy()], mask=mask
-            )
+            noise_ceiling(data.counts.cpu().numpy(), None if totals is None else totals[rows.cpu().numpy()], mask=mask)
         )
     n_genes = len(datamodule.preprocessing.genes)
     pcc, ceiling = (_mean(np.array(part).reshape(-1, n_genes)) for part in parts)

@@ -23,7 +23,7 @@ class SpotWindows(Dataset[SectionData]):
     epoch are drawn together, not when they are read: each is the same whatever was read before.
 
     Args:
-        sections: Training sections, ``Data`` as :func:`~hist2st_pyg.to_data` makes them.
+        sections: Training sections: ``Data`` of :func:`~hist2st_pyg.to_data`, or what cuts parts out of them.
         size: Spots of a window.
         seed: Seed of the windows; those of an epoch depend on the seed and the epoch alone.
 
@@ -31,35 +31,35 @@ class SpotWindows(Dataset[SectionData]):
         ValueError: If the size is not positive.
     """
 
-    def __init__(self, sections: Sequence[SectionData], size: int, seed: int = 0) -> None:
+    def __init__(self, sections: Sequence[SectionData | SectionParts], size: int, seed: int = 0) -> None:
         if size < 1:
             raise ValueError(f"A window has at least one spot, got window={size}.")
-        self.sections, self.size, self.seed = sections, size, seed
-        self.large = {
-            id(data): (SectionParts(data), cKDTree(data.pos.cpu().numpy())) for data in sections if len(data.pos) > size
-        }
+        self.sections, self.size, self.seed = _parts(sections), size, seed
+        positions = [section.data.pos.cpu().numpy() for section in self.sections]
+        self.trees = [cKDTree(pos) if len(pos) > size else None for pos in positions]
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the windows of an epoch."""
         rng = np.random.default_rng((self.seed, epoch))
-        self.windows: list[tuple[SectionData, int]] = []  # with the spot in the middle
-        for data in self.sections:
+        self.windows: list[tuple[int, int]] = []  # the section, and the spot in the middle
+        for i, section in enumerate(self.sections):
             # One that trains, so that no window is without.
-            centers = training_spots(data).nonzero()[:, 0].cpu().numpy()
-            drawn = rng.choice(centers, math.ceil(len(data.pos) / self.size))
-            self.windows += [(data, int(center)) for center in drawn]
+            centers = training_spots(section.data).nonzero()[:, 0].cpu().numpy()
+            drawn = rng.choice(centers, math.ceil(len(section.data.pos) / self.size))
+            self.windows += [(i, int(center)) for center in drawn]
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __getitem__(self, index: int) -> SectionData:
-        data, center = self.windows[index]
-        if id(data) not in self.large:
-            return data
-        parts, tree = self.large[id(data)]
-        nearest = tree.query(data.pos[center].cpu().numpy(), k=self.size)[1]
-        return parts.part(torch.from_numpy(np.sort(nearest)).to(data.pos.device))
+        i, center = self.windows[index]
+        section, tree = self.sections[i], self.trees[i]
+        if tree is None:
+            return section.whole()
+        pos = section.data.pos
+        nearest = tree.query(pos[center].cpu().numpy(), k=self.size)[1]
+        return section.part(torch.from_numpy(np.sort(nearest)).to(pos.device))
 
 
 class SingleSpots(Dataset[SectionData]):
@@ -68,16 +68,21 @@ class SingleSpots(Dataset[SectionData]):
     An epoch shows each spot once, as ST-Net is trained (He et al. 2020).
 
     Args:
-        sections: Training sections, ``Data`` as :func:`~hist2st_pyg.to_data` makes them.
+        sections: Training sections: ``Data`` of :func:`~hist2st_pyg.to_data`, or what cuts parts out of them.
     """
 
-    def __init__(self, sections: Sequence[SectionData]) -> None:
-        self.parts = [SectionParts(data) for data in sections]
-        self.spots = [(i, spot) for i, data in enumerate(sections) for spot in training_spots(data).nonzero()[:, 0]]
+    def __init__(self, sections: Sequence[SectionData | SectionParts]) -> None:
+        self.sections = _parts(sections)
+        spots = [training_spots(section.data).nonzero()[:, 0] for section in self.sections]
+        self.spots = torch.cat(spots)
+        self.of_section = torch.repeat_interleave(torch.tensor([len(own) for own in spots]))
 
     def __len__(self) -> int:
         return len(self.spots)
 
     def __getitem__(self, index: int) -> SectionData:
-        section, spot = self.spots[index]
-        return self.parts[section].part(spot[None])
+        return self.sections[int(self.of_section[index])].part(self.spots[index, None])
+
+
+def _parts(sections: Sequence[SectionData | SectionParts]) -> list[SectionParts]:
+    return [section if isinstance(section, SectionParts) else SectionParts(section) for section in sections]

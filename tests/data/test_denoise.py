@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
-from hist2st_pyg.data.denoise import denoise
+from hist2st_pyg.data.denoise import denoise, shrinkage
 
 Floats = NDArray[np.float64]
 SHAPES = [(300, 41), (41, 300), (140, 101)]
@@ -148,3 +148,24 @@ def test_without_noise_nothing_is_taken_away() -> None:
     kept, components = run(signal)
     assert components == 2
     np.testing.assert_allclose(kept, signal, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        noise((300, 41)),
+        low_rank((41, 300), [3.0, 1.5]) + noise((41, 300)),
+        low_rank((140, 101), [3.0, 1.5, 1.2]) + noise((140, 101)),
+        low_rank((90, 31), [2.0, 1.5]),
+        np.tile(np.arange(7.0), (20, 1)),
+    ],
+    ids=["noise", "wide", "tall", "without noise", "constant"],
+)
+def test_a_matrix_in_rows_is_denoised_as_it_is_whole(values: Floats) -> None:
+    matrix = 2 + torch.from_numpy(values)
+    centered = matrix - matrix.mean(0)
+    shrink = shrinkage(matrix.mean(0), centered.T @ centered, len(matrix))
+    expected, components = denoise(matrix)
+    assert len(shrink.kept) == components
+    got = torch.cat([shrink(rows) for rows in matrix.split(7)])
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-7)

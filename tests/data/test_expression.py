@@ -188,15 +188,40 @@ def poisson(name: str, seed: int, genes: list[str], convert: Any = np.asarray) -
 def test_the_genes_of_the_largest_variance_by_numpy(k: int, convert: Any) -> None:
     genes = [f"G{i}" for i in range(30)]
     sections = [poisson("A1", 0, genes, convert), poisson("B1", 1, genes, convert)]
-    rows = []
+    targets = []
     for s in sections:
         counts = np.asarray(s.adata.to_df(), dtype=np.float64)
-        rows.append(np.log10(1 + 1e4 * counts / np.maximum(counts.sum(1, keepdims=True), 1)))
-    variance = np.concatenate(rows).var(0)
+        targets.append(np.log10(1 + 1e4 * counts / np.maximum(counts.sum(1, keepdims=True), 1)))
+    variance = np.concatenate(targets).var(0)
     largest = set(np.argsort(variance)[-k:])
     expected = [gene for i, gene in enumerate(genes) if i in largest]
     assert genes_of_variance(sections, k) == expected
     assert gene_panel("variance", sections, k) == expected
+
+
+@both_kinds
+def test_panels_do_not_depend_on_how_many_spots_are_read_at_a_time(
+    convert: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genes = [f"G{i}" for i in range(30)]
+    sections = [poisson("A1", 0, genes, convert), poisson("B1", 1, genes[::-1], convert)]
+    panels = [variable_genes(sections, 12), genes_of_variance(sections, 12)]
+    monkeypatch.setattr("hist2st_pyg.utils.rows.ROWS_AT_ONCE", 7)
+    assert [variable_genes(sections, 12), genes_of_variance(sections, 12)] == panels
+
+
+def test_the_variable_panel_is_scanpys_on_all_genes() -> None:
+    genes = [f"G{i}" for i in range(60)]
+    sections = [poisson("A1", 0, genes), poisson("B1", 1, genes[5:])]
+    for each in sections:
+        each.adata.X[4:, -10:] = 0  # rare: not in the panel, nor in the totals that it is found by
+    pooled = anndata.concat({s.name: s.adata for s in sections}, label="section", index_unique="-")
+    sc.pp.filter_genes(pooled, min_cells=10)
+    assert 40 <= pooled.n_vars <= 45
+    sc.pp.normalize_total(pooled, target_sum=1e4)
+    sc.pp.log1p(pooled)
+    table = sc.pp.highly_variable_genes(pooled, n_top_genes=15, batch_key="section", inplace=False)
+    assert set(variable_genes(sections, 15)) == set(pooled.var_names[table["highly_variable"]])
 
 
 def test_levels_that_differ_between_sections_are_variance() -> None:

@@ -215,6 +215,17 @@ def test_the_cache_is_a_memory_map_that_is_used_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again, first)
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_patches_do_not_depend_on_how_many_are_cut_together(
+    cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pos = np.random.default_rng(0).random((11, 2)) * [WIDTH, HEIGHT]
+    expected = cut_patches(ArrayImage(picture()), pos, 8, 12.0, (1.0, 2.0))
+    monkeypatch.setattr("hist2st_pyg.data.patches.PATCHES_AT_ONCE", 3)
+    cut = cut_patches(ArrayImage(picture()), pos, 8, 12.0, (1.0, 2.0), tmp_path if cached else None)
+    np.testing.assert_array_equal(cut, expected)
+
+
 def test_writing_to_the_patches_leaves_the_cache_alone(tmp_path: Path) -> None:
     image = ArrayImage(picture())
     before = cut_patches(image, POS, 14)

@@ -8,11 +8,12 @@ import pytest
 import tifffile
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from hist2st_pyg import Preprocessing, Section
 from hist2st_pyg.data import source
 from hist2st_pyg.data.patches import cut_patches
-from hist2st_pyg.data.source import SpotPatches, kept_open, rows_of
+from hist2st_pyg.data.source import SpotPatches, decoded_once, kept_open, rows_of
 from hist2st_pyg.image import ArrayImage, HistologyImage, open_image, stain
 from hist2st_pyg.image.stain import normalize_stain
 
@@ -108,12 +109,33 @@ class Counted(ArrayImage):
         return super().open(level)
 
 
+def test_a_file_that_is_decoded_whole_is_decoded_once(
+    cohort: list[Section], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(cohort[0].require_image().array).save(tmp_path / "image.png")  # type: ignore[attr-defined]
+    image = open_image(tmp_path / "image.png")
+    patches = patches_of(cohort[0], image)
+    expected = patches(PARTS[2])
+    held = decoded_once(patches)
+    monkeypatch.setattr(type(image), "open", None)
+    assert torch.equal(held(PARTS[2]), expected)
+    of_array = patches_of(cohort[0])
+    assert decoded_once(of_array) is of_array
+    cached = patches_of(cohort[0], image, cache=tmp_path)
+    assert decoded_once(cached) is cached
+    rows = rows_of(torch.ones(2, 3))
+    assert decoded_once(rows) is rows
+
+
 def test_an_image_is_kept_open(cohort: list[Section]) -> None:
     image = Counted(cohort[0].require_image().array)  # type: ignore[attr-defined]
     patches = patches_of(cohort[0], image, stain="macenko")
     with kept_open(patches) as cut:
         parts = [cut(spots) for spots in PARTS]
     assert image.opened == 1
+    fitted = patches.stain_map
+    with kept_open(patches) as again:
+        assert again.stain_map is fitted  # type: ignore[attr-defined]
     for spots, part in zip(PARTS, parts, strict=True):
         assert torch.equal(part, patches(spots))
     assert image.opened > 1  # the image itself is as it was

@@ -116,6 +116,15 @@ def test_blocks_give_the_whole_section_s_prediction(
     check_same(built, cohort[0], (1, 5, 17, 40))
 
 
+@pytest.mark.parametrize("arguments", [{}, {"transformer_layers": 1, "heads": 2, "dim_head": 8, "attention": "local"}])
+def test_some_spots_are_predicted_as_all_are(cohort: list[Section], arguments: dict[str, Any]) -> None:
+    built, spots = model(**arguments), np.array([0, 3, 4, 17, 30, 41, 46])
+    whole = predicted(built, cohort[0], block=5)
+    some = predicted(built, cohort[0], block=5, spots=spots, warn=False)
+    for key, value in whole.values.items():
+        np.testing.assert_allclose(some.values[key], value[spots], rtol=1e-5, atol=1e-5, err_msg=key)
+
+
 @pytest.mark.parametrize("gnn_key", sorted(CONVS))
 def test_the_halo_is_wide_enough_for_every_layer(cohort: list[Section], gnn_key: str) -> None:
     check_same(model("graph_only", gnn=gnn_key), cohort[0], (4, 20))

@@ -145,3 +145,17 @@ def test_the_seed_decides_and_the_total_matters() -> None:
 def test_bad_input_is_explained(counts: Any, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         noise_ceiling(counts, **arguments)
+
+
+def test_some_spots_stand_for_a_large_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.gamma(2, 1.0, (3000, 4)) * rng.lognormal(0, 0.3, (3000, 1)))
+    totals = counts.sum(1) + 10
+    whole = noise_ceiling(counts, totals, repeats=2)
+    monkeypatch.setattr("hist2st_pyg.metrics.ceiling.MOST_SPOTS", 1500)
+    some = noise_ceiling(counts, totals, repeats=2)
+    np.testing.assert_allclose(some, whole, atol=0.06)
+    assert not np.array_equal(some, whole)
+    np.testing.assert_array_equal(noise_ceiling(counts, totals, repeats=2), some)
+    with pytest.raises(ValueError, match="totals must have one value for each of"):
+        noise_ceiling(counts, totals[:1600], repeats=2)

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import correlate
 
+from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i, ssim_on_grid
 
 
@@ -184,3 +185,16 @@ def test_ssim_without_a_varying_target_or_a_window_is_nan() -> None:
 def test_ssim_explains_bad_input(true: Any, pred: Any, grid: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ssim_on_grid(true, pred, grid)
+
+
+def test_genes_are_the_same_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.divmod(np.arange(144), 12), axis=1)
+    true, pred = rng.normal(size=(2, 144, 7)).cumsum(axis=1)
+    edges = adjacent_edges(grid.astype(float))
+    scores = [morans_i(true, edges), ssim_on_grid(true, pred, grid), pearson_per_gene(true, pred)]
+    monkeypatch.setattr("hist2st_pyg.utils.rows.VALUES_AT_ONCE", 2 * 12 * 144)
+    few = [morans_i(true, edges), ssim_on_grid(true, pred, grid)]
+    monkeypatch.setattr("hist2st_pyg.utils.rows.VALUES_AT_ONCE", 2 * 144)
+    few.append(pearson_per_gene(true, pred))
+    np.testing.assert_allclose(few, scores, rtol=1e-12)

@@ -1,0 +1,37 @@
+"""The predicted expression of some of a section's spots, whether it is held whole or streamed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hist2st_pyg.data.parts import SectionParts
+from hist2st_pyg.data.streamed import StreamedSection
+from hist2st_pyg.inference.blocks import predict_blocks, run_model
+from hist2st_pyg.models.base import ExpressionModel
+
+
+def expression_at(model: ExpressionModel, section: SectionParts, spots: Tensor, device: str = "auto") -> Tensor:
+    """Predict the expression of some spots, [n, G] on the CPU.
+
+    A streamed section is predicted in blocks; by a model that reads counts, or all spots at once, it is made whole.
+
+    Args:
+        model: The model.
+        section: What cuts parts out of the section.
+        spots: The spots that are meant, bool [N].
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    """
+    if not isinstance(section, StreamedSection) or model.uses_counts or model.num_hops is None:
+        return run_model(model, section.whole(), device)["expression"][spots.cpu()]
+    values = predict_blocks(
+        model,
+        section.data,
+        section.patches,
+        device=device,
+        name=section.data.section,
+        keep=lambda _, out: {"expression": out["expression"]},
+        spots=spots.nonzero()[:, 0].cpu().numpy(),
+        warn=False,  # of each epoch anew
+    ).values
+    return torch.from_numpy(values["expression"])

@@ -103,7 +103,7 @@ def _mirrored(x: Tensor, across: Tensor, down: Tensor, transposed: Tensor) -> Te
     # done number by number.
     views = [
         _symmetry(x.index_select(0, rows), symmetry)
-        for symmetry, rows in enumerate(order.split(choice.bincount(minlength=8).tolist()))
+        for symmetry, rows in enumerate(torch.split(order, choice.bincount(minlength=8).tolist()))
     ]
     return torch.cat(views).index_select(0, order.argsort())
 

@@ -80,7 +80,8 @@ class PatchAugmentation(nn.Module):
         gain = 1 + gain
         # All scales share one draw: a stain does not change with the field of view.
         factor, shift = (value.repeat(1, x.shape[1] // 3, 1, 1) for value in (gain, 255 * offset))
-        return View(torch.addcmul(shift, x.float(), factor), gain.flatten(1), offset.flatten(1))
+        # A product, then a sum: torch's one operation for both is six times slower where factors are broadcast.
+        return View((x.float() * factor).add_(shift), gain.flatten(1), offset.flatten(1))
 
     @property
     def keeps_statistics(self) -> bool:
@@ -95,18 +96,25 @@ def symmetries(patches: Tensor) -> list[Tensor]:
 
 
 def _mirrored(x: Tensor, across: Tensor, down: Tensor, transposed: Tensor) -> Tensor:
-    """Mirror and transpose each patch by its three draws, [N] or [1]; every patch is copied once."""
+    """Mirror and transpose each patch by its three draws, [N] or [1]."""
     choice = (4 * transposed.int() + 2 * down.int() + across.int()).expand(len(x))
-    result = torch.empty_like(x)
-    for symmetry in range(8):
-        rows = (choice == symmetry).nonzero()[:, 0]
-        view = x[rows]
-        if symmetry & 1:
-            view = view.flip(3)
-        if symmetry & 2:
-            view = view.flip(2)
-        result[rows] = view.transpose(2, 3) if symmetry & 4 else view
-    return result
+    order = choice.argsort(stable=True)
+    # All patches of a symmetry at a time, then back to their places: rows are copied whole, where writing to rows is
+    # done number by number.
+    views = [
+        _symmetry(x.index_select(0, rows), symmetry)
+        for symmetry, rows in enumerate(torch.split(order, choice.bincount(minlength=8).tolist()))
+    ]
+    return torch.cat(views).index_select(0, order.argsort())
+
+
+def _symmetry(x: Tensor, number: int) -> Tensor:
+    """One of the eight, whose bits say whether patches are mirrored across, down, and transposed, in this order."""
+    if number & 1:
+        x = x.flip(3)
+    if number & 2:
+        x = x.flip(2)
+    return x.transpose(2, 3) if number & 4 else x
 
 
 def _grey(x: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hist2st_pyg.nn.zero_inflated import zero_inflated_log_prob
+
 Floats = NDArray[np.float64]
 Parameters = Mapping[str, Tensor]
 """A likelihood's parameters by name, each [N spots, G genes]."""
@@ -106,14 +108,9 @@ class ZINB(Likelihood):
     @staticmethod
     def log_prob(out: Parameters, counts: Tensor, size_factor: Tensor) -> Tensor:
         """Log-probability of counts [N, G] in spots of size factor [N, 1], exact also where dropout is 0."""
-        k, r, p = _double(counts), _double(out["dispersion"]), _double(out["dropout"])
         mean = _expected(out["mean"], size_factor)
-        # The largest number below 1 keeps the logarithm and its gradient finite.
-        kept = torch.log1p(-p.clamp(max=1 - torch.finfo(p.dtype).eps / 2))
-        none = kept - r * torch.log1p(mean / r)
-        inflated = torch.logaddexp(torch.where(p > 0, p, 1).log(), none)
-        some = torch.lgamma(k + r) - torch.lgamma(r) - torch.lgamma(k + 1) + none - k * torch.log1p(r / mean)
-        return torch.where(k > 0, some, torch.where(p > 0, inflated, none)).to(counts.dtype)
+        found = zero_inflated_log_prob(_double(counts), mean, _double(out["dispersion"]), _double(out["dropout"]))
+        return found.to(counts.dtype)
 
     @classmethod
     def published_log_prob(cls, out: Parameters, counts: Tensor, size_factor: Tensor) -> Tensor:

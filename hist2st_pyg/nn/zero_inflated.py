@@ -1,0 +1,57 @@
+"""The zero-inflated negative binomial's log-probability, with its derivatives written out.
+
+Autograd's own graph of the formula took a seventh of a training step: both branches everywhere, and three times as many
+operations on the way back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def zero_inflated_log_prob(counts: Tensor, mean: Tensor, dispersion: Tensor, dropout: Tensor) -> Tensor:
+    """Log-probability of counts, elementwise, exact also where dropout is 0; all of one type and broadcastable.
+
+    Args:
+        counts: The counts, k.
+        mean: Expected count where it does not drop out, above 0.
+        dispersion: Dispersion r: the variance is mean + mean² / r.
+        dropout: Probability of a zero for another reason, from 0 to 1.
+    """
+    return _LogProb.apply(*torch.broadcast_tensors(counts, mean, dispersion, dropout))  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _LogProb(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, counts: Tensor, mean: Tensor, dispersion: Tensor, dropout: Tensor) -> Tensor:
+        k, m, r, p = (value.flatten() for value in (counts, mean, dispersion, dropout))
+        # The largest number below 1 keeps the logarithm and its gradient finite.
+        largest = 1 - torch.finfo(p.dtype).eps / 2
+        kept = 1 - p.clamp(max=largest)
+        of_r = torch.log1p(m / r)
+        none = torch.log1p(-p.clamp(max=largest)) - r * of_r
+        zero = torch.logaddexp(p.log(), none)
+        some = (k > 0).nonzero()[:, 0]
+        some_k, some_m, some_r, some_none = (value.index_select(0, some) for value in (k, m, r, none))
+        terms = torch.lgamma(some_k + some_r) - torch.lgamma(some_r) - torch.lgamma(some_k + 1)
+        result = zero.index_copy(0, some, terms + some_none - some_k * torch.log1p(some_r / some_m))
+        if any(ctx.needs_input_grad):
+            # The part that the negative binomial has in the probability.
+            weight = (none - zero).exp_().index_fill_(0, some, 1)
+            by_mean, by_dispersion = -weight * r / (r + m), weight * (m / (r + m) - of_r)
+            by_dropout = (-zero).exp_().index_fill_(0, some, 0).masked_fill_(p == 0, 0)
+            by_dropout -= (weight / kept).masked_fill_(p > largest, 0)
+            sums = some_r + some_m
+            by_mean.index_add_(0, some, some_k * some_r / (some_m * sums))
+            slopes = torch.digamma(some_k + some_r) - torch.digamma(some_r) - some_k / sums
+            by_dispersion.index_add_(0, some, slopes)
+            ctx.save_for_backward(by_mean, by_dispersion, by_dropout)
+        return result.view_as(counts)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *(gradient * of.view_as(gradient) for of in ctx.saved_tensors)

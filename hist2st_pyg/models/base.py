@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -96,6 +96,11 @@ class ExpressionModel(nn.Module):
         vision = getattr(self, "vision", None)
         return [vision] if isinstance(vision, nn.Module) else []
 
+    @property
+    def section_features(self) -> Callable[[Data], Tensor] | None:
+        """What of the patches the model standardizes within their section, a function to [n, F]; None: nothing."""
+        return None
+
     @classmethod
     def upgrade_state(cls, state: Mapping[str, Tensor], version: int) -> dict[str, Tensor]:
         """The weights of a model that was saved in an earlier format, under today's names.
@@ -144,6 +149,13 @@ class ExpressionModel(nn.Module):
 
         Args:
             mean_expression: The mean target of each gene over the training spots, [G].
+        """
+
+    def prepare(self, train: Sequence[Data]) -> None:
+        """Fit what is fitted at once, before the first gradient step; most models have nothing of the kind.
+
+        Args:
+            train: The training sections, with ``train_mask`` where squares of them are held out.
         """
 
     def unstandardize(self, standard: Tensor) -> Tensor:

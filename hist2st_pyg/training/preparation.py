@@ -159,6 +159,7 @@ def take_sections(model: ExpressionModel, datamodule: SectionDataModule, options
         model.target_mean.copy_(mean)
         model.target_std.copy_(std)
     model.initialize(mean)
+    model.prepare(datamodule.data("train"))
     model.preprocessing = datamodule.preprocessing
     model.training_sections = {
         part: [section.record for section in datamodule.sections[part]] for part in ("train", "val")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hist2st_pyg.models import MODELS
+from hist2st_pyg.models.hist2st import KERNEL
 from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.training.config import AugmentConfig, DataConfig, TrainConfig, TrainingConfig
 from hist2st_pyg.training.renamed import refuse_renamed
@@ -21,7 +22,7 @@ _GRAPH = {
     "jk": "last",
     "detach_likelihood": True,
 }
-_ENCODER = {"vision_kwargs": {"out_channels": 64, "dropout": 0.6}}
+_ENCODER = {"vision_kwargs": {"out_channels": 64, "dropout": 0.6}, "seen_scales": 2}
 _SYMMETRIES = AugmentConfig(grayscale=0, rotation=0, flip=0, symmetries=True, per_spot=True)
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -70,16 +71,17 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
         },
     },
-    # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one and
-    # three and a half spot distances wide, whatever the array; the number of epochs is fixed, because held-out squares
-    # cost more in training spots than they gain in stopping. Models that are fitted in one go (ridge, kernel_ridge, and
-    # others) take the same data and the same denoised targets; of the rest of `training` they take `normalize` alone.
+    # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one,
+    # three and a half and eight spot distances wide, whatever the array; networks see the first two. The number of
+    # epochs is fixed, because held-out squares cost more in training spots than they gain in stopping. Models that are
+    # fitted in one go (ridge, kernel_ridge, and others) take the same data and the same denoised targets; of the rest
+    # of `training` they take `normalize` alone.
     "small": {
         "about": "What trains in minutes on two cores, chosen inside training sections.",
         "data": {
             "patch_size": 56,
             "patch_pitch": 1.0,
-            "scales": [1.0, 3.5],
+            "scales": [1.0, 3.5, 8.0],
             "stain": "macenko",
             "k": 6,
             "window": 200,
@@ -104,11 +106,13 @@ PRESETS: dict[str, dict[str, Any]] = {
                     "vision": "cnn",
                     **_ENCODER,
                     "color_stream": True,
+                    "kernel_stream": True,
                     "transformer_layers": 0,
                     "position": "none",
                     **_GRAPH,
                 }
             },
+            "kernel_ridge": {"model": {name: value for name, value in KERNEL.items() if name != "alpha"}},
             "histogene": {
                 "model": {"channels": 256, "transformer_layers": 2, "heads": 4, "position": "none"},
                 "training": {"lr": 1e-3},
@@ -150,9 +154,11 @@ def preset_values(
     if patch_um is not None:
         data["patch_pitch"] = None
     if embedding is not None:
-        own.pop("color_stream", None)
+        for of_patches in ("color_stream", "kernel_stream"):
+            own.pop(of_patches, None)
     if embedding is not None or (vision is not None and vision != own.get("vision", known.get("vision"))):
-        own.pop("vision_kwargs", None)
+        for of_encoder in ("vision_kwargs", "contrast"):
+            own.pop(of_encoder, None)
     return {"data": data, "model": own, "training": training}
 
 

@@ -243,20 +243,39 @@ def test_attention_is_kept_to_blocks_on_large_sections_only(
     assert predicted(built, cohort[0], block=48).notes == []  # who has the memory says so
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [("ridge", {"per_section": True}), ("graph_only", {"gnn": lambda i, o: gnn.SGConv(i, o, K=2)})],
-)
-def test_what_needs_all_of_a_section_is_not_parted(
-    cohort: list[Section], name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built = model(name, **arguments)
+def test_what_needs_all_of_a_section_is_not_parted(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
+    built = model("graph_only", gnn=lambda i, o: gnn.SGConv(i, o, K=2))
     assert built.receptive_field is None
     whole = predicted(built, cohort[0], block=10).values["expression"]
     monkeypatch.setattr(blocks, "WHOLE_SECTION_SPOTS", 47)
     with pytest.raises(ValueError, match=r"'A1' has 48 spots, .* reads a whole section at once.* Set block=48"):
         predicted(built, cohort[0], block=10, name="A1")
     np.testing.assert_array_equal(predicted(built, cohort[0], block=48).values["expression"], whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("ridge", {"per_section": True}),
+        ("kernel_ridge", {"per_section": True, "contrast": True, "alpha": 0.1}),
+        ("graph_only", {"gnn": "sage", "gnn_layers": 1, "kernel_stream": True}),
+    ],
+)
+def test_blocks_are_standardized_as_their_whole_section(
+    cohort: list[Section], name: str, arguments: dict[str, Any]
+) -> None:
+    built = model(name, **arguments)
+    assert built.preprocessing is not None
+    train = built.preprocessing.to_data(cohort[1])
+    if isinstance(built, ClosedFormModel):
+        built.fit([train], [])
+    else:
+        built.prepare([train])
+    whole, parts = (predicted(built, cohort[0], block=block).values["expression"] for block in (48, 9))
+    np.testing.assert_allclose(parts, whole, atol=1e-4)
+    alone = built.preprocessing.to_data(cohort[0]).subgraph(torch.arange(9))  # standardized by itself
+    with torch.no_grad():
+        assert np.abs(built(alone)["expression"].numpy() - whole[:9]).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["position_knn", "depth_oracle"])

@@ -138,7 +138,7 @@ def test_config_dict_is_plain() -> None:
 
 def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> None:
     plain = preset_config("small")
-    assert (plain.data.patch_pitch, plain.data.scales, plain.model["color_stream"]) == (1.0, (1.0, 3.5), True)
+    assert (plain.data.patch_pitch, plain.data.scales, plain.model["color_stream"]) == (1.0, (1.0, 3.5, 8.0), True)
     assert preset_config("small", data={"patch_um": 100.0}).data.patch_pitch is None
     assert "vision_kwargs" not in preset_config("small", model={"vision": "convmixer"}).model
     assert "vision_kwargs" in preset_config("small", model={"vision": "cnn"}).model
@@ -152,7 +152,9 @@ def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> 
     )
     embedded = preset_config("small", data={"embedding": "uni"})
     assert embedded.data.scales == (1.0,)
-    assert not {"color_stream", "vision_kwargs"} & set(embedded.model)
+    assert not {"color_stream", "kernel_stream", "vision_kwargs"} & set(embedded.model)
+    of_encoder = preset_config("small", model={"name": "kernel_ridge", "vision": "cnn"}).model
+    assert (of_encoder["whiten"], "contrast" in of_encoder) == (0.5, False)
 
 
 SEVERAL_SCALES = {"embedding_ridge", "graph_only", "hist2st", "kernel_ridge", "ridge", "ridge_neighbors"}
@@ -160,7 +162,7 @@ SEVERAL_SCALES = {"embedding_ridge", "graph_only", "hist2st", "kernel_ridge", "r
 
 @pytest.mark.parametrize("model", sorted(MODELS))
 def test_a_model_gets_the_fields_of_view_that_it_knows(model: str) -> None:
-    scales = (1.0, 3.5) if model in SEVERAL_SCALES else (1.0,)
+    scales = (1.0, 3.5, 8.0) if model in SEVERAL_SCALES else (1.0,)
     # The rest is the same for all models, so that they are compared on the same patches.
     assert preset_values("small", model)["data"] == {**PRESETS["small"]["data"], "scales": list(scales)}
     assert preset_config("small", model={"name": model}).data.scales == scales

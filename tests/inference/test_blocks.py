@@ -90,7 +90,8 @@ def test_blocks_part_the_spots_into_neighbors(size: int) -> None:
         ("graph_only", {}, 2),
         ("ridge_neighbors", {}, 1),
         ("ridge", {}, 0),
-        ("kernel_ridge", {}, 1),
+        ("kernel_ridge", {}, 0),
+        ("kernel_ridge", {"neighbors": True}, 1),
         ("embedding_ridge", {"vision": "linear", "components": None}, 0),
         ("stnet", {"vision": "cnn", "vision_kwargs": {"channels": [4], "out_channels": 8}}, 0),
         ("histogene", {"transformer_layers": 0, "channels": 16}, 0),
@@ -211,6 +212,7 @@ def test_embeddings_are_predicted_by_blocks(cohort: list[Section]) -> None:
     built = model(
         preprocessing={"embedding": "uni", "scales": (1.0,)}, vision="precomputed",
         vision_kwargs={"embedding_channels": 5}, n_scales=1, color_stream=False,
+        kernel_stream=False,
     )  # fmt: skip
     section = replace(cohort[0], adata=adata, image=None)
     whole, parts = predict_section(built, section), predict_section(built, section, block=9)
@@ -256,7 +258,7 @@ def test_what_needs_all_of_a_section_is_not_parted(cohort: list[Section], monkey
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("ridge", {"per_section": True}),
+        ("ridge", {"per_section": True, "alpha": 0.1}),
         ("kernel_ridge", {"per_section": True, "contrast": True, "alpha": 0.1}),
         ("graph_only", {"gnn": "sage", "gnn_layers": 1, "kernel_stream": True}),
     ],

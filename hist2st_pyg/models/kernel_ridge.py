@@ -75,7 +75,7 @@ class KernelSolver(Solver):
 
     def _standard(self, x: Floats) -> Floats:
         standard = (x - self.mean) / self.scale
-        return standard if self.rotation is None else standard @ self.rotation
+        return np.asarray(standard if self.rotation is None else standard @ self.rotation)
 
     def solve(self, rows: NDArray[np.bool_], y: Floats, alpha: float) -> tuple[Floats, Floats]:
         """Solve (K + alpha) weight = y - mean by Cholesky's factors; other spots get weight 0."""

@@ -124,7 +124,7 @@ def contrasts(statistics: Tensor) -> Tensor:
     Args:
         statistics: Those of the patches [N, 27·S].
     """
-    views = statistics.split(PatchStatistics.out_channels, dim=1)
+    views = torch.split(statistics, PatchStatistics.out_channels, dim=1)
     around = [view[:, :: PatchStatistics.out_channels // 3] for view in views[1:]]  # a color's mean comes first
     less = [recolored(view, torch.ones_like(mean), -mean) for view, mean in zip(views, around, strict=False)]
     return torch.cat([*less, views[-1]], dim=1)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch_geometric.utils import k_hop_subgraph
 
 from hist2st_pyg.data.preprocessing import SectionData
-from hist2st_pyg.data.source import Patches
+from hist2st_pyg.data.source import Patches, rows_of
 from hist2st_pyg.models import MODELS
 from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
+from hist2st_pyg.models.section_moments import section_moments
 from hist2st_pyg.nn.foundation import FoundationEncoder
 
 GRAPH_FIELDS = ("edge_index", "edge_attr", "pos", "grid")
@@ -50,6 +51,7 @@ class ReceptiveField:
         subgraph = self.subgraph
         if x is not None:
             subgraph = SectionData(**{key: subgraph[key] for key in GRAPH_FIELDS}, x=x, num_nodes=len(self.spots))
+            subgraph.section_moments = self.subgraph.get("section_moments")
         return self.model(subgraph)["expression"][self.center, self.gene]  # type: ignore[no-any-return]
 
     def average(self, value: Tensor) -> Tensor:
@@ -83,10 +85,10 @@ def receptive_field(
     subgraph = SectionData(**{key: data[key] for key in GRAPH_FIELDS}, num_nodes=n)
     if len(spots) < n:
         subgraph = subgraph.subgraph(spots)
-    if patches is None:
-        subgraph.x = data.x[spots]
-    else:
-        subgraph.x = patches(spots.cpu().numpy() if len(spots) < n else None)
+    patches = rows_of(data.x) if patches is None else patches
+    subgraph.x = patches(spots.cpu().numpy() if len(spots) < n else None)
+    if len(spots) < n and (moments := section_moments(model, n, patches)) is not None:
+        subgraph.section_moments = moments.cpu()
     rows = [torch.searchsorted(spots, which) for which in (torch.tensor([spot]), inside, reference)]
     return ReceptiveField(model, subgraph.to(model.target_mean.device), spots, int(rows[0]), gene, rows[1], rows[2])
 

@@ -21,6 +21,7 @@ from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import Patches, kept_open
 from hist2st_pyg.inference.domain_shift import Colors
 from hist2st_pyg.models.base import ExpressionModel
+from hist2st_pyg.models.section_moments import section_moments
 from hist2st_pyg.utils.progress import tqdm
 from hist2st_pyg.utils.runtime import trim_memory
 
@@ -119,10 +120,13 @@ def predict_blocks(
     colors, values = Colors(model), dict[str, NDArray[np.float32]]()
     several = len(blocks) > 1
     in_stages = several and model.attends == "local"
+    in_parts = several and not in_stages
     with (
         _lent(model, device),  # once, not for every block
         kept_open(patches) as opened,
-        closing(_ahead(partial(_piece, SectionParts(graph), opened, hops), blocks)) as pieces,
+        closing(
+            _ahead(partial(_piece, SectionParts(_section(model, graph, opened, in_parts)), opened, hops), blocks)
+        ) as pieces,
         tqdm(
             total=sum(map(len, blocks)), desc=f"spots of {name}", leave=False, disable=None if several else True
         ) as bar,
@@ -177,6 +181,14 @@ def _features(model: ExpressionModel, piece: SectionData, device: str) -> dict[s
     with torch.inference_mode():
         made = model.features(copy.copy(piece).to(device))
     return {f"features of stream {stream}": value.float() for stream, value in enumerate(made)}
+
+
+def _section(model: ExpressionModel, graph: SectionData, patches: Patches, in_parts: bool) -> SectionData:
+    """The graph; for parts with what the model standardizes the section by, so that each is as in the whole section."""
+    if in_parts and (moments := section_moments(model, len(graph.pos), patches)) is not None:
+        graph = copy.copy(graph)
+        graph.section_moments = moments.cpu()
+    return graph
 
 
 @contextmanager

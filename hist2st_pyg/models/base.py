@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -97,6 +97,11 @@ class ExpressionModel(nn.Module):
         vision = getattr(self, "vision", None)
         return [vision] if isinstance(vision, nn.Module) else []
 
+    @property
+    def section_features(self) -> Callable[[Data], Tensor] | None:
+        """What of the patches the model standardizes within their section, a function to [n, F]; None: nothing."""
+        return None
+
     @classmethod
     def upgrade_state(cls, state: Mapping[str, Tensor], version: int) -> dict[str, Tensor]:
         """The weights of a model that was saved in an earlier format, under today's names.
@@ -147,8 +152,13 @@ class ExpressionModel(nn.Module):
             mean_expression: The mean target of each gene over the training spots, [G].
         """
 
+    @property
+    def remembers(self) -> bool:
+        """Whether :meth:`remember` needs the training sections, which then are read whole."""
+        return False
+
     def remember(self, train: Sequence[Data]) -> None:
-        """Keep the training spots that predictions are looked up in; most models keep none.
+        """Keep the training spots that predictions are looked up in, or fit what is fitted at once, before training.
 
         Args:
             train: The training sections, whose statistics the model has.

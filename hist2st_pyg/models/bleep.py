@@ -111,6 +111,11 @@ class Bleep(ExpressionModel):
     def num_hops(self) -> int | None:
         return 0
 
+    @property
+    def remembers(self) -> bool:
+        """Always."""
+        return True
+
     def remember(self, train: Sequence[Data]) -> None:
         """Keep training spots' expression."""
         self.reference = reference_expression(train, spread_spots(train, self.n_reference)).to(self.reference)

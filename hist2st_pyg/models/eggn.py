@@ -129,6 +129,11 @@ class Eggn(ExpressionModel):
         return self
 
     @torch.no_grad()
+    @property
+    def remembers(self) -> bool:
+        """Always."""
+        return True
+
     def remember(self, train: Sequence[Data]) -> None:
         """Keep training spots' features, expression and places."""
         rows, device = spread_spots(train, self.n_reference), self.reference.device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,11 +11,27 @@ from torch_geometric.data import Data
 
 from hist2st_pyg.models.base import section_ptr
 from hist2st_pyg.models.counts import CountsModel
+from hist2st_pyg.models.kernel_ridge import KernelRidge
+from hist2st_pyg.models.selection import thinned
 from hist2st_pyg.nn.gnn import GNN, ConvFactory
 from hist2st_pyg.nn.graph_arguments import EdgeWeight
 from hist2st_pyg.nn.heads import ExpressionHead
+from hist2st_pyg.nn.statistics import patch_statistics
 from hist2st_pyg.nn.transformer import SpotTransformer
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
+
+KERNEL: dict[str, Any] = {
+    "neighbors": False,
+    "per_section": True,
+    "contrast": True,
+    "whiten": 0.5,
+    "kernel": "exponential",
+    "alpha": 0.3,
+    "rank": 32,
+}
+"""The kernel stream, chosen inside training sections (benchmarks/ACCURACY.md)."""
+KERNEL_SPOTS = 4096
+"""The most training spots that it holds, taken evenly, so that a model does not grow with its training sections."""
 
 
 class Stream(nn.Module):
@@ -62,8 +78,11 @@ class Hist2ST(CountsModel):
         gnn_edge_weight: How the distance becomes the ``edge_weight`` of layers that take one, a key of
             ``nn.EDGE_WEIGHTS`` or a function ``(distance [E], in spot pitches) -> weight [E]``.
         jk: Jumping knowledge over the layers, a key of ``nn.JUMPING_KNOWLEDGE``.
+        seen_scales: At most so many fields of view are seen by the streams, the first of a patch; None means all.
         color_stream: Add a stream of color and texture statistics; it has a Transformer and a graph of its own,
             and the expression is the streams' mean.
+        kernel_stream: Average the streams' expression, outside of training, with that of a kernel ridge regression on
+            color statistics of all fields of view, standardized within the section. It is fitted before training.
         likelihood: Likelihood of the counts, a key of ``nn.LIKELIHOODS``, or None.
         published_likelihood: The likelihood as it was published; where ours is exact or bounded (see ``nn.ZINB`` and
             ``nn.NB``). The ``paper`` preset takes it.
@@ -119,7 +138,9 @@ class Hist2ST(CountsModel):
         gnn_dropout: float = 0.0,
         gnn_edge_weight: str | EdgeWeight = "inverse",
         jk: str = "hist2st",
+        seen_scales: int | None = None,
         color_stream: bool = False,
+        kernel_stream: bool = False,
         likelihood: str | None = "zinb",
         published_likelihood: bool = False,
         detach_likelihood: bool = False,
@@ -130,14 +151,17 @@ class Hist2ST(CountsModel):
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         counts = {"transformer_layers": 0, "n_views": 0, "heads": 1, "dim_head": 1, "n_pos": 1}
+        if seen_scales is not None:
+            counts["seen_scales"] = 1
         for name, least in counts.items():
             if config[name] < least:
                 raise ValueError(f"{name} is at least {least}, got {config[name]}.")
         for name in ("dropout", "gnn_dropout"):
             if not 0 <= config[name] < 1:
                 raise ValueError(f"{name} is at least 0 and below 1, got {config[name]}.")
-        if color_stream and vision == "precomputed":
-            raise ValueError("Precomputed embeddings have no patches to take statistics of; give color_stream=False.")
+        for name in ("color_stream", "kernel_stream"):
+            if config[name] and vision == "precomputed":
+                raise ValueError(f"Precomputed embeddings have no patches to take statistics of; give {name}=False.")
         super().__init__(n_genes, n_scales)
 
         def stream(encoder: nn.Module) -> Stream:
@@ -171,13 +195,17 @@ class Hist2ST(CountsModel):
                 ExpressionHead(channels, n_genes),
             )
 
-        encoder = vision_resolver(vision, patch_size, n_scales, **(vision_kwargs or {}))
+        encoder = vision_resolver(vision, patch_size, n_scales, seen_scales, **(vision_kwargs or {}))
         self.config = {**config, "vision_kwargs": rebuild_arguments(encoder, vision_kwargs)}
         streams = [stream(encoder)]
         if color_stream:
-            options = {"out_channels": streams[0].channels // n_scales, "dropout": gnn_dropout}
-            streams.append(stream(vision_resolver("color_texture", patch_size, n_scales, **options)))
+            channels = streams[0].channels // min(seen_scales or n_scales, n_scales)
+            options = {"out_channels": channels, "dropout": gnn_dropout}
+            streams.append(stream(vision_resolver("color_texture", patch_size, n_scales, seen_scales, **options)))
         self.streams = nn.ModuleList(streams)  # type: ignore[assignment]
+        self.kernel = (
+            KernelRidge(n_genes, patch_size=patch_size, n_scales=n_scales, **KERNEL) if kernel_stream else None
+        )
         width = sum(part.channels for part in streams)
         self.add_heads(width, likelihood, published_likelihood, detach_likelihood, n_views)
 
@@ -204,7 +232,26 @@ class Hist2ST(CountsModel):
     @property
     def vision_stages(self) -> list[nn.Module]:
         """One of each stream."""
-        return [stream.vision for stream in self.streams]
+        return [*(stream.vision for stream in self.streams), *([self.kernel.vision] if self.kernel is not None else [])]
+
+    @property
+    def section_features(self) -> Callable[[Data], Tensor] | None:
+        """Those of the kernel stream."""
+        return self.kernel.section_features if self.kernel is not None else None
+
+    @property
+    def remembers(self) -> bool:
+        """Where there is a kernel stream."""
+        return self.kernel is not None
+
+    def remember(self, train: Sequence[Data]) -> None:
+        """Fit the kernel stream."""
+        if self.kernel is None:
+            return
+        for data in train:
+            if data.get("statistics") is None:
+                data.statistics = patch_statistics(data.x)
+        self.kernel.fit(thinned(train, KERNEL_SPOTS), [])
 
     def predict_expression(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         ptr = section_ptr(data)
@@ -212,12 +259,16 @@ class Hist2ST(CountsModel):
         embeddings, expressions = [], []
         # One stream after the other, so that the features of one are held at a time.
         given = features or (self.encode(stream.vision, data) for stream in self.streams)
-        for stream, h in zip(self.streams, given, strict=True):
+        for stream, h in zip(self.streams, given, strict=False):  # a kernel stream's features come last
             h = stream.transformer(h, data.grid, ptr)
             h = stream.gnn(h, data.edge_index, data.edge_attr, batch)
             embeddings.append(h)
             expressions.append(self.unstandardize(stream.expression(h)))
         out = {"expression": torch.stack(expressions).mean(0), "embedding": torch.cat(embeddings, dim=1)}
+        if self.kernel is not None and not self.training and len(self.kernel.spots):
+            with torch.autocast(data.edge_index.device.type, enabled=False):  # distances need single precision
+                h = self.kernel.embed(data, features[-1] if features else None)
+                out["expression"] = (out["expression"] + self.kernel.predict(h)) / 2
         return out | ({"streams": torch.stack(expressions)} if len(expressions) > 1 else {})
 
     @classmethod

@@ -10,14 +10,19 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import pdist
 from torch import Tensor
+from torch_geometric.data import Data
 
 from hist2st_pyg.models.reference import make_room
 from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
+from hist2st_pyg.nn.statistics import contrasts
+from hist2st_pyg.utils.resolver import resolve
 
 MAX_SPOTS = 20_000
 WIDTH_SAMPLE_SPOTS = 2000
 """Number of evenly spaced training spots, about, for the median distance."""
 BLOCK_SPOTS = 1024
+SMALLEST_VARIANCE = 0.01
+"""Added to the variance of a principal component, of features of variance 1, before whitening."""
 
 
 def gaussian(x: Tensor, y: Tensor, width: Tensor | float) -> Tensor:
@@ -26,31 +31,52 @@ def gaussian(x: Tensor, y: Tensor, width: Tensor | float) -> Tensor:
     return torch.exp(square.clamp(min=0) / (-2 * width**2))
 
 
+def exponential(x: Tensor, y: Tensor, width: Tensor | float) -> Tensor:
+    """The kernel exp(-d / width), steeper than the Gaussian near a spot and flatter far from it."""
+    square = (x**2).sum(1, keepdim=True) + (y**2).sum(1) - 2 * x @ y.T
+    return torch.exp(square.clamp(min=1e-12).sqrt() / -width)  # the root has a gradient where two spots are equal
+
+
+KERNELS = {"exponential": exponential, "gaussian": gaussian}
+"""Similarities of spots by distance, by key."""
+
+
 class KernelSolver(Solver):
     """The basis is the similarity to each training spot: the kernel of standardized features.
 
     Its width is the median distance between training spots. The intercept is each gene's mean, which is not penalized.
 
+    Args:
+        x: The features of the training spots [N, F].
+        kernel: A key of :data:`KERNELS`.
+        whiten: Power of the principal components' deviations that they are divided by, 0 to 1.
+
     Raises:
         ValueError: If the number of training spots exceeds ``MAX_SPOTS``.
     """
 
-    def __init__(self, x: Floats) -> None:
+    def __init__(self, x: Floats, kernel: str = "gaussian", whiten: float = 0.0) -> None:
         if len(x) > MAX_SPOTS:
             raise ValueError(
                 f"kernel_ridge stores the similarity of all pairs of training spots, at most {MAX_SPOTS} spots, got "
                 f"{len(x)}; train on fewer sections, or choose ridge_neighbors."
             )
         self.mean, self.scale = x.mean(0), np.maximum(x.std(0), 1e-6)
-        self.spots = (x - self.mean) / self.scale
+        self.kernel = KERNELS[kernel]
+        self.rotation = _whitening((x - self.mean) / self.scale, whiten) if whiten else None
+        self.spots = self._standard(x)
         some = self.spots[:: 1 + len(x) // WIDTH_SAMPLE_SPOTS]
         self.width = max(float(np.median(pdist(some))), 1e-6) if len(some) > 1 else 1.0
         self.size, self.gram = len(x), self.basis(x)
 
     def basis(self, x: Floats) -> Floats:
         """The kernel of features [n, F] with the training spots', [n, N]."""
-        standard = torch.from_numpy((x - self.mean) / self.scale)
-        return np.asarray(gaussian(standard, torch.from_numpy(self.spots), self.width).cpu().numpy())
+        standard = torch.from_numpy(self._standard(x))
+        return np.asarray(self.kernel(standard, torch.from_numpy(self.spots), self.width).cpu().numpy())
+
+    def _standard(self, x: Floats) -> Floats:
+        standard = (x - self.mean) / self.scale
+        return np.asarray(standard if self.rotation is None else standard @ self.rotation)
 
     def solve(self, rows: NDArray[np.bool_], y: Floats, alpha: float) -> tuple[Floats, Floats]:
         """Solve (K + alpha) weight = y - mean by Cholesky's factors; other spots get weight 0."""
@@ -69,7 +95,17 @@ class KernelRidge(FeatureRegression[KernelSolver]):
     Args:
         n_genes: Number of genes, G.
         neighbors: Append the mean of the graph neighbors' features.
+        kernel: Similarity of two spots, a key of :data:`KERNELS`.
+        contrast: Take the color statistics of each field of view less the mean color of the next.
+        whiten: Power of the principal components' deviations that they are divided by: 0 leaves the features, 1 gives
+            all directions the same variance.
+        rank: Largest number of patterns over genes that predictions are made of; None leaves each gene its own
+            coefficients. Denoised targets have few, so that a model of them is small and the same.
         arguments: Those of :class:`~hist2st_pyg.models.regression.FeatureRegression`.
+
+    Raises:
+        ValueError: If the kernel is unknown, ``whiten`` is not from 0 to 1, ``rank`` is below 1, or ``contrast`` is
+            asked of an encoder.
     """
 
     key = "kernel_ridge"
@@ -77,31 +113,82 @@ class KernelRidge(FeatureRegression[KernelSolver]):
     alphas = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     feature_mean: Tensor
     feature_scale: Tensor
+    rotation: Tensor
     width: Tensor
     spots: Tensor
     weight: Tensor
+    patterns: Tensor
     bias: Tensor
 
-    def __init__(self, n_genes: int, *, neighbors: bool = True, **arguments: Any) -> None:
+    def __init__(
+        self,
+        n_genes: int,
+        *,
+        neighbors: bool = True,
+        kernel: str = "gaussian",
+        contrast: bool = False,
+        whiten: float = 0.0,
+        rank: int | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(n_genes, neighbors=neighbors, **arguments)
+        if not 0 <= whiten <= 1:
+            raise ValueError(f"whiten is from 0 to 1, got {whiten}.")
+        if rank is not None and rank < 1:
+            raise ValueError(f"rank is at least 1, got {rank}.")
+        if contrast and self.config["vision"] is not None:
+            raise ValueError(f"contrast is taken of color statistics, not of vision={self.config['vision']!r}.")
+        self.kernel, self.contrast, self.whiten = resolve(KERNELS, kernel, "kernel"), contrast, whiten
+        self.config |= {"kernel": kernel, "contrast": contrast, "whiten": whiten, "rank": rank}
         self.register_buffer("feature_mean", torch.zeros(self.n_features))
         self.register_buffer("feature_scale", torch.ones(self.n_features))
+        if whiten:
+            self.register_buffer("rotation", torch.eye(self.n_features))
         self.register_buffer("width", torch.ones(()))
         self.register_buffer("spots", torch.zeros(0, self.n_features))
-        self.register_buffer("weight", torch.zeros(0, n_genes))
+        n_patterns = n_genes if rank is None else min(rank, n_genes)
+        if n_patterns < n_genes:
+            self.register_buffer("patterns", torch.zeros(n_patterns, n_genes))
+        self.register_buffer("weight", torch.zeros(0, n_patterns))
         self.register_buffer("bias", torch.zeros(n_genes))
         self.register_load_state_dict_pre_hook(make_room("spots", "weight"))  # type: ignore[no-untyped-call]
 
+    def own_features(self, data: Data, encoded: Tensor | None = None) -> Tensor:
+        """The features [N, F] of each spot's own patch, with ``contrast`` less those around."""
+        x = super().own_features(data, encoded)
+        return contrasts(x) if self.contrast else x
+
     def predict(self, h: Tensor) -> Tensor:
+        standard = (h - self.feature_mean) / self.feature_scale
+        if self.whiten:
+            standard = standard @ self.rotation
         # In parts, because the kernel of all spots may not fit into memory.
-        parts = torch.split((h - self.feature_mean) / self.feature_scale, BLOCK_SPOTS)
-        return torch.cat([gaussian(part, self.spots, self.width) @ self.weight + self.bias for part in parts])
+        parts = torch.split(standard, BLOCK_SPOTS)
+        found = torch.cat([self.kernel(part, self.spots, self.width) @ self.weight for part in parts])
+        return (found @ self.patterns if "patterns" in self._buffers else found) + self.bias
 
     def solver(self, x: Floats) -> KernelSolver:
-        return KernelSolver(x)
+        return KernelSolver(x, self.config["kernel"], self.whiten)
 
     def keep(self, solver: KernelSolver, weight: Floats, bias: Floats) -> None:
         """Store the training spots and their coefficients."""
         fitted = {"feature_mean": solver.mean, "feature_scale": solver.scale, "width": solver.width}
+        if solver.rotation is not None:
+            fitted["rotation"] = solver.rotation
+        if "patterns" in self._buffers:
+            weight, fitted["patterns"] = _low_rank(weight, len(self.patterns))
         for name, values in {**fitted, "spots": solver.spots, "weight": weight, "bias": bias}.items():
             setattr(self, name, torch.as_tensor(values).to(self.bias))
+
+
+def _whitening(x: Floats, power: float) -> Floats:
+    """The map [F, F] of standardized features [N, F] to their principal components, of more equal variance."""
+    variance, directions = np.linalg.eigh(x.T @ x / len(x))
+    return np.asarray(directions / (np.maximum(variance, 0) + SMALLEST_VARIANCE) ** (power / 2))
+
+
+def _low_rank(weight: Floats, rank: int) -> tuple[Floats, Floats]:
+    """The factors [N, rank] and [rank, G] whose product is nearest to a matrix [N, G]."""
+    u, s, v = np.linalg.svd(weight, full_matrices=False)
+    missing = max(rank - len(s), 0)  # there are fewer spots
+    return np.pad((u * s)[:, :rank], ((0, 0), (0, missing))), np.pad(v[:rank], ((0, missing), (0, 0)))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -16,7 +15,8 @@ from torch_geometric.data import Data
 
 from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.losses import training_target
-from hist2st_pyg.models.base import ClosedFormModel, section_ptr
+from hist2st_pyg.models.base import ClosedFormModel
+from hist2st_pyg.models.section_moments import standardized
 from hist2st_pyg.models.selection import folds, mean_pcc, section_pcc
 from hist2st_pyg.nn.statistics import PatchStatistics
 from hist2st_pyg.nn.vision import rebuild_arguments, vision_resolver
@@ -101,16 +101,30 @@ class FeatureRegression(ClosedFormModel, Generic[SolverType]):
 
     @property
     def num_hops(self) -> int | None:
-        """1 with neighbors, else 0; None with ``per_section``, which needs all spots."""
-        return None if self.per_section else int(self.neighbors)
+        """1 with neighbors, else 0."""
+        return int(self.neighbors)
 
-    @torch.no_grad()
-    def embed(self, data: Data) -> Tensor:
-        x = self.encode(self.vision.eval(), data)
+    @property
+    def section_features(self) -> Callable[[Data], Tensor] | None:
+        """The features, with ``per_section``."""
+        return self.own_features if self.per_section else None
+
+    def own_features(self, data: Data, encoded: Tensor | None = None) -> Tensor:
+        """The features [N, F] of each spot's own patch.
+
+        Args:
+            data: The patches.
+            encoded: The vision stage's output for them, where it is known.
+        """
+        if encoded is None and self.config["vision"] is None:
+            encoded = data.get("statistics")
+        return self.encode(self.vision.eval(), data) if encoded is None else encoded
+
+    def embed(self, data: Data, encoded: Tensor | None = None) -> Tensor:
+        """The features [N, F] that are regressed on; see :meth:`own_features`."""
+        x = self.own_features(data, encoded)
         if self.per_section:
-            ptr = section_ptr(data)
-            parts = [x[start:end] for start, end in itertools.pairwise(ptr)]
-            x = torch.cat([(p - p.mean(0)) / p.std(0, unbiased=False).clamp(min=1e-6) for p in parts])
+            x = standardized(x, data)
         if self.neighbors:
             source, target = data.edge_index
             x = torch.cat([x, scatter(x[source], target, len(x), "mean")], dim=1)
@@ -118,7 +132,8 @@ class FeatureRegression(ClosedFormModel, Generic[SolverType]):
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Predict from a ``Data`` or a ``Batch``, each section independently."""
-        h = self.embed(data)
+        with torch.no_grad():
+            h = self.embed(data)
         return {"expression": self.predict(h), "embedding": h}
 
     @abstractmethod

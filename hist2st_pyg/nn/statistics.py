@@ -118,6 +118,18 @@ def recolored(statistics: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
     return torch.cat(parts, dim=3).flatten(1)
 
 
+def contrasts(statistics: Tensor) -> Tensor:
+    """The statistics of each field of view less the mean color of the next; the last field's stay as they are.
+
+    Args:
+        statistics: Those of the patches [N, 27·S].
+    """
+    views = torch.split(statistics, PatchStatistics.out_channels, dim=1)
+    around = [view[:, :: PatchStatistics.out_channels // 3] for view in views[1:]]  # a color's mean comes first
+    less = [recolored(view, torch.ones_like(mean), -mean) for view, mean in zip(views, around, strict=False)]
+    return torch.cat([*less, views[-1]], dim=1)
+
+
 def _mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:
     return values.mean(2), (values.var(2, unbiased=False) + VARIANCE_FLOOR).sqrt()
 

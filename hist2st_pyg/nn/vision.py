@@ -38,6 +38,7 @@ class MultiScale(nn.Module):
 
     Args:
         encoders: One encoder for each scale, in the order of the patches' channels.
+        n_scales: Number of fields of view in the patches' channels, of which the first are encoded; None: as encoders.
 
     Shapes:
         - patches [N, 3·S, P, P] -> [N, sum of the encoders' C]
@@ -46,17 +47,18 @@ class MultiScale(nn.Module):
         ValueError: If the encoders do not all take patches with the same scaling.
     """
 
-    def __init__(self, encoders: Sequence[nn.Module]) -> None:
+    def __init__(self, encoders: Sequence[nn.Module], n_scales: int | None = None) -> None:
         super().__init__()
         takes = {str(getattr(encoder, "takes", "normalized")) for encoder in encoders}
         if len(takes) > 1 or "embeddings" in takes:
             raise ValueError(f"The encoders of all scales must take patches scaled alike, got {sorted(takes)}.")
         (self.takes,) = takes
         self.encoders = nn.ModuleList(encoders)
+        self.n_scales = n_scales or len(encoders)
         self.out_channels = sum(encoder.out_channels for encoder in encoders)  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
-        views = x.chunk(len(self.encoders), dim=1)
+        views = x.chunk(self.n_scales, dim=1)[: len(self.encoders)]
         return torch.cat([encoder(view) for encoder, view in zip(self.encoders, views, strict=True)], dim=1)
 
 
@@ -81,13 +83,16 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
 """The encoders that can be chosen by key."""
 
 
-def vision_resolver(vision: str | EncoderFactory, patch_size: int, n_scales: int = 1, **kwargs: Any) -> nn.Module:
+def vision_resolver(
+    vision: str | EncoderFactory, patch_size: int, n_scales: int = 1, seen_scales: int | None = None, **kwargs: Any
+) -> nn.Module:
     """Build the vision stage from a key, a class or a factory.
 
     Args:
         vision: A key of :data:`ENCODERS`, or a class or function ``(in_channels, patch_size) -> module``.
         patch_size: Side of a patch in pixels.
         n_scales: Number of fields of view stacked in a patch's channels; each has its own encoder.
+        seen_scales: At most so many of them are encoded, the first; None encodes all.
         kwargs: Further arguments of the encoder.
 
     Raises:
@@ -106,13 +111,13 @@ def vision_resolver(vision: str | EncoderFactory, patch_size: int, n_scales: int
     factory = vision if callable(vision) else resolve(ENCODERS, vision, "vision")
     if kwargs.get("out_channels", 1) < 1:
         raise ValueError(f"out_channels of the vision stage is at least 1, got {kwargs['out_channels']}.")
-    encoders = [factory(3, patch_size, **kwargs) for _ in range(n_scales)]
+    encoders = [factory(3, patch_size, **kwargs) for _ in range(min(seen_scales or n_scales, n_scales))]
     for encoder in encoders:
         if not isinstance(getattr(encoder, "out_channels", None), int):
             raise TypeError(
                 f"The encoder {type(encoder).__name__} must have an integer attribute out_channels, its width C."
             )
-    return encoders[0] if n_scales == 1 else MultiScale(encoders)
+    return encoders[0] if n_scales == 1 else MultiScale(encoders, n_scales)
 
 
 def without_fetching(vision: Any, kwargs: dict[str, Any]) -> dict[str, Any] | None:

@@ -166,4 +166,5 @@ def take_sections(model: ExpressionModel, datamodule: SectionDataModule, options
     model.training_sections = {
         part: [section.record for section in datamodule.sections[part]] for part in ("train", "val")
     }
-    model.remember(datamodule.data("train"))
+    if model.remembers:
+        model.remember(datamodule.data("train"))

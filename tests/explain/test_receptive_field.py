@@ -60,6 +60,18 @@ def test_a_large_section_is_read_around_the_spot(monkeypatch: pytest.MonkeyPatch
     assert found.pixels[0].attribution.sum() == pytest.approx(difference, abs=0.05 * abs(difference) + 1e-3)
 
 
+def test_a_kernel_stream_is_explained_as_it_predicts(monkeypatch: pytest.MonkeyPatch, data: SectionData) -> None:
+    monkeypatch.setattr("hist2st_pyg.explain.receptive_field.REFERENCE_SPOTS", 6)
+    model = build(kernel_stream=True)
+    model.remember([copy.copy(data)])
+    found = explain_spot(model, data, 20, "GENE3")
+    with torch.no_grad():
+        assert found.predicted == pytest.approx(float(model(data)["expression"][20, 2]), abs=1e-5)
+        assert abs(found.predicted - float(model.train()(data)["expression"][20, 2])) > 1e-3
+    difference = found.predicted - found.pixels[0].reference
+    assert found.pixels[0].attribution.sum() == pytest.approx(difference, abs=0.1 * abs(difference) + 2e-3)
+
+
 def test_attention_reaches_all_spots(data: SectionData) -> None:
     model = ready(HisToGene(len(GENES), patch_size=P, channels=16, transformer_layers=1, heads=2, dim_head=8))
     found = explain_spot(model, views(data, 1), 20, "GENE3", pixels=0)

@@ -97,6 +97,7 @@ def test_blocks_part_the_spots_into_neighbors(size: int) -> None:
         ("ridge_neighbors", {}, 1),
         ("ridge", {}, 0),
         ("kernel_ridge", {}, 1),
+        ("kernel_ridge", {"neighbors": False}, 0),
         ("embedding_ridge", {"vision": "linear", "components": None}, 0),
         ("stnet", {"vision": "cnn", "vision_kwargs": {"channels": [4], "out_channels": 8}}, 0),
         ("histogene", {"transformer_layers": 0, "channels": 16}, 0),
@@ -213,13 +214,13 @@ def test_only_a_block_and_its_surroundings_are_cut_at_a_time(
 def test_a_jpeg_is_decoded_once(cohort: list[Section], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hist2st_pyg.image import RasterImage
 
-    opened, decode = [], RasterImage._pixels
+    opened, decode = [], RasterImage._decoded
 
     def spy(self: RasterImage, image: Image.Image) -> Image.Image:
         opened.append(image)
         return decode(self, image)
 
-    monkeypatch.setattr(RasterImage, "_pixels", spy)
+    monkeypatch.setattr(RasterImage, "_decoded", spy)
     Image.fromarray(cohort[0].require_image().array).save(tmp_path / "image.png")  # type: ignore[attr-defined]
     section = replace(cohort[0], image=tmp_path / "image.png")
     check = predicted(model("ridge"), cohort[0]).values["expression"]
@@ -267,20 +268,39 @@ def test_attention_is_kept_to_blocks_on_large_sections_only(
     assert predicted(built, cohort[0], block=48).notes == []  # who has the memory says so
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [("ridge", {"per_section": True}), ("graph_only", {"gnn": lambda i, o: gnn.SGConv(i, o, K=2)})],
-)
-def test_what_needs_all_of_a_section_is_not_parted(
-    cohort: list[Section], name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built = model(name, **arguments)
+def test_what_needs_all_of_a_section_is_not_parted(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
+    built = model("graph_only", gnn=lambda i, o: gnn.SGConv(i, o, K=2))
     assert built.receptive_field is None
     whole = predicted(built, cohort[0], block=10).values["expression"]
     monkeypatch.setattr(blocks, "WHOLE_SECTION_SPOTS", 47)
     with pytest.raises(ValueError, match=r"'A1' has 48 spots, .* reads a whole section at once.* Set block=48"):
         predicted(built, cohort[0], block=10, name="A1")
     np.testing.assert_array_equal(predicted(built, cohort[0], block=48).values["expression"], whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("ridge", {"per_section": True, "alpha": 0.1}),
+        ("kernel_ridge", {"per_section": True, "contrast": True, "alpha": 0.1}),
+        ("graph_only", {"gnn": "sage", "gnn_layers": 1, "kernel_stream": True}),
+    ],
+)
+def test_blocks_are_standardized_as_their_whole_section(
+    cohort: list[Section], name: str, arguments: dict[str, Any]
+) -> None:
+    built = model(name, **arguments)
+    assert built.preprocessing is not None
+    train = built.preprocessing.to_data(cohort[1])
+    if isinstance(built, ClosedFormModel):
+        built.fit([train], [])
+    else:
+        built.remember([train])
+    whole, parts = (predicted(built, cohort[0], block=block).values["expression"] for block in (48, 9))
+    np.testing.assert_allclose(parts, whole, atol=1e-4)
+    alone = built.preprocessing.to_data(cohort[0]).subgraph(torch.arange(9))  # standardized by itself
+    with torch.no_grad():
+        assert np.abs(built(alone)["expression"].numpy() - whole[:9]).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["position_knn", "depth_oracle"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -423,5 +424,64 @@ def test_distilling_two_streams_distils_what_they_predict_together(
 
 
 def test_precomputed_embeddings_have_no_statistics() -> None:
-    with pytest.raises(ValueError, match="no patches to take statistics of; give color_stream=False"):
-        Hist2ST(3, vision="precomputed", vision_kwargs={"embedding_channels": 8}, color_stream=True)
+    for name in ("color_stream", "kernel_stream"):
+        with pytest.raises(ValueError, match=f"no patches to take statistics of; give {name}=False"):
+            Hist2ST(3, vision="precomputed", vision_kwargs={"embedding_channels": 8}, **{name: True})
+
+
+# A kernel stream, fitted before training.
+
+
+@pytest.fixture(scope="module")
+def with_kernel(sections: dict[int, list[SectionData]]) -> Hist2ST:
+    torch.manual_seed(0)
+    options = {**SMALL, "color_stream": True, "likelihood": "nb", "seen_scales": 1, "n_scales": 2}
+    model = trained(Hist2ST(sections[2][0].y.shape[1], kernel_stream=True, **options), sections[2])
+    assert model.kernel is not None
+    unfitted = model(sections[2][2])["expression"]
+    torch.testing.assert_close(unfitted, model(sections[2][2])["streams"].mean(0))
+    model.remember(sections[2][:2])
+    assert not torch.allclose(model(sections[2][2])["expression"], unfitted)
+    return model
+
+
+def test_the_expression_is_the_mean_of_the_streams_and_of_the_kernel(
+    with_kernel: Hist2ST, sections: dict[int, list[SectionData]]
+) -> None:
+    data, kernel = sections[2][2], with_kernel.kernel
+    assert kernel is not None
+    assert len(kernel.spots) == len(sections[2][0].y) + len(sections[2][1].y)
+    out = with_kernel(data)
+    expected = (out["streams"].mean(0) + kernel(data)["expression"]) / 2
+    torch.testing.assert_close(out["expression"], expected)
+    both = with_kernel(Batch.from_data_list([data, sections[2][0]]))["expression"]
+    torch.testing.assert_close(both[: len(expected)], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        with_kernel(data, [f.detach() for f in with_kernel.features(data)])["expression"], expected
+    )
+    assert out["streams"].shape[0] == 2  # which alone are trained
+    assert not any(p.requires_grad for p in kernel.parameters())
+
+
+def test_in_training_the_kernel_is_left_out(with_kernel: Hist2ST, sections: dict[int, list[SectionData]]) -> None:
+    out = copy.deepcopy(with_kernel).train()(sections[2][2])
+    torch.testing.assert_close(out["expression"], out["streams"].mean(0))
+
+
+def test_a_saved_model_holds_its_kernel(
+    with_kernel: Hist2ST, sections: dict[int, list[SectionData]], tmp_path: Path
+) -> None:
+    loaded = load_model(with_kernel.save_pretrained(tmp_path))
+    torch.testing.assert_close(
+        loaded(sections[2][2])["expression"], with_kernel(sections[2][2])["expression"], atol=0, rtol=0
+    )
+
+
+def test_the_kernel_holds_some_spots_of_many(
+    sections: dict[int, list[SectionData]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hist2st_pyg.models.hist2st.KERNEL_SPOTS", 6)
+    model = Hist2ST(sections[2][0].y.shape[1], **{**SMALL, "n_scales": 2}, kernel_stream=True)
+    model.remember(sections[2][:2])
+    assert model.kernel is not None
+    assert len(model.kernel.spots) == 4 + 2  # every third of 12 and of 5

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist
 from sklearn.kernel_ridge import KernelRidge as SklearnKernelRidge
 from torch_geometric.data import Batch
 
@@ -17,7 +18,7 @@ from hist2st_pyg import MODELS, Section, load_model, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.models import kernel_ridge
 from hist2st_pyg.models.kernel_ridge import KernelRidge
-from hist2st_pyg.nn.statistics import PatchStatistics
+from hist2st_pyg.nn.statistics import PatchStatistics, contrasts, patch_statistics
 
 P = 28
 G = 6
@@ -82,7 +83,12 @@ def test_a_gene_that_a_section_did_not_measure_is_fitted_on_the_others(cohort: l
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"per_section": True}, {"vision": "cnn", "vision_kwargs": {"channels": [8], "out_channels": 16}}]
+    "options",
+    [
+        {},
+        {"per_section": True, "kernel": "exponential", "contrast": True, "whiten": 0.5},
+        {"vision": "cnn", "vision_kwargs": {"channels": [8], "out_channels": 16}},
+    ],
 )
 def test_it_is_saved_batched_and_cut_into_blocks(
     sections: list[SectionData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
@@ -134,3 +140,62 @@ def test_too_many_training_spots_are_refused(sections: list[SectionData], monkey
     KernelRidge(G, patch_size=P, alpha=1.0).fit(sections[:1], [])
     with pytest.raises(ValueError, match=r"at most 90 spots, got 96; train on fewer sections, or choose ridge_n"):
         KernelRidge(G, patch_size=P, alpha=1.0).fit(sections[:2], [])
+
+
+def test_an_exponential_kernel_of_half_whitened_contrasts_by_scikit_learn(cohort: list[Section]) -> None:
+    genes = list(cohort[0].adata.var_names)[:G]
+    train, test = (to_data(section, genes, patch_size=P, k=3, scales=(1.0, 2.0)) for section in cohort[:2])
+    options: dict[str, Any] = {"kernel": "exponential", "contrast": True, "whiten": 0.5, "alpha": 0.3}
+    model = KernelRidge(G, patch_size=P, n_scales=2, neighbors=False, **options)
+    model.fit([train], [])
+    seen, shown = (contrasts(patch_statistics(data.x)).double().numpy() for data in (train, test))
+    mean, std = seen.mean(0), seen.std(0)
+    seen, shown = (seen - mean) / std, (shown - mean) / std
+    variance, directions = np.linalg.eigh(np.cov(seen.T, ddof=0))
+    seen, shown = (x @ directions / (variance.clip(0) + 0.01) ** 0.25 for x in (seen, shown))
+    width = np.median(pdist(seen))
+    y = train.y.double().numpy()
+    ridge = SklearnKernelRidge(alpha=0.3, kernel="precomputed").fit(np.exp(-cdist(seen, seen) / width), y - y.mean(0))
+    expected = ridge.predict(np.exp(-cdist(shown, seen) / width)) + y.mean(0)
+    np.testing.assert_allclose(model(test)["expression"], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_spots", [48, 2])
+def test_targets_of_few_patterns_are_kept_by_few_coefficients(
+    sections: list[SectionData], tmp_path: Path, n_spots: int
+) -> None:
+    train = copy.copy(sections[0])
+    shares = torch.rand(len(train.y), 2, generator=torch.Generator().manual_seed(0))
+    train.y = shares @ torch.rand(2, G, generator=torch.Generator().manual_seed(1))
+    train.train_mask = torch.arange(len(train.y)) < n_spots
+    each, few = KernelRidge(G, patch_size=P, alpha=0.3), KernelRidge(G, patch_size=P, alpha=0.3, rank=3)
+    for model in (each, few):
+        model.fit([train], [])
+    assert (few.weight.shape, few.patterns.shape) == ((n_spots, 3), (3, G))
+    expected = each(sections[1])["expression"]
+    torch.testing.assert_close(few(sections[1])["expression"], expected, atol=1e-4, rtol=1e-4)
+    loaded = load_model(few.save_pretrained(tmp_path))
+    assert torch.equal(loaded(sections[1])["expression"], few(sections[1])["expression"])
+
+
+def test_a_feature_that_does_not_vary_is_no_direction_of_its_own(sections: list[SectionData]) -> None:
+    model = KernelRidge(G, patch_size=P, whiten=1.0, alpha=1.0)
+    flat = sections[0].clone()
+    flat.x = flat.x.clone()
+    flat.x[:, 2] = 7
+    model.fit([flat], [])
+    assert torch.isfinite(model(sections[1])["expression"]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"whiten": 1.5}, r"^whiten is from 0 to 1, got 1\.5\.$"),
+        ({"contrast": True, "vision": "cnn"}, r"^contrast is taken of color statistics, not of vision='cnn'\.$"),
+        ({"rank": 0}, r"^rank is at least 1, got 0\.$"),
+        ({"kernel": "cubic"}, r"^Unknown kernel='cubic'\. Choose one of: exponential, gaussian\.$"),
+    ],
+)
+def test_what_no_kernel_can_be_made_of_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        KernelRidge(G, patch_size=P, **options)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hist2st_pyg.nn import PatchStatistics, StatisticsEncoder
 from hist2st_pyg.nn.augment import symmetries
-from hist2st_pyg.nn.statistics import patch_statistics, recolored
+from hist2st_pyg.nn.statistics import contrasts, patch_statistics, recolored
 
 
 def patches(n: int = 5, side: int = 112) -> Tensor:
@@ -148,6 +148,17 @@ def test_recolored_statistics_are_those_of_recolored_patches(gains: tuple[float,
     seen = x.float() * gain.repeat(1, 2)[..., None, None] + 255 * offset.repeat(1, 2)[..., None, None]
     found = recolored(patch_statistics(x), gain, offset)
     torch.testing.assert_close(found, patch_statistics(seen), rtol=1e-5, atol=1e-6)
+
+
+def test_contrasts_take_the_next_field_s_mean_color_off_colors_alone() -> None:
+    x = torch.cat([patches(side=20), patches(side=20).flip(0), patches(side=20) // 2], dim=1)
+    statistics = patch_statistics(x)
+    mean = torch.stack([(x[:, c].float() / 255).mean((1, 2)) for c in range(9)], dim=1)
+    around = torch.cat([mean[:, 3:], torch.zeros(5, 3)], dim=1)
+    of_color = torch.tensor([True, False, *[True] * 5, False, False])  # mean and quantiles; no deviation, no gradient
+    expected = statistics - (around[:, :, None] * of_color).flatten(1)
+    torch.testing.assert_close(contrasts(statistics), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(contrasts(statistics[:, -27:]), statistics[:, -27:])
 
 
 @pytest.mark.parametrize("side", [20, 112])

@@ -154,3 +154,15 @@ def test_what_cannot_be_an_encoder_is_refused() -> None:
         vision_resolver(lambda in_channels, patch_size: nn.Flatten(), P)
     with pytest.raises(ValueError, match=r"Unknown vision='resnet'. Choose one of: cnn, color_texture, convmixer, "):
         vision_resolver("resnet", P)
+
+
+@pytest.mark.parametrize("n_scales", [1, 2, 3])
+def test_the_first_fields_of_view_alone_are_seen(n_scales: int) -> None:
+    torch.manual_seed(0)
+    encoder = vision_resolver("cnn", P, n_scales, 2, **SMALL["cnn"]).eval()
+    x = patches(channels=3 * n_scales)
+    seen = min(n_scales, 2)
+    assert encoder.out_channels == seen * SMALL["cnn"]["out_channels"]
+    other = torch.cat([x[:, : 3 * seen], torch.zeros_like(x[:, 3 * seen :])], dim=1)
+    torch.testing.assert_close(encoder(other), encoder(x))
+    assert not torch.equal(encoder(other.flip(1)), encoder(x))

@@ -33,7 +33,11 @@ def config(setting: str = ALL, **run: Any) -> TrainConfig:
     return preset_config(
         "small",
         data={"n_genes": 6, "patch_size": 14, "scales": [1.0], "test": ["B1"], "window": 24, **validation},
-        model={"vision_kwargs": {"channels": [4], "out_channels": 8, "dropout": 0.3}, "color_stream": False},
+        model={
+            "vision_kwargs": {"channels": [4], "out_channels": 8, "dropout": 0.3},
+            "color_stream": False,
+            "kernel_stream": setting == SMALL,
+        },
         training={"batch_size": 2, "lr": 0.02, **training},
         **{"seed": 9, "wandb": "off", "output": "run", "accelerator": "cpu", **run},
     )

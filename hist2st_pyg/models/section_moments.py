@@ -1,0 +1,56 @@
+"""Standardizing features within their section, whether it is predicted at once or in blocks."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from hist2st_pyg.data.source import PATCHES_AT_ONCE, Patches
+from hist2st_pyg.image.stain import stain_spots
+from hist2st_pyg.models.base import ExpressionModel, section_ptr
+
+SMALLEST_DEVIATION = 1e-6
+
+
+def moments(x: Tensor) -> Tensor:
+    """Mean and deviation of a section's features [N, F] over the spots that also tell its stain, [1, 2·F]."""
+    some = x[torch.from_numpy(stain_spots(len(x))).to(x.device)]
+    return torch.cat([some.mean(0), some.std(0, unbiased=False).clamp(min=SMALLEST_DEVIATION)])[None]
+
+
+def standardized(x: Tensor, data: Data) -> Tensor:
+    """Features [N, F] less their section's mean, over its deviation.
+
+    Args:
+        x: The features of the spots of ``data``.
+        data: Whole sections, or a part of one with the section's ``section_moments`` [1, 2·F].
+    """
+    given, parts = data.get("section_moments"), []
+    for i, (start, end) in enumerate(itertools.pairwise(section_ptr(data))):
+        part = x[start:end]
+        mean, deviation = (moments(part) if given is None else given[i : i + 1]).chunk(2, dim=1)
+        parts.append((part - mean) / deviation)
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def section_moments(model: ExpressionModel, n_spots: int, patches: Patches) -> Tensor | None:
+    """The moments [1, 2·F] by which a model standardizes a section, for its parts; None where it does not.
+
+    Args:
+        model: The model.
+        n_spots: Number of the section's spots.
+        patches: Their patches.
+    """
+    encode = model.section_features
+    if encode is None:
+        return None
+    spots, device = stain_spots(n_spots), model.target_mean.device
+    parts = [
+        encode(Data(x=patches(spots[start : start + PATCHES_AT_ONCE]).to(device)))
+        for start in range(0, len(spots), PATCHES_AT_ONCE)
+    ]
+    return moments(torch.cat(parts))

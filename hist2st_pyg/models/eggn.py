@@ -128,12 +128,12 @@ class Eggn(ExpressionModel):
         self.vision.eval()
         return self
 
-    @torch.no_grad()
     @property
     def remembers(self) -> bool:
         """Always."""
         return True
 
+    @torch.no_grad()
     def remember(self, train: Sequence[Data]) -> None:
         """Keep training spots' features, expression and places."""
         rows, device = spread_spots(train, self.n_reference), self.reference.device

@@ -180,7 +180,7 @@ def _targets(train: Sequence[Data]) -> tuple[Floats, Groups]:
     """The training spots' targets [N, G], and the genes grouped by the rows that measured them."""
     parts = [_array(training_target(data)[training_spots(data)]) for data in train]
     section = np.repeat(np.arange(len(train)), [len(part) for part in parts])
-    measured = np.stack([data.gene_mask.cpu().numpy() for data in train])
+    measured = np.stack([data.gene_mask.reshape(-1).cpu().numpy() for data in train])
     patterns, group = np.unique(measured, axis=1, return_inverse=True)
     return np.concatenate(parts), [
         (patterns[section, i], np.flatnonzero(group.ravel() == i))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from hist2st_pyg.nn.vision import EncoderFactory, first_encoder, vision_resolver
@@ -31,7 +33,7 @@ class Tiles(nn.Module):
     """
 
     def __init__(
-        self, vision: str | EncoderFactory, patch_size: int, side: int, n_scales: int = 1, **kwargs: object
+        self, vision: str | EncoderFactory, patch_size: int, side: int, n_scales: int = 1, **kwargs: Any
     ) -> None:
         super().__init__()
         if not 1 <= side <= patch_size:

@@ -115,7 +115,7 @@ def _try(task: ExpressionTask, config: TrainConfig, trainer: Trainer) -> None:
     alone = data.window == 1 and config.training.batch_size == 1
     batch = _made_batch(config, 1 if alone else SPOTS)
     model.train(alone)
-    model.remember([batch])
+    model.remember(batch.to_data_list())
     if isinstance(model, ClosedFormModel):
         for stage in model.vision_stages:
             model.encode(stage, batch)

@@ -36,6 +36,7 @@ class Reference(nn.Module):
             raise ValueError("The reference computes one stream with the paper's graph layers (gnn='hist2st').")
         self.model = model
         self.likelihood, self.target_std = model.likelihood, model.target_std
+        self.own_losses = model.own_losses
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """The model's output."""

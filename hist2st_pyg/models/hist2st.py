@@ -78,11 +78,12 @@ class Hist2ST(CountsModel):
         gnn_edge_weight: How the distance becomes the ``edge_weight`` of layers that take one, a key of
             ``nn.EDGE_WEIGHTS`` or a function ``(distance [E], in spot pitches) -> weight [E]``.
         jk: Jumping knowledge over the layers, a key of ``nn.JUMPING_KNOWLEDGE``.
-        seen_scales: At most so many fields of view are seen by the streams, the first of a patch; None means all.
+        seen_scales: Fields of view that the streams see. The first of a patch; None means all.
         color_stream: Add a stream of color and texture statistics; it has a Transformer and a graph of its own,
             and the expression is the streams' mean.
-        kernel_stream: Average the streams' expression, outside of training, with that of a kernel ridge regression on
-            color statistics of all fields of view, standardized within the section. It is fitted before training.
+        kernel_stream: Average with a kernel ridge regression. Outside of training the streams' expression is averaged
+            with that of a regression on color statistics of all fields of view, standardized within the section, which
+            is fitted before training.
         likelihood: Likelihood of the counts, a key of ``nn.LIKELIHOODS``, or None.
         published_likelihood: The likelihood as it was published; where ours is exact or bounded (see ``nn.ZINB`` and
             ``nn.NB``). The ``paper`` preset takes it.

@@ -55,7 +55,7 @@ def _map(path: Path, part: str, model: ExpressionModel, datamodule: SectionDataM
     cut, section = datamodule.parts(part)[0], datamodule.sections[part][0]
     where = validation_spots(cut.data)
     genes = datamodule.preprocessing.genes
-    measured, predicted = cut.measured_at(where), expression_at(model, cut, where).numpy()
+    measured, predicted = cut.measured_at(where), expression_at(model, cut, where).cpu().numpy()
     true = measured.y.cpu().numpy()
     pcc = pearson_per_gene(true, predicted, measured.gene_mask.cpu().numpy())
     maps = figures.true_and_predicted(

@@ -51,7 +51,7 @@ def _validated(model: ExpressionModel, datamodule: SectionDataModule) -> tuple[F
         if int(rows.sum()) < 2:
             continue
         data = cut.measured_at(rows)
-        predicted = expression_at(model, cut, rows).numpy()
+        predicted = expression_at(model, cut, rows).cpu().numpy()
         mask = data.gene_mask.reshape(-1).cpu().numpy()
         totals = totals_of(section, datamodule.preprocessing.normalize_by)
         parts[0].append(pearson_per_gene(data.y.cpu().numpy(), predicted, mask))

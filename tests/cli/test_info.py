@@ -71,7 +71,7 @@ def test_images_are_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     def decode(*arguments: object, **options: object) -> None:
         raise AssertionError("the image was decoded")
 
-    for name in ("_pixels", "open", "thumbnail"):
+    for name in ("_decoded", "open", "thumbnail"):
         monkeypatch.setattr(RasterImage, name, decode)
     options = json.dumps({"image": str(folder.parent / "images")})
     assert main(["info", str(folder), "--options", options]) == 0

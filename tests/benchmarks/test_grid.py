@@ -93,6 +93,7 @@ def test_results_of_another_configuration_are_not_taken_for_these(
     assert all(cell["metrics"]["n_genes"] == 5 for cell in metrics(tmp_path / "results").values())
 
 
+@pytest.mark.slow
 def test_a_killed_grid_goes_on(grid_file: Path, tmp_path: Path) -> None:
     values = yaml.safe_load(grid_file.read_text())
     grid_file.write_text(yaml.safe_dump({**values, "seeds": [0]}, sort_keys=False))

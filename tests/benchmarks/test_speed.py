@@ -21,6 +21,7 @@ def test_each_case_is_measured(work: str, ours: bool, monkeypatch: pytest.Monkey
     assert found["peak_mb"] > 100
 
 
+@pytest.mark.slow
 def test_a_row_compares_ours_with_the_reference(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
     options = ["--works", "graph", "--graph", "200", "--repeats", "1", "--output", str(path)]

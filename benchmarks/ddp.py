@@ -41,6 +41,7 @@ def config(spots: int, epochs: int) -> list[str]:
         "data.name": "synthetic",
         "data.options": {"patients": 3, "sections_per_patient": 2, "spots": spots},
         "data.test": ["C1", "C2"],
+        "data.panel": "variable",
         "data.n_genes": 50,
         "data.patch_size": 16,
         "data.window": spots // 2,

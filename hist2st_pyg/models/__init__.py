@@ -1,6 +1,8 @@
 """The models, each in a short file."""
 
 from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
+from hist2st_pyg.models.bleep import Bleep
+from hist2st_pyg.models.eggn import Eggn
 from hist2st_pyg.models.hggep import HGGEP
 from hist2st_pyg.models.hist2st import Hist2ST
 from hist2st_pyg.models.histogene import HisToGene
@@ -12,7 +14,9 @@ __all__ = [
     "HGGEP",
     "MODELS",
     "TRIPLEX",
+    "Bleep",
     "ClosedFormModel",
+    "Eggn",
     "ExpressionModel",
     "HisToGene",
     "Hist2ST",

@@ -15,6 +15,7 @@ from hist2st_pyg.data.masks import training_spots
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.reference import make_room, measured_target, reference_expression, spread_spots
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
+from hist2st_pyg.utils.bounds import check_least
 from hist2st_pyg.utils.resolver import resolve
 
 BLOCK_SPOTS = 1024
@@ -89,9 +90,7 @@ class Bleep(ExpressionModel):
         n_reference: int = 4096,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        for name in ("channels", "k", "n_reference"):
-            if config[name] < 1:
-                raise ValueError(f"{name} is at least 1, got {config[name]}.")
+        check_least(config, {"channels": 1, "k": 1, "n_reference": 1})
         if not 0 <= dropout < 1 or temperature <= 0:
             raise ValueError(
                 f"dropout is at least 0 and below 1, temperature above 0, got dropout={dropout}, "

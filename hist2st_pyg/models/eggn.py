@@ -17,6 +17,7 @@ from hist2st_pyg.models.reference import make_room, reference_expression, spread
 from hist2st_pyg.nn.exemplars import SLOPE, ExemplarLayer
 from hist2st_pyg.nn.statistics import PatchStatistics
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
+from hist2st_pyg.utils.bounds import check_least
 from hist2st_pyg.utils.scatter import scatter
 
 CLOSE = 3
@@ -81,9 +82,7 @@ class Eggn(ExpressionModel):
         n_reference: int = 4096,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        for name in ("layers", "k", "n_reference"):
-            if config[name] < 1:
-                raise ValueError(f"{name} is at least 1, got {config[name]}.")
+        check_least(config, {"layers": 1, "k": 1, "n_reference": 1})
         if channels < 4 or channels % 4:
             raise ValueError(f"channels is a multiple of 4, got {channels}.")
         super().__init__(n_genes, n_scales)
@@ -155,7 +154,7 @@ class Eggn(ExpressionModel):
             raise ValueError("Eggn has no training spots as exemplars: train it, or model.remember(sections' Data).")
         x = (self.encode(self.vision, data) - self.feature_mean) / self.feature_std
         which, refer, close = self.exemplars(x.detach(), data)
-        expression = self.standardize(self.reference)[which]
+        expression = self.standardize(self.reference[which])
         exemplar = torch.cat([self.reference_features[which], expression], dim=1)
         out = self.relate(x, exemplar, expression, data.edge_index, refer, close)
         return {"expression": self.unstandardize(self.expression(out)), "embedding": out}
@@ -188,7 +187,7 @@ class Eggn(ExpressionModel):
         target, pairs = found.nonzero()[:, 0], (section[:, None] * n_kept + nearest.indices)[found]
         nodes, source = torch.unique(pairs, return_inverse=True)
         which = nodes % n_kept
-        near = torch.cat([self.reference_features, self.standardize(self.reference)], dim=1)[which]
+        near = torch.cat([self.reference_features[which], self.standardize(self.reference[which])], dim=1)
         close, start = [source.new_zeros(2, 0)], 0
         for n in torch.bincount(nodes // n_kept).tolist():
             if n > 1:

@@ -18,6 +18,7 @@ from hist2st_pyg.nn.map_attention import MapAttention
 from hist2st_pyg.nn.tiles import Tiles
 from hist2st_pyg.nn.transformer import POSITIONS, SpotTransformer
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments
+from hist2st_pyg.utils.bounds import check_least
 from hist2st_pyg.utils.resolver import resolve
 
 
@@ -120,10 +121,8 @@ class HGGEP(CountsModel):
         attention_window: int = 16,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        counts = {"heads": 1, "dim_head": 1, "n_pos": 1, "hyperedges": 1, "lstm_layers": 1}
-        for name, least in {**counts, "transformer_layers": 0, "n_views": 0}.items():
-            if config[name] < least:
-                raise ValueError(f"{name} is at least {least}, got {config[name]}.")
+        least = {"heads": 1, "dim_head": 1, "n_pos": 1, "hyperedges": 1, "lstm_layers": 1}
+        check_least(config, {**least, "transformer_layers": 0, "n_views": 0})
         super().__init__(n_genes, n_scales)
         encoded = Tiles(
             vision, (patch_size + 1) // 2 if enhance else patch_size, tiles, n_scales, **(vision_kwargs or {})

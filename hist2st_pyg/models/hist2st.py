@@ -19,6 +19,7 @@ from hist2st_pyg.nn.heads import ExpressionHead
 from hist2st_pyg.nn.statistics import patch_statistics
 from hist2st_pyg.nn.transformer import SpotTransformer
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
+from hist2st_pyg.utils.bounds import check_least
 
 KERNEL: dict[str, Any] = {
     "neighbors": False,
@@ -151,12 +152,8 @@ class Hist2ST(CountsModel):
         attention_window: int = 16,
     ) -> None:
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        counts = {"transformer_layers": 0, "n_views": 0, "heads": 1, "dim_head": 1, "n_pos": 1}
-        if seen_scales is not None:
-            counts["seen_scales"] = 1
-        for name, least in counts.items():
-            if config[name] < least:
-                raise ValueError(f"{name} is at least {least}, got {config[name]}.")
+        least = {"transformer_layers": 0, "n_views": 0, "heads": 1, "dim_head": 1, "n_pos": 1}
+        check_least(config, least if seen_scales is None else least | {"seen_scales": 1})
         for name in ("dropout", "gnn_dropout"):
             if not 0 <= config[name] < 1:
                 raise ValueError(f"{name} is at least 0 and below 1, got {config[name]}.")

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hist2st_pyg.nn.transformer import pre_norm_mlp
+
 
 class _Attention(nn.Module):
     """Multi-head attention of queries [N, Q, C] to tokens [N, T, C]; one layer norm is both's."""
@@ -27,17 +29,6 @@ class _Attention(nn.Module):
             by_head(self.query(self.norm(x))), by_head(key), by_head(value), attn_mask=bias
         )
         return self.out(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-
-def _mlp(channels: int, mlp_channels: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(
-        nn.LayerNorm(channels),
-        nn.Linear(channels, mlp_channels),
-        nn.GELU(),
-        nn.Dropout(dropout),
-        nn.Linear(mlp_channels, channels),
-        nn.Dropout(dropout),
-    )
 
 
 class SquareTransformer(nn.Module):
@@ -65,7 +56,7 @@ class SquareTransformer(nn.Module):
         self.register_buffer("apart", (steps[:, None] - steps).abs(), persistent=False)
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(heads, side**2)) for _ in range(num_layers))
         self.attentions = nn.ModuleList(_Attention(channels, heads, dropout) for _ in range(num_layers))
-        self.mlps = nn.ModuleList(_mlp(channels, mlp_channels, dropout) for _ in range(num_layers))
+        self.mlps = nn.ModuleList(pre_norm_mlp(channels, mlp_channels, dropout) for _ in range(num_layers))
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,7 +85,7 @@ class CrossTransformer(nn.Module):
     def __init__(self, channels: int, num_layers: int, heads: int, mlp_channels: int, dropout: float) -> None:
         super().__init__()
         self.attentions = nn.ModuleList(_Attention(channels, heads, dropout) for _ in range(num_layers))
-        self.mlps = nn.ModuleList(_mlp(channels, mlp_channels, dropout) for _ in range(num_layers))
+        self.mlps = nn.ModuleList(pre_norm_mlp(channels, mlp_channels, dropout) for _ in range(num_layers))
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         query = x[:, None]

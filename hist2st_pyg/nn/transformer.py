@@ -75,6 +75,18 @@ POSITIONS: dict[str, Callable[[int, int], nn.Module | None]] = {
 """The position embeddings that can be chosen by key."""
 
 
+def pre_norm_mlp(channels: int, mlp_channels: int, dropout: float) -> nn.Sequential:
+    """The MLP of a pre-norm Transformer block, its layer norm included, [..., C] -> [..., C]."""
+    return nn.Sequential(
+        nn.LayerNorm(channels),
+        nn.Linear(channels, mlp_channels),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(mlp_channels, channels),
+        nn.Dropout(dropout),
+    )
+
+
 class _Attention(nn.Module):
     """Pre-norm multi-head self-attention."""
 
@@ -96,14 +108,7 @@ class _Block(nn.Module):
     def __init__(self, channels: int, heads: int, dim_head: int, mlp_channels: int, dropout: float) -> None:
         super().__init__()
         self.attention = _Attention(channels, heads, dim_head, dropout)
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(channels),
-            nn.Linear(channels, mlp_channels),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(mlp_channels, channels),
-            nn.Dropout(dropout),
-        )
+        self.mlp = pre_norm_mlp(channels, mlp_channels, dropout)
 
     def forward(self, x: Tensor, attend: Attend) -> Tensor:
         x = x + self.attention(x, attend)

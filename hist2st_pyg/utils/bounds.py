@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -44,6 +44,21 @@ def between(low: float, high: float) -> Bound:
 def is_positive(value: object) -> bool:
     """Whether a value is a finite number above 0; true and false are none."""
     return not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) < math.inf
+
+
+def check_least(values: Mapping[str, Any], least: Mapping[str, int]) -> None:
+    """Refuse numbers that are too small.
+
+    Args:
+        values: Numbers by name, among others.
+        least: The least of each.
+
+    Raises:
+        ValueError: The message names the first that is smaller.
+    """
+    for name, low in least.items():
+        if values[name] < low:
+            raise ValueError(f"{name} is at least {low}, got {values[name]}.")
 
 
 def check_seed(seed: int) -> None:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from _helpers.programs import recorded
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -16,15 +16,13 @@ from hist2st_pyg.models import MODELS
 from hist2st_pyg.models.bleep import Bleep, contrastive_loss
 from hist2st_pyg.training import ExpressionTask, TrainingConfig
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "bleep.npz"
 P, G = 14, 6
 CNN: dict[str, Any] = {"vision": "cnn", "vision_kwargs": {"channels": (4,), "out_channels": 8}}
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
-    with np.load(GOLDEN, allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    return recorded("bleep")
 
 
 @pytest.fixture(scope="module")

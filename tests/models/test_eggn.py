@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from _helpers.programs import recorded
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -15,14 +15,12 @@ from hist2st_pyg.models.eggn import APART, CLOSE, Eggn
 from hist2st_pyg.nn.statistics import patch_statistics
 from hist2st_pyg.section import SectionRecord
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "eggn.npz"
 P, G = 14, 6
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
-    with np.load(GOLDEN, allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    return recorded("eggn")
 
 
 @pytest.fixture(scope="module")

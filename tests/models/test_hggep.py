@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from _helpers.programs import Convolution, recorded, renamed_weights
+from torch import Tensor
 
 from hist2st_pyg import Section, losses, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.models import HGGEP
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "hggep.npz"
 P = 16
 SMALL: dict[str, Any] = {
     "vision_kwargs": {"channels": (8,), "out_channels": 16},
@@ -55,22 +52,9 @@ RENAMED = {
 }
 
 
-class Convolution(nn.Module):
-    """A tile's one convolution, which stands for the backbone of the program and of the model alike."""
-
-    def __init__(self, in_channels: int, patch_size: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, 16, patch_size)
-        self.out_channels = 16
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x).flatten(1)
-
-
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
-    with np.load(GOLDEN, allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(value) for name, value in arrays.items()}
+    return recorded("hggep")
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +71,7 @@ def build(data: SectionData, **options: Any) -> HGGEP:
 def renamed(golden: dict[str, Tensor]) -> dict[str, Tensor]:
     """The recorded weights under this model's names; the difference convolution's lack the axis of length 1."""
     state = {}
-    for full, value in golden.items():
-        if not full.startswith("state."):
-            continue
-        name = full.removeprefix("state.")
-        for old, new in RENAMED.items():
-            name = re.sub(old, new, name)
+    for name, value in renamed_weights(golden, RENAMED):
         state[name] = value[:, :, 0] if name == "vision.enhance.difference.0.weight" else value
     return state
 

@@ -110,16 +110,17 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
         },
     },
-    # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one and
-    # three and a half spot distances wide, whatever the array; the number of epochs is fixed, because held-out squares
-    # cost more in training spots than they gain in stopping. Models that are fitted in one go (ridge, kernel_ridge, and
-    # others) take the same data and the same denoised targets; of the rest of `training` they take `normalize` alone.
+    # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one, three
+    # and a half, and eight spot distances wide, whatever the array; the number of epochs is fixed, because held-out
+    # squares cost more in training spots than they gain in stopping. Models that are fitted in one go (ridge,
+    # kernel_ridge, and others) take the same data and the same denoised targets; of the rest of `training` they take
+    # `normalize` alone.
     "small": {
         "about": "What trains in minutes on two cores, chosen inside training sections.",
         "data": {
             "patch_size": 56,
             "patch_pitch": 1.0,
-            "scales": [1.0, 3.5],
+            "scales": [1.0, 3.5, 8.0],
             "stain": "macenko",
             "k": 6,
             "window": 200,
@@ -146,6 +147,8 @@ PRESETS: dict[str, dict[str, Any]] = {
                     "vision": "cnn",
                     **_ENCODER,
                     "color_stream": True,
+                    "kernel_stream": True,
+                    "seen_scales": 2,  # by the streams; the kernel regression sees all
                     "transformer_layers": 0,
                     "position": "none",
                     **_GRAPH,
@@ -156,7 +159,10 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "training": {"lr": 1e-3},
             },
             "stnet": {"training": {"lr": 1e-3}},
-            "triplex": {"model": {**_ENCODER, "tiles": 4, "heads": 4, "dropout": 0.3}},
+            "triplex": {  # of a spot and its surroundings, as published
+                "data": {"scales": [1.0, 3.5]},
+                "model": {**_ENCODER, "tiles": 4, "heads": 4, "dropout": 0.3},
+            },
             "hggep": {
                 "model": {
                     **_ENCODER,
@@ -205,7 +211,8 @@ def preset_values(
     if patch_um is not None:
         data["patch_pitch"] = None
     if embedding is not None:
-        own.pop("color_stream", None)
+        for name in ("color_stream", "kernel_stream"):
+            own.pop(name, None)
         if "enhance" in known:  # of pixels
             own["enhance"] = False
     if embedding is not None or (vision is not None and vision != own.get("vision", known.get("vision"))):

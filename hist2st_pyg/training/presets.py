@@ -110,17 +110,16 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
         },
     },
-    # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one, three
-    # and a half, and eight spot distances wide, whatever the array; the number of epochs is fixed, because held-out
-    # squares cost more in training spots than they gain in stopping. Models that are fitted in one go (ridge,
-    # kernel_ridge, and others) take the same data and the same denoised targets; of the rest of `training` they take
-    # `normalize` alone.
+    # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one and
+    # three and a half spot distances wide, whatever the array; the number of epochs is fixed, because held-out squares
+    # cost more in training spots than they gain in stopping. Models that are fitted in one go (ridge, kernel_ridge, and
+    # others) take the same data and the same denoised targets; of the rest of `training` they take `normalize` alone.
     "small": {
         "about": "What trains in minutes on two cores, chosen inside training sections.",
         "data": {
             "patch_size": 56,
             "patch_pitch": 1.0,
-            "scales": [1.0, 3.5, 8.0],
+            "scales": [1.0, 3.5],
             "stain": "macenko",
             "k": 6,
             "window": 200,
@@ -143,12 +142,13 @@ PRESETS: dict[str, dict[str, Any]] = {
             "eggn": {"model": {"channels": 128, "layers": 2}, "training": {"lr": 1e-3}},
             "graph_only": {"model": {**_ENCODER, **_GRAPH}},
             "hist2st": {
+                "data": {"scales": [1.0, 3.5, 8.0]},  # the widest for the kernel stream alone
                 "model": {
                     "vision": "cnn",
                     **_ENCODER,
                     "color_stream": True,
                     "kernel_stream": True,
-                    "seen_scales": 2,  # by the streams; the kernel regression sees all
+                    "seen_scales": 2,
                     "transformer_layers": 0,
                     "position": "none",
                     **_GRAPH,
@@ -159,10 +159,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "training": {"lr": 1e-3},
             },
             "stnet": {"training": {"lr": 1e-3}},
-            "triplex": {  # of a spot and its surroundings, as published
-                "data": {"scales": [1.0, 3.5]},
-                "model": {**_ENCODER, "tiles": 4, "heads": 4, "dropout": 0.3},
-            },
+            "triplex": {"model": {**_ENCODER, "tiles": 4, "heads": 4, "dropout": 0.3}},
             "hggep": {
                 "model": {
                     **_ENCODER,

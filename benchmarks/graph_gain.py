@@ -8,7 +8,8 @@ it, so neighbors help wherever the patches do not show them. One thing changes a
 widest field of view (in spot distances), and the number of training sections, each of another patient; the test
 sections are of patients of their own. Each seed is another cohort. Models are ``graph_only`` of the ``small`` preset:
 statistics of the patches, then the layer. ``no edges`` is SAGE on a graph without edges: the same depth and width, and
-no neighbor. Writes ``results/graph_gain.json`` and ``report/graph_gain.png``; ``--draw`` only draws.
+no neighbor. Beside them stand the real splits: Hist2ST's networks in the cells of ``her2st_small`` and ``mob_small``.
+Writes ``results/graph_gain.json`` and ``report/graph_gain.png``; ``--draw`` only draws.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 from tqdm.auto import tqdm
 
 from benchmarks.measures import versions
+from benchmarks.reporting.cells import Cell, read_cells
 from hist2st_pyg import evaluate, load_sections, make_datamodule, make_model, preset_config
 from hist2st_pyg.figures import save
 from hist2st_pyg.nn import CONVS
@@ -37,9 +39,12 @@ from hist2st_pyg.utils.quiet import without_lines
 from hist2st_pyg.utils.resolver import resolve
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
+GRIDS = {"her2st_small": "breast", "mob_small": "olfactory bulb"}
+"""The grids of real sections, and what they are of."""
 RESULTS, PICTURE = HERE / "results" / "graph_gain.json", HERE / "report" / "graph_gain.png"
 NONE, NO_EDGES = "none", "no edges"
 LAYERS = ("sage", "gat", "gcn", "hist2st")
@@ -142,25 +147,39 @@ def gains(rows: Sequence[Mapping[str, Any]], setting: Setting, layer: str) -> li
     return [pcc[layer, seed] - pcc[NONE, seed] for seed in sorted({row["seed"] for row in here})]
 
 
-def drawn(result: Mapping[str, Any]) -> Figure:
-    """The gain of each layer along each axis: mean over seeds, and its standard error."""
+def real_gains(cells: Sequence[Cell], layer: str) -> dict[str, list[float]]:
+    """The PCC of a layer less that of none on real sections, of each seed, by test patient."""
+    found: dict[str, list[float]] = {}
+    pcc = {(c["grid"], c["fold"], c["model"], c["seed"]): c["metrics"]["pcc_mean"] for c in cells if c["grid"] in GRIDS}
+    for (grid, fold, model, seed), value in sorted(pcc.items()):
+        without = pcc.get((grid, fold, f"hist2st_{NONE}", seed))
+        if model == f"hist2st_{layer}" and without is not None:
+            found.setdefault(f"{GRIDS[grid]}\n{fold}", []).append(value - without)
+    return found
+
+
+def drawn(result: Mapping[str, Any], cells: Sequence[Cell]) -> Figure:
+    """The gain of each layer along each axis and on real sections: mean over seeds, and its standard error.
+
+    Args:
+        result: The result file.
+        cells: The results of the grids of real sections.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(AXES), sharey=True)
+    figure = Figure(figsize=(14, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(AXES) + 1, sharey=True)
+    _draw_real(panels[-1], result["layers"], cells)
     base = Setting(**result["base"])
-    for panel, (axis, words) in zip(panels, AXES.items(), strict=True):
+    for panel, (axis, words) in zip(panels[:-1], AXES.items(), strict=True):
         values = sorted({getattr(base, axis), *result["values"][axis]})
         for layer in (name for name in result["layers"] if name != NONE):
             found = [gains(result["rows"], replace(base, **{axis: value}), layer) for value in values]
-            error = [np.std(each, ddof=1) / len(each) ** 0.5 if len(each) > 1 else 0 for each in found]
-            panel.errorbar(
-                range(len(values)), [np.mean(each) for each in found], error, label=layer, capsize=2,
-                color="gray" if layer == NO_EDGES else None, linestyle="--" if layer == NO_EDGES else "-",
-            )  # fmt: skip
-        panel.axhline(0, color="black", linewidth=0.8)
+            _curve(panel, found, layer, "--" if layer == NO_EDGES else "-")
         panel.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         panel.set_xlabel(words)
+    for panel in panels:
+        panel.axhline(0, color="black", linewidth=0.8)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("PCC less that without a graph")
     panels[0].legend(frameon=False, fontsize=8)
@@ -168,6 +187,27 @@ def drawn(result: Mapping[str, Any]) -> Figure:
     said = f"Synthetic sections; where nothing else is said: {named}; {len(result['seeds'])} cohorts, ± standard error"
     figure.suptitle(said, fontsize=9)
     return figure
+
+
+def _curve(panel: Axes, found: Sequence[Sequence[float]], layer: str, line: str) -> None:
+    """Mean and standard error of the gains at each place; a layer has its color in all panels."""
+    error = [np.std(each, ddof=1) / len(each) ** 0.5 if len(each) > 1 else 0 for each in found]
+    color = "gray" if layer == NO_EDGES else f"C{sorted(CONVS).index(layer)}"
+    panel.errorbar(
+        range(len(found)), [np.mean(each) for each in found], error, label=layer, color=color, linestyle=line,
+        capsize=2, marker="o", markersize=3,
+    )  # fmt: skip
+
+
+def _draw_real(panel: Axes, layers: Sequence[str], cells: Sequence[Cell]) -> None:
+    """Each layer's gain by test patient; patients are no axis, so that points are not joined."""
+    by_layer = {layer: found for layer in layers if layer != NONE and (found := real_gains(cells, layer))}
+    patients = sorted({patient for found in by_layer.values() for patient in found})
+    for layer, found in by_layer.items():
+        if list(found) == patients:
+            _curve(panel, list(found.values()), layer, "none")
+    panel.set_xticks(range(len(patients)), patients)
+    panel.set_xlabel("real sections: test patient")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -180,6 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--draw", action="store_true", help="train nothing; draw the results that are there")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="the JSON file")
+    parser.add_argument("--cells", type=Path, default=RESULTS.parent, help="folder of the grids' results")
     parser.add_argument("--picture", type=Path, default=PICTURE, help="the picture")
     arguments = parser.parse_args(argv)
     try:
@@ -201,7 +242,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "rows": rows,
             }
             write_json(arguments.output, result)
-        save(drawn(json.loads(arguments.output.read_text(encoding="utf-8"))), arguments.picture)
+        result = json.loads(arguments.output.read_text(encoding="utf-8"))
+        save(drawn(result, read_cells(arguments.cells)), arguments.picture)
     except (ValueError, OSError) as error:
         print(f"benchmarks.graph_gain: {error}", file=sys.stderr)
         return 2

@@ -46,11 +46,29 @@ def test_a_gain_is_of_the_same_cohort_and_is_what_is_drawn() -> None:
         "seeds": [0, 1],
         "rows": made_rows(),
     }
-    panel = graph_gain.drawn(result).axes[0]
+    panel = graph_gain.drawn(result, []).axes[0]
     lines = {curve.get_label(): list(curve.lines[0].get_ydata()) for curve in panel.containers}
     assert lines["sage"] == pytest.approx([0.036, 0.144])
     assert lines[NO_EDGES] == pytest.approx([0, 0])
     assert [label.get_text() for label in panel.get_xticklabels()] == ["36", "144"]
+
+
+def made_cells(fold: str, **pcc: float) -> list[dict[str, Any]]:
+    return [
+        {"grid": "mob_small", "fold": fold, "model": f"hist2st_{layer}", "seed": seed, "metrics": {"pcc_mean": value}}
+        for seed in (0, 1)
+        for layer, value in pcc.items()
+    ]
+
+
+def test_a_real_gain_is_of_the_same_patient_and_seed() -> None:
+    cells = [*made_cells("mouse1", none=0.25, sage=0.375), *made_cells("mouse2", sage=0.5)]
+    cells.append({**cells[1], "grid": "another"})
+    assert graph_gain.real_gains(cells, "sage") == {"olfactory bulb\nmouse1": [0.125, 0.125]}
+    result = {"base": vars(Setting()), "values": {"spots": [36], "field": [], "sections": []}, "seeds": [0, 1]}
+    panel = graph_gain.drawn({**result, "layers": ["none", NO_EDGES, "sage"], "rows": made_rows()}, cells).axes[-1]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["olfactory bulb\nmouse1"]
+    assert [list(curve.lines[0].get_ydata()) for curve in panel.containers] == [[0.125]]
 
 
 def test_the_command_trains_writes_and_draws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -72,11 +72,12 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
     output = Path(config.output)
     replace_earlier(output, MARKER, "benchmark")  # left by a killed run of this cell
     with open_loggers(config, output) as loggers:
-        started = time.perf_counter()
+        started, processor = time.perf_counter(), time.process_time()
         names = [*config.data.train, *config.data.val, *config.data.test]
         sections = {section.name: section for section in read_sections(config.data, names)}
         reading = time.perf_counter() - started
         train(config, list(sections.values()), loggers)
+        processor = time.process_time() - processor  # of reading, preparing and fitting, whatever runs beside
         summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
         model = load_model(output)
         if model.preprocessing is None:
@@ -99,6 +100,7 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
             "panel_sha256": hashlib.sha256("\n".join(model.preprocessing.genes).encode()).hexdigest(),
             "curves": curves(output / "metrics.csv"),
             "flops": forward_flops(model, test[0], config),
+            "processor_seconds": processor,
             "peak_mb": peak_mb(),
         }
         write_json(path, result, indent=None)

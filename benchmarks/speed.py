@@ -1,12 +1,13 @@
 """Speed and memory beside the published way: one table, each case in a process of its own, ours and it alternating.
 
     python -m benchmarks.speed                       # minutes, for a look
-    python -m benchmarks.speed --spots 300 1000 4000 --graph 10000 100000 1000000 --repeats 5
+    python -m benchmarks.speed --spots 300 1000 4000 --many 16000 100000 --graph 10000 100000 1000000 --repeats 5
 
 ``results/speed.json`` holds rows of seconds, ratios (reference over ours) and peaks of memory. Seconds are those of the
 processor (of the clock on a GPU), the least of the repeats, so that other work beside counts for little; ratios hold on
 any machine. What the reference is, :mod:`benchmarks.reference` writes out; for a graph of more spots than a matrix
-holds it is the bare query of a k-d tree.
+holds it is the bare query of a k-d tree. Predictions of more spots than its attention holds, and ``fit``, a whole
+training of the small preset or a kernel ridge regression, have none.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from torch_geometric.data import Batch
 
 from benchmarks.measures import versions
 from benchmarks.reference import Reference, dense_graph
-from hist2st_pyg import Hist2ST, knn_edges
+from hist2st_pyg import Hist2ST, knn_edges, load_sections, preset_config, train
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.data.patches import cut_patches
 from hist2st_pyg.image import open_image
@@ -40,6 +41,8 @@ RESULTS = Path(__file__).parent / "results" / "speed.json"
 GENES, K, MAX_DISTANCE = 785, 4, 2.0
 DENSE_SPOTS = 20_000
 """Largest number of spots for which a dense graph is made: its matrix has 1.6 GB."""
+ATTENDED_SPOTS = 5_000
+"""Largest number of spots for which attention is written out: a block's matrices of 16 heads have 1.6 GB each."""
 PITCH = 250
 """Between the spots of a picture, in pixels, as in the HER2+ sections."""
 Run = Callable[[], object]
@@ -143,11 +146,28 @@ def patches(spots: int, variant: str, ours: bool, device: str) -> Run:
     return lambda: np.asarray(Image.open(path).convert("RGB")) if work else None
 
 
+def fit(spots: int, variant: str, ours: bool, device: str) -> Run:
+    """A training with everything before it: the small preset, or a regression; it has no reference."""
+    work = tempfile.TemporaryDirectory(prefix="speed-")
+    sections = load_sections("synthetic", names=["A1"], spots=spots)
+    config = preset_config(
+        "small",
+        {"train": ["A1"]},
+        {"name": variant},
+        output=str(Path(work.name) / "run"),
+        overwrite=True,
+        wandb="off",
+        accelerator=device,
+    )
+    return lambda: train(config, sections) if work else None
+
+
 WORKS: dict[str, Callable[[int, str, bool, str], Run]] = {
     "train_step": train_step,
     "inference": inference,
     "graph": graph,
     "patches": patches,
+    "fit": fit,
 }
 """What is measured: a function of the spots, the variant, whether it is ours, and the device."""
 
@@ -170,9 +190,10 @@ def measure(work: str, spots: int, variant: str, ours: bool, device: str, repeat
 
 def compare(work: str, spots: int, variant: str, device: str, repeats: int, rounds: int) -> dict[str, Any]:
     """A row of the table: ours and the reference in turn, each time in a new process."""
-    found: dict[bool, list[dict[str, float]]] = {True: [], False: []}
+    sides = (True, False) if has_reference(work, spots) else (True,)
+    found: dict[bool, list[dict[str, float]]] = {ours: [] for ours in sides}
     for _ in range(rounds):
-        for ours in (True, False):
+        for ours in sides:
             case = json.dumps([work, spots, variant, ours, device, repeats])
             command = [sys.executable, "-m", "benchmarks.speed", "--case", case]
             out = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=RESULTS.parents[2])
@@ -184,11 +205,16 @@ def compare(work: str, spots: int, variant: str, device: str, repeats: int, roun
         "n": spots,
         "variant": variant,
         "ours_seconds": seconds[True],
-        "reference_seconds": seconds[False],
-        "ratio": seconds[False] / seconds[True],
+        "reference_seconds": seconds.get(False),
+        "ratio": seconds[False] / seconds[True] if False in seconds else None,
         "ours_peak_mb": peaks[True],
-        "reference_peak_mb": peaks[False],
+        "reference_peak_mb": peaks.get(False),
     }
+
+
+def has_reference(work: str, spots: int) -> bool:
+    """Whether the published way can do it."""
+    return work != "fit" and (work not in ("train_step", "inference") or spots <= ATTENDED_SPOTS)
 
 
 def cases(arguments: argparse.Namespace) -> list[tuple[str, int, str]]:
@@ -198,9 +224,11 @@ def cases(arguments: argparse.Namespace) -> list[tuple[str, int, str]]:
         for views in arguments.views:
             rows += [("train_step", spots, f"{views} views{memory}") for memory in ("", ", 0 GB")[: 1 + (views > 0)]]
     rows += [("inference", spots, kind) for spots in arguments.spots for kind in ("full", "local")]
+    rows += [("inference", spots, "local") for spots in arguments.many]
     for spots in arguments.graph:
         rows += [("graph", spots, kind) for kind in ("dense", "tree") if kind == "tree" or spots <= DENSE_SPOTS]
     rows += [("patches", spots, kind) for spots in arguments.spots for kind in ("cached", "decoding")]
+    rows += [("fit", spots, kind) for spots in arguments.spots for kind in ("hist2st", "kernel_ridge")]
     return [row for row in rows if row[0] in arguments.works]
 
 
@@ -218,7 +246,8 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", nargs="+", choices=sorted(WORKS), default=sorted(WORKS))
-    parser.add_argument("--spots", type=int, nargs="+", default=[300], help="of training, inference and patches")
+    parser.add_argument("--spots", type=int, nargs="+", default=[300], help="of steps, predictions, patches, fits")
+    parser.add_argument("--many", type=int, nargs="+", default=[], help="of predictions with local attention too")
     parser.add_argument("--views", type=int, nargs="+", default=[0, 5], help="of training")
     parser.add_argument("--graph", type=int, nargs="+", default=[10_000, 100_000], help="spots of graphs")
     parser.add_argument("--repeats", type=int, default=2, help="of a case in its process, after the first")

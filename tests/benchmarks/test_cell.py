@@ -25,7 +25,7 @@ def test_a_cell_is_written_and_tracked(grid_file: Path, tmp_path: Path) -> None:
     result = json.loads(text)
     assert {
         "dataset", "split", "fold", "model", "seed", "config", "versions", "patients", "sections", "panel_sha256",
-        "chosen_epoch", "metrics", "per_gene", "seconds", "peak_mb", "parameters",
+        "chosen_epoch", "metrics", "per_gene", "seconds", "processor_seconds", "peak_mb", "parameters",
     } <= set(result)  # fmt: skip
     assert [result[key] for key in ("dataset", "split", "fold", "model", "seed", "task")] == [
         "made", "leave_one_patient_out", "B", "tiny", 1, "prediction",
@@ -44,6 +44,7 @@ def test_a_cell_is_written_and_tracked(grid_file: Path, tmp_path: Path) -> None:
     assert result["chosen_epoch"] == int(np.argmax([row["val/pcc"] for row in result["curves"]]))
     assert result["val_pcc"] == pytest.approx(max(row["val/pcc"] for row in result["curves"]), abs=1e-4)
     assert result["flops"] > 0
+    assert result["processor_seconds"] > 0
     assert result["peak_mb"] > 100
     assert set(result["seconds"]) == {"prepare", "fit", "evaluate"}
 

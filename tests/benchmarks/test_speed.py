@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import speed
 
-SMALLEST = {"train_step": "1 views", "inference": "local", "graph": "dense", "patches": "cached"}
+SMALLEST = {"train_step": "1 views", "inference": "local", "graph": "dense", "patches": "cached", "fit": "kernel_ridge"}
 
 
 @pytest.mark.parametrize("work", sorted(speed.WORKS))
@@ -33,6 +34,22 @@ def test_a_row_compares_ours_with_the_reference(tmp_path: Path) -> None:
         assert row["ratio"] == pytest.approx(row["reference_seconds"] / row["ours_seconds"])
         assert min(row["ours_peak_mb"], row["reference_peak_mb"]) > 100
     assert result["exponents"] == {}
+
+
+@pytest.mark.parametrize(
+    ("work", "spots", "has"), [("fit", 9, False), ("inference", 9000, False), ("graph", 9000, True)]
+)
+def test_what_the_published_way_cannot_do_stands_alone(
+    work: str, spots: int, has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ran(command: list[str], **_: object) -> SimpleNamespace:
+        ours = json.loads(command[-1])[3]
+        return SimpleNamespace(stdout=json.dumps({"seconds": 2.0 if ours else 3.0, "peak_mb": 100.0}).encode())
+
+    monkeypatch.setattr(speed.subprocess, "run", ran)
+    row = speed.compare(work, spots, "local", "cpu", 1, 1)
+    assert (row["ours_seconds"], row["ratio"]) == (2.0, 1.5 if has else None)
+    assert (row["reference_peak_mb"] is None) == (not has)
 
 
 def test_exponents_are_slopes_over_three_sizes() -> None:

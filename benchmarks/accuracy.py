@@ -3,7 +3,8 @@
     python -m benchmarks.accuracy --into README.md benchmarks/ACCURACY.md
 
 Reads only the result files of ``configs/accuracy``, writes the tables between their comment lines in each file (the
-summary into README.md, the others into ACCURACY.md), and draws ``report/accuracy/share_of_ceiling.png``.
+summary into README.md, the others into ACCURACY.md), and draws ``report/accuracy/share_of_ceiling.png`` and
+``time_to_accuracy.png``.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.reporting import pictures
+from benchmarks.reporting.accuracy_pictures import ceiling, share_of_ceiling, time_to_accuracy
 from benchmarks.reporting.cells import Cell, Group, metric, read_cells
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.facts import leaks
@@ -25,9 +25,6 @@ from benchmarks.reporting.tables import NONE, difference_of, written
 from hist2st_pyg.figures import save
 from hist2st_pyg.metrics.ceiling import COVERS
 from hist2st_pyg.utils.files import write_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 REFERENCES = ("ridge_neighbors", "kernel_ridge")
@@ -46,7 +43,7 @@ VALIDATION = {
     "stripes_b": "mob1 other stripes",
     "stripes": "colon stripes",
 }
-WHOLE = ("test", "paper")
+WHOLE = ("test", "paper", "others")
 """The grids whose models are compared; other models on the same splits are the preset with one change."""
 
 
@@ -163,11 +160,6 @@ def _and(words: Iterable[str]) -> str:
     return " and ".join([*([", ".join(others)] if others else []), last])
 
 
-def ceiling(group: Group) -> float:
-    """The attainable mean PCC of a split's test section."""
-    return float(np.mean([cell["metrics"]["ceiling_pcc_mean"] for cell in group.cells]))
-
-
 def _score(group: Group, name: str, share: bool = True) -> str:
     value = metric("pcc_mean")
     mean = group.mean(name, value)
@@ -178,37 +170,6 @@ def _score(group: Group, name: str, share: bool = True) -> str:
 def _difference(group: Group, reference: str) -> str:
     comparison = compared(group, reference)
     return difference_of(comparison, MODEL).text if comparison is not None else NONE
-
-
-def share_of_ceiling(groups: dict[str, Group]) -> Figure:
-    """Draw bars: the share of the attainable PCC that each model reaches on each split; a dot is a seed."""
-    from matplotlib.figure import Figure
-
-    colors = {
-        "paper_recipe": "#b8b8c0",
-        REFERENCES[0]: pictures.REFERENCE,
-        REFERENCES[1]: "#e2b36f",
-        MODEL: pictures.MODEL,
-    }
-    shown = [name for name in colors if any(group.of(name) for group in groups.values())]
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    axes = figure.subplots()
-    width = 0.8 / len(shown)
-    for i, name in enumerate(shown):
-        for j, group in enumerate(groups.values()):
-            shares = [100 * cell["metrics"]["pcc_mean"] / ceiling(group) for cell in group.of(name)]
-            if not shares:
-                continue
-            x = j + (i - (len(shown) - 1) / 2) * width
-            axes.bar(x, np.mean(shares), 0.92 * width, color=colors[name], label=name if j == 0 else None)
-            if len(shares) > 1:
-                axes.plot([x] * len(shares), shares, ".", color="black", markersize=3)
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(range(len(groups)), [title.replace(": ", "\n") for title in groups])
-    axes.set_ylabel("% of the attainable PCC")
-    axes.legend(frameon=False, ncols=len(shown), loc="upper left", bbox_to_anchor=(0, 1.14))
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
 
 
 def with_tables(text: str, cells: Sequence[Cell]) -> str:
@@ -239,6 +200,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for path in arguments.into:
             write_text(path, with_tables(path.read_text(encoding="utf-8"), cells))
         save(share_of_ceiling(groups), arguments.output / "share_of_ceiling.png")
+        if (timed := time_to_accuracy(groups)) is not None:
+            save(timed, arguments.output / "time_to_accuracy.png")
     except (ValueError, OSError) as error:
         print(f"benchmarks.accuracy: {error}", file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import accuracy
+from benchmarks.reporting.accuracy_pictures import time_to_accuracy
 from benchmarks.reporting.cells import Cell, read_cells
 from hist2st_pyg.metrics.ceiling import COVERS
 
@@ -107,6 +108,20 @@ def test_the_command_writes_tables_and_picture(tmp_path: Path, capsys: pytest.Ca
     printed = capsys.readouterr().out
     assert page.read_text() == f"before\n{start}\n{printed.strip()}\n<!-- end of table -->\nafter\n"
     assert Image.open(tmp_path / "pictures" / "share_of_ceiling.png").size[0] > 600
+
+
+def test_time_is_drawn_against_accuracy_where_it_is_known(cells: list[Cell]) -> None:
+    groups = accuracy.by_split([{**cell, "processor_seconds": 10.0} for cell in cells], {"a": "a"})
+    figure = time_to_accuracy(groups)
+    assert figure is not None
+    (axes,) = figure.axes
+    names = groups["a"].models()
+    drawn = dict(zip(names, [line.get_xydata()[0] for line in axes.lines], strict=False))
+    for name in names:
+        pcc = np.mean([cell["metrics"]["pcc_mean"] for cell in groups["a"].of(name)])
+        assert drawn[name] == pytest.approx([10.0, pcc])
+    untimed = [{name: value for name, value in cell.items() if name != "processor_seconds"} for cell in cells]
+    assert time_to_accuracy(accuracy.by_split(untimed, {"a": "a"})) is None
 
 
 def test_what_is_missing_is_named(tmp_path: Path, capsys: Any) -> None:

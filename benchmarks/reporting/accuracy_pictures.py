@@ -1,0 +1,89 @@
+"""Pictures of the accuracy on five splits: the reached share of the attainable, and what reaching it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.reporting.cells import Group
+from benchmarks.reporting.pictures import MODEL, OTHER, REFERENCE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLORS = {
+    "paper_recipe": "#b8b8c0",
+    "ridge_neighbors": REFERENCE,
+    "kernel_ridge": "#e2b36f",
+    "small": MODEL,
+}
+"""The models in the picture of shares."""
+
+
+def ceiling(group: Group) -> float:
+    """The attainable mean PCC of a split's test section."""
+    return float(np.mean([cell["metrics"]["ceiling_pcc_mean"] for cell in group.cells]))
+
+
+def share_of_ceiling(groups: Mapping[str, Group]) -> Figure:
+    """Draw bars: the share of the attainable PCC that each model reaches on each split; a dot is a seed."""
+    from matplotlib.figure import Figure
+
+    shown = [name for name in COLORS if any(group.of(name) for group in groups.values())]
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(shown)
+    for i, name in enumerate(shown):
+        for j, group in enumerate(groups.values()):
+            shares = [100 * cell["metrics"]["pcc_mean"] / ceiling(group) for cell in group.of(name)]
+            if not shares:
+                continue
+            x = j + (i - (len(shown) - 1) / 2) * width
+            axes.bar(x, np.mean(shares), 0.92 * width, color=COLORS[name], label=name if j == 0 else None)
+            if len(shares) > 1:
+                axes.plot([x] * len(shares), shares, ".", color="black", markersize=3)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xticks(range(len(groups)), [title.replace(": ", "\n") for title in groups])
+    axes.set_ylabel("% of the attainable PCC")
+    axes.legend(frameon=False, ncols=len(shown), loc="upper left", bbox_to_anchor=(0, 1.14))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def time_to_accuracy(groups: Mapping[str, Group]) -> Figure | None:
+    """Draw each model's PCC against the processor seconds of its training, split by split; mean over seeds.
+
+    Returns:
+        None if no result holds the seconds.
+    """
+    from matplotlib.figure import Figure
+
+    timed = {title: found for title, group in groups.items() if (found := _timed(group))}
+    if not timed:
+        return None
+    figure = Figure(figsize=(2.9 * len(timed), 3.6), layout="constrained")
+    for axes, (title, found) in zip(np.atleast_1d(figure.subplots(1, len(timed))), timed.items(), strict=True):
+        for name, (seconds, pcc) in found.items():
+            axes.plot(seconds, pcc, "o", color=COLORS.get(name, OTHER))
+            axes.annotate(name, (seconds, pcc), xytext=(0, 5), textcoords="offset points", fontsize=7, ha="center")
+        axes.axhline(ceiling(groups[title]), color="black", linestyle=":", linewidth=1)
+        axes.set(xscale="log", title=title)
+        axes.margins(x=0.3, y=0.12)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("processor seconds of reading and training; the dotted line is attainable", fontsize=9)
+    figure.supylabel("mean PCC", fontsize=9)
+    return figure
+
+
+def _timed(group: Group) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name in group.models():
+        cells = [cell for cell in group.of(name) if "processor_seconds" in cell]
+        if cells:
+            found[name] = (
+                float(np.mean([cell["processor_seconds"] for cell in cells])),
+                float(np.mean([cell["metrics"]["pcc_mean"] for cell in cells])),
+            )
+    return found

@@ -17,6 +17,8 @@ COLORS = {
     "paper_recipe": "#b8b8c0",
     "ridge_neighbors": REFERENCE,
     "kernel_ridge": "#e2b36f",
+    "kernel_ridge_within_sections": "#f0d9b5",
+    "networks": "#b9a8dd",
     "small": MODEL,
 }
 """The models in the picture of shares."""

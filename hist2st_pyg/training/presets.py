@@ -110,9 +110,9 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
         },
     },
-    # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one, three
-    # and a half, and eight spot distances wide, whatever the array; the number of epochs is fixed, because held-out
-    # squares cost more in training spots than they gain in stopping. Models that are fitted in one go (ridge,
+    # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one,
+    # three and a half, and eight spot distances wide, whatever the array; the number of epochs is fixed, because
+    # held-out squares cost more in training spots than they gain in stopping. Models that are fitted in one go (ridge,
     # kernel_ridge, and others) take the same data and the same denoised targets; of the rest of `training` they take
     # `normalize` alone.
     "small": {

@@ -480,7 +480,7 @@ def test_a_saved_model_holds_its_kernel(
 def test_the_kernel_holds_some_spots_of_many(
     sections: dict[int, list[SectionData]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hist2st_pyg.models.hist2st.KERNEL_SPOTS", 6)
+    monkeypatch.setattr("hist2st_pyg.models.kernel_stream.KERNEL_SPOTS", 6)
     model = Hist2ST(sections[2][0].y.shape[1], **{**SMALL, "n_scales": 2}, kernel_stream=True)
     model.remember(sections[2][:2])
     assert model.kernel is not None

@@ -234,6 +234,9 @@ class Hist2ST(CountsModel):
     def predict_expression(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         ptr = section_ptr(data)
         batch = torch.repeat_interleave(torch.tensor(ptr).diff()).to(data.edge_index.device) if len(ptr) > 2 else None
+        kernel = self.kernel if self.kernel is not None and not self.training and len(self.kernel.spots) else None
+        if kernel is not None and features is None:
+            data = kernel.with_statistics(data)  # which the color stream reads too
         embeddings, expressions = [], []
         # One stream after the other, so that the features of one are held at a time.
         given = features or (self.encode(stream.vision, data) for stream in self.streams)
@@ -243,10 +246,10 @@ class Hist2ST(CountsModel):
             embeddings.append(h)
             expressions.append(self.unstandardize(stream.expression(h)))
         out = {"expression": torch.stack(expressions).mean(0), "embedding": torch.cat(embeddings, dim=1)}
-        if self.kernel is not None and not self.training and len(self.kernel.spots):
+        if kernel is not None:
             with torch.autocast(data.edge_index.device.type, enabled=False):  # distances need single precision
-                h = self.kernel.embed(data, features[-1] if features else None)
-                out["expression"] = (out["expression"] + self.kernel.predict(h)) / 2
+                h = kernel.embed(data, features[-1] if features else None)
+                out["expression"] = (out["expression"] + kernel.predict(h)) / 2
         return out | ({"streams": torch.stack(expressions)} if len(expressions) > 1 else {})
 
     @classmethod

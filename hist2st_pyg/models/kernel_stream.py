@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 
@@ -47,7 +48,7 @@ class KernelStream(KernelRidge):
         )
 
     def remember(self, train: Sequence[Data | SectionParts]) -> None:
-        """Fit to at most :data:`KERNEL_SPOTS` training spots; of a streamed section no more patches are cut at a time.
+        """Fit to at most :data:`KERNEL_SPOTS` training spots; few patches are cut at a time.
 
         Args:
             train: The training sections.
@@ -57,6 +58,13 @@ class KernelStream(KernelRidge):
         step = -(-sum(map(len, spots)) // KERNEL_SPOTS)
         kept = [(section, of[::step]) for section, of in zip(sections, spots, strict=True) if len(of)]
         self.fit([self._some(section, of) for section, of in kept], [])
+
+    def with_statistics(self, data: Data) -> Data:
+        """The same spots with the ``statistics`` [N, 27·S] of their patches."""
+        if data.get("statistics") is None:
+            data = copy.copy(data)
+            data.statistics = self.encode(self.vision, data)
+        return data
 
     def _some(self, section: SectionParts, spots: Tensor) -> Data:
         """Some spots of a section, with the moments of the whole."""

@@ -13,7 +13,7 @@ from torch_geometric.nn import GATv2Conv, GPSConv, SAGEConv
 
 from hist2st_pyg import Hist2ST, Section, load_model, losses, to_data
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.nn import CONVS
+from hist2st_pyg.nn import CONVS, PatchStatistics
 
 P = 14
 SMALL: dict[str, Any] = {
@@ -461,6 +461,18 @@ def test_the_expression_is_the_mean_of_the_streams_and_of_the_kernel(
     )
     assert out["streams"].shape[0] == 2  # which alone are trained
     assert not any(p.requires_grad for p in kernel.parameters())
+
+
+def test_the_streams_and_the_kernel_share_a_patch_s_statistics(
+    with_kernel: Hist2ST, sections: dict[int, list[SectionData]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    forward = PatchStatistics.forward
+    monkeypatch.setattr(PatchStatistics, "forward", lambda self, x: taken.append(len(x)) or forward(self, x))
+    shared = with_kernel(sections[2][2])["expression"]
+    assert taken == [len(shared)] * 2  # once of each field of view
+    monkeypatch.setattr(type(with_kernel.kernel), "with_statistics", lambda _, data: data)
+    torch.testing.assert_close(with_kernel(sections[2][2])["expression"], shared)
 
 
 def test_in_training_the_kernel_is_left_out(with_kernel: Hist2ST, sections: dict[int, list[SectionData]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -11,9 +11,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
+from torch_geometric.data import Data
 from torch_geometric.utils import select
 
 from hist2st_pyg.data.section_data import SectionData
+from hist2st_pyg.data.source import rows_of
+from hist2st_pyg.losses import training_target
 
 
 class SectionParts:
@@ -51,6 +54,18 @@ class SectionParts:
             spots: Spots, or which are meant, bool [N].
         """
         return SectionData(counts=self.data.counts[spots], y=self.data.y[spots], gene_mask=self.data.gene_mask)
+
+    def target_at(self, spots: Tensor) -> Tensor:
+        """What training aims at in some spots, [n, G].
+
+        Args:
+            spots: Spots.
+        """
+        return training_target(self.data)[spots]
+
+    def patches_at(self, spots: NDArray[np.int64] | None = None) -> Tensor:
+        """What some spots show (None: all of them), as :data:`~hist2st_pyg.data.source.Patches` gives it."""
+        return rows_of(self.data.x)(spots)
 
     def measured(self) -> Iterator[SectionData]:
         """What was measured of all spots, piece by piece, with the pieces' masks."""
@@ -103,6 +118,11 @@ class SectionParts:
         target = torch.repeat_interleave(counts)
         before = counts.cumsum(0) - counts
         return torch.arange(len(target), device=spots.device) + (self.first[spots] - before)[target], target
+
+
+def section_parts(sections: Sequence[Data | SectionParts]) -> list[SectionParts]:
+    """What cuts parts out of sections, of which some may be given as their ``Data``."""
+    return [section if isinstance(section, SectionParts) else SectionParts(section) for section in sections]
 
 
 def spatial_blocks(pos: NDArray[np.floating], size: int) -> list[NDArray[np.int64]]:

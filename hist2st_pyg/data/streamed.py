@@ -19,6 +19,7 @@ from hist2st_pyg.data.parts import SectionParts, spatial_blocks
 from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.data.section_data import SectionData
 from hist2st_pyg.data.source import Patches, decoded_once
+from hist2st_pyg.losses import training_target
 from hist2st_pyg.section import Section
 
 STREAMED_SPOTS = 20_000
@@ -65,6 +66,16 @@ class StreamedSection(SectionParts):
         counts = self.counts[rows].toarray()
         y = expression(counts, self.totals[rows])
         return SectionData(counts=torch.from_numpy(counts), y=torch.from_numpy(y), gene_mask=self.data.gene_mask)
+
+    @override
+    def target_at(self, spots: Tensor) -> Tensor:
+        measured = self.measured_at(spots)
+        measured.train_mask = training_spots(self.data)[spots]
+        return training_target(measured) if self.denoised is None else self.denoised(measured)
+
+    @override
+    def patches_at(self, spots: NDArray[np.int64] | None = None) -> Tensor:
+        return self.patches(spots)
 
     @override
     def measured(self) -> Iterator[SectionData]:

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from hist2st_pyg.data.denoise import Shrinkage, denoise, shrinkage
 from hist2st_pyg.data.masks import training_spots
-from hist2st_pyg.data.parts import SectionParts
+from hist2st_pyg.data.parts import SectionParts, section_parts
 from hist2st_pyg.data.streamed import StreamedSection
 
 CONSTANT = 1e-9
@@ -27,7 +27,7 @@ def target_statistics(train: Sequence[Data | SectionParts]) -> tuple[Tensor, Ten
         train: The training sections, whole or streamed.
     """
     rows = torch.zeros(3, 1, dtype=torch.float64)
-    for data in _pieces(train):
+    for data in _pieces(section_parts(train)):
         y = data.y[training_spots(data)].double()
         rows = rows + torch.stack([torch.full((y.shape[1],), len(y)), y.sum(0), (y**2).sum(0)]) * data.gene_mask
     count = rows[0].clamp(min=1)
@@ -49,9 +49,10 @@ def denoise_targets(train: Sequence[Data | SectionParts]) -> int:
         The number of components kept; where it is 0, nothing stands above the noise and no section is changed.
     """
     mean, std = target_statistics(train)
-    if any(isinstance(section, StreamedSection) for section in train):
-        return _denoise_streamed(train, mean, std)
-    data_of = [section.whole() if isinstance(section, SectionParts) else section for section in train]
+    sections = section_parts(train)
+    if any(isinstance(section, StreamedSection) for section in sections):
+        return _denoise_streamed(sections, mean, std)
+    data_of = [section.whole() for section in sections]
     rows = [training_spots(data) for data in data_of]
     standard = torch.cat([_standard(data, mean, std)[r] for data, r in zip(data_of, rows, strict=True)])
     varies = standard.var(0) > 0  # the others would make the noise look small
@@ -79,7 +80,7 @@ class _Denoised:
         return torch.where(training_spots(data)[:, None], standard * self.std + self.mean, data.y)
 
 
-def _denoise_streamed(train: Sequence[Data | SectionParts], mean: Tensor, std: Tensor) -> int:
+def _denoise_streamed(train: Sequence[SectionParts], mean: Tensor, std: Tensor) -> int:
     n, total = 0, torch.zeros(len(mean), dtype=torch.float64)
     products = torch.zeros(len(mean), len(mean), dtype=torch.float64)
     for data in _pieces(train):
@@ -98,8 +99,7 @@ def _denoise_streamed(train: Sequence[Data | SectionParts], mean: Tensor, std: T
             if isinstance(section, StreamedSection):
                 section.denoised = denoised
             else:
-                data = section.whole() if isinstance(section, SectionParts) else section
-                data.y_denoised = denoised(data)
+                section.data.y_denoised = denoised(section.data)
     return components
 
 
@@ -108,10 +108,7 @@ def _standard(data: Data, mean: Tensor, std: Tensor) -> Tensor:
     return torch.where(data.gene_mask, (data.y - mean) / std, 0.0)
 
 
-def _pieces(train: Iterable[Data | SectionParts]) -> Iterable[Data]:
+def _pieces(train: Iterable[SectionParts]) -> Iterable[Data]:
     """What was measured of sections; the pieces of a streamed one are made when it is their turn."""
     for section in train:
-        if isinstance(section, SectionParts):
-            yield from section.measured()
-        else:
-            yield section
+        yield from section.measured()

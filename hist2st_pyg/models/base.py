@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from hist2st_pyg import losses
+from hist2st_pyg.data.parts import SectionParts
 from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.models import hub, pretrained
 from hist2st_pyg.models.saved import GeneTrust, Task
@@ -154,11 +155,14 @@ class ExpressionModel(nn.Module):
 
     @property
     def remembers(self) -> bool:
-        """Whether :meth:`remember` needs the training sections, which then are read whole."""
+        """Whether :meth:`remember` needs the training sections."""
         return False
 
-    def remember(self, train: Sequence[Data]) -> None:
+    def remember(self, train: Sequence[Data | SectionParts]) -> None:
         """Keep the training spots that predictions are looked up in, or fit what is fitted at once, before training.
+
+        Training gives what cuts parts out of its sections, so that a large one need not be read whole:
+        ``target_at`` and ``patches_at`` some spots, or ``whole()``. The package's models also take their ``Data``.
 
         Args:
             train: The training sections, whose statistics the model has.

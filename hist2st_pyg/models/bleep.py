@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from hist2st_pyg import losses
 from hist2st_pyg.data.masks import training_spots
+from hist2st_pyg.data.parts import SectionParts, section_parts
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.reference import make_room, measured_target, reference_expression, spread_spots
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
@@ -115,9 +116,10 @@ class Bleep(ExpressionModel):
         """Always."""
         return True
 
-    def remember(self, train: Sequence[Data]) -> None:
+    def remember(self, train: Sequence[Data | SectionParts]) -> None:
         """Keep training spots' expression."""
-        self.reference = reference_expression(train, spread_spots(train, self.n_reference)).to(self.reference)
+        sections = section_parts(train)
+        self.reference = reference_expression(sections, spread_spots(sections, self.n_reference)).to(self.reference)
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Predict from a ``Data`` or a ``Batch``, each spot independently."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.utils import softmax
 
+from hist2st_pyg.data.parts import SectionParts, section_parts
 from hist2st_pyg.models.base import ExpressionModel, section_ptr
 from hist2st_pyg.models.reference import make_room, reference_expression, spread_spots
+from hist2st_pyg.models.section_moments import features_at
 from hist2st_pyg.nn.exemplars import SLOPE, ExemplarLayer
 from hist2st_pyg.nn.statistics import PatchStatistics
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
@@ -24,8 +27,6 @@ CLOSE = 3
 """Exemplars that an exemplar is connected with."""
 APART = 3
 """Array steps from which on a spot of the only training section may be an exemplar of another, in training."""
-ENCODED_SPOTS = 256
-"""Training spots that are encoded at a time."""
 
 
 class Eggn(ExpressionModel):
@@ -133,20 +134,21 @@ class Eggn(ExpressionModel):
         return True
 
     @torch.no_grad()
-    def remember(self, train: Sequence[Data]) -> None:
+    def remember(self, train: Sequence[Data | SectionParts]) -> None:
         """Keep training spots' features, expression and places."""
-        rows, device = spread_spots(train, self.n_reference), self.reference.device
+        sections = section_parts(train)
+        rows, encode = spread_spots(sections, self.n_reference), partial(self.encode, self.vision)
         features, places = [], []
-        for section, (data, kept) in enumerate(zip(train, rows, strict=True)):
-            for some in torch.split(kept, ENCODED_SPOTS):
-                features.append(self.encode(self.vision, Data(x=data.x[some].to(device))))
-                places.append(torch.cat([torch.full((len(some), 1), section), data.grid[some].cpu()], dim=1))
+        for i, (section, kept) in enumerate(zip(sections, rows, strict=True)):
+            if len(kept):
+                features.append(features_at(self, encode, kept.numpy(), section.patches_at))
+                places.append(torch.cat([torch.full((len(kept), 1), i), section.data.grid[kept].cpu()], dim=1))
         found = torch.cat(features).to(self.feature_mean)
         self.feature_mean.copy_(found.mean(0))
         self.feature_std.copy_(found.std(0, unbiased=False).clamp(min=1e-6))
         self.reference_features = (found - self.feature_mean) / self.feature_std
-        self.reference = reference_expression(train, rows).to(self.reference)
-        self.reference_place = torch.cat(places).to(device)
+        self.reference = reference_expression(sections, rows).to(self.reference)
+        self.reference_place = torch.cat(places).to(self.reference_place.device)
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""

@@ -9,30 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from hist2st_pyg.data.parts import SectionParts
 from hist2st_pyg.models.base import section_ptr
 from hist2st_pyg.models.counts import CountsModel
-from hist2st_pyg.models.kernel_ridge import KernelRidge
-from hist2st_pyg.models.selection import thinned
+from hist2st_pyg.models.kernel_stream import KernelStream
 from hist2st_pyg.nn.gnn import GNN, ConvFactory
 from hist2st_pyg.nn.graph_arguments import EdgeWeight
 from hist2st_pyg.nn.heads import ExpressionHead
-from hist2st_pyg.nn.statistics import patch_statistics
 from hist2st_pyg.nn.transformer import SpotTransformer
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
 from hist2st_pyg.utils.bounds import check_least
-
-KERNEL: dict[str, Any] = {
-    "neighbors": False,
-    "per_section": True,
-    "contrast": True,
-    "whiten": 0.5,
-    "kernel": "exponential",
-    "alpha": 0.3,
-    "rank": 32,
-}
-"""The kernel stream, chosen inside training sections (benchmarks/ACCURACY.md)."""
-KERNEL_SPOTS = 4096
-"""The most training spots that it holds, taken evenly, so that a model does not grow with its training sections."""
 
 
 class Stream(nn.Module):
@@ -201,9 +187,7 @@ class Hist2ST(CountsModel):
             options = {"out_channels": channels, "dropout": gnn_dropout}
             streams.append(stream(vision_resolver("color_texture", patch_size, n_scales, seen_scales, **options)))
         self.streams = nn.ModuleList(streams)  # type: ignore[assignment]
-        self.kernel = (
-            KernelRidge(n_genes, patch_size=patch_size, n_scales=n_scales, **KERNEL) if kernel_stream else None
-        )
+        self.kernel = KernelStream(n_genes, patch_size, n_scales) if kernel_stream else None
         width = sum(part.channels for part in streams)
         self.add_heads(width, likelihood, published_likelihood, detach_likelihood, n_views)
 
@@ -242,18 +226,17 @@ class Hist2ST(CountsModel):
         """Where there is a kernel stream."""
         return self.kernel is not None
 
-    def remember(self, train: Sequence[Data]) -> None:
+    def remember(self, train: Sequence[Data | SectionParts]) -> None:
         """Fit the kernel stream."""
-        if self.kernel is None:
-            return
-        for data in train:
-            if data.get("statistics") is None:
-                data.statistics = patch_statistics(data.x)
-        self.kernel.fit(thinned(train, KERNEL_SPOTS), [])
+        if self.kernel is not None:
+            self.kernel.remember(train)
 
     def predict_expression(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         ptr = section_ptr(data)
         batch = torch.repeat_interleave(torch.tensor(ptr).diff()).to(data.edge_index.device) if len(ptr) > 2 else None
+        kernel = self.kernel if self.kernel is not None and not self.training and len(self.kernel.spots) else None
+        if kernel is not None and features is None:
+            data = kernel.with_statistics(data)  # which the color stream reads too
         embeddings, expressions = [], []
         # One stream after the other, so that the features of one are held at a time.
         given = features or (self.encode(stream.vision, data) for stream in self.streams)
@@ -263,10 +246,10 @@ class Hist2ST(CountsModel):
             embeddings.append(h)
             expressions.append(self.unstandardize(stream.expression(h)))
         out = {"expression": torch.stack(expressions).mean(0), "embedding": torch.cat(embeddings, dim=1)}
-        if self.kernel is not None and not self.training and len(self.kernel.spots):
+        if kernel is not None:
             with torch.autocast(data.edge_index.device.type, enabled=False):  # distances need single precision
-                h = self.kernel.embed(data, features[-1] if features else None)
-                out["expression"] = (out["expression"] + self.kernel.predict(h)) / 2
+                h = kernel.embed(data, features[-1] if features else None)
+                out["expression"] = (out["expression"] + kernel.predict(h)) / 2
         return out | ({"streams": torch.stack(expressions)} if len(expressions) > 1 else {})
 
     @classmethod

@@ -10,24 +10,25 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from hist2st_pyg.data.masks import training_spots
+from hist2st_pyg.data.parts import SectionParts
 from hist2st_pyg.data.targets import target_statistics
 from hist2st_pyg.losses import training_target
 
 
-def spread_spots(train: Sequence[Data], limit: int) -> list[Tensor]:
+def spread_spots(train: Sequence[SectionParts], limit: int) -> list[Tensor]:
     """The rows of each section that are kept: its training spots, or of all sections' as many evenly as the limit.
 
     Args:
         train: The training sections.
         limit: Largest number of spots.
     """
-    spots = torch.cat([training_spots(data).nonzero()[:, 0] for data in train])
-    section = torch.repeat_interleave(torch.tensor([int(training_spots(data).sum()) for data in train]))
+    of_each = [training_spots(section.data).nonzero()[:, 0].cpu() for section in train]
+    spots, section = torch.cat(of_each), torch.repeat_interleave(torch.tensor([len(each) for each in of_each]))
     kept = torch.arange(min(len(spots), limit)) * len(spots) // min(len(spots), limit)
     return [spots[kept[section[kept] == i]] for i in range(len(train))]
 
 
-def reference_expression(train: Sequence[Data], rows: Sequence[Tensor]) -> Tensor:
+def reference_expression(train: Sequence[SectionParts], rows: Sequence[Tensor]) -> Tensor:
     """The training targets of some spots, [M, G]; a gene that a section did not measure is at its mean over the others.
 
     Args:
@@ -36,7 +37,7 @@ def reference_expression(train: Sequence[Data], rows: Sequence[Tensor]) -> Tenso
     """
     mean, _ = target_statistics(train)
     parts = zip(train, rows, strict=True)
-    return torch.cat([torch.where(data.gene_mask, training_target(data)[each], mean) for data, each in parts])
+    return torch.cat([torch.where(section.data.gene_mask, section.target_at(each), mean) for section, each in parts])
 
 
 def measured_target(data: Data, otherwise: Tensor) -> Tensor:

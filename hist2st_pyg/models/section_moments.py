@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -37,6 +40,25 @@ def standardized(x: Tensor, data: Data) -> Tensor:
 
 
 @torch.no_grad()
+def features_at(
+    model: ExpressionModel, encode: Callable[[Data], Tensor], spots: NDArray[np.int64], patches: Patches
+) -> Tensor:
+    """What a model makes of the patches of some spots, [n, F] on its device; few patches are cut at a time.
+
+    Args:
+        model: The model.
+        encode: What it makes of them: a function to [n, F].
+        spots: The spots, one or more.
+        patches: The patches of their section.
+    """
+    device = model.target_mean.device
+    parts = [
+        encode(Data(x=patches(spots[start : start + PATCHES_AT_ONCE]).to(device)))
+        for start in range(0, len(spots), PATCHES_AT_ONCE)
+    ]
+    return torch.cat(parts)
+
+
 def section_moments(model: ExpressionModel, n_spots: int, patches: Patches) -> Tensor | None:
     """The moments [1, 2·F] by which a model standardizes a section, for its parts; None where it does not.
 
@@ -46,11 +68,4 @@ def section_moments(model: ExpressionModel, n_spots: int, patches: Patches) -> T
         patches: Their patches.
     """
     encode = model.section_features
-    if encode is None:
-        return None
-    spots, device = stain_spots(n_spots), model.target_mean.device
-    parts = [
-        encode(Data(x=patches(spots[start : start + PATCHES_AT_ONCE]).to(device)))
-        for start in range(0, len(spots), PATCHES_AT_ONCE)
-    ]
-    return moments(torch.cat(parts))
+    return None if encode is None else moments(features_at(model, encode, stain_spots(n_spots), patches))

@@ -71,24 +71,6 @@ def folds(train: Sequence[Data]) -> list[tuple[list[Data], list[Data]]]:
     return found
 
 
-def thinned(train: Sequence[Data], most: int) -> list[Data]:
-    """The sections with at most so many training spots in all, taken evenly; shallow copies where some are left out.
-
-    Args:
-        train: The training sections.
-        most: The largest number of training spots.
-    """
-    step = -(-sum(int(training_spots(data).sum()) for data in train) // most)
-    if step <= 1:
-        return list(train)
-    parts = []
-    for data in train:
-        part, spots = copy.copy(data), torch.nonzero(training_spots(data)).ravel()
-        part.train_mask = torch.isin(torch.arange(len(data.y)), spots[::step])
-        parts.append(part)
-    return parts
-
-
 def _held_out(train: Sequence[Data]) -> list[list[Tensor]]:
     """For each fold, the held-out spots [N] of each section."""
     if len(train) > 1:

@@ -13,6 +13,7 @@ from pytorch_lightning import Trainer
 from torch_geometric.data import Batch, Data
 
 from hist2st_pyg.data.expression import NormalizeBy
+from hist2st_pyg.data.parts import section_parts
 from hist2st_pyg.data.splits import check_disjoint, check_stripes
 from hist2st_pyg.datasets import DATASETS
 from hist2st_pyg.io.tables import read_genes
@@ -115,7 +116,7 @@ def _try(task: ExpressionTask, config: TrainConfig, trainer: Trainer) -> None:
     alone = data.window == 1 and config.training.batch_size == 1
     batch = _made_batch(config, 1 if alone else SPOTS)
     model.train(alone)
-    model.remember(batch.to_data_list())
+    model.remember(section_parts(batch.to_data_list()))
     if isinstance(model, ClosedFormModel):
         for stage in model.vision_stages:
             model.encode(stage, batch)

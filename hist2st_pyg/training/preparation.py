@@ -166,5 +166,7 @@ def take_sections(model: ExpressionModel, datamodule: SectionDataModule, options
     model.training_sections = {
         part: [section.record for section in datamodule.sections[part]] for part in ("train", "val")
     }
+    if any(getattr(stage, "takes", None) == "statistics" for stage in model.vision_stages):
+        datamodule.add_statistics()
     if model.remembers:
-        model.remember(datamodule.data("train"))
+        model.remember(datamodule.parts("train"))

@@ -95,8 +95,6 @@ def train(
         datamodule = make_datamodule(config, sections)
         model = make_model(config, datamodule)
         datamodule.setup("fit")
-        if any(getattr(stage, "takes", None) == "statistics" for stage in model.vision_stages):
-            datamodule.add_statistics()
         if writes:
             mend_folder(config)
         check_resumable(config, model)

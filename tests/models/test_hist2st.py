@@ -13,7 +13,7 @@ from torch_geometric.nn import GATv2Conv, GPSConv, SAGEConv
 
 from hist2st_pyg import Hist2ST, Section, load_model, losses, to_data
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.nn import CONVS
+from hist2st_pyg.nn import CONVS, PatchStatistics
 
 P = 14
 SMALL: dict[str, Any] = {
@@ -463,6 +463,18 @@ def test_the_expression_is_the_mean_of_the_streams_and_of_the_kernel(
     assert not any(p.requires_grad for p in kernel.parameters())
 
 
+def test_the_streams_and_the_kernel_share_a_patch_s_statistics(
+    with_kernel: Hist2ST, sections: dict[int, list[SectionData]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    forward = PatchStatistics.forward
+    monkeypatch.setattr(PatchStatistics, "forward", lambda self, x: taken.append(len(x)) or forward(self, x))
+    shared = with_kernel(sections[2][2])["expression"]
+    assert taken == [len(shared)] * 2  # once of each field of view
+    monkeypatch.setattr(type(with_kernel.kernel), "with_statistics", lambda _, data: data)
+    torch.testing.assert_close(with_kernel(sections[2][2])["expression"], shared)
+
+
 def test_in_training_the_kernel_is_left_out(with_kernel: Hist2ST, sections: dict[int, list[SectionData]]) -> None:
     out = copy.deepcopy(with_kernel).train()(sections[2][2])
     torch.testing.assert_close(out["expression"], out["streams"].mean(0))
@@ -480,7 +492,7 @@ def test_a_saved_model_holds_its_kernel(
 def test_the_kernel_holds_some_spots_of_many(
     sections: dict[int, list[SectionData]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hist2st_pyg.models.hist2st.KERNEL_SPOTS", 6)
+    monkeypatch.setattr("hist2st_pyg.models.kernel_stream.KERNEL_SPOTS", 6)
     model = Hist2ST(sections[2][0].y.shape[1], **{**SMALL, "n_scales": 2}, kernel_stream=True)
     model.remember(sections[2][:2])
     assert model.kernel is not None

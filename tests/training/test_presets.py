@@ -151,7 +151,8 @@ def test_config_dict_is_plain() -> None:
 
 def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> None:
     plain = preset_config("small")
-    assert (plain.data.patch_pitch, plain.data.scales, plain.model["color_stream"]) == (1.0, (1.0, 3.5), True)
+    assert (plain.data.patch_pitch, plain.data.scales) == (1.0, (1.0, 3.5, 8.0))
+    assert (plain.model["color_stream"], plain.model["kernel_stream"], plain.model["seen_scales"]) == (True, True, 2)
     assert preset_config("small", data={"patch_um": 100.0}).data.patch_pitch is None
     assert "vision_kwargs" not in preset_config("small", model={"vision": "convmixer"}).model
     assert "vision_kwargs" in preset_config("small", model={"vision": "cnn"}).model
@@ -165,7 +166,7 @@ def test_values_of_a_preset_that_cannot_go_with_what_is_given_are_left_out() -> 
     )
     embedded = preset_config("small", data={"embedding": "uni"})
     assert embedded.data.scales == (1.0,)
-    assert not {"color_stream", "vision_kwargs"} & set(embedded.model)
+    assert not {"color_stream", "kernel_stream", "vision_kwargs"} & set(embedded.model)
     embedded = preset_config("small", data={"embedding": "uni"}, model={"name": "hggep"})
     assert (embedded.model["enhance"], "vision_kwargs" in embedded.model) == (False, False)
 
@@ -187,6 +188,7 @@ SEVERAL_SCALES = {
 @pytest.mark.parametrize("model", sorted(MODELS))
 def test_a_model_gets_the_fields_of_view_that_it_knows(model: str) -> None:
     scales = (1.0, 3.5) if model in SEVERAL_SCALES else (1.0,)
+    scales = (1.0, 3.5, 8.0) if model == "hist2st" else scales  # the widest for its kernel stream
     # The rest is the same for all models, so that they are compared on the same patches.
     assert preset_values("small", model)["data"] == {**PRESETS["small"]["data"], "scales": list(scales)}
     assert preset_config("small", model={"name": model}).data.scales == scales

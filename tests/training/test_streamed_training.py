@@ -19,7 +19,9 @@ from torch_geometric.data import Batch
 from hist2st_pyg import ExpressionTask, Preprocessing, Section, SectionDataModule, load_model, preset_config, train
 from hist2st_pyg.data.streamed import StreamedSection
 from hist2st_pyg.models import MODELS
+from hist2st_pyg.training import TrainingConfig
 from hist2st_pyg.training.loggers import METRICS
+from hist2st_pyg.training.preparation import take_sections
 from hist2st_pyg.utils.json_files import read_json
 
 WHERE = "hist2st_pyg.training.datamodule.STREAMED_SPOTS"
@@ -162,6 +164,45 @@ def test_a_test_and_a_prediction_are_the_same(build: Callable[..., SectionDataMo
     (whole, expression), (of_streamed, in_blocks) = found
     assert of_streamed == pytest.approx(whole, abs=1e-5)
     torch.testing.assert_close(in_blocks, expression, rtol=1e-5, atol=1e-5)
+
+
+REMEMBERS: dict[str, dict[str, Any]] = {
+    "hist2st": {"vision": "cnn", "transformer_layers": 0, "gnn": "sage", "kernel_stream": True},
+    "bleep": {"vision": "cnn", "n_reference": 30},
+    "eggn": {"channels": 4, "n_reference": 30},
+}
+
+
+@pytest.mark.parametrize("denoise", [False, True], ids=["as measured", "denoised"])
+@pytest.mark.parametrize("statistics", [False, True], ids=["from patches", "statistics known"])
+@pytest.mark.parametrize("name", REMEMBERS)
+def test_what_is_kept_of_training_spots_is_the_same_without_reading_a_section_whole(
+    build: Callable[..., SectionDataModule],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    statistics: bool,
+    denoise: bool,
+) -> None:
+    monkeypatch.setattr("hist2st_pyg.models.kernel_stream.KERNEL_SPOTS", 30)
+    monkeypatch.setattr("hist2st_pyg.image.stain.SAMPLE_SPOTS", 20)  # tells a section's moments
+    monkeypatch.setattr("hist2st_pyg.models.section_moments.PATCHES_AT_ONCE", 7)
+    found = []
+    for streamed in (False, True):
+        module = build(streamed, val_share=0.3, denoise=denoise)
+        if not statistics:
+            for section in module.parts("train"):
+                del section.data.statistics
+        torch.manual_seed(0)
+        model = MODELS[name](13, patch_size=14, n_scales=2, **REMEMBERS[name])
+        with monkeypatch.context() as patch:
+            if streamed:
+                patch.setattr(StreamedSection, "whole", lambda section: pytest.fail("a section is read whole"))
+            take_sections(model, module, TrainingConfig(n_views=0, standardize=True, denoise=denoise))
+        found.append({key: value for key, value in model.state_dict().items() if not key.startswith("pixel_")})
+    (kept,) = (len(value) for key, value in found[0].items() if key in ("kernel.spots", "reference"))
+    assert kept == (26 if name == "hist2st" else 30)  # of 76 that train every third, or 30 evenly
+    rounding = 1e-5 if denoise else 0  # of denoised targets, where sections are not held together
+    torch.testing.assert_close(found[1], found[0], rtol=rounding, atol=10 * rounding)
 
 
 @pytest.mark.parametrize("name", ["ridge", "position_knn", "mean"])

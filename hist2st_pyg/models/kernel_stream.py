@@ -1,0 +1,85 @@
+"""The kernel ridge regression that Hist2ST's streams are averaged with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data
+
+from hist2st_pyg.data.masks import training_spots
+from hist2st_pyg.data.parts import SectionParts, section_parts
+from hist2st_pyg.data.source import rows_of
+from hist2st_pyg.image.stain import stain_spots
+from hist2st_pyg.models.kernel_ridge import KernelRidge
+from hist2st_pyg.models.section_moments import features_at, moments
+
+KERNEL_SPOTS = 4096
+"""The most training spots that it holds, taken evenly, so that a model does not grow with its training sections."""
+
+
+class KernelStream(KernelRidge):
+    """A kernel ridge regression on color statistics, fitted to some spots of sections of any size.
+
+    Its settings were chosen inside training sections (benchmarks/ACCURACY.md).
+
+    Args:
+        n_genes: Number of genes, G.
+        patch_size: Side of a patch in pixels, P.
+        n_scales: Number of fields of view in a patch's channels, S.
+    """
+
+    def __init__(self, n_genes: int, patch_size: int, n_scales: int) -> None:
+        super().__init__(
+            n_genes,
+            patch_size=patch_size,
+            n_scales=n_scales,
+            neighbors=False,
+            per_section=True,
+            contrast=True,
+            whiten=0.5,
+            kernel="exponential",
+            alpha=0.3,
+            rank=32,
+        )
+
+    def remember(self, train: Sequence[Data | SectionParts]) -> None:
+        """Fit to at most :data:`KERNEL_SPOTS` training spots; few patches are cut at a time.
+
+        Args:
+            train: The training sections.
+        """
+        sections = section_parts(train)
+        spots = [training_spots(section.data).nonzero()[:, 0].cpu() for section in sections]
+        step = -(-sum(map(len, spots)) // KERNEL_SPOTS)
+        kept = [(section, of[::step]) for section, of in zip(sections, spots, strict=True) if len(of)]
+        self.fit([self._some(section, of) for section, of in kept], [])
+
+    def with_statistics(self, data: Data) -> Data:
+        """The same spots with the ``statistics`` [N, 27·S] of their patches."""
+        if data.get("statistics") is None:
+            data = copy.copy(data)
+            data.statistics = self.encode(self.vision, data)
+        return data
+
+    def _some(self, section: SectionParts, spots: Tensor) -> Data:
+        """Some spots of a section, with the moments of the whole."""
+        known, n = section.data.get("statistics"), len(section.data.pos)
+
+        def statistics(of: NDArray[np.int64]) -> Tensor:
+            if known is not None:
+                return rows_of(known)(of)
+            return features_at(self, partial(self.encode, self.vision), of, section.patches_at).cpu()
+
+        return Data(
+            statistics=statistics(spots.numpy()),
+            section_moments=moments(self.own_features(Data(statistics=statistics(stain_spots(n))))),
+            y=section.target_at(spots),
+            gene_mask=section.data.gene_mask,
+            section=section.data.section,
+            num_nodes=len(spots),
+        )

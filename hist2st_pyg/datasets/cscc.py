@@ -14,7 +14,7 @@ from pathlib import Path
 from hist2st_pyg.image import image_name
 from hist2st_pyg.io.download import read_manifest
 from hist2st_pyg.io.download_gzip import PACKED, fetch_packed
-from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.names import check_parts, select_names
 from hist2st_pyg.io.st_array import read_array_section
 from hist2st_pyg.io.tables import read_panel
 from hist2st_pyg.section import Section
@@ -131,9 +131,7 @@ def download(
         ConnectionError: If the connection fails repeatedly; the next call goes on from there.
     """
     root = Path(root)
-    unknown = [part for part in parts if part not in PARTS]
-    if isinstance(parts, str) or unknown or not parts:
-        raise ValueError(f"parts is a list of some of {', '.join(PARTS)}, got {parts!r}.")
+    check_parts(parts, PARTS)
     listed = read_manifest(root, manifest, listing_url=None, folder="")
     files: dict[str, str] = {}  # path -> part
     for name in select_names(sections, SAMPLES, "Data set 'cscc'"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -103,6 +103,11 @@ class SectionParts:
         target = torch.repeat_interleave(counts)
         before = counts.cumsum(0) - counts
         return torch.arange(len(target), device=spots.device) + (self.first[spots] - before)[target], target
+
+
+def parts_of(sections: Sequence[SectionData | SectionParts]) -> list[SectionParts]:
+    """What cuts parts out of sections, given as ``Data`` or as that already."""
+    return [section if isinstance(section, SectionParts) else SectionParts(section) for section in sections]
 
 
 def spatial_blocks(pos: NDArray[np.floating], size: int) -> list[NDArray[np.int64]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from hist2st_pyg.data.denoise import Shrinkage, denoise, shrinkage
 from hist2st_pyg.data.masks import training_spots
-from hist2st_pyg.data.parts import SectionParts
+from hist2st_pyg.data.parts import SectionParts, parts_of
 from hist2st_pyg.data.streamed import StreamedSection
 
 CONSTANT = 1e-9
@@ -51,7 +51,7 @@ def denoise_targets(train: Sequence[Data | SectionParts]) -> int:
     mean, std = target_statistics(train)
     if any(isinstance(section, StreamedSection) for section in train):
         return _denoise_streamed(train, mean, std)
-    data_of = [section.whole() if isinstance(section, SectionParts) else section for section in train]
+    data_of = [section.whole() for section in parts_of(train)]
     rows = [training_spots(data) for data in data_of]
     standard = torch.cat([_standard(data, mean, std)[r] for data, r in zip(data_of, rows, strict=True)])
     varies = standard.var(0) > 0  # the others would make the noise look small
@@ -94,12 +94,11 @@ def _denoise_streamed(train: Sequence[Data | SectionParts], mean: Tensor, std: T
     components = len(shrink.kept)
     if components:
         denoised = _Denoised(mean, std, varies, shrink)
-        for section in train:
+        for section in parts_of(train):
             if isinstance(section, StreamedSection):
                 section.denoised = denoised
             else:
-                data = section.whole() if isinstance(section, SectionParts) else section
-                data.y_denoised = denoised(data)
+                section.data.y_denoised = denoised(section.data)
     return components
 
 
@@ -108,10 +107,6 @@ def _standard(data: Data, mean: Tensor, std: Tensor) -> Tensor:
     return torch.where(data.gene_mask, (data.y - mean) / std, 0.0)
 
 
-def _pieces(train: Iterable[Data | SectionParts]) -> Iterable[Data]:
+def _pieces(train: Sequence[Data | SectionParts]) -> Iterator[Data]:
     """What was measured of sections; the pieces of a streamed one are made when it is their turn."""
-    for section in train:
-        if isinstance(section, SectionParts):
-            yield from section.measured()
-        else:
-            yield section
+    return (piece for section in parts_of(train) for piece in section.measured())

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from torch.utils.data import Dataset
 
 from hist2st_pyg.data.masks import training_spots
-from hist2st_pyg.data.parts import SectionParts
+from hist2st_pyg.data.parts import SectionParts, parts_of
 from hist2st_pyg.data.preprocessing import SectionData
 
 
@@ -34,7 +34,7 @@ class SpotWindows(Dataset[SectionData]):
     def __init__(self, sections: Sequence[SectionData | SectionParts], size: int, seed: int = 0) -> None:
         if size < 1:
             raise ValueError(f"A window has at least one spot, got window={size}.")
-        self.sections, self.size, self.seed = _parts(sections), size, seed
+        self.sections, self.size, self.seed = parts_of(sections), size, seed
         positions = [section.data.pos.cpu().numpy() for section in self.sections]
         self.trees = [cKDTree(pos) if len(pos) > size else None for pos in positions]
         self.set_epoch(0)
@@ -72,7 +72,7 @@ class SingleSpots(Dataset[SectionData]):
     """
 
     def __init__(self, sections: Sequence[SectionData | SectionParts]) -> None:
-        self.sections = _parts(sections)
+        self.sections = parts_of(sections)
         spots = [training_spots(section.data).nonzero()[:, 0] for section in self.sections]
         self.spots = torch.cat(spots)
         self.of_section = torch.repeat_interleave(torch.tensor([len(own) for own in spots]))
@@ -82,7 +82,3 @@ class SingleSpots(Dataset[SectionData]):
 
     def __getitem__(self, index: int) -> SectionData:
         return self.sections[int(self.of_section[index])].part(self.spots[index, None])
-
-
-def _parts(sections: Sequence[SectionData | SectionParts]) -> list[SectionParts]:
-    return [section if isinstance(section, SectionParts) else SectionParts(section) for section in sections]

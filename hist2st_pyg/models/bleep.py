@@ -72,6 +72,8 @@ class Bleep(ExpressionModel):
     """
 
     key = "bleep"
+    num_hops = 0
+    remembers = True
     reference: Tensor
 
     def __init__(
@@ -105,15 +107,6 @@ class Bleep(ExpressionModel):
         self.temperature, self.k, self.weighting, self.n_reference = temperature, k, weighting, n_reference
         self.register_buffer("reference", torch.zeros(0, n_genes))
         self.register_load_state_dict_pre_hook(make_room("reference"))  # type: ignore[no-untyped-call]
-
-    @property
-    def num_hops(self) -> int | None:
-        return 0
-
-    @property
-    def remembers(self) -> bool:
-        """Always."""
-        return True
 
     def remember(self, train: Sequence[Data]) -> None:
         """Keep training spots' expression."""

@@ -62,6 +62,8 @@ class Eggn(ExpressionModel):
     """
 
     key = "eggn"
+    attends = "full"  # through an exemplar that they share, spots anywhere in a section read each other
+    remembers = True
     feature_mean: Tensor
     feature_std: Tensor
     reference: Tensor
@@ -116,21 +118,11 @@ class Eggn(ExpressionModel):
         """As far as the layers look among spots."""
         return len(self.layers)
 
-    @property
-    def attends(self) -> str | None:
-        """``"full"``: through an exemplar that they share, spots anywhere in a section read each other."""
-        return "full"
-
     def train(self, mode: bool = True) -> Self:
         """The encoder stays as in evaluation."""
         super().train(mode)
         self.vision.eval()
         return self
-
-    @property
-    def remembers(self) -> bool:
-        """Always."""
-        return True
 
     @torch.no_grad()
     def remember(self, train: Sequence[Data]) -> None:

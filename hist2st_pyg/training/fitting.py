@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from hist2st_pyg.data.masks import validation_spots
 from hist2st_pyg.models import ClosedFormModel, ExpressionModel, load_model
+from hist2st_pyg.models.selection import mean_pcc, section_pcc
 from hist2st_pyg.training.checkpoints import BEST, LAST, MONITOR, AtomicCheckpointIO, RunCheckpoint
-from hist2st_pyg.training.config import TrainConfig
+from hist2st_pyg.training.config import TrainConfig, TrainingConfig
 from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.training.processes import trainer_arguments
 from hist2st_pyg.training.progress import TrainingBar, TrainingLines, shows_progress
 from hist2st_pyg.training.resume import last_checkpoint
-from hist2st_pyg.training.task import ExpressionTask, validation_pcc
+from hist2st_pyg.training.task import ExpressionTask
 from hist2st_pyg.utils.quiet import without_lines, without_warnings
 
 logger = logging.getLogger(__name__)
@@ -72,7 +75,11 @@ def fit(config: TrainConfig, model: ExpressionModel, datamodule: SectionDataModu
 def _at_once(model: ClosedFormModel, datamodule: SectionDataModule) -> Fit:
     val = datamodule.validation()
     model.fit(datamodule.data("train"), val)
-    return Fit(model.eval(), None, validation_pcc(model, val) if val else None)
+    model.eval()
+    with torch.no_grad():
+        predicted = [model(data)["expression"][validation_spots(data)].cpu().numpy() for data in val]
+    scores = [section_pcc(*section) for section in zip(predicted, val, strict=True)]
+    return Fit(model, None, mean_pcc(scores) if val else None)
 
 
 def _by_gradient(
@@ -80,13 +87,13 @@ def _by_gradient(
 ) -> Fit:
     output = config.folder
     checkpoints = RunCheckpoint(output, datamodule.validates)
-    callbacks = [checkpoints, *_early_stopping(config, datamodule.validates), *_time_limit(config)]
+    callbacks = [checkpoints, *_early_stopping(config.training, datamodule.validates)]
     with _signals(output), without_lines(*LIGHTNING), without_warnings(PYTREE, FROZEN):
         trainer = make_trainer(config, callbacks, loggers, datamodule.validates)
         trainer.fit(
             ExpressionTask(model, config.training, config.memory_gb),
             datamodule=datamodule,
-            ckpt_path=last_checkpoint(config),
+            ckpt_path=last_checkpoint(output, config.resume),
             weights_only=True,
         )
     epochs, steps = checkpoints.epochs, trainer.global_step
@@ -129,17 +136,14 @@ def _how_to_go_on(output: Path) -> str:
     return f"{output / LAST} holds the last epoch that ended; --resume true (resume=True) goes on from it."
 
 
-def _early_stopping(config: TrainConfig, validates: bool) -> list[Callback]:
-    patience = config.training.patience
-    if patience is None or not validates:
-        return []
-    return [EarlyStopping(MONITOR, patience=patience, mode="max")]
-
-
-def _time_limit(config: TrainConfig) -> list[Callback]:
-    # Where an epoch ends, so that no checkpoint is of the middle of one.
-    minutes = config.training.max_minutes
-    return [Timer(timedelta(minutes=minutes), interval="epoch")] if minutes is not None else []
+def _early_stopping(options: TrainingConfig, validates: bool) -> list[Callback]:
+    """What ends training before its last epoch: no progress, or the time."""
+    stops: list[Callback] = []
+    if options.patience is not None and validates:
+        stops.append(EarlyStopping(MONITOR, patience=options.patience, mode="max"))
+    if options.max_minutes is not None:  # where an epoch ends, so that no checkpoint is of the middle of one
+        stops.append(Timer(timedelta(minutes=options.max_minutes), interval="epoch"))
+    return stops
 
 
 def make_trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logger], validates: bool) -> pl.Trainer:

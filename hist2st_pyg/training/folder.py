@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from hist2st_pyg.training.checkpoints import BEST, LAST
-from hist2st_pyg.training.config import TrainConfig
 from hist2st_pyg.training.lock import LOCK, run_lock
 from hist2st_pyg.training.loggers import METRICS
 from hist2st_pyg.training.processes import is_first
@@ -28,13 +28,13 @@ CHOSEN = "HIST2ST_RUN_FOLDER"
 """The variable by which the first process tells the others, which Lightning starts, what folder it has chosen."""
 
 
-def new_folder(config: TrainConfig) -> Path:
+def new_folder(model: Mapping[str, Any]) -> Path:
     """The folder of a run whose output is not named: made by the first process, known to the others.
 
     Two processes that start together get two folders, for making a folder succeeds once.
 
     Args:
-        config: The configuration; its model's key names the folder's parent.
+        model: The model's part of the configuration; its ``name`` is that of the folder's parent.
 
     Raises:
         ValueError: If this process was not started by the first, so that it cannot know the folder.
@@ -43,7 +43,7 @@ def new_folder(config: TrainConfig) -> Path:
         if CHOSEN not in os.environ:
             raise ValueError("Processes that are started together need output, the run folder that they share.")
         return Path(os.environ[CHOSEN])
-    parent = RUNS / str(config.model.get("name", "hist2st"))
+    parent = RUNS / str(model.get("name", "hist2st"))
     while True:
         with suppress(FileExistsError, FileNotFoundError):  # another process was faster, or has removed the parent
             parent.mkdir(parents=True, exist_ok=True)

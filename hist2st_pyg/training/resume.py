@@ -71,45 +71,47 @@ def is_finished(config: TrainConfig) -> bool:
     return True
 
 
-def last_checkpoint(config: TrainConfig) -> Path | None:
-    """The checkpoint to go on from, where there is one and it is asked for."""
-    last = config.folder / LAST
-    return last if config.resume and last.exists() else None
+def last_checkpoint(output: Path, resume: bool) -> Path | None:
+    """The checkpoint to resume from, where there is one and ``resume`` asks for it."""
+    last = output / LAST
+    return last if resume and last.exists() else None
 
 
-def mend_folder(config: TrainConfig) -> None:
+def mend_folder(output: Path, resume: bool) -> None:
     """Remove what a killed process left in a run folder, and make the ``best.ckpt`` that it did not come to make."""
-    output = config.folder
     for folder in (output, output / "figures", output / "model"):
         remove_unfinished(folder)
     # Lightning writes this in the middle of an epoch, before SLURM queues the job again. What goes on from the end of
     # an epoch is the run as it would have been.
     for left in output.glob("hpc_ckpt_*.ckpt"):
         left.unlink()
-    if (last := last_checkpoint(config)) is not None:
+    if (last := last_checkpoint(output, resume)) is not None:
         state = _state(last)
         if state["best_epoch"] is not None and state["best_epoch"] == state["epochs"] - 1:
             link_best(output)
 
 
-def check_resumable(config: TrainConfig, model: ExpressionModel) -> None:
-    """Check that a run can be gone on with, where that is asked for.
+def check_resumable(last: Path, model: ExpressionModel, epochs: int) -> None:
+    """Check that a run can be resumed.
+
+    Args:
+        last: Its last checkpoint.
+        model: The model of the configuration.
+        epochs: Epochs of the configuration.
 
     Raises:
         ValueError: If it cannot, because its model, panel or sections are others, or its checkpoints are of another
             version or of two runs.
     """
-    if (last := last_checkpoint(config)) is None:
-        return
-    state, best = _state(last), config.folder / BEST
+    state, best = _state(last), last.with_name(BEST)
     now, before = (json.loads(json.dumps(value)) for value in (describe(model), read_checkpoint(last)[0]))
     if different := [name for name in now if now[name] != before.get(name)]:
         raise ValueError(
             f"{last} cannot be gone on with: its {different[0]} differs from this configuration's. Give the same "
             "model and data, or another output."
         )
-    if config.training.epochs < state["epochs"]:
-        raise ValueError(f"{last} has {state['epochs']} epochs already; training.epochs={config.training.epochs}.")
+    if epochs < state["epochs"]:
+        raise ValueError(f"{last} has {state['epochs']} epochs already; training.epochs={epochs}.")
     chosen = state["best_epoch"]
     if chosen is not None and (not best.is_file() or read_tensors(best)["epoch"] != chosen):
         raise ValueError(

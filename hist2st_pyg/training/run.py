@@ -25,7 +25,7 @@ from hist2st_pyg.training.loggers import open_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.preparation import make_datamodule, make_model
 from hist2st_pyg.training.processes import is_first, rank
-from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, mend_folder
+from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, last_checkpoint, mend_folder
 from hist2st_pyg.training.tracking import log_data, log_training
 from hist2st_pyg.training.trust import gene_trust
 from hist2st_pyg.utils.files import write_json, write_text
@@ -86,7 +86,7 @@ def train(
     pl.seed_everything(config.seed + rank(), workers=True, verbose=False)
     with ExitStack() as stack:
         writes = is_first()
-        config = replace(config, output=str(new_folder(config))) if new else config
+        config = replace(config, output=str(new_folder(config.model))) if new else config
         output = config.folder
         if writes:
             stack.enter_context(run_folder(output, new))
@@ -98,8 +98,9 @@ def train(
         if any(getattr(stage, "takes", None) == "statistics" for stage in model.vision_stages):
             datamodule.add_statistics()
         if writes:
-            mend_folder(config)
-        check_resumable(config, model)
+            mend_folder(output, config.resume)
+        if (last := last_checkpoint(output, config.resume)) is not None:
+            check_resumable(last, model, config.training.epochs)
         if writes and config.overwrite:  # what is new can be trained, as far as can be told
             clear_run(output, of_loggers)
         opened = list(loggers) if loggers is not None else stack.enter_context(open_loggers(config, output))

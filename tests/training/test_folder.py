@@ -37,7 +37,7 @@ def test_each_run_without_an_output_gets_a_folder_of_its_own(cohort: list[Sectio
 
 def test_processes_that_start_together_get_different_folders() -> None:
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(folder.new_folder, [quick()] * 32))
+        found = list(pool.map(folder.new_folder, [quick().model] * 32))
     assert sorted(path.name for path in found) == sorted(f"version_{n}" for n in range(32))
 
 
@@ -55,11 +55,11 @@ def test_other_processes_are_told_the_folder(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv(folder.CHOSEN, raising=False)
     monkeypatch.setattr(folder, "is_first", lambda: False)
     with pytest.raises(ValueError, match="Processes that are started together need output"):
-        folder.new_folder(quick())
+        folder.new_folder(quick().model)
     monkeypatch.setattr(folder, "is_first", lambda: True)
-    chosen = folder.new_folder(quick())
+    chosen = folder.new_folder(quick().model)
     monkeypatch.setattr(folder, "is_first", lambda: False)
-    assert folder.new_folder(quick()) == chosen
+    assert folder.new_folder(quick().model) == chosen
 
 
 def test_overwrite_replaces_the_run_and_nothing_else(cohort: list[Section]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hist2st_pyg.data.preprocessing import DataOptions
+from hist2st_pyg.data.options import DataOptions
 from hist2st_pyg.datasets import absolute_options
 from hist2st_pyg.utils.bounds import Bound, above, at_least, at_most, between, check
 

@@ -59,7 +59,7 @@ class DataOptions:
     PART: ClassVar[str] = "data"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse values that make no sense."""
         scales: Any = self.scales
         if isinstance(scales, list):  # as YAML and JSON hold it
             object.__setattr__(self, "scales", tuple(scales))

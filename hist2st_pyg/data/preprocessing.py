@@ -50,7 +50,7 @@ class Preprocessing(DataOptions):
     PART: ClassVar[str] = "Preprocessing"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse values that make no sense."""
         super().__post_init__()
         check(self, self.PART, um_per_pixel=above(0), pitch=above(0))
         object.__setattr__(self, "genes", tuple(self.genes))

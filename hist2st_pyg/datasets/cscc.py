@@ -110,7 +110,7 @@ def download(
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Download the data set from GEO; a download that was stopped goes on where it stopped. Images are unpacked.
+    """Download the data set from GEO; an interrupted download resumes. Images are unpacked.
 
     GEO publishes no hashes. What a manifest lists is checked against it; the rest by the length that the server says,
     and by the checksum in gzip's own format. Without a manifest an unpacked file that is there is taken as it is.
@@ -128,7 +128,7 @@ def download(
     Raises:
         FileNotFoundError: If a file is not on the server, or the manifest does not exist.
         ValueError: If a section or part is unknown, a file is damaged, or one that is there differs.
-        ConnectionError: If the connection fails repeatedly; the next call goes on from there.
+        ConnectionError: If the connection fails repeatedly; the next call resumes there.
     """
     root = Path(root)
     check_parts(parts, PARTS)

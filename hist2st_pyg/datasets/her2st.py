@@ -87,7 +87,7 @@ def download(
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Download the data set; every file is checked, and a download that was stopped goes on where it stopped.
+    """Download the data set; every file is checked, and an interrupted download resumes.
 
     Args:
         root: The folder that will hold ``data/``.
@@ -102,7 +102,7 @@ def download(
     Raises:
         FileNotFoundError: If a file is not on the server.
         ValueError: If a section or part is unknown, or a file differs from the manifest.
-        ConnectionError: If the connection fails repeatedly; the next call goes on from there.
+        ConnectionError: If the connection fails repeatedly; the next call resumes there.
     """
     check_parts(parts, PARTS)
     entries = read_manifest(Path(root), manifest, listing_url, folder="data/")

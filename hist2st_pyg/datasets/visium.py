@@ -56,7 +56,7 @@ def load(
         image: The full-resolution image: one file for a single section, section name -> file, or a folder of
             ``<section>.<ending>``. ``"hires"`` takes Space Ranger's own small copy (2,000 to 6,000 pixels), to which
             positions and diameters are then scaled: cells are hardly seen in it. When None, sections have no image.
-        patients: Section name -> patient, or ``"each_section"``, which declares each section a patient of its own. When
+        patients: Section name -> patient, or ``"each_section"``, which declares each section a separate patient. When
             None, they are not known.
         labels: CSV files of barcode and label, as Loupe Browser exports them, given as ``image`` is.
         label_key: The column of the labels, where there are several.
@@ -90,7 +90,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _is_output(folder: Path) -> bool:
-    """One that lacks something is an output as well, of which the error says what it lacks."""
+    """Whether a folder is an output, complete or not; a later error says what an incomplete one lacks."""
     return any((folder / name).is_dir() for name in ("spatial", BINNED)) or matrix_of(folder) is not None
 
 

@@ -43,7 +43,7 @@ def load(
         bin_um: Side of the bins in µm: 2, 8, 16, or another that Space Ranger was asked for. A section of 2 µm bins has
             millions.
         image: The full-resolution image, or ``"hires"``; see :func:`hist2st_pyg.datasets.visium.load`.
-        patients: Section name -> patient, or ``"each_section"``, which declares each section a patient of its own. When
+        patients: Section name -> patient, or ``"each_section"``, which declares each section a separate patient. When
             None, they are not known.
         labels: CSV files of barcode and label, as Loupe Browser exports them, given as ``image`` is.
         label_key: The column of the labels, where there are several.

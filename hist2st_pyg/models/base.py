@@ -199,7 +199,7 @@ def section_ptr(data: Data) -> list[int]:
 
 
 def require_preprocessing(model: ExpressionModel) -> Preprocessing:
-    """The model's preprocessing, or an error that says how a model comes by one."""
+    """The model's preprocessing, or an error that says how to set one."""
     if model.preprocessing is None:
         raise ValueError(
             "The model has no preprocessing (gene panel, patch size, graph), so it cannot be given an image; models "

@@ -118,7 +118,7 @@ class Bleep(ExpressionModel):
         if self.training:
             return {"embedding": image}
         if not len(self.reference):
-            raise ValueError("Bleep has no training spots to look up in: train it, or model.remember(sections' Data).")
+            raise ValueError("Bleep has no training spots to retrieve from; train it, or call model.remember(train).")
         keys = self.spot_projection(self.standardize(self.reference))
         found = [self.retrieve(each, keys) for each in torch.split(image, BLOCK_SPOTS)]
         return {"expression": torch.cat(found), "embedding": image}

@@ -143,7 +143,7 @@ class Eggn(ExpressionModel):
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
         if not len(self.reference):
-            raise ValueError("Eggn has no training spots as exemplars: train it, or model.remember(sections' Data).")
+            raise ValueError("Eggn has no training spots for exemplars; train it, or call model.remember(train).")
         x = (self.encode(self.vision, data) - self.feature_mean) / self.feature_std
         which, refer, close = self.exemplars(x.detach(), data)
         expression = self.standardize(self.reference[which])

@@ -25,7 +25,7 @@ class Saving:
             Saving.keyed[cls.key] = cls
 
     # Names and keywords of these three are those of huggingface_hub's mixin. It is no base class: whether it were one
-    # would hang on what is installed, importing it takes 0.3 s, it takes a class's arguments from whatever is in
+    # would depend on what is installed, importing it takes 0.3 s, it takes a class's arguments from whatever is in
     # config.json, and its loading lets weights be missing or left over.
     def save_pretrained(
         self: SavedModel,

@@ -75,7 +75,7 @@ class TRIPLEX(ExpressionModel):
 
     Raises:
         ValueError: If there are more than two fields of view, or two of embeddings, ``heads`` does not divide C, or a
-            number cannot be meant.
+            number is out of range.
     """
 
     key = "triplex"

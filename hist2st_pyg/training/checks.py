@@ -74,7 +74,7 @@ def _check_trainer(config: TrainConfig) -> Trainer:
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"accelerator={config.accelerator!r}, devices={config.devices!r}, strategy={config.strategy!r} or "
-            f"precision={config.precision!r} cannot be had: {error}"
+            f"precision={config.precision!r} is not available: {error}"
         ) from error
     if (n := trainer.num_devices) > (most := PROCESSES * (os.cpu_count() or 1)):
         raise ValueError(f"devices={config.devices!r} starts {n} processes; this machine takes {most} at most.")

@@ -1,4 +1,4 @@
-"""How a model comes by its weights: by gradient steps under Lightning, or at once."""
+"""Fit a model: by gradient steps under Lightning, or at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from hist2st_pyg.utils.quiet import without_lines, without_warnings
 
 logger = logging.getLogger(__name__)
 LIGHTNING = ("pytorch_lightning", "lightning_fabric")
-"""The loggers that tell what Lightning found and does, and what else one could install."""
+"""The loggers by which Lightning reports what it found, what it does and what to install."""
 PYTREE = r".*isinstance\(treespec, LeafSpec\)"
 """What torch warns Lightning of."""
 FROZEN = r"Found \d+ module\(s\) in eval mode"
@@ -62,7 +62,7 @@ def fit(config: TrainConfig, model: ExpressionModel, datamodule: SectionDataModu
     """Fit a model to the data module's training sections.
 
     Args:
-        config: The configuration; with ``resume`` the run folder's last checkpoint is gone on with.
+        config: The configuration; with ``resume`` training continues from the run folder's last checkpoint.
         model: The model.
         datamodule: The data.
         loggers: Where losses and validation PCC go.
@@ -120,20 +120,20 @@ def _signals(output: Path) -> Iterator[None]:
         yield
     except SystemExit as stop:
         if isinstance(stop, SIGTERMException):
-            logger.warning("Training was stopped by SIGTERM. %s", _how_to_go_on(output))
+            logger.warning("Training was stopped by SIGTERM. %s", _how_to_continue(output))
             raise SystemExit(128 + signal.SIGTERM) from None
         if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"Training was interrupted. {_how_to_go_on(output)}") from None
+            raise KeyboardInterrupt(f"Training was interrupted. {_how_to_continue(output)}") from None
         raise
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
 
 
-def _how_to_go_on(output: Path) -> str:
+def _how_to_continue(output: Path) -> str:
     if not (output / LAST).exists():
-        return "No epoch had ended, so it starts anew."
-    return f"{output / LAST} holds the last epoch that ended; --resume true (resume=True) goes on from it."
+        return "No epoch had ended, so the next call starts from the beginning."
+    return f"{output / LAST} holds the last epoch that ended; --resume true (resume=True) continues from it."
 
 
 def _early_stopping(options: TrainingConfig, validates: bool) -> list[Callback]:
@@ -147,7 +147,7 @@ def _early_stopping(options: TrainingConfig, validates: bool) -> list[Callback]:
 
 
 def make_trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logger], validates: bool) -> pl.Trainer:
-    """Lightning's trainer, whose errors say what of accelerator, devices and precision cannot be had."""
+    """Lightning's trainer; it raises an error if the machine lacks the accelerator, the devices or the precision."""
     bar = shows_progress()
     return pl.Trainer(
         accelerator=config.accelerator,

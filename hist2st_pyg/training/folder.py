@@ -23,7 +23,7 @@ RUNS = Path("runs")
 """Where the runs are whose output is not named."""
 OF_LOGGERS = (METRICS, "wandb", RUN)
 OF_A_RUN = (CONFIG, LAST, BEST, SUMMARY, MODEL, "figures", *OF_LOGGERS)
-"""What training writes into a run folder."""
+"""The files that training writes into a run folder."""
 CHOSEN = "HIST2ST_RUN_FOLDER"
 """The variable by which the first process tells the others, which Lightning starts, what folder it has chosen."""
 
@@ -56,7 +56,7 @@ def new_folder(model: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def run_folder(folder: Path, new: bool = False) -> Iterator[None]:
-    """Hold a run folder; if the block fails before the run has anything to go on from, remove what it left.
+    """Hold a run folder; if the block fails before the run has anything to resume from, remove its files.
 
     That is the whole folder where it was made for this run, else the files of a run that is about to start.
 
@@ -76,7 +76,7 @@ def run_folder(folder: Path, new: bool = False) -> Iterator[None]:
             if not any((folder / name).exists() for name in (LAST, SUMMARY, MODEL)):
                 _remove(folder, there)
                 for parent in folder.parents[:2] if new else made[1:]:
-                    with suppress(OSError):  # somebody else's file is in it by now
+                    with suppress(OSError):  # another process has put a file into it
                         parent.rmdir()
             raise
 
@@ -106,8 +106,8 @@ def check_overwritable(folder: Path, kept: Sequence[str] = ()) -> None:
         or not {"data", "model", "training", "preset"} <= read_yaml(folder / CONFIG).keys()
     ):
         raise FileExistsError(
-            f"{folder} holds what no training has made (no {CONFIG} of a run), so it is not replaced; choose another "
-            "output."
+            f"{folder} holds files that are not of a training run (it has no {CONFIG} of one), so it is not replaced; "
+            "choose another output."
         )
 
 

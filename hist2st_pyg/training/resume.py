@@ -1,4 +1,4 @@
-"""Going on with a run: with the same one, from the end of its last epoch."""
+"""Resume a run from the end of its last epoch, if it is the same run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NOT_THE_RUN = {
     "output", "resume", "overwrite", "preset", "wandb", "project", "group", "job_type", "run_name", "entity", "tags",
     "notes", "accelerator", "devices", "strategy", "num_workers", "memory_gb", "data.root", "data.cache",
 }  # fmt: skip
-"""Where a run is, where it runs and who is told. Everything else makes another run of it."""
+"""Keys that a resumed run may change: its place, its machine and its logging."""
 
 
 class RunExistsError(FileExistsError):
-    """A folder holds a run that is neither to be gone on with nor to be replaced.
+    """A folder holds a run, and the configuration neither resumes nor replaces it.
 
     Args:
         folder: The folder.
@@ -38,15 +38,15 @@ class RunExistsError(FileExistsError):
 
     @staticmethod
     def told(folder: Path, another: str, resume: str, overwrite: str) -> str:
-        """The message, by the names of what one can do."""
-        return f"{folder} holds a run; {another}, {resume} to go on with it, or {overwrite} to replace it."
+        """The message, with the names of the options that help."""
+        return f"{folder} holds a run; {another}, {resume} to resume it, or {overwrite} to replace it."
 
 
 def is_finished(config: TrainConfig) -> bool:
     """Whether the run of a configuration is in its folder, with nothing left to do; a run has ended with its summary.
 
     Raises:
-        RunExistsError: If the folder holds a run that is neither to be gone on with nor to be replaced.
+        RunExistsError: If the folder holds a run, and the configuration neither resumes nor replaces it.
         ValueError: If the folder holds another run.
     """
     output = config.folder
@@ -56,8 +56,7 @@ def is_finished(config: TrainConfig) -> bool:
         raise RunExistsError(output)
     if not (output / CONFIG).is_file():
         raise FileNotFoundError(
-            f"{output} holds a run without its {CONFIG}, so it cannot be told whether it is this one; choose another "
-            "output."
+            f"{output} holds a run without its {CONFIG}, which says whether it is the same run; choose another output."
         )
     _check_same(read_yaml(output / CONFIG), config, f"{output / CONFIG}")
     if not (output / SUMMARY).is_file():
@@ -81,8 +80,8 @@ def mend_folder(output: Path, resume: bool) -> None:
     """Remove what a killed process left in a run folder, and make the ``best.ckpt`` that it did not come to make."""
     for folder in (output, output / "figures", output / "model"):
         remove_unfinished(folder)
-    # Lightning writes this in the middle of an epoch, before SLURM queues the job again. What goes on from the end of
-    # an epoch is the run as it would have been.
+    # Lightning writes this in the middle of an epoch, before SLURM queues the job again. A run that
+    # resumes from the end of an epoch is the run as it would have been.
     for left in output.glob("hpc_ckpt_*.ckpt"):
         left.unlink()
     if (last := last_checkpoint(output, resume)) is not None:
@@ -107,7 +106,7 @@ def check_resumable(last: Path, model: ExpressionModel, epochs: int) -> None:
     now, before = (json.loads(json.dumps(value)) for value in (describe(model), read_checkpoint(last)[0]))
     if different := [name for name in now if now[name] != before.get(name)]:
         raise ValueError(
-            f"{last} cannot be gone on with: its {different[0]} differs from this configuration's. Give the same "
+            f"{last} cannot be resumed: its {different[0]} differs from this configuration's. Give the same "
             "model and data, or another output."
         )
     if epochs < state["epochs"]:
@@ -125,8 +124,8 @@ def _state(last: Path) -> dict[str, Any]:
     checkpoint = read_tensors(last)
     if not isinstance(checkpoint, dict) or RANDOM not in checkpoint:
         raise ValueError(
-            f"{last} does not hold the state of the random generators, so what goes on from it would be another run: "
-            "it is of another version, or of another program. Choose another output."
+            f"{last} does not hold the state of the random generators, so a resumed run would differ: another version "
+            "or another program wrote it. Choose another output."
         )
     return checkpoint["callbacks"][RunCheckpoint.__qualname__]  # type: ignore[no-any-return]
 

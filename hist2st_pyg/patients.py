@@ -154,7 +154,7 @@ def source_sentences(sources: Mapping[PatientSource, Sequence[str]]) -> str:
     said: dict[PatientSource, str] = {
         "dataset": "The data set names the patients",
         "given": "The patients are as the user gave them",
-        "each_section": "The data name no patients; the user declared each section a patient of its own",
+        "each_section": "The data name no patients; the user declared each section a separate patient",
         "unknown": "The patients are not known",
         "unrecorded": "How the patients are known was not recorded",
     }

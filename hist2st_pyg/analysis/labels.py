@@ -39,7 +39,7 @@ def labels_of(adata: AnnData, source: str | Path | None) -> NDArray[Any] | None:
         raise ValueError(f"Labels {column!r}: there is no such file, and no such column of obs; columns: {columns}.")
     if has_places(path) and adata.uns.get("hist2st", {}).get("positions") == GRID:
         raise ValueError(
-            f"{path} has labels by array place, but the prediction's spots are a grid of its own; predict at the "
-            "section's spots (--spots)."
+            f"{path} has labels by array place, but the prediction's spots are a grid laid on the tissue; predict at "
+            "the section's spots (--spots)."
         )
     return read_labels(path, adata)

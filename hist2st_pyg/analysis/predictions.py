@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.data.expression import log_expression
 from hist2st_pyg.datasets import load_sections
 from hist2st_pyg.io.anndata import libraries
-from hist2st_pyg.section import Section
+from hist2st_pyg.section import Section, wrong_count
 from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import read_h5ad
 
@@ -150,8 +150,8 @@ def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnDat
             f"{counts.obs_names[0]!r}. Is this the same section, predicted at its own spots?"
         )
     values = expression_of(counts[spots, genes])
-    if not np.isfinite(values).all() or (values < 0).any() or (values != np.floor(values)).any():
-        raise ValueError(f"X of {what} must hold raw counts (whole numbers from 0).")
+    if problem := wrong_count(values):
+        raise ValueError(f"X of {what} must hold raw counts (whole numbers from 0), {problem}.")
     total = adata.uns.get("hist2st", {}).get("normalize_by", "panel")
     totals = values.sum(1) if total == "panel" else np.asarray(counts[spots].X.sum(1)).ravel()
     shared = AnnData(values, obsm={"spatial": np.asarray(adata[spots].obsm["spatial"])})

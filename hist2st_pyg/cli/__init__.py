@@ -34,11 +34,11 @@ Run = Callable[[Any], int | None]
 COMMANDS: tuple[str, ...] = tuple(sorted(module.name for module in iter_modules(__path__) if module.name[0] != "_"))
 DEBUG = "--debug"
 LEVELS = {"-q": logging.WARNING, "--quiet": logging.WARNING, "-v": logging.DEBUG, "--verbose": logging.DEBUG}
-"""What is told, by the option that asks for it; otherwise what concerns the command."""
+"""The level of messages that each option prints; without one, those that concern the command."""
 EVERYWHERE = {
-    ("-q", "--quiet"): "Tell results, warnings and errors alone",
-    ("-v", "--verbose"): "Tell everything, what other libraries say too",
-    (DEBUG,): "After an error show the traceback",
+    ("-q", "--quiet"): "Print only results, warnings and errors",
+    ("-v", "--verbose"): "Print everything, also what other libraries say",
+    (DEBUG,): "Show the traceback of an error",
 }
 """The options of every command, which may stand anywhere among its words."""
 EXAMPLES = ("hist2st demo", "hist2st train --help", "hist2st list models")
@@ -56,7 +56,7 @@ class OneLine:
     command = ""
     """The chosen command; the main parser reports its errors too."""
     options: Mapping[str, str] = {}
-    """The names by which errors call the chosen command's arguments, by the parser's."""
+    """The names of the chosen command's arguments in errors, by the parser's names."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and end the process with status 2; the parser of a part raises it for the whole."""
@@ -172,7 +172,7 @@ def command_line(built: Mapping[str, list[str]], mode: str) -> tuple[Parser, Run
 
 
 def _called(action: Action) -> str:
-    """How a user calls an argument."""
+    """The name of an argument for a user."""
     words = sorted(action.option_strings, key=len, reverse=True)
     return " or ".join(words) or action.dest.upper()
 

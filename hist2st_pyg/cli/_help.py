@@ -1,4 +1,4 @@
-"""``--help``: an option as one would give it, with its default, what it is, and what it can be."""
+"""``--help``: each option as a user writes it, with its default, its meaning and its choices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hist2st_pyg.cli._choices import choices_of, first_sentence, plain
 COLUMN = 28
 """Where the text of an argument begins."""
 DENSE = 6
-"""Where it goes on, among the many keys of a configuration."""
+"""Where its further lines begin, among the many keys of a configuration."""
 MODEL = (
     "A run folder, a saved model's folder, a checkpoint, a packaged model (hist2st list models), or a model's id on "
     "the hub (owner/name)."

@@ -3,110 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hist2st_pyg.data.expression import NormalizeBy, expression_target, panel_counts
-from hist2st_pyg.data.graph import check_graph
+from hist2st_pyg.data.expression import expression_target, panel_counts
+from hist2st_pyg.data.options import DataOptions
 from hist2st_pyg.data.section_data import SectionData, section_graph
 from hist2st_pyg.data.source import Patches, SpotPatches, rows_of
 from hist2st_pyg.image import HistologyImage
-from hist2st_pyg.image.stain import STAINS
 from hist2st_pyg.io.embeddings import section_embedding
 from hist2st_pyg.io.tables import check_genes
 from hist2st_pyg.section import Section
 from hist2st_pyg.utils.array_places import spot_pitch
-from hist2st_pyg.utils.bounds import above, at_least, between, check
-from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.bounds import above, check
 
-__all__ = ["DataOptions", "Preprocessing", "SectionData", "spot_pitch", "to_data"]
-
-LARGEST_PATCH = 4096
-"""Largest side of a patch in pixels; one of them takes 48 MiB."""
-
-MOST_NEIGHBORS = 1000
-"""Largest number of neighbors of a spot, so that the number of edges does not grow with the square of the spots."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """What of a section's ``Data`` a user chooses: patches, graph and target.
-
-    Args:
-        patch_size: Side of a patch in pixels, P.
-        patch_um: Side of the field of view in µm; it is resampled to ``patch_size``.
-        patch_pitch: Side of the field of view in spot pitches. No resolution is needed: it is the training spots' pitch
-            in µm where that and the image's resolution are known, else the section's own pitch in pixels. With neither
-            a patch is ``patch_size`` image pixels.
-        scales: Factors of the field of view; each gives three channels.
-        graph: Neighbors of a spot, a key of :data:`~hist2st_pyg.data.graph.GRAPHS`.
-        graph_kwargs: Further arguments of it; ``radius`` in spot pitches, ``rings`` and ``hexagonal`` of ``"grid"``.
-        k: Neighbors of each spot in the ``"knn"`` graph.
-        max_distance: Drop neighbors farther than so many pitches.
-        prune: Then drop some by distance, a key of :data:`~hist2st_pyg.data.graph.PRUNINGS`.
-        coord_type: Positions that make neighbors; the paper takes those in the array.
-        stain: Normalization of stains, a key of :data:`~hist2st_pyg.image.stain.STAINS`.
-        normalize_by: Genes of the total by which a spot's counts are divided.
-        transpose_patches: Patches are [3, W, H]; as in the original programs, instead of [3, H, W].
-        embedding: Instead of patches, ``x`` is the section's ``obsm[embedding]``, float [N, D].
-    """
-
-    patch_size: int = 112
-    patch_um: float | None = None
-    patch_pitch: float | None = None
-    scales: tuple[float, ...] = (1.0,)
-    graph: str = "knn"
-    graph_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
-    k: int = 4
-    max_distance: float | None = None
-    prune: str = "none"
-    coord_type: Literal["pixel", "array"] = "pixel"
-    stain: str = "none"
-    normalize_by: NormalizeBy = "panel"
-    transpose_patches: bool = False
-    embedding: str | None = None
-
-    PART: ClassVar[str] = "data"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
-        scales: Any = self.scales
-        if isinstance(scales, list):  # as YAML and JSON hold it
-            object.__setattr__(self, "scales", tuple(scales))
-        check(
-            self,
-            self.PART,
-            patch_size=at_least(1),
-            patch_um=between(0.1, 100_000),
-            patch_pitch=above(0),
-            scales=above(0),
-            k=at_least(1),
-            max_distance=above(0),
-        )
-        if self.patch_size > LARGEST_PATCH:
-            raise ValueError(
-                f"{self.PART}.patch_size is at most {LARGEST_PATCH} pixels, got {self.patch_size}; the field of view "
-                "is chosen by patch_um or patch_pitch, whatever the number of pixels."
-            )
-        if self.k > MOST_NEIGHBORS:
-            raise ValueError(f"{self.PART}.k is at most {MOST_NEIGHBORS}, got {self.k}; more layers reach farther.")
-        if self.patch_um is not None and self.patch_pitch is not None:
-            raise ValueError(
-                f"The field of view is patch_um or patch_pitch, got both: {self.patch_um} and {self.patch_pitch}."
-            )
-        if self.coord_type not in ("pixel", "array"):
-            raise ValueError(f"Unknown coord_type={self.coord_type!r}. Choose one of: pixel, array.")
-        resolve(STAINS, self.stain, "stain")
-        check_graph(self.graph, self.graph_kwargs, self.prune)
-
-    def data_options(self) -> dict[str, Any]:
-        """These options by name, without what a subclass adds."""
-        return {option.name: getattr(self, option.name) for option in fields(DataOptions)}
+__all__ = ["Preprocessing", "SectionData", "spot_pitch", "to_data"]
 
 
 @dataclass(frozen=True)
@@ -134,7 +50,7 @@ class Preprocessing(DataOptions):
     PART: ClassVar[str] = "Preprocessing"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse values that make no sense."""
         super().__post_init__()
         check(self, self.PART, um_per_pixel=above(0), pitch=above(0))
         object.__setattr__(self, "genes", tuple(self.genes))

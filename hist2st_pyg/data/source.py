@@ -105,7 +105,7 @@ class SpotPatches:
 
 
 def rows_of(x: Tensor) -> Patches:
-    """What spots show where it is at hand for all of them, [N, ...]."""
+    """The patches or embeddings of spots, from a tensor that holds those of all spots, [N, ...]."""
     return lambda spots: x if spots is None else x[spots]
 
 

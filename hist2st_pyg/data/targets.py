@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,7 +108,7 @@ def _standard(data: Data, mean: Tensor, std: Tensor) -> Tensor:
     return torch.where(data.gene_mask, (data.y - mean) / std, 0.0)
 
 
-def _pieces(train: Iterable[SectionParts]) -> Iterable[Data]:
+def _pieces(train: Sequence[SectionParts]) -> Iterator[Data]:
     """What was measured of sections; the pieces of a streamed one are made when it is their turn."""
     for section in train:
         yield from section.measured()

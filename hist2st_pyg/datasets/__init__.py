@@ -148,7 +148,7 @@ def detect_datasets(root: str | Path) -> list[str]:
 
 
 def detect_dataset(root: str | Path) -> str:
-    """The data set that a file or folder is of: the one that is_dataset it.
+    """The data set that a file or folder belongs to: the one whose ``is_dataset`` recognizes it.
 
     The most specific wins: ``"anndata"``, whose files may lie beside those of any other, counts only where no other is
     recognized. Two others are not guessed between.
@@ -161,7 +161,7 @@ def detect_dataset(root: str | Path) -> str:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If no data set, or more than one, is_dataset it; the message says what each looks for.
+        ValueError: If no data set recognizes it, or more than one does; the message says what each looks for.
     """
     found = detect_datasets(root)
     if len(found) > 1:

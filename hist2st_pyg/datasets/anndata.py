@@ -52,7 +52,7 @@ def load(
         names: The sections wanted, all when None. A ``section.h5ad`` is named by its folder.
         image: The image's path, for a single section whose image is elsewhere.
         patients: Section name -> patient. When None, the file says it (``patient_key``), or it is not known;
-            ``"each_section"`` declares each section whose file does not say it a patient of its own.
+            ``"each_section"`` declares each section whose file does not say it a separate patient.
         patient_key: Where the file says it: a key of ``uns``, or a column of ``obs`` with one value.
         label_key: The column of ``obs`` with each spot's region.
         counts_layer: The layer that holds the raw counts, where ``X`` does not.

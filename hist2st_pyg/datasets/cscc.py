@@ -14,7 +14,7 @@ from pathlib import Path
 from hist2st_pyg.image import image_name
 from hist2st_pyg.io.download import read_manifest
 from hist2st_pyg.io.download_gzip import PACKED, fetch_packed
-from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.names import check_parts, select_names
 from hist2st_pyg.io.st_array import read_array_section
 from hist2st_pyg.io.tables import read_panel
 from hist2st_pyg.section import Section
@@ -110,7 +110,7 @@ def download(
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Download the data set from GEO; a download that was stopped goes on where it stopped. Images are unpacked.
+    """Download the data set from GEO; an interrupted download resumes. Images are unpacked.
 
     GEO publishes no hashes. What a manifest lists is checked against it; the rest by the length that the server says,
     and by the checksum in gzip's own format. Without a manifest an unpacked file that is there is taken as it is.
@@ -128,12 +128,10 @@ def download(
     Raises:
         FileNotFoundError: If a file is not on the server, or the manifest does not exist.
         ValueError: If a section or part is unknown, a file is damaged, or one that is there differs.
-        ConnectionError: If the connection fails repeatedly; the next call goes on from there.
+        ConnectionError: If the connection fails repeatedly; the next call resumes there.
     """
     root = Path(root)
-    unknown = [part for part in parts if part not in PARTS]
-    if isinstance(parts, str) or unknown or not parts:
-        raise ValueError(f"parts is a list of some of {', '.join(PARTS)}, got {parts!r}.")
+    check_parts(parts, PARTS)
     listed = read_manifest(root, manifest, listing_url=None, folder="")
     files: dict[str, str] = {}  # path -> part
     for name in select_names(sections, SAMPLES, "Data set 'cscc'"):

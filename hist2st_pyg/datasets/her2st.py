@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hist2st_pyg.image import images_in
 from hist2st_pyg.io.download import fetch_all, read_manifest
-from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.names import check_parts, select_names
 from hist2st_pyg.io.st_array import read_array_section
 from hist2st_pyg.io.tables import read_panel
 from hist2st_pyg.section import Section
@@ -87,7 +87,7 @@ def download(
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Download the data set; every file is checked, and a download that was stopped goes on where it stopped.
+    """Download the data set; every file is checked, and an interrupted download resumes.
 
     Args:
         root: The folder that will hold ``data/``.
@@ -102,11 +102,9 @@ def download(
     Raises:
         FileNotFoundError: If a file is not on the server.
         ValueError: If a section or part is unknown, or a file differs from the manifest.
-        ConnectionError: If the connection fails repeatedly; the next call goes on from there.
+        ConnectionError: If the connection fails repeatedly; the next call resumes there.
     """
-    unknown = [part for part in parts if part not in PARTS]
-    if isinstance(parts, str) or unknown or not parts:
-        raise ValueError(f"parts is a list of some of {', '.join(PARTS)}, got {parts!r}.")
+    check_parts(parts, PARTS)
     entries = read_manifest(Path(root), manifest, listing_url, folder="data/")
     section_of = {
         path: match[1] for path in entries for part in parts if (match := re.fullmatch(PARTS[part], path)) is not None

@@ -54,7 +54,7 @@ def load(
         use_patches: Show the patches in place of the slide, with white around them; spots without a patch are dropped.
             None does so where there is no slide.
         patients: Sample -> patient. When None, the metadata say it, or it is not known; ``"each_section"`` declares
-            each sample whose metadata do not say it a patient of its own.
+            each sample whose metadata do not say it a separate patient.
         um_per_pixel: Resolution of the slides; when None, the metadata say it: the estimate from the spots, as in HEST,
             or what the slide's file said.
         label_key: The column of ``obs`` with each spot's region.

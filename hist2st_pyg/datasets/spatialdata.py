@@ -51,7 +51,7 @@ def load(
         table: Key of the table that annotates the spots and holds their raw counts; predictions are passed over.
         coordinate_system: Where spots and image meet; when None, "global" if they share it, else the one they share.
         patients: Section name -> patient. When None, the table says it (``patient_key``), or it is not known;
-            ``"each_section"`` declares each section whose table does not say it a patient of its own.
+            ``"each_section"`` declares each section whose table does not say it a separate patient.
         patient_key: Where the table says it: a key of ``uns``, or a column of ``obs`` with one value.
         label_key: The column of the table's ``obs`` with each spot's region.
         counts_layer: The table's layer that holds the raw counts, where ``X`` does not.

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hist2st_pyg.io.names import select_names
-from hist2st_pyg.io.sidecars import Files, check_patients
+from hist2st_pyg.io.sidecars import Files
 from hist2st_pyg.io.spaceranger import (
     HIRES,
     POSITIONS,
@@ -23,7 +22,7 @@ from hist2st_pyg.io.spaceranger import (
     section_folders,
 )
 from hist2st_pyg.io.tenx_matrix import MATRIX, matrix_of, read_counts
-from hist2st_pyg.patients import Patients, with_patients
+from hist2st_pyg.patients import Patients
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def load(
         image: The full-resolution image: one file for a single section, section name -> file, or a folder of
             ``<section>.<ending>``. ``"hires"`` takes Space Ranger's own small copy (2,000 to 6,000 pixels), to which
             positions and diameters are then scaled: cells are hardly seen in it. When None, sections have no image.
-        patients: Section name -> patient, or ``"each_section"``, which declares each section a patient of its own. When
+        patients: Section name -> patient, or ``"each_section"``, which declares each section a separate patient. When
             None, they are not known.
         labels: CSV files of barcode and label, as Loupe Browser exports them, given as ``image`` is.
         label_key: The column of the labels, where there are several.
@@ -68,17 +67,16 @@ def load(
         FileNotFoundError: If a folder or file is missing; the message names it.
         ValueError: If a section is unknown, a file is malformed, or an option does not fit.
     """
-    folders = _folders(Path(root))
-    chosen = select_names(names, folders, f"Data set 'visium' in {root}")
-    check_patients(patients, chosen, folders)
-    sections = read_sections(
-        {name: folders[name] for name in chosen},
+    return read_sections(
+        _folders(Path(root)),
+        names,
+        f"Data set 'visium' in {root}",
         partial(_read, um_per_pixel=um_per_pixel),
         image=image,
+        patients=patients,
         labels=labels,
         label_key=label_key,
     )
-    return with_patients(sections, patients)
 
 
 def is_dataset(root: Path) -> bool:
@@ -92,7 +90,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _is_output(folder: Path) -> bool:
-    """One that lacks something is an output as well, of which the error says what it lacks."""
+    """Whether a folder is an output, complete or not; a later error says what an incomplete one lacks."""
     return any((folder / name).is_dir() for name in ("spatial", BINNED)) or matrix_of(folder) is not None
 
 

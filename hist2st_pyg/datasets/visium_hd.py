@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from hist2st_pyg.io.names import select_names
-from hist2st_pyg.io.sidecars import Files, check_patients
+from hist2st_pyg.io.sidecars import Files
 from hist2st_pyg.io.spaceranger import (
     HIRES,
     Output,
@@ -18,7 +17,7 @@ from hist2st_pyg.io.spaceranger import (
     section_folders,
 )
 from hist2st_pyg.io.tenx_matrix import read_counts
-from hist2st_pyg.patients import Patients, with_patients
+from hist2st_pyg.patients import Patients
 from hist2st_pyg.section import Section
 
 BINNED = "binned_outputs"
@@ -44,7 +43,7 @@ def load(
         bin_um: Side of the bins in µm: 2, 8, 16, or another that Space Ranger was asked for. A section of 2 µm bins has
             millions.
         image: The full-resolution image, or ``"hires"``; see :func:`hist2st_pyg.datasets.visium.load`.
-        patients: Section name -> patient, or ``"each_section"``, which declares each section a patient of its own. When
+        patients: Section name -> patient, or ``"each_section"``, which declares each section a separate patient. When
             None, they are not known.
         labels: CSV files of barcode and label, as Loupe Browser exports them, given as ``image`` is.
         label_key: The column of the labels, where there are several.
@@ -54,17 +53,16 @@ def load(
         FileNotFoundError: If a folder or file is missing; the message names it.
         ValueError: If a section is unknown, a file is malformed, or an option does not fit.
     """
-    folders = _folders(Path(root))
-    chosen = select_names(names, folders, f"Data set 'visium_hd' in {root}")
-    check_patients(patients, chosen, folders)
-    sections = read_sections(
-        {name: folders[name] for name in chosen},
+    return read_sections(
+        _folders(Path(root)),
+        names,
+        f"Data set 'visium_hd' in {root}",
         partial(_read, bin_um=bin_um, um_per_pixel=um_per_pixel),
         image=image,
+        patients=patients,
         labels=labels,
         label_key=label_key,
     )
-    return with_patients(sections, patients)
 
 
 def is_dataset(root: Path) -> bool:

@@ -89,7 +89,7 @@ def _check_ycbcr(page: Any, path: Path, compression: str) -> None:
         if len(values) == 2 * len(standard):  # fractions
             values = values[::2] / np.where(values[1::2] == 0, np.nan, values[1::2])
         if values.shape != (len(standard),) or not np.allclose(values, standard, rtol=0, atol=0.001):
-            raise ValueError(f"{path} has YCbCr colors of its own ({tag} {values.tolist()}); convert it to RGB.")
+            raise ValueError(f"{path} has non-standard YCbCr colors ({tag} {values.tolist()}); convert it to RGB.")
     if not all(page.databytecounts):
         raise ValueError(f"{path} has YCbCr colors and lacks tiles, which then have no color; convert it to RGB.")
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from hist2st_pyg.data.parts import SectionParts, spatial_blocks
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import Patches, kept_open
-from hist2st_pyg.inference.domain_shift import Colors
+from hist2st_pyg.inference.domain_shift import Colors, log_notes
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.section_moments import section_moments
 from hist2st_pyg.utils.progress import tqdm
@@ -116,7 +116,7 @@ def predict_blocks(
     if spots is not None and len(blocks) > 1 and model.receptive_field is not None:
         blocks = [spots[own] for own in spatial_blocks(pos[spots], block)]
     if warn:
-        _log(notes, name)
+        log_notes(notes, name)
     colors, values = Colors(model), dict[str, NDArray[np.float32]]()
     several = len(blocks) > 1
     in_stages = several and model.attends == "local"
@@ -148,7 +148,7 @@ def predict_blocks(
                 _check_finite(value, key, model, name)
             values = {key: value.cpu().numpy() for key, value in made.items()}
     if warn:
-        _log(colors.notes, name)
+        log_notes(colors.notes, name)
     if spots is not None:
         values = {key: value[spots] for key, value in values.items()}
     return Prediction(values, colors.distance, [*notes, *colors.notes])
@@ -292,8 +292,3 @@ def _check_finite(values: Tensor, key: str, model: ExpressionModel, name: str) -
             f"{name}: {wrong} of {values.numel()} values of {key!r} from the model {type(model).__name__} are not "
             "finite. Its weights or statistics are damaged, or its training diverged."
         )
-
-
-def _log(notes: list[str], name: str) -> None:
-    for note in notes:
-        logger.warning("%s: %s", name, note)

@@ -143,7 +143,7 @@ def predict_cohort(
     options = _known(options)
     if executor == "local":  # a cluster's machines may have other devices
         find_device(options.get(DEVICE, "auto"))
-    check_layout(*(options.get(name) for name in LAYOUT), grid=spots is None)
+    check_layout(*(options.get(name) for name in LAYOUT), spots_given=spots is not None)
     figures = output / "figures" if figures is None else Path(figures).absolute()
     check_folder(output, "output")
     check_folder(figures if draw is not None else None, "figures")

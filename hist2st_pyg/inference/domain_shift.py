@@ -5,6 +5,9 @@ Mismatches become notes in the log and in the prediction.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +16,8 @@ from torch import Tensor
 from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.nn.transformer import TablePosition
+
+logger = logging.getLogger(__name__)
 
 SAME_SCALE = 0.1
 """Resolutions and distances that differ by less than this share count as equal."""
@@ -60,6 +65,12 @@ def pitch_notes(pitch: float, trained: float | None) -> list[str]:
             "measured at this resolution."
         ]
     return [f"{apart} A spot's neighbors are farther away than in training."]
+
+
+def log_notes(notes: Iterable[str], name: str) -> None:
+    """Warn of each note, with the name of the image or section."""
+    for note in notes:
+        logger.warning("%s: %s", name, note)
 
 
 def check_positions(model: ExpressionModel, places: NDArray[np.int64]) -> None:

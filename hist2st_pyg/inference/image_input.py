@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +12,14 @@ from numpy.typing import NDArray
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import SpotPatches
 from hist2st_pyg.image import HistologyImage, open_image
-from hist2st_pyg.inference.domain_shift import check_positions, resolution_notes
+from hist2st_pyg.inference.domain_shift import check_positions, log_notes, resolution_notes
 from hist2st_pyg.inference.layout import Layout, given_layout, grid_layout
 from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
+from hist2st_pyg.utils.bounds import is_positive
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +61,7 @@ def read_image(
         ValueError: If the model has no preprocessing, no tissue is found, or the input does not fit the model.
     """
     preprocessing = require_preprocessing(model)
-    check_layout(pitch, pitch_um, um_per_pixel, grid=spots is None)
+    check_layout(pitch, pitch_um, um_per_pixel, spots_given=spots is not None)
     name = name or (Path(image).stem if isinstance(image, str | Path) else "section")
     picture = open_image(image)
     um_per_pixel = picture.um_per_pixel if um_per_pixel is None else um_per_pixel
@@ -74,8 +71,7 @@ def read_image(
         layout = given_layout(spots, preprocessing, um_per_pixel)
     check_positions(model, layout.places)
     notes = [*resolution_notes(preprocessing, um_per_pixel), *layout.notes]
-    for note in notes:
-        logger.warning("%s: %s", name, note)
+    log_notes(notes, name)
     pos = layout.spots.pos
     patches = preprocessing.patches(picture, pos, um_per_pixel=um_per_pixel, pitch=layout.array_pitch, name=name)
     graph = preprocessing.build_graph(pos, layout.places, layout.arrays)
@@ -83,7 +79,7 @@ def read_image(
 
 
 def check_layout(
-    pitch: float | None = None, pitch_um: float | None = None, um_per_pixel: float | None = None, *, grid: bool
+    pitch: float | None = None, pitch_um: float | None = None, um_per_pixel: float | None = None, *, spots_given: bool
 ) -> None:
     """Check those arguments of :func:`~hist2st_pyg.predict` that need no image.
 
@@ -91,18 +87,18 @@ def check_layout(
         pitch: Distance of the grid's spots in pixels.
         pitch_um: The same in µm.
         um_per_pixel: Resolution of the image.
-        grid: Whether a grid is laid; else the user gives spots.
+        spots_given: Whether the user gives the spots; else a grid is laid.
 
     Raises:
         ValueError: If a value is out of range, or the pitch is given twice or together with spots.
     """
-    if um_per_pixel is not None and not 0 < um_per_pixel < math.inf:
+    if um_per_pixel is not None and not is_positive(um_per_pixel):
         raise ValueError(f"um_per_pixel must be positive or None (the file's value), got {um_per_pixel!r}.")
-    if pitch is not None and not 1 <= pitch < math.inf:
+    if pitch is not None and not (is_positive(pitch) and pitch >= 1):
         raise ValueError(f"pitch must be 1 pixel or more, got {pitch!r}.")
-    if pitch_um is not None and not 0 < pitch_um < math.inf:
+    if pitch_um is not None and not is_positive(pitch_um):
         raise ValueError(f"pitch_um must be positive, got {pitch_um!r}.")
     if pitch is not None and pitch_um is not None:
         raise ValueError(f"Set pitch or pitch_um, not both: got {pitch:g} px and {pitch_um:g} µm.")
-    if not grid and (pitch is not None or pitch_um is not None):
+    if spots_given and (pitch is not None or pitch_um is not None):
         raise ValueError("spots and pitch exclude each other, because the pitch is that of a grid; set one of them.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.data.preprocessing import SectionData, spot_pitch
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.inference.blocks import BLOCK_SPOTS, Keep, Prediction, find_device, predict_blocks, with_moments
-from hist2st_pyg.inference.domain_shift import check_positions, pitch_notes, resolution_notes
+from hist2st_pyg.inference.domain_shift import check_positions, log_notes, pitch_notes, resolution_notes
 from hist2st_pyg.inference.image_input import read_image
 from hist2st_pyg.inference.layout import GIVEN
 from hist2st_pyg.inference.prediction_adata import prediction_adata
@@ -24,8 +23,6 @@ from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-logger = logging.getLogger(__name__)
 
 
 def predict(
@@ -144,8 +141,7 @@ def predict_section(
     notes = resolution_notes(preprocessing, section.um_per_pixel)
     if len(section) > 1:
         notes += pitch_notes(spot_pitch(section.pos), preprocessing.pitch_in(section.um_per_pixel))
-    for note in notes:
-        logger.warning("%s: %s", section.name, note)
+    log_notes(notes, section.name)
     predicted = predict_spots(model, section, device, block=block, keep=partial(with_moments, genes=kept))
     spots = Spots([str(spot) for spot in section.adata.obs_names], section.pos, section.grid)
     image = section.require_image() if section.image is not None else None

@@ -47,7 +47,7 @@ def git_blob_id(path: str | Path) -> str:
 
 
 def fetch(url: str, path: str | Path, blob_id: str) -> None:
-    """Download one file and check it; until then it is ``<name>.part``, from which a later call goes on.
+    """Download one file and check it; until then it is ``<name>.part``, from which a later call resumes.
 
     Args:
         url: Where the file is.
@@ -68,7 +68,7 @@ def fetch(url: str, path: str | Path, blob_id: str) -> None:
 
 
 def fetch_checked(url: str, path: Path, wrong: Callable[[Path], str | None]) -> None:
-    """Download one file; until it is checked it is ``<name>.part``, from which a later call goes on.
+    """Download one file; until it is checked it is ``<name>.part``, from which a later call resumes.
 
     Args:
         url: Where the file is.
@@ -207,7 +207,7 @@ def _refused(url: str, error: urllib.error.HTTPError) -> OSError:
 
 
 def _fetch_part(url: str, part: Path) -> None:
-    """Bring ``part`` to its full length, going on from where it is."""
+    """Bring ``part`` to its full length, resuming from its end."""
     for attempt in range(ATTEMPTS):
         try:
             _append(url, part)
@@ -223,8 +223,8 @@ def _fetch_part(url: str, part: Path) -> None:
         if attempt + 1 < ATTEMPTS:
             time.sleep(PAUSE * 2**attempt)
     raise ConnectionError(
-        f"{url} failed {ATTEMPTS} times, last: {problem}. What came is kept in {part}; the next call goes on from "
-        "there."
+        f"{url} failed {ATTEMPTS} times, last: {problem}. The part that came is kept in {part}; the next call "
+        "resumes there."
     ) from problem
 
 

@@ -52,7 +52,7 @@ def fetch_packed(
     Raises:
         FileNotFoundError: If the server does not have a file.
         ValueError: If a file is there that differs and ``overwrite`` is not set, or if the server's file is damaged.
-        ConnectionError: If the connection fails repeatedly; the next call goes on from there.
+        ConnectionError: If the connection fails repeatedly; the next call resumes there.
     """
     unpack, known = set(unpacked), blob_ids or {}
     for path in tqdm(list(paths), desc="download", unit="file", disable=None if progress else True):
@@ -73,7 +73,7 @@ def fetch_packed(
 
 
 def fetch_gzip(url: str, path: str | Path, blob_id: str | None = None) -> None:
-    """Download one gzip file and check it; until then it is ``<name>.part``, from which a later call goes on.
+    """Download one gzip file and check it; until then it is ``<name>.part``, from which a later call resumes.
 
     Args:
         url: Where the file is.

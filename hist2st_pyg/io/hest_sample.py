@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.image import HistologyImage, Pixels, images_in, open_image
 from hist2st_pyg.image.base import three_channels
-from hist2st_pyg.io.anndata import libraries, plane_positions, positive, scale_factors
+from hist2st_pyg.io.anndata import first, libraries, plane_positions, positive, scale_factors
 from hist2st_pyg.patients import patient_name
 from hist2st_pyg.utils.json_files import read_json_object
 
@@ -84,17 +83,11 @@ class Sample:
         return read_json_object(self.metadata_path)
 
     def _number(self, key: str) -> float | None:
-        """A positive number of the metadata; None where it is unknown (missing, null, NaN or not positive)."""
-        value = self.metadata.get(key)
-        try:
-            number = math.nan if value is None else float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"{self.metadata_path}: {key} is a number, got {value!r}.") from None
-        return number if math.isfinite(number) and number > 0 else None
+        return positive(self.metadata, key, f"{self.metadata_path}: {key}")
 
     def um_per_pixel(self) -> float | None:
         """Resolution of the slide in µm per pixel, where known."""
-        return next((value for key in RESOLUTIONS if (value := self._number(key)) is not None), None)
+        return first(*map(self._number, RESOLUTIONS))
 
     def spot_diameter(self, um_per_pixel: float | None) -> float | None:
         """Diameter of the spots in pixels, where the metadata say it in µm."""

@@ -18,6 +18,16 @@ class UnknownSectionError(ValueError):
         self.available = list(available)
 
 
+def check_parts(parts: Sequence[str], known: Iterable[str]) -> None:
+    """Check the parts of a data set that a user wants to download.
+
+    Raises:
+        ValueError: If there is none, or one is unknown.
+    """
+    if isinstance(parts, str) or not parts or set(parts) - set(known):
+        raise ValueError(f"parts is a list of some of {', '.join(known)}, got {parts!r}.")
+
+
 def select_names(names: Sequence[str] | None, available: Iterable[str], where: str) -> list[str]:
     """Check the names a user gave against those there are.
 

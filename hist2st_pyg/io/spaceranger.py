@@ -6,7 +6,7 @@ What is read is what ``scanpy.read_visium`` and ``squidpy.read.visium`` read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,10 @@ from hist2st_pyg.image import FORMATS
 from hist2st_pyg.io.anndata import keep_inside
 from hist2st_pyg.io.columns import flags, integers, line_in, numbers
 from hist2st_pyg.io.labels import LABEL, read_labels
-from hist2st_pyg.io.sidecars import Files, given_files
+from hist2st_pyg.io.names import select_names
+from hist2st_pyg.io.sidecars import Files, check_patients, given_files
 from hist2st_pyg.io.tables import name_column, read_table, require_columns
+from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
 from hist2st_pyg.utils.bounds import is_positive
 from hist2st_pyg.utils.json_files import read_json_object
@@ -213,9 +215,12 @@ class Output:
 
 def read_sections(
     folders: Mapping[str, Path],
+    names: Sequence[str] | None,
+    where: str,
     read: Callable[[Path, str], Output],
     *,
     image: Files | None,
+    patients: Patients | None,
     labels: Files | None,
     label_key: str | None,
 ) -> list[Section]:
@@ -223,12 +228,16 @@ def read_sections(
 
     Args:
         folders: Section name -> folder.
+        names: The sections wanted, all when None.
+        where: The data set and its folder, for errors.
         read: Reads one folder, given the section's name.
         image: The images, or ``"hires"``.
+        patients: The patients.
         labels: The labels.
         label_key: Their column.
     """
-    names = list(folders)
+    names = select_names(names, folders, where)
+    check_patients(patients, names, folders)
     # What is not given in full is said before anything is read.
     images = {} if image is None or image == HIRES else given_files(image, names, "image", FORMATS)
     tables = {} if labels is None else given_files(labels, names, "labels", [".csv"])
@@ -238,4 +247,4 @@ def read_sections(
         if name in tables:
             output.adata.obs[LABEL] = read_labels(tables[name], output.adata, label_key)
         sections.append(output.section(name, images.get(name), hires=image == HIRES))
-    return sections
+    return with_patients(sections, patients)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-import gzip
+import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hist2st_pyg.io.columns import number_of
 from hist2st_pyg.utils.csv_cells import unquoted_name
-from hist2st_pyg.utils.files import read_parquet, read_text
-from hist2st_pyg.utils.reading import check_gzip, reading
+from hist2st_pyg.utils.files import read_bytes, read_parquet, read_text
+from hist2st_pyg.utils.reading import reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def read_table(path: Path, headerless: Sequence[str] = ()) -> pd.DataFrame:
         if table.empty:
             raise ValueError(f"{path} has no spots.")
         return table.set_axis(pd.RangeIndex(-1, len(table) - 1))
-    content = _text(path).splitlines()
+    content = read_text(path).splitlines()
     with reading(path, "a table"):
         numbered = [
             (line, [unquoted_name(field.strip()) for field in row])
@@ -81,15 +81,6 @@ def _unique_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         if name != ROW_NAMES and (values != values[:, :1]).any():
             raise ValueError(f"{path} has the column {name!r} more than once, with different values.")
     return table.loc[:, ~table.columns.duplicated()]
-
-
-def _text(path: Path) -> str:
-    if path.suffix != ".gz":
-        return read_text(path)
-    _must_exist(path)
-    check_gzip(path)
-    with reading(path, "a table"), gzip.open(path, "rt", encoding="utf-8-sig") as file:
-        return file.read()
 
 
 def _delimiter(lines: Sequence[str]) -> str:
@@ -166,14 +157,11 @@ def read_counts(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    _must_exist(path)
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    if path.suffix == ".gz":
-        check_gzip(path)
+    content = read_bytes(path)
     with reading(path, "a table of counts"):
-        with opener(path, "rt", encoding="utf-8-sig") as file:
-            # pandas would silently rename a gene that is there twice.
-            header, first = (file.readline().rstrip("\r\n").split("\t") for _ in range(2))
+        lines = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig")
+        # pandas would silently rename a gene that is there twice.
+        header, first = (lines.readline().rstrip("\n").split("\t") for _ in range(2))
         genes = header[1:]
         if not genes or first == [""]:
             raise ValueError("it has no genes or no spots")
@@ -182,7 +170,7 @@ def read_counts(path: Path) -> pd.DataFrame:
         if len(set(genes)) < len(genes) or "" in genes:
             gene = next(gene for gene in genes if genes.count(gene) > 1 or not gene)
             raise ValueError(f"gene {gene!r} is there more than once" if gene else "a gene has no name")
-        counts = pd.read_csv(path, sep="\t", index_col=0, keep_default_na=False, encoding="utf-8-sig")
+        counts = pd.read_csv(io.BytesIO(content), sep="\t", index_col=0, keep_default_na=False, encoding="utf-8-sig")
     counts.index = pd.Index(counts.index.astype(str).to_numpy(dtype=object))
     bad = counts.index[~counts.index.str.fullmatch(r"\d+x\d+")]
     if len(bad):
@@ -244,8 +232,3 @@ def read_panel(root: str | Path, name: str) -> list[str]:
         f"There is no {name} in {root}. It is a text file with one gene per line, in the order in which the published "
         "checkpoints predict them. Without it use panel 'variable', or name a file of your own."
     )
-
-
-def _must_exist(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")

@@ -73,6 +73,8 @@ class Bleep(ExpressionModel):
     """
 
     key = "bleep"
+    num_hops = 0
+    remembers = True
     reference: Tensor
 
     def __init__(
@@ -107,15 +109,6 @@ class Bleep(ExpressionModel):
         self.register_buffer("reference", torch.zeros(0, n_genes))
         self.register_load_state_dict_pre_hook(make_room("reference"))  # type: ignore[no-untyped-call]
 
-    @property
-    def num_hops(self) -> int | None:
-        return 0
-
-    @property
-    def remembers(self) -> bool:
-        """Always."""
-        return True
-
     def remember(self, train: Sequence[Data | SectionParts]) -> None:
         """Keep training spots' expression."""
         sections = section_parts(train)
@@ -127,7 +120,7 @@ class Bleep(ExpressionModel):
         if self.training:
             return {"embedding": image}
         if not len(self.reference):
-            raise ValueError("Bleep has no training spots to look up in: train it, or model.remember(sections' Data).")
+            raise ValueError("Bleep has no training spots to retrieve from; train it, or call model.remember(train).")
         keys = self.spot_projection(self.standardize(self.reference))
         found = [self.retrieve(each, keys) for each in torch.split(image, BLOCK_SPOTS)]
         return {"expression": torch.cat(found), "embedding": image}

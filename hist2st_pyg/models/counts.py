@@ -53,12 +53,7 @@ class CountsModel(ExpressionModel, ABC):
         """
 
     def forward(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone.
-
-        Args:
-            data: The sections.
-            features: Their :meth:`features`, where they are known; ``data`` needs no ``x`` then.
-        """
+        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
         out = self.predict_expression(data, features)
         if self.likelihood is not None:
             h = out["embedding"]

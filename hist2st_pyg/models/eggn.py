@@ -63,6 +63,8 @@ class Eggn(ExpressionModel):
     """
 
     key = "eggn"
+    attends = "full"  # through an exemplar that they share, spots anywhere in a section read each other
+    remembers = True
     feature_mean: Tensor
     feature_std: Tensor
     reference: Tensor
@@ -117,21 +119,11 @@ class Eggn(ExpressionModel):
         """As far as the layers look among spots."""
         return len(self.layers)
 
-    @property
-    def attends(self) -> str | None:
-        """``"full"``: through an exemplar that they share, spots anywhere in a section read each other."""
-        return "full"
-
     def train(self, mode: bool = True) -> Self:
         """The encoder stays as in evaluation."""
         super().train(mode)
         self.vision.eval()
         return self
-
-    @property
-    def remembers(self) -> bool:
-        """Always."""
-        return True
 
     @torch.no_grad()
     def remember(self, train: Sequence[Data | SectionParts]) -> None:
@@ -153,7 +145,7 @@ class Eggn(ExpressionModel):
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
         if not len(self.reference):
-            raise ValueError("Eggn has no training spots as exemplars: train it, or model.remember(sections' Data).")
+            raise ValueError("Eggn has no training spots for exemplars; train it, or call model.remember(train).")
         x = (self.encode(self.vision, data) - self.feature_mean) / self.feature_std
         which, refer, close = self.exemplars(x.detach(), data)
         expression = self.standardize(self.reference[which])

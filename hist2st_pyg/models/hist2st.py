@@ -188,6 +188,7 @@ class Hist2ST(CountsModel):
             streams.append(stream(vision_resolver("color_texture", patch_size, n_scales, seen_scales, **options)))
         self.streams = nn.ModuleList(streams)  # type: ignore[assignment]
         self.kernel = KernelStream(n_genes, patch_size, n_scales) if kernel_stream else None
+        self.remembers = kernel_stream
         width = sum(part.channels for part in streams)
         self.add_heads(width, likelihood, published_likelihood, detach_likelihood, n_views)
 
@@ -220,11 +221,6 @@ class Hist2ST(CountsModel):
     def section_features(self) -> Callable[[Data], Tensor] | None:
         """Those of the kernel stream."""
         return self.kernel.section_features if self.kernel is not None else None
-
-    @property
-    def remembers(self) -> bool:
-        """Where there is a kernel stream."""
-        return self.kernel is not None
 
     def remember(self, train: Sequence[Data | SectionParts]) -> None:
         """Fit the kernel stream."""

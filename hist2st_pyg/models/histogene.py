@@ -42,6 +42,7 @@ class HisToGene(ExpressionModel):
     """
 
     key = "histogene"
+    num_hops = 0
 
     def __init__(
         self,
@@ -79,10 +80,6 @@ class HisToGene(ExpressionModel):
         self.expression = ExpressionHead(channels, n_genes)
 
     @property
-    def num_hops(self) -> int | None:
-        return 0
-
-    @property
     def attends(self) -> str | None:
         """As ``attention`` says, where there are Transformer blocks."""
         return self.transformer.attends
@@ -93,12 +90,7 @@ class HisToGene(ExpressionModel):
         return [self.vision(self.normalize(data.x).permute(0, 2, 3, 1).flatten(1))]
 
     def forward(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``, each section independently.
-
-        Args:
-            data: The sections.
-            features: Their :meth:`features`, where they are known; ``data`` needs no ``x`` then.
-        """
+        """Predict from a ``Data`` or a ``Batch``, each section independently."""
         (h,) = self.features(data) if features is None else features
         h = self.transformer(h, data.grid, section_ptr(data))
         return {"expression": self.unstandardize(self.expression(h)), "embedding": h}

@@ -27,14 +27,11 @@ class Mean(ClosedFormModel):
     """
 
     key = "mean"
+    num_hops = 0
 
     def __init__(self, n_genes: int) -> None:
         super().__init__(n_genes)
         self.config = {"n_genes": n_genes}
-
-    @property
-    def num_hops(self) -> int | None:
-        return 0
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Return ``expression`` [N, G] and ``embedding`` [N, 1], both the same for all spots."""

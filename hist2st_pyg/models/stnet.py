@@ -30,6 +30,7 @@ class STNet(ExpressionModel):
     """
 
     key = "stnet"
+    num_hops = 0
 
     def __init__(
         self,
@@ -51,10 +52,6 @@ class STNet(ExpressionModel):
         nn.init.zeros_(self.expression.weight)
         nn.init.zeros_(self.expression.bias)
         self.register_load_state_dict_pre_hook(_refuse_layer_norm)  # type: ignore[no-untyped-call]
-
-    @property
-    def num_hops(self) -> int | None:
-        return 0
 
     def initialize(self, mean_expression: Tensor) -> None:
         with torch.no_grad():

@@ -75,7 +75,7 @@ class TRIPLEX(ExpressionModel):
 
     Raises:
         ValueError: If there are more than two fields of view, or two of embeddings, ``heads`` does not divide C, or a
-            number cannot be meant.
+            number is out of range.
     """
 
     key = "triplex"
@@ -152,12 +152,7 @@ class TRIPLEX(ExpressionModel):
         return self.section_first.attends
 
     def forward(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone.
-
-        Args:
-            data: The sections.
-            features: Their :meth:`features`, where they are known; ``data`` needs no ``x`` then.
-        """
+        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
         (flat,) = self.features(data) if features is None else features
         tokens = flat.view(len(flat), -1, self.expression.in_features)
         spot, around = tokens[:, : self.n_tokens], tokens[:, self.n_tokens :]

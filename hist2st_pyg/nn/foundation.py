@@ -32,9 +32,9 @@ class FoundationEncoder(nn.Module):
     """The embedding of an image model of transformers; C is its width.
 
     The key ``"hf"`` loads any: ``vision="hf", vision_kwargs={"source": "owner/name"}``, or a folder. Phikon (Filiot et
-    al. 2023), Phikon-v2 (Filiot et al. 2024) and Midnight (Karasikov et al. 2025) are keys of their own. Weights have
+    al. 2023), Phikon-v2 (Filiot et al. 2024) and Midnight (Karasikov et al. 2025) have their own keys. Weights have
     separate licenses, which you have to accept. They are read as safetensors, and no code of theirs is run. A saved
-    model holds architecture and weights, and needs the source no more.
+    model holds architecture and weights, and no longer needs the source.
 
     Args:
         in_channels: Channels of a patch, 3.

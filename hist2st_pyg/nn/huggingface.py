@@ -57,7 +57,7 @@ def fetch_image_model(source: str) -> Fetched:
     try:
         architecture(config)
     except ValueError as error:
-        why = "it needs code of its own, which is never run." if "auto_map" in config else str(error)
+        why = "it needs its own code, which is never run." if "auto_map" in config else str(error)
         raise ValueError(f"{source}: {why} {ELSEWHERE}") from error
     try:
         model, info = AutoModel.from_pretrained(

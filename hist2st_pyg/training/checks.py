@@ -75,7 +75,7 @@ def _check_trainer(config: TrainConfig) -> Trainer:
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"accelerator={config.accelerator!r}, devices={config.devices!r}, strategy={config.strategy!r} or "
-            f"precision={config.precision!r} cannot be had: {error}"
+            f"precision={config.precision!r} is not available: {error}"
         ) from error
     if (n := trainer.num_devices) > (most := PROCESSES * (os.cpu_count() or 1)):
         raise ValueError(f"devices={config.devices!r} starts {n} processes; this machine takes {most} at most.")
@@ -114,7 +114,8 @@ def _try(task: ExpressionTask, config: TrainConfig, trainer: Trainer) -> None:
     data, model = config.data, task.model
     # Batch norm of one spot fails in training alone; a user's own layer is not run in training here.
     alone = data.window == 1 and config.training.batch_size == 1
-    batch = _made_batch(config, 1 if alone else SPOTS)
+    shape = (3 * len(data.scales), data.patch_size, data.patch_size) if data.embedding is None else (WIDTH,)
+    batch = _made_batch(1 if alone else SPOTS, shape)
     model.train(alone)
     model.remember(section_parts(batch.to_data_list()))
     if isinstance(model, ClosedFormModel):
@@ -130,11 +131,9 @@ def _try(task: ExpressionTask, config: TrainConfig, trainer: Trainer) -> None:
         converted.losses(precision.convert_input(batch))
 
 
-def _made_batch(config: TrainConfig, n: int) -> Data:
-    """A section of ``n`` spots in a row, as a batch of the data loader."""
-    data = config.data
-    shape = (3 * len(data.scales), data.patch_size, data.patch_size)
-    x = torch.rand(n, WIDTH) if data.embedding is not None else torch.randint(0, 256, (n, *shape), dtype=torch.uint8)
+def _made_batch(n: int, shape: tuple[int, ...]) -> Data:
+    """A section of ``n`` spots in a row as a batch of the data loader; the shape is of a patch, or of an embedding."""
+    x = torch.rand(n, *shape) if len(shape) == 1 else torch.randint(0, 256, (n, *shape), dtype=torch.uint8)
     spots = torch.arange(n)
     edges = torch.stack([torch.cat([spots[:-1], spots[1:]]), torch.cat([spots[1:], spots[:-1]])])
     section = Data(

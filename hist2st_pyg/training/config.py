@@ -1,4 +1,4 @@
-"""What a training run is made of: plain dataclasses."""
+"""The configuration of a training run, as plain dataclasses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hist2st_pyg.data.preprocessing import DataOptions
+from hist2st_pyg.data.options import DataOptions
 from hist2st_pyg.datasets import absolute_options
 from hist2st_pyg.utils.bounds import Bound, above, at_least, at_most, between, check
 
@@ -28,7 +28,7 @@ class DataConfig(DataOptions):
         split: What is in one part only. ``"patient"`` refuses a patient in two parts, ``"test_patient"`` one of test
             in another part, and ``"section"`` only a section.
         patients: The patient of each section; where the data set does not name them or names them otherwise. Or
-            ``"each_section"``: each section whose patient is not known is of a patient of its own.
+            ``"each_section"``: each section whose patient is not known has a separate patient.
         stripes: Cut each section into stripes by this pattern, see :func:`~hist2st_pyg.data.splits.cut_stripes`;
             ``train``, ``val`` and ``test`` then name ``<section>_<letter>``, and ``patients`` the whole sections.
         panel: Genes: ``"variable"``, ``"variance"``, ``"paper"`` or a file; it has one gene a line.
@@ -59,7 +59,7 @@ class DataConfig(DataOptions):
     cache: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse values that make no sense."""
         super().__post_init__()
         check(
             self,
@@ -132,7 +132,7 @@ class TrainingConfig:
         normalize: Scale patches by the training sections' colors.
         standardize: Scale each gene's error by its deviation; over the training spots.
         denoise: Train towards denoised targets. See :func:`~hist2st_pyg.data.targets.denoise_targets`; models that are
-            fitted in one go too. Validation and test are of the targets as they are.
+            fitted in one go too. Validation and test take the measured targets.
         patience: Stop after so many epochs without progress; of the validation PCC. None never stops.
         max_minutes: Stop with the epoch in which this time is over; resumed runs included. None never stops.
     """
@@ -163,7 +163,7 @@ class TrainingConfig:
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
-        """Take augmentations as they stand in a YAML file, and refuse what cannot be meant."""
+        """Take augmentations as they stand in a YAML file, and refuse values that make no sense."""
         for name in ("view_augmentation", "augment"):
             value = getattr(self, name)
             if isinstance(value, dict):
@@ -205,7 +205,7 @@ class TrainConfig:
         preset: Where these values start from.
         seed: Seed of everything random.
         output: The run folder, by default a new ``runs/<model>/version_<n>``; n counts on.
-        resume: Go on from the end of the last epoch; a run that has ended is left as it is.
+        resume: Continue from the end of the last epoch; a run that has ended does not change.
         overwrite: Replace the run that the folder holds; other files in it stay.
         wandb: How wandb takes part. ``"auto"`` is what ``WANDB_MODE`` or ``WANDB_DISABLED`` say, else online where a
             key is set, else offline; ``"off"`` is ``"disabled"``.
@@ -222,7 +222,7 @@ class TrainConfig:
         strategy: Lightning's ``strategy``; ``"auto"`` takes DDP where several devices train.
         memory_gb: GiB that distillation's views may keep. They keep it for their gradients; None is half of what is
             free. The views beyond are computed twice: a step of the paper's takes up to 1.4 times as long.
-        num_workers: Processes that put batches together. Each training process has as many of its own.
+        num_workers: Processes that put batches together. Each training process has as many.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -249,12 +249,12 @@ class TrainConfig:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse values that make no sense."""
         check(self, "", seed=between(0, 2**32 - 1), num_workers=between(0, 64), memory_gb=at_least(0))
         if self.resume and self.overwrite:
-            raise ValueError("resume goes on with a run, and overwrite replaces it; give one of them.")
+            raise ValueError("resume continues a run, and overwrite replaces it; give one of them.")
         if self.resume and self.output is None:
-            raise ValueError("resume needs output, the folder of the run to go on with.")
+            raise ValueError("resume needs output, the folder of the run to continue.")
 
     @property
     def folder(self) -> Path:

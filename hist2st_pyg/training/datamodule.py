@@ -139,7 +139,7 @@ class SectionDataModule(pl.LightningDataModule):
         if components := denoise_targets(train):
             logger.info("The targets are denoised to %d components", components)
         else:
-            logger.warning("The targets show no structure above their noise; training aims at them as they are.")
+            logger.warning("The targets show no structure above their noise; training takes them unchanged.")
 
     def add_statistics(self) -> None:
         """Compute the color and texture statistics of training's patches once, for all steps."""
@@ -219,8 +219,7 @@ class SectionDataModule(pl.LightningDataModule):
         sampler: ShardedSampler | None = None,
         num_workers: int | None = None,
     ) -> DataLoader:
-        # With a generator of its own: a loader draws from torch's global one each time it is read, though nothing uses
-        # it.
+        # A separate generator: a loader draws from torch's global one each time it is read, though nothing uses that.
         own = torch.Generator()
         workers = self.num_workers if num_workers is None else num_workers
         return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=own, num_workers=workers)

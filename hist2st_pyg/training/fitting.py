@@ -1,4 +1,4 @@
-"""How a model comes by its weights: by gradient steps under Lightning, or at once."""
+"""Fit a model: by gradient steps under Lightning, or at once."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from hist2st_pyg.data.masks import validation_spots
 from hist2st_pyg.models import ClosedFormModel, ExpressionModel, load_model
+from hist2st_pyg.models.selection import mean_pcc, section_pcc
 from hist2st_pyg.training.checkpoints import BEST, LAST, MONITOR, AtomicCheckpointIO, RunCheckpoint
-from hist2st_pyg.training.config import TrainConfig
+from hist2st_pyg.training.config import TrainConfig, TrainingConfig
 from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.training.processes import trainer_arguments
 from hist2st_pyg.training.progress import TrainingBar, TrainingLines, shows_progress
 from hist2st_pyg.training.resume import last_checkpoint
-from hist2st_pyg.training.task import ExpressionTask, validation_pcc
+from hist2st_pyg.training.task import ExpressionTask
 from hist2st_pyg.utils.quiet import without_lines, without_warnings
 
 logger = logging.getLogger(__name__)
 LIGHTNING = ("pytorch_lightning", "lightning_fabric")
-"""The loggers that tell what Lightning found and does, and what else one could install."""
+"""The loggers by which Lightning reports what it found, what it does and what to install."""
 PYTREE = r".*isinstance\(treespec, LeafSpec\)"
 """What torch warns Lightning of."""
 FROZEN = r"Found \d+ module\(s\) in eval mode"
@@ -59,7 +62,7 @@ def fit(config: TrainConfig, model: ExpressionModel, datamodule: SectionDataModu
     """Fit a model to the data module's training sections.
 
     Args:
-        config: The configuration; with ``resume`` the run folder's last checkpoint is gone on with.
+        config: The configuration; with ``resume`` training continues from the run folder's last checkpoint.
         model: The model.
         datamodule: The data.
         loggers: Where losses and validation PCC go.
@@ -72,7 +75,11 @@ def fit(config: TrainConfig, model: ExpressionModel, datamodule: SectionDataModu
 def _at_once(model: ClosedFormModel, datamodule: SectionDataModule) -> Fit:
     val = datamodule.validation()
     model.fit(datamodule.data("train"), val)
-    return Fit(model.eval(), None, validation_pcc(model, val) if val else None)
+    model.eval()
+    with torch.no_grad():
+        predicted = [model(data)["expression"][validation_spots(data)].cpu().numpy() for data in val]
+    scores = [section_pcc(*section) for section in zip(predicted, val, strict=True)]
+    return Fit(model, None, mean_pcc(scores) if val else None)
 
 
 def _by_gradient(
@@ -80,13 +87,13 @@ def _by_gradient(
 ) -> Fit:
     output = config.folder
     checkpoints = RunCheckpoint(output, datamodule.validates)
-    callbacks = [checkpoints, *_early_stopping(config, datamodule.validates), *_time_limit(config)]
+    callbacks = [checkpoints, *_early_stopping(config.training, datamodule.validates)]
     with _signals(output), without_lines(*LIGHTNING), without_warnings(PYTREE, FROZEN):
         trainer = make_trainer(config, callbacks, loggers, datamodule.validates)
         trainer.fit(
             ExpressionTask(model, config.training, config.memory_gb),
             datamodule=datamodule,
-            ckpt_path=last_checkpoint(config),
+            ckpt_path=last_checkpoint(output, config.resume),
             weights_only=True,
         )
     epochs, steps = checkpoints.epochs, trainer.global_step
@@ -113,37 +120,34 @@ def _signals(output: Path) -> Iterator[None]:
         yield
     except SystemExit as stop:
         if isinstance(stop, SIGTERMException):
-            logger.warning("Training was stopped by SIGTERM. %s", _how_to_go_on(output))
+            logger.warning("Training was stopped by SIGTERM. %s", _how_to_continue(output))
             raise SystemExit(128 + signal.SIGTERM) from None
         if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"Training was interrupted. {_how_to_go_on(output)}") from None
+            raise KeyboardInterrupt(f"Training was interrupted. {_how_to_continue(output)}") from None
         raise
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
 
 
-def _how_to_go_on(output: Path) -> str:
+def _how_to_continue(output: Path) -> str:
     if not (output / LAST).exists():
-        return "No epoch had ended, so it starts anew."
-    return f"{output / LAST} holds the last epoch that ended; --resume true (resume=True) goes on from it."
+        return "No epoch had ended, so the next call starts from the beginning."
+    return f"{output / LAST} holds the last epoch that ended; --resume true (resume=True) continues from it."
 
 
-def _early_stopping(config: TrainConfig, validates: bool) -> list[Callback]:
-    patience = config.training.patience
-    if patience is None or not validates:
-        return []
-    return [EarlyStopping(MONITOR, patience=patience, mode="max")]
-
-
-def _time_limit(config: TrainConfig) -> list[Callback]:
-    # Where an epoch ends, so that no checkpoint is of the middle of one.
-    minutes = config.training.max_minutes
-    return [Timer(timedelta(minutes=minutes), interval="epoch")] if minutes is not None else []
+def _early_stopping(options: TrainingConfig, validates: bool) -> list[Callback]:
+    """What ends training before its last epoch: no progress, or the time."""
+    stops: list[Callback] = []
+    if options.patience is not None and validates:
+        stops.append(EarlyStopping(MONITOR, patience=options.patience, mode="max"))
+    if options.max_minutes is not None:  # where an epoch ends, so that no checkpoint is of the middle of one
+        stops.append(Timer(timedelta(minutes=options.max_minutes), interval="epoch"))
+    return stops
 
 
 def make_trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logger], validates: bool) -> pl.Trainer:
-    """Lightning's trainer, whose errors say what of accelerator, devices and precision cannot be had."""
+    """Lightning's trainer; it raises an error if the machine lacks the accelerator, the devices or the precision."""
     bar = shows_progress()
     return pl.Trainer(
         accelerator=config.accelerator,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from hist2st_pyg.training.checkpoints import BEST, LAST
-from hist2st_pyg.training.config import TrainConfig
 from hist2st_pyg.training.lock import LOCK, run_lock
 from hist2st_pyg.training.loggers import METRICS
 from hist2st_pyg.training.processes import is_first
@@ -23,18 +23,18 @@ RUNS = Path("runs")
 """Where the runs are whose output is not named."""
 OF_LOGGERS = (METRICS, "wandb", RUN)
 OF_A_RUN = (CONFIG, LAST, BEST, SUMMARY, MODEL, "figures", *OF_LOGGERS)
-"""What training writes into a run folder."""
+"""The files that training writes into a run folder."""
 CHOSEN = "HIST2ST_RUN_FOLDER"
 """The variable by which the first process tells the others, which Lightning starts, what folder it has chosen."""
 
 
-def new_folder(config: TrainConfig) -> Path:
+def new_folder(model: Mapping[str, Any]) -> Path:
     """The folder of a run whose output is not named: made by the first process, known to the others.
 
     Two processes that start together get two folders, for making a folder succeeds once.
 
     Args:
-        config: The configuration; its model's key names the folder's parent.
+        model: The model's part of the configuration; its ``name`` is that of the folder's parent.
 
     Raises:
         ValueError: If this process was not started by the first, so that it cannot know the folder.
@@ -43,7 +43,7 @@ def new_folder(config: TrainConfig) -> Path:
         if CHOSEN not in os.environ:
             raise ValueError("Processes that are started together need output, the run folder that they share.")
         return Path(os.environ[CHOSEN])
-    parent = RUNS / str(config.model.get("name", "hist2st"))
+    parent = RUNS / str(model.get("name", "hist2st"))
     while True:
         with suppress(FileExistsError, FileNotFoundError):  # another process was faster, or has removed the parent
             parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def new_folder(config: TrainConfig) -> Path:
 
 @contextmanager
 def run_folder(folder: Path, new: bool = False) -> Iterator[None]:
-    """Hold a run folder; if the block fails before the run has anything to go on from, remove what it left.
+    """Hold a run folder; if the block fails before the run has anything to resume from, remove its files.
 
     That is the whole folder where it was made for this run, else the files of a run that is about to start.
 
@@ -76,7 +76,7 @@ def run_folder(folder: Path, new: bool = False) -> Iterator[None]:
             if not any((folder / name).exists() for name in (LAST, SUMMARY, MODEL)):
                 _remove(folder, there)
                 for parent in folder.parents[:2] if new else made[1:]:
-                    with suppress(OSError):  # somebody else's file is in it by now
+                    with suppress(OSError):  # another process has put a file into it
                         parent.rmdir()
             raise
 
@@ -106,8 +106,8 @@ def check_overwritable(folder: Path, kept: Sequence[str] = ()) -> None:
         or not {"data", "model", "training", "preset"} <= read_yaml(folder / CONFIG).keys()
     ):
         raise FileExistsError(
-            f"{folder} holds what no training has made (no {CONFIG} of a run), so it is not replaced; choose another "
-            "output."
+            f"{folder} holds files that are not of a training run (it has no {CONFIG} of one), so it is not replaced; "
+            "choose another output."
         )
 
 

@@ -18,7 +18,7 @@ LOCK = ".lock"
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a run folder; the kernel gives it free when the process ends, however it ends.
+    """Hold a run folder; the kernel releases it when the process ends, however it ends.
 
     Where the file system knows no locks (some network file systems), a warning says that the folder is not held.
 
@@ -35,12 +35,12 @@ def run_lock(folder: Path) -> Iterator[None]:
         except (BlockingIOError, PermissionError) as error:  # some network file systems say that it is not permitted
             file.seek(0)
             raise BlockingIOError(
-                f"{folder} is being trained into by {file.read().strip() or 'another process'}. Wait until that has "
-                "ended, or choose another output."
+                f"{folder} is in use: {file.read().strip() or 'another process'} trains into it. Wait until that "
+                "training has ended, or choose another output."
             ) from error
         except OSError as error:
             logger.warning(
-                "%s cannot be locked (%s): its file system has no locks. See that no other training writes to it.",
+                "%s cannot be locked (%s): its file system has no locks. Let no other training write to it.",
                 folder,
                 error.strerror,
             )

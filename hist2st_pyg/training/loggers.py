@@ -50,7 +50,7 @@ class MetricsLogger(Logger):
         self.rows.append({**metrics, "step": step})
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: they are in ``config.yaml``."""
+        """Do nothing: ``config.yaml`` holds them."""
 
     def go_on(self, epochs: int) -> None:
         """Keep the rows of the epochs that have ended; what was done of the next one is done again.
@@ -78,7 +78,7 @@ class MetricsLogger(Logger):
 
     def finalize(self, status: str) -> None:
         """Write what has been logged since the last epoch's end."""
-        # None where training did not come so far as to log, or to know the rows of the run it goes on with.
+        # There is none if training failed before it logged, or before it read the rows of the run that it resumes.
         if self.rows:
             self.write()
 

@@ -61,7 +61,7 @@ def saved_training(path: str | Path) -> TrainingConfig:
     """The options of training in a checkpoint.
 
     Raises:
-        ValueError: If there are none, or they cannot be meant.
+        ValueError: If there are none, or a value makes no sense.
     """
     checkpoint = read_tensors(Path(path))
     if not isinstance(checkpoint, dict) or not isinstance(saved := checkpoint.get(TRAINING), dict):

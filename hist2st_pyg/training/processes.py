@@ -21,7 +21,7 @@ def is_first() -> bool:
 
 
 def trainer_arguments(accelerator: str, devices: int | str, strategy: str = "auto") -> dict[str, Any]:
-    """What Lightning's trainer is told of its strategy: the one that is named, else DDP where several devices train.
+    """The arguments of Lightning's trainer for a strategy: the one that is named, else DDP where several devices train.
 
     Args:
         accelerator: Lightning's.

@@ -1,4 +1,4 @@
-"""Going on with a run: with the same one, from the end of its last epoch."""
+"""Resume a run from the end of its last epoch, if it is the same run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NOT_THE_RUN = {
     "output", "resume", "overwrite", "preset", "wandb", "project", "group", "job_type", "run_name", "entity", "tags",
     "notes", "accelerator", "devices", "strategy", "num_workers", "memory_gb", "data.root", "data.cache",
 }  # fmt: skip
-"""Where a run is, where it runs and who is told. Everything else makes another run of it."""
+"""Keys that a resumed run may change: its place, its machine and its logging."""
 
 
 class RunExistsError(FileExistsError):
-    """A folder holds a run that is neither to be gone on with nor to be replaced.
+    """A folder holds a run, and the configuration neither resumes nor replaces it.
 
     Args:
         folder: The folder.
@@ -38,15 +38,15 @@ class RunExistsError(FileExistsError):
 
     @staticmethod
     def told(folder: Path, another: str, resume: str, overwrite: str) -> str:
-        """The message, by the names of what one can do."""
-        return f"{folder} holds a run; {another}, {resume} to go on with it, or {overwrite} to replace it."
+        """The message, with the names of the options that help."""
+        return f"{folder} holds a run; {another}, {resume} to resume it, or {overwrite} to replace it."
 
 
 def is_finished(config: TrainConfig) -> bool:
     """Whether the run of a configuration is in its folder, with nothing left to do; a run has ended with its summary.
 
     Raises:
-        RunExistsError: If the folder holds a run that is neither to be gone on with nor to be replaced.
+        RunExistsError: If the folder holds a run, and the configuration neither resumes nor replaces it.
         ValueError: If the folder holds another run.
     """
     output = config.folder
@@ -56,8 +56,7 @@ def is_finished(config: TrainConfig) -> bool:
         raise RunExistsError(output)
     if not (output / CONFIG).is_file():
         raise FileNotFoundError(
-            f"{output} holds a run without its {CONFIG}, so it cannot be told whether it is this one; choose another "
-            "output."
+            f"{output} holds a run without its {CONFIG}, which says whether it is the same run; choose another output."
         )
     _check_same(read_yaml(output / CONFIG), config, f"{output / CONFIG}")
     if not (output / SUMMARY).is_file():
@@ -71,45 +70,47 @@ def is_finished(config: TrainConfig) -> bool:
     return True
 
 
-def last_checkpoint(config: TrainConfig) -> Path | None:
-    """The checkpoint to go on from, where there is one and it is asked for."""
-    last = config.folder / LAST
-    return last if config.resume and last.exists() else None
+def last_checkpoint(output: Path, resume: bool) -> Path | None:
+    """The checkpoint to resume from, where there is one and ``resume`` asks for it."""
+    last = output / LAST
+    return last if resume and last.exists() else None
 
 
-def mend_folder(config: TrainConfig) -> None:
+def mend_folder(output: Path, resume: bool) -> None:
     """Remove what a killed process left in a run folder, and make the ``best.ckpt`` that it did not come to make."""
-    output = config.folder
     for folder in (output, output / "figures", output / "model"):
         remove_unfinished(folder)
-    # Lightning writes this in the middle of an epoch, before SLURM queues the job again. What goes on from the end of
-    # an epoch is the run as it would have been.
+    # Lightning writes this in the middle of an epoch, before SLURM queues the job again. A run that
+    # resumes from the end of an epoch is the run as it would have been.
     for left in output.glob("hpc_ckpt_*.ckpt"):
         left.unlink()
-    if (last := last_checkpoint(config)) is not None:
+    if (last := last_checkpoint(output, resume)) is not None:
         state = _state(last)
         if state["best_epoch"] is not None and state["best_epoch"] == state["epochs"] - 1:
             link_best(output)
 
 
-def check_resumable(config: TrainConfig, model: ExpressionModel) -> None:
-    """Check that a run can be gone on with, where that is asked for.
+def check_resumable(last: Path, model: ExpressionModel, epochs: int) -> None:
+    """Check that a run can be resumed.
+
+    Args:
+        last: Its last checkpoint.
+        model: The model of the configuration.
+        epochs: Epochs of the configuration.
 
     Raises:
         ValueError: If it cannot, because its model, panel or sections are others, or its checkpoints are of another
             version or of two runs.
     """
-    if (last := last_checkpoint(config)) is None:
-        return
-    state, best = _state(last), config.folder / BEST
+    state, best = _state(last), last.with_name(BEST)
     now, before = (json.loads(json.dumps(value)) for value in (describe(model), read_checkpoint(last)[0]))
     if different := [name for name in now if now[name] != before.get(name)]:
         raise ValueError(
-            f"{last} cannot be gone on with: its {different[0]} differs from this configuration's. Give the same "
+            f"{last} cannot be resumed: its {different[0]} differs from this configuration's. Give the same "
             "model and data, or another output."
         )
-    if config.training.epochs < state["epochs"]:
-        raise ValueError(f"{last} has {state['epochs']} epochs already; training.epochs={config.training.epochs}.")
+    if epochs < state["epochs"]:
+        raise ValueError(f"{last} has {state['epochs']} epochs already; training.epochs={epochs}.")
     chosen = state["best_epoch"]
     if chosen is not None and (not best.is_file() or read_tensors(best)["epoch"] != chosen):
         raise ValueError(
@@ -123,8 +124,8 @@ def _state(last: Path) -> dict[str, Any]:
     checkpoint = read_tensors(last)
     if not isinstance(checkpoint, dict) or RANDOM not in checkpoint:
         raise ValueError(
-            f"{last} does not hold the state of the random generators, so what goes on from it would be another run: "
-            "it is of another version, or of another program. Choose another output."
+            f"{last} does not hold the state of the random generators, so a resumed run would differ: another version "
+            "or another program wrote it. Choose another output."
         )
     return checkpoint["callbacks"][RunCheckpoint.__qualname__]  # type: ignore[no-any-return]
 

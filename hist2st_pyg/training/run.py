@@ -25,7 +25,7 @@ from hist2st_pyg.training.loggers import open_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.preparation import make_datamodule, make_model
 from hist2st_pyg.training.processes import is_first, rank
-from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, mend_folder
+from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, last_checkpoint, mend_folder
 from hist2st_pyg.training.tracking import log_data, log_training
 from hist2st_pyg.training.trust import gene_trust
 from hist2st_pyg.utils.files import write_json, write_text
@@ -46,25 +46,25 @@ def train(
 
     Args:
         config: The configuration; see :func:`~hist2st_pyg.training.presets.preset_config`.
-        sections: The data set's sections where they are already at hand; else they are read as ``config.data`` says.
+        sections: The data set's sections if they are loaded; else they are read as ``config.data`` says.
         loggers: Open loggers to write to, which stay open; None opens and closes those of the configuration.
 
     Returns:
         The run folder.
 
-    Where no output is named, the run gets a new folder of its own. With ``resume`` a run that broke off goes on from
-    the end of its last epoch, and becomes, on the same machine, bit for bit the run that it would have been (on a GPU
-    as far as its sums are the same twice); one that has ended stays as it is. With ``overwrite`` a new run takes the
-    place of that in the folder, as soon as its data and its model are there.
+    Without an output the run gets a new folder. With ``resume`` an interrupted run continues from the end of its last
+    epoch and becomes, on the same machine, bit for bit the run that it would have been (on a GPU if its sums are
+    deterministic); a run that has ended does not change. With ``overwrite`` a new run replaces that in the folder, as
+    soon as its data and its model are loaded.
 
     The configuration is checked before a file is read, and a start that fails leaves no folder. The model and the
-    summary are written before anything is drawn or uploaded: what fails of that is a warning.
+    summary are written before anything is drawn or uploaded; an error in drawing or uploading is a warning.
 
     Raises:
         BlockingIOError: If another process trains into the run folder.
         FileExistsError: If the run folder holds a run and neither ``resume`` nor ``overwrite`` is set, or ``overwrite``
             is, and it holds something else.
-        ValueError: If the configuration does not fit the data, or not the run that is to be gone on with.
+        ValueError: If the configuration does not fit the data, or not the run that it resumes.
 
     >>> import tempfile
     >>> from hist2st_pyg.training.presets import preset_config
@@ -82,11 +82,11 @@ def train(
     of_loggers = () if loggers is None else OF_LOGGERS  # which the caller has opened
     if config.overwrite and is_first():
         check_overwritable(config.folder, of_loggers)
-    # Each process draws dropout and augmentations of its own; the weights are the first one's.
+    # Each process draws its own dropout and augmentations; the weights are the first one's.
     pl.seed_everything(config.seed + rank(), workers=True, verbose=False)
     with ExitStack() as stack:
         writes = is_first()
-        config = replace(config, output=str(new_folder(config))) if new else config
+        config = replace(config, output=str(new_folder(config.model))) if new else config
         output = config.folder
         if writes:
             stack.enter_context(run_folder(output, new))
@@ -96,12 +96,13 @@ def train(
         model = make_model(config, datamodule)
         datamodule.setup("fit")
         if writes:
-            mend_folder(config)
-        check_resumable(config, model)
-        if writes and config.overwrite:  # what is new can be trained, as far as can be told
+            mend_folder(output, config.resume)
+        if (last := last_checkpoint(output, config.resume)) is not None:
+            check_resumable(last, model, config.training.epochs)
+        if writes and config.overwrite:  # by now the new run has its data and model
             clear_run(output, of_loggers)
         opened = list(loggers) if loggers is not None else stack.enter_context(open_loggers(config, output))
-        plain = config_dict(replace(config, overwrite=False))  # who trains by this again does not mean to lose it
+        plain = config_dict(replace(config, overwrite=False))  # training by this file shall not replace the run
         if writes:
             write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))
         log_data(opened, datamodule)
@@ -122,7 +123,7 @@ def train(
             "config": plain,
             "sections": plain_sections(model.training_sections),
         }
-        with only_warns(logger, "It could not be told how far each gene can be trusted"):
+        with only_warns(logger, "The genes' validation scores could not be computed"):
             result.model.gene_trust = gene_trust(result.model, datamodule)
         result.model.save_pretrained(output / MODEL, model_card_kwargs=summary_facts(summary))
         write_json(output / SUMMARY, summary)

@@ -43,7 +43,7 @@ def read_sections(data: DataConfig, names: Sequence[str] | None = None) -> list[
 
 
 def _whole(stripe: str) -> str:
-    """The section of which a stripe is, by name."""
+    """The name of the section that a stripe is cut from."""
     return stripe.rpartition("_")[0] or stripe
 
 
@@ -94,7 +94,7 @@ def parts(data: DataConfig, sections: Sequence[Section] | None = None) -> list[l
 
     Args:
         data: The configuration.
-        sections: The data set's sections where they are already at hand.
+        sections: The data set's sections if they are loaded.
 
     Raises:
         ValueError: If a named section is not there, or none is left to train on.

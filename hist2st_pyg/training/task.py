@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch_geometric.data import Data
 
 from hist2st_pyg import losses
 from hist2st_pyg.data.masks import validation_spots
+from hist2st_pyg.data.parts import SectionParts
 from hist2st_pyg.inference.blocks import predict_blocks
 from hist2st_pyg.inference.section_parts import expression_at
 from hist2st_pyg.models import load_model
@@ -26,7 +26,7 @@ from hist2st_pyg.models.selection import mean_pcc, section_pcc
 from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.nn.checkpointing import Activations, measure_activations
 from hist2st_pyg.nn.statistics import recolored
-from hist2st_pyg.training.config import AugmentConfig, TrainingConfig
+from hist2st_pyg.training.config import TrainingConfig
 from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.training.optimization import LR_SCHEDULERS, OPTIMIZERS, TRAINING, optimizers, saved_training
 from hist2st_pyg.training.preparation import take_sections
@@ -90,8 +90,9 @@ class ExpressionTask(pl.LightningModule):
                 f"views; give TrainingConfig(n_views=0), or Hist2ST(..., n_views={self.options.n_views})."
             )
         self.lr = self.options.lr
-        self.view = _augmentation(self.options.view_augmentation)
-        self.augment = _augmentation(self.options.augment) if self.options.augment is not None else None
+        self.view = PatchAugmentation(**asdict(self.options.view_augmentation))
+        plain = self.options.augment
+        self.augment = PatchAugmentation(**asdict(plain)) if plain is not None else None
         self.memory_gb = memory_gb
         self._memory_bytes: float | None = None
         self._scores: dict[str, tuple[float, float, int]] = {}
@@ -184,20 +185,13 @@ class ExpressionTask(pl.LightningModule):
         self._log_scores("test")
 
     def _score(self, batch: Data) -> None:
-        if "streamed" in batch:
-            (section,) = batch.streamed
-            where, name = validation_spots(section.data), section.data.section
-            expression, measured = (
-                expression_at(self.model, section, where, str(self.device)),
-                section.measured_at(where),
-            )
-        else:
-            where, name = validation_spots(batch), batch.section[0]
-            expression = self.model(batch)["expression"][where]
-            measured = Data(y=batch.y[where], gene_mask=batch.gene_mask, num_nodes=int(where.sum()))
+        section = batch.streamed[0] if "streamed" in batch else SectionParts(batch.get_example(0))
+        where = validation_spots(section.data)
+        expression = expression_at(self.model, section, where, str(self.device))
+        measured = section.measured_at(where).cpu()
         error = losses.expression_error({"expression": expression}, measured)
         # By name: a process with fewer sections than another is given one of them again.
-        self._scores[name] = (section_pcc(expression.float().cpu().numpy(), measured), float(error), int(where.sum()))
+        self._scores[section.data.section] = (section_pcc(expression, measured), float(error), len(expression))
 
     def _log_scores(self, part: str) -> None:
         found = {name: score for of_process in gather(self._scores) for name, score in of_process.items()}
@@ -274,12 +268,6 @@ class ExpressionTask(pl.LightningModule):
         return cls(model, training).to(map_location or "cpu")
 
 
-def _augmentation(config: AugmentConfig) -> PatchAugmentation:
-    return PatchAugmentation(
-        config.grayscale, config.rotation, config.flip, config.jitter, config.symmetries, config.per_spot
-    )
-
-
 def augmented(batch: Data, augmentation: PatchAugmentation) -> Data:
     """The same spots with a random view of their patches, and the view's statistics where they follow from those."""
     view = copy.copy(batch)
@@ -290,14 +278,3 @@ def augmented(batch: Data, augmentation: PatchAugmentation) -> Data:
         elif gain is not None and offset is not None:
             view.statistics = recolored(view.statistics, gain, offset)
     return view
-
-
-def validation_pcc(model: ExpressionModel, sections: Sequence[Data]) -> float:
-    """The validation PCC of a fitted model: over genes and the spots of ``val_mask``, then over sections."""
-    model.eval()
-    with torch.no_grad():
-        return mean_pcc([_section_pcc(model(data), data) for data in sections])
-
-
-def _section_pcc(out: dict[str, Tensor], data: Data) -> float:
-    return section_pcc(out["expression"][validation_spots(data)].float().cpu().numpy(), data)

@@ -1,4 +1,4 @@
-"""wandb: which run of which project a training is, and what it is told."""
+"""wandb: the run and the project of a training, and what it logs there."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 CONNECT = 30
 """Seconds in which wandb has to answer."""
 RUN = "wandb.json"
-"""Which run of wandb's a run folder is of, so that what is gone on with is the same one."""
+"""The file with the id of wandb's run, which a resumed training continues."""
 PROJECT = "hist2st_pyg"
 
 
 def wandb_mode(wished: str) -> str:
-    """The mode of wandb that a configuration asks for; ``"auto"`` hears ``WANDB_MODE`` and ``WANDB_DISABLED``.
+    """The mode of wandb that a configuration asks for; ``"auto"`` follows ``WANDB_MODE`` and ``WANDB_DISABLED``.
 
     Returns:
         ``"auto"``, ``"online"``, ``"offline"`` or ``"disabled"``.
@@ -55,8 +55,8 @@ def run_name(output: Path) -> str:
 def open_wandb(config: TrainConfig, output: Path, mode: str) -> Iterator[list[Logger]]:
     """wandb's run, which is closed at the end; without a key or a connection ``"auto"`` runs offline.
 
-    One that breaks off is closed as failed, so that the next run of the process does not write into it. Whatever fails
-    of wandb is a warning and costs the training nothing, but for ``"online"`` that was asked for and cannot be had.
+    A run that breaks off is closed as failed, so that the next run of the process does not write into it. An error of
+    wandb is a warning, and training continues; only ``"online"`` raises if wandb cannot be reached.
 
     Raises:
         ConnectionError: If ``"online"`` is asked for, and wandb cannot be reached.
@@ -87,21 +87,21 @@ class _WandbLogger(WandbLogger):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        del self._wandb_init["anonymous"]  # of which wandb warns
+        del self._wandb_init["anonymous"]  # wandb warns of it
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Send a row."""
         if not self.failed:
             self.failed = True
-            with only_warns(logger, "wandb gets no more metrics"):
+            with only_warns(logger, "wandb receives no further metrics"):
                 super().log_metrics(metrics, step)
                 self.failed = False
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Send what is left."""
-        with only_warns(logger, "wandb got no end of the training"):
+        with only_warns(logger, "wandb was not told that the training ended"):
             super().finalize(status)
 
 
@@ -121,10 +121,10 @@ def _connect(config: TrainConfig, output: Path, mode: str) -> WandbLogger:
 
 
 def _start(config: TrainConfig, output: Path, online: bool) -> WandbLogger:
-    """Begin a run of wandb's, or go on with that of the run folder.
+    """Begin a run of wandb, or continue that of the run folder.
 
-    A key of the configuration is heard before the run's former value, that before wandb's variable, and that before a
-    default. The variables are read here, for wandb reads them once a process.
+    A key of the configuration overrides the run's former value, which overrides wandb's variable, which overrides the
+    default. The variables are read here, because wandb reads them once a process.
     """
     import wandb
 
@@ -161,7 +161,7 @@ def _start(config: TrainConfig, output: Path, online: bool) -> WandbLogger:
 
 
 def _short(path: Path) -> Path:
-    """A path as one sees it from here."""
+    """A path relative to the working folder, if it is below that."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
@@ -173,7 +173,7 @@ def log_data(loggers: Sequence[Logger], datamodule: SectionDataModule) -> None:
         )
     sections = {part: [section.name for section in of] for part, of in datamodule.sections.items()}
     for run in wandb_runs(loggers):
-        with only_warns(logger, "wandb did not get the panel and the sections"):
+        with only_warns(logger, "wandb did not receive the panel and the sections"):
             run.experiment.config.update(
                 {"genes": list(datamodule.preprocessing.genes), "sections": sections}, allow_val_change=True
             )
@@ -190,12 +190,12 @@ def log_training(loggers: Sequence[Logger], output: Path, summary: dict[str, Any
         told = {key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")}
         if summary["val_pcc"] is not None:
             told["val/pcc"] = summary["val_pcc"]
-        with only_warns(logger, "wandb did not get the summary"):
+        with only_warns(logger, "wandb did not receive the summary"):
             run.experiment.summary.update(told)
         for name, path in pictures.items():
-            with only_warns(logger, f"wandb did not get the picture {path}"):
+            with only_warns(logger, f"wandb did not receive the picture {path}"):
                 run.log_image(name, [str(path)])
-        with only_warns(logger, f"wandb did not get the model in {output / 'model'}"):
+        with only_warns(logger, f"wandb did not receive the model in {output / 'model'}"):
             artifact = wandb.Artifact(f"model-{run.experiment.id}", type="model")
             for path in sorted((output / "model").iterdir()):
                 artifact.add_file(str(path))

@@ -63,7 +63,7 @@ class SpotWindows(Dataset[SectionData]):
 
 
 class SingleSpots(Dataset[SectionData]):
-    """Each training spot of the sections as a ``Data`` of its own, without edges: batches of them mix sections.
+    """Each training spot of the sections as a separate ``Data``, without edges: batches of them mix sections.
 
     An epoch shows each spot once, as ST-Net is trained (He et al. 2020).
 

@@ -1,4 +1,4 @@
-"""Values that cannot be meant, refused where a configuration is made, whoever makes it."""
+"""Refuse values that make no sense where a configuration is made, whoever makes it."""
 
 from __future__ import annotations
 

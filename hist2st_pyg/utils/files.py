@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hist2st_pyg.utils.hdf5 import write_anndata
-from hist2st_pyg.utils.reading import check_hdf5, reading
+from hist2st_pyg.utils.reading import check_hdf5, reading, unpacked_gzip
 from hist2st_pyg.utils.staging import staged
 
 if TYPE_CHECKING:
@@ -84,19 +85,30 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def read_text(path: str | Path) -> str:
-    """Read a UTF-8 text file, with or without the byte-order mark that spreadsheets write.
+def read_bytes(path: str | Path) -> bytes:
+    """Read a text file's bytes, unpacked if its name ends in ``.gz``.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file has another encoding.
+        ValueError: If a packed file is damaged or unpacks to too much.
     """
-    if Path(path).is_dir():
+    path = Path(path)
+    if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; a text file is expected.")
-    if not Path(path).is_file():
+    if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
+    return b"".join(unpacked_gzip(path)) if path.suffix == ".gz" else path.read_bytes()
+
+
+def read_text(path: str | Path) -> str:
+    """Read a UTF-8 text file, packed or not, with or without the byte-order mark that spreadsheets write.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file has another encoding, or as :func:`read_bytes`.
+    """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return io.TextIOWrapper(io.BytesIO(read_bytes(path)), "utf-8-sig").read()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file in UTF-8: {error}. Save it as UTF-8.") from error
 

@@ -47,7 +47,7 @@ def failure(record: Path) -> Path:
 def keep_failure(record: Path, outcome: object) -> bool:
     """Write the traceback of a failed job, or remove that of an earlier try; return whether the job succeeded.
 
-    A traceback that cannot be written is a warning, so that the other jobs go on.
+    A traceback that cannot be written is a warning, so that the other jobs continue.
 
     Args:
         record: The job's JSON file.

@@ -6,9 +6,10 @@ import inspect
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 LARGEST_BYTES = 64 * 2**20
 """Size in bytes above which a file is not read; a model's description of 20,000 genes has 1 MiB."""
@@ -92,6 +93,9 @@ def _finite(text: str) -> float:
 
 def kinds_of(build: Any) -> dict[str, Any]:
     """The annotations of a callable's arguments, by name."""
+    if is_dataclass(build):  # the fields of its bases are annotated in their own modules
+        hints = get_type_hints(build)
+        return {field.name: hints[field.name] for field in fields(build)}
     return {name: each.annotation for name, each in inspect.signature(build, eval_str=True).parameters.items()}
 
 

@@ -1,4 +1,4 @@
-"""What comes after a result and must not cost it: pictures, uploads, checks for the model card."""
+"""Pictures, uploads and checks that follow a result: their errors are warnings, so that the result stays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def only_warns(logger: logging.Logger, what: str) -> Iterator[None]:
-    """Turn an error of the block into a warning that names what failed and why; what follows goes on.
+    """Turn an error of the block into a warning that names what failed and why; the program continues.
 
     Args:
         logger: Where the warning goes.

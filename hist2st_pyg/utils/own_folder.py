@@ -29,6 +29,6 @@ def check_replaceable(folder: Path, marker: str, made_by: str) -> None:
     made = (folder / marker).is_file() and not folder.is_symlink()
     if not made and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
-            f"{folder} holds what no {made_by} has made (there is no {marker} in it), so it is not replaced; choose "
+            f"{folder} holds files that are not of a {made_by} (it has no {marker}), so it is not replaced; choose "
             "another folder."
         )

@@ -101,8 +101,8 @@ def most_unpacked(packed: int, ratio: int) -> int:
     return max(least, ratio * packed)
 
 
-def check_gzip(path: Path) -> None:
-    """Read a gzip file through, in little memory, up to the bound of :func:`check_unpacked`.
+def unpacked_gzip(path: Path) -> Iterator[bytes]:
+    """Unpack a gzip file in pieces, up to the bound of :func:`check_unpacked`.
 
     Raises:
         ValueError: If it unpacks to more, or is damaged.
@@ -110,11 +110,16 @@ def check_gzip(path: Path) -> None:
     packed = path.stat().st_size
     most, unpacked = most_unpacked(packed, TEXT_RATIO), 0
     with reading(path, "a gzip file"), gzip.open(path) as file:
-        while chunk := file.read(2**20):
-            unpacked += len(chunk)
-            if unpacked > most:
-                break
+        while unpacked <= most and (piece := file.read(2**20)):
+            unpacked += len(piece)
+            yield piece
     check_unpacked(path, packed, unpacked, TEXT_RATIO)
+
+
+def check_gzip(path: Path) -> None:
+    """Read a gzip file through, in little memory; raises as :func:`unpacked_gzip`."""
+    for _ in unpacked_gzip(path):
+        pass
 
 
 def check_hdf5(path: str | Path, kind: str) -> None:

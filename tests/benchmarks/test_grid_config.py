@@ -81,7 +81,7 @@ def test_patients_that_are_not_known_are_declared_in_the_grid(grid: dict[str, An
     for cell in cells:
         result = json.loads(run_cell(cell, tmp_path / "results", tmp_path / "work", "off").read_text())
         assert sorted(result["patient_sources"]["each_section"]) == ["A1", "A2"]
-    said = "the user declared each section a patient of its own"
+    said = "the user declared each section a separate patient"
     assert said in (tmp_path / "work" / cells[0].place / "model" / "README.md").read_text()
     report(tmp_path / "results", tmp_path / "report", "mean")
     for page in ("report.md", "report.html"):

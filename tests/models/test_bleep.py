@@ -140,7 +140,7 @@ def test_a_gene_that_a_section_did_not_measure_is_at_the_others_mean(sections: l
 
 
 def test_without_kept_spots_it_says_so(sections: list[SectionData]) -> None:
-    with pytest.raises(ValueError, match=r"Bleep has no training spots to look up in.*remember"):
+    with pytest.raises(ValueError, match=r"Bleep has no training spots to retrieve from.*remember"):
         small()(sections[0])
 
 

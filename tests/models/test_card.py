@@ -163,7 +163,7 @@ def test_the_split_is_told_from_the_sections(
         (SectionRecord("X", "m", "given"), "`X` of patient `m`.\n\nThe patients are as the user gave them."),
         (
             SectionRecord("X", "X", "each_section"),
-            "`X` of patient `X`.\n\nThe data name no patients; the user declared each section a patient of its own.",
+            "`X` of patient `X`.\n\nThe data name no patients; the user declared each section a separate patient.",
         ),
         (SectionRecord("X"), "`X` of unknown patients.\n\nThe patients are not known."),
         (

@@ -160,7 +160,7 @@ def test_a_far_spot_is_read_through_a_shared_exemplar(sections: list[SectionData
 
 
 def test_without_kept_spots_it_says_so(sections: list[SectionData]) -> None:
-    with pytest.raises(ValueError, match=r"Eggn has no training spots as exemplars.*remember"):
+    with pytest.raises(ValueError, match=r"Eggn has no training spots for exemplars.*remember"):
         Eggn(G, patch_size=P, channels=8)(sections[0])
 
 

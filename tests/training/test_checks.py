@@ -43,11 +43,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"training": {"lr_scheduler": "x"}}, "Unknown lr_scheduler='x'"),
     ({"training": {"loss": "x"}}, "Unknown loss='x'"),
     ({"wandb": "maybe"}, "Unknown wandb='maybe'"),
-    ({"accelerator": "nonsense"}, "accelerator='nonsense', .*cannot be had: You selected an invalid accelerator"),
-    ({"devices": 0}, "devices=0, .*cannot be had"),
+    ({"accelerator": "nonsense"}, "accelerator='nonsense', .*is not available: You selected an invalid accelerator"),
+    ({"devices": 0}, "devices=0, .*is not available"),
     ({"devices": 10**6}, r"devices=1000000 starts 1000000 processes; this machine takes \d+ at most"),
     ({"precision": "16-true"}, r"cannot be trained with these arguments on .*, precision='16-true': mixed dtype"),
-    ({"precision": "7"}, "precision='7' cannot be had: Precision '7' is invalid"),
+    ({"precision": "7"}, "precision='7' is not available: Precision '7' is invalid"),
     ({"output": "a/file"}, "a/file cannot be written: there is a file where its folder has to be"),
     ({"output": "a/file/run"}, "a/file/run cannot be written: there is a file where its folder has to be"),
     ({"data": {"cache": "a/file"}}, "a/file cannot be written"),
@@ -73,7 +73,7 @@ def test_what_cannot_be_right_is_refused_first_and_leaves_nothing(
 def test_a_device_that_is_not_there() -> None:
     if torch.cuda.is_available():
         pytest.skip("it is there")
-    with pytest.raises(ValueError, match=r"accelerator='cuda', .*cannot be had: `CUDAAccelerator` can not run"):
+    with pytest.raises(ValueError, match=r"accelerator='cuda', .*is not available: `CUDAAccelerator` can not run"):
         check_config(small(accelerator="cuda"))
 
 

@@ -37,7 +37,7 @@ def test_each_run_without_an_output_gets_a_folder_of_its_own(cohort: list[Sectio
 
 def test_processes_that_start_together_get_different_folders() -> None:
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(folder.new_folder, [quick()] * 32))
+        found = list(pool.map(folder.new_folder, [quick().model] * 32))
     assert sorted(path.name for path in found) == sorted(f"version_{n}" for n in range(32))
 
 
@@ -55,11 +55,11 @@ def test_other_processes_are_told_the_folder(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv(folder.CHOSEN, raising=False)
     monkeypatch.setattr(folder, "is_first", lambda: False)
     with pytest.raises(ValueError, match="Processes that are started together need output"):
-        folder.new_folder(quick())
+        folder.new_folder(quick().model)
     monkeypatch.setattr(folder, "is_first", lambda: True)
-    chosen = folder.new_folder(quick())
+    chosen = folder.new_folder(quick().model)
     monkeypatch.setattr(folder, "is_first", lambda: False)
-    assert folder.new_folder(quick()) == chosen
+    assert folder.new_folder(quick().model) == chosen
 
 
 def test_overwrite_replaces_the_run_and_nothing_else(cohort: list[Section]) -> None:
@@ -85,7 +85,7 @@ def test_overwrite_of_what_is_not_there_is_a_run(cohort: list[Section]) -> None:
 def test_overwrite_does_not_touch_a_folder_of_others(name: str, cohort: list[Section]) -> None:
     Path("mine").mkdir()
     Path("mine", name).write_text("{a: 1}")
-    with pytest.raises(FileExistsError, match=r"mine holds what no training has made .*, so it is not replaced"):
+    with pytest.raises(FileExistsError, match=r"mine holds files that are not of a training run .*not replaced"):
         train(quick(output="mine", overwrite=True), cohort)
     assert [(path.name, path.read_text()) for path in Path("mine").iterdir()] == [(name, "{a: 1}")]
 
@@ -99,15 +99,15 @@ def test_a_start_that_fails_does_not_cost_the_former_run(cohort: list[Section]) 
 
 def test_a_run_that_is_going_on_is_not_overwritten(cohort: list[Section]) -> None:
     train(quick("mean", output="run"), cohort)
-    with run_lock(Path("run")), pytest.raises(BlockingIOError, match="run is being trained into by process"):
+    with run_lock(Path("run")), pytest.raises(BlockingIOError, match="run is in use: process"):
         train(quick("ridge", output="run", overwrite=True), cohort)
     assert kind(Path("run")) == "Mean"
 
 
 def test_what_contradicts_itself_is_refused() -> None:
-    with pytest.raises(ValueError, match="resume goes on with a run, and overwrite replaces it; give one of them"):
+    with pytest.raises(ValueError, match="resume continues a run, and overwrite replaces it; give one of them"):
         quick(output="run", resume=True, overwrite=True)
-    with pytest.raises(ValueError, match="resume needs output, the folder of the run to go on with"):
+    with pytest.raises(ValueError, match="resume needs output, the folder of the run to continue"):
         quick(resume=True)
 
 
@@ -118,7 +118,7 @@ def test_the_command_line_names_its_options(capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     assert main(command) == 2
     assert capsys.readouterr().err == (
-        "hist2st train: run holds a run; choose another --output, --resume true to go on with it, or "
+        "hist2st train: run holds a run; choose another --output, --resume true to resume it, or "
         "--overwrite true to replace it.\n"
     )
     assert main([*command, "--overwrite", "true"]) == 0

@@ -208,7 +208,7 @@ def test_another_run_is_not_gone_on_with(broken_off: Path, sections: list[Sectio
         with pytest.raises(ValueError, match=rf"run/config\.yaml is of another run: .*{message}.*or another output"):
             train(other, sections)
     others = load_sections("synthetic", names=["A1", "A2", "B1"], patients=2, spots=48, genes=9, noise_genes=0)
-    with pytest.raises(ValueError, match=r"last\.ckpt cannot be gone on with: its preprocessing differs"):
+    with pytest.raises(ValueError, match=r"last\.ckpt cannot be resumed: its preprocessing differs"):
         train(given, others)
     assert snapshot(broken_off) == before
 
@@ -309,9 +309,9 @@ def test_signals_end_the_command_and_say_how_to_go_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(training_run, "draw_training", lambda *_: {})
-    how = "No epoch had ended, so it starts anew."
+    how = "No epoch had ended, so the next call starts from the beginning."
     if epoch:
-        how = "run/last.ckpt holds the last epoch that ended; --resume true (resume=True) goes on from it."
+        how = "run/last.ckpt holds the last epoch that ended; --resume true (resume=True) continues from it."
     command = ["train", "--output", "run"]
 
     def training(signal: int) -> None:

@@ -244,7 +244,7 @@ def test_the_model_is_written_before_anything_is_drawn_or_uploaded(
     assert load_model(run).gene_trust == {}
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     for line in (
-        "It could not be told how far each gene can be trusted: ValueError: one spot",
+        "The genes' validation scores could not be computed: ValueError: one spot",
         "The training's curves could not be drawn: RuntimeError: broken picture",
         "The map of section 'A1' could not be drawn: RuntimeError: broken picture",
         "wandb did not get the model in run/model: RuntimeError: broken picture",
@@ -427,7 +427,7 @@ def test_the_run_says_how_patients_are_known(cohort: list[Section]) -> None:
     run = train(tiny({"patients": "each_section"}, training={"epochs": 1}), unnamed(cohort))
     card = (run / "model" / "README.md").read_text()
     assert "`A1` of patient `A1`; `A2` of patient `A2`." in card
-    assert "the user declared each section a patient of its own." in card
+    assert "the user declared each section a separate patient." in card
     record = {"name": "A1", "patient": "A1", "patient_source": "each_section"}
     assert json.loads((run / "summary.json").read_text())["sections"]["train"][0] == record
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["patients"] == "each_section"

@@ -152,7 +152,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                     "transformer_layers": 0,
                     "position": "none",
                     **_GRAPH,
-                }
+                },
             },
             "histogene": {
                 "model": {"channels": 256, "transformer_layers": 2, "heads": 4, "position": "none"},

@@ -21,6 +21,7 @@ MAX_SPOTS = 20_000
 WIDTH_SAMPLE_SPOTS = 2000
 """Number of evenly spaced training spots, about, for the median distance."""
 BLOCK_SPOTS = 1024
+SMALLEST_DEVIATION = 1e-6
 SMALLEST_VARIANCE = 0.01
 """Added to the variance of a principal component, of features of variance 1, before whitening."""
 
@@ -61,7 +62,9 @@ class KernelSolver(Solver):
                 f"kernel_ridge stores the similarity of all pairs of training spots, at most {MAX_SPOTS} spots, got "
                 f"{len(x)}; train on fewer sections, or choose ridge_neighbors."
             )
-        self.mean, self.scale = x.mean(0), np.maximum(x.std(0), 1e-6)
+        self.mean, deviation = x.mean(0), x.std(0)
+        # What does not vary in training keeps its unit: divided by its rounding it would alone tell spots apart.
+        self.scale = np.where(deviation > SMALLEST_DEVIATION, deviation, 1.0)
         self.kernel = KERNELS[kernel]
         self.rotation = _whitening((x - self.mean) / self.scale, whiten) if whiten else None
         self.spots = self._standard(x)

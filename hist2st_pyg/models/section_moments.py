@@ -16,12 +16,14 @@ from hist2st_pyg.image.stain import stain_spots
 from hist2st_pyg.models.base import ExpressionModel, section_ptr
 
 SMALLEST_DEVIATION = 1e-6
+"""What varies less over a section is rounding, which no division may blow up: it keeps its unit."""
 
 
 def moments(x: Tensor) -> Tensor:
     """Mean and deviation of a section's features [N, F] over the spots that also tell its stain, [1, 2·F]."""
     some = x[torch.from_numpy(stain_spots(len(x))).to(x.device)]
-    return torch.cat([some.mean(0), some.std(0, unbiased=False).clamp(min=SMALLEST_DEVIATION)])[None]
+    deviation = some.std(0, unbiased=False)
+    return torch.cat([some.mean(0), torch.where(deviation > SMALLEST_DEVIATION, deviation, 1.0)])[None]
 
 
 def standardized(x: Tensor, data: Data) -> Tensor:

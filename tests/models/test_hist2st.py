@@ -14,6 +14,7 @@ from torch_geometric.nn import GATv2Conv, GPSConv, SAGEConv
 from hist2st_pyg import Hist2ST, Section, load_model, losses, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.nn import CONVS, PatchStatistics
+from hist2st_pyg.nn.statistics import patch_statistics
 
 P = 14
 SMALL: dict[str, Any] = {
@@ -473,6 +474,18 @@ def test_the_streams_and_the_kernel_share_a_patch_s_statistics(
     assert taken == [len(shared)] * 2  # once of each field of view
     monkeypatch.setattr(type(with_kernel.kernel), "with_statistics", lambda _, data: data)
     torch.testing.assert_close(with_kernel(sections[2][2])["expression"], shared)
+
+
+def test_what_is_white_around_all_spots_leaves_the_kernel_its_say(sections: dict[int, list[SectionData]]) -> None:
+    """A quantile that is the same for all spots of training, but for rounding, does not set others apart."""
+    train, test = ([copy.copy(data) for data in some] for some in (sections[2][:2], sections[2][2:]))
+    for data, white in zip((*train, *test), (0.5, 0.5, 0.1), strict=True):
+        data.statistics = patch_statistics(data.x)
+        data.statistics[:, -3] = white  # its mean over a section is rounded, or not
+    model = Hist2ST(train[0].y.shape[1], **{**SMALL, "n_scales": 2}, kernel_stream=True)
+    model.remember(train)
+    assert model.kernel is not None
+    assert (model.kernel(test[0])["expression"].std(0) > 1e-3).all()
 
 
 def test_in_training_the_kernel_is_left_out(with_kernel: Hist2ST, sections: dict[int, list[SectionData]]) -> None:

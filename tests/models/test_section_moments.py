@@ -27,8 +27,11 @@ def test_a_part_is_standardized_as_its_section() -> None:
     torch.testing.assert_close(standardized(X[:3], part), standardized(X, Data(x=X, num_nodes=9))[:3])
 
 
-def test_a_feature_that_does_not_vary_stays_finite() -> None:
+def test_the_rounding_of_a_feature_that_does_not_vary_is_not_blown_up() -> None:
     assert not standardized(torch.ones(4, 2), Data(x=X[:4], num_nodes=4)).any()
+    white = torch.full((37, 2), 0.1)
+    assert 0 < (white - moments(white)[:, :2]).abs().max() < 1e-7
+    assert standardized(white, Data(x=white, num_nodes=37)).abs().max() < 1e-7
 
 
 def test_the_moments_of_a_section_are_those_of_its_features(monkeypatch: pytest.MonkeyPatch) -> None:

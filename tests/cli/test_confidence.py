@@ -14,6 +14,8 @@ from _helpers.made_prediction import made_prediction
 from hist2st_pyg.analysis.confidence import check_confidence, spot_confidence
 from hist2st_pyg.cli import main
 
+pytestmark = pytest.mark.usefixtures("prediction")
+
 
 def test_confidence(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["confidence", "made.h5ad", "--measured", "counts.h5ad", "-o", "spots.csv", "--figures", "pictures"]

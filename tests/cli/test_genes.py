@@ -12,6 +12,8 @@ from hist2st_pyg.analysis.genes import spatial_genes
 from hist2st_pyg.cli import main
 from hist2st_pyg.inference import write_h5ad
 
+pytestmark = pytest.mark.usefixtures("prediction")
+
 
 def test_genes(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["genes", "made.h5ad", "-o", "tables/genes.csv", "--figures", "pictures"]

@@ -13,6 +13,8 @@ from _helpers.made_prediction import SETS, made_prediction
 from hist2st_pyg.analysis.pathways import score_agreement, score_gene_sets
 from hist2st_pyg.cli import main
 
+pytestmark = pytest.mark.usefixtures("prediction")
+
 
 def test_pathways(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["pathways", "made.h5ad", "--gene_sets", "sets.gmt", "-o", "sets.csv", "--figures", "pictures"]

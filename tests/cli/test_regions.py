@@ -12,6 +12,8 @@ import pytest
 from hist2st_pyg.analysis.regions import agreement, find_regions
 from hist2st_pyg.cli import main
 
+pytestmark = pytest.mark.usefixtures("prediction")
+
 
 def test_regions(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["regions", "made.h5ad", "--method", "kmeans", "--labels", "tissue", "-o", "out.h5ad", "--seed", "2"]

@@ -68,14 +68,14 @@ def explanation_figure(
     high = max(2 * PATCH_INCHES, fields * PATCH_INCHES)
     wide = min(high / fields, 1.2 * PATCH_INCHES)
     figure = Figure(figsize=(high + 2 * len(maps) * wide, high + 0.5), layout="constrained")
-    grid = figure.add_gridspec(fields, 1 + 2 * len(maps), width_ratios=[high] + 2 * len(maps) * [wide])
-    axis = figure.add_subplot(grid[:, 0])
+    panels = figure.add_gridspec(fields, 1 + 2 * len(maps), width_ratios=[high] + 2 * len(maps) * [wide])
+    axis = figure.add_subplot(panels[:, 0])
     _neighbors(figure, axis, explanation, points, image, thumbnail)
     scale_bar(axis, um_per_pixel, inside=True)
     for place, pixels in enumerate(maps):
         limit = float(np.quantile(_smooth(pixels.importance), SATURATION_QUANTILE)) or 1.0
         for field in range(fields):
-            left, right = (figure.add_subplot(grid[field, 1 + 2 * place + column]) for column in (0, 1))
+            left, right = (figure.add_subplot(panels[field, 1 + 2 * place + column]) for column in (0, 1))
             _patch(left, right, explanation, pixels, field, limit)
             if um_per_pixel is not None and len(sides):
                 scale_bar(left, um_per_pixel * sides[field] / len(pixels.patch[field]), inside=True)

@@ -38,8 +38,8 @@ def hexagonal_grid(size: tuple[int, int], pitch: float) -> Spots:
     column, row = np.meshgrid(np.arange(int(width / pitch)), np.arange(int((height - pitch) / step) + 1))
     x, y = pitch / 2 * (1 + 2 * column + row % 2), pitch / 2 + step * row
     fits = x <= width - pitch / 2
-    grid = np.stack([column[fits], row[fits]], axis=1)
-    return Spots([f"hex_{r}_{c}" for c, r in grid], np.stack([x[fits], y[fits]], axis=1), grid)
+    places = np.stack([column[fits], row[fits]], axis=1)
+    return Spots([f"hex_{r}_{c}" for c, r in places], np.stack([x[fits], y[fits]], axis=1), places)
 
 
 def inside(spots: Spots, mask: NDArray[np.bool_], scale: float) -> Spots:
@@ -68,8 +68,8 @@ def inside(spots: Spots, mask: NDArray[np.bool_], scale: float) -> Spots:
             f"None of the {len(spots)} spots lies on the tissue; set a smaller pitch, or check that the positions are "
             "in full-resolution pixels of this image."
         )
-    grid = spots.grid[keep]
-    return Spots(list(compress(spots.names, keep)), spots.pos[keep], grid - grid.min(axis=0))
+    places = spots.grid[keep]
+    return Spots(list(compress(spots.names, keep)), spots.pos[keep], places - places.min(axis=0))
 
 
 def interleaved(
@@ -89,8 +89,8 @@ def interleaved(
     row = np.rint(y / ROW).astype(np.int64)
     # Along the axes at 60 degrees every step is one spot, so the remainder of a division identifies the coarser grid.
     column = np.rint(x - row / 2).astype(np.int64)
-    grid = np.stack([column // factor + row // factor // 2, row // factor], axis=1)
+    places = np.stack([column // factor + row // factor // 2, row // factor], axis=1)
     # Subtract an even number of rows, so that odd rows remain those shifted to the right.
-    grid -= [grid[:, 0].min(), grid[:, 1].min() // 2 * 2]
+    places -= [places[:, 0].min(), places[:, 1].min() // 2 * 2]
     own = column % factor * factor + row % factor
-    return [np.flatnonzero(own == key) for key in np.unique(own)], grid
+    return [np.flatnonzero(own == key) for key in np.unique(own)], places

@@ -144,9 +144,9 @@ def lay_grid(image: HistologyImage, pitch: float, thumbnail: NDArray[np.uint8] |
     Raises:
         ValueError: If no tissue is found.
     """
-    grid = hexagonal_grid(image.size, pitch)
+    spots = hexagonal_grid(image.size, pitch)
     picture = image.thumbnail(THUMBNAIL_PIXELS) if thumbnail is None else thumbnail
-    return inside(grid, tissue_mask(picture), picture.shape[1] / image.size[0])
+    return inside(spots, tissue_mask(picture), picture.shape[1] / image.size[0])
 
 
 def _unknown_resolution(pitch: float) -> str:

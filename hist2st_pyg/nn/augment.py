@@ -128,5 +128,5 @@ def _turn(x: Tensor, angle: Tensor) -> Tensor:
     """Rotate by ``angle`` [1 or N] (radians) with the nearest pixel."""
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     matrix = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3).expand(len(x), 2, 3)
-    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    sampled = F.affine_grid(matrix, list(x.shape), align_corners=False)
+    return F.grid_sample(x, sampled, mode="nearest", padding_mode="zeros", align_corners=False)

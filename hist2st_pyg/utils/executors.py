@@ -156,9 +156,9 @@ def ray(
         # Workers also import modules of a checkout that is not installed.
         path = os.pathsep.join(filter(None, sys.path))
         ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}}, **size)
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=int(fresh), max_retries=0)(attempt)
+    call = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=int(fresh), max_retries=0)(attempt)
     try:
-        waiting = {task.remote(function, item): item for item in items}
+        waiting = {call.remote(function, item): item for item in items}
         while waiting:
             (done,), _ = ray.wait(list(waiting))
             item = waiting.pop(done)

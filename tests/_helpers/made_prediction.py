@@ -8,6 +8,8 @@ from anndata import AnnData
 
 SIDE, GENES = 8, 24
 LABELS = np.array(["tumour", "stroma", "fat"], dtype=object)
+SETS = {"TUMOUR": [f"GENE{i}" for i in range(6)], "STROMA": [f"GENE{i}" for i in range(8, 15)]}
+"""Sets of genes, of which each marks a band."""
 
 
 def made_prediction(seed: int = 0) -> tuple[AnnData, AnnData]:

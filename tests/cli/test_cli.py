@@ -13,7 +13,6 @@ from PIL import Image
 
 from hist2st_pyg import Section
 from hist2st_pyg.cli import COMMANDS, main, train
-from hist2st_pyg.datasets import her2st
 from hist2st_pyg.evaluation.run import scalars
 
 CONFIG = """
@@ -202,27 +201,11 @@ def test_the_paper_s_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (values.data.max_distance, values.training.n_views, values.model.gnn) == (2.0, 5, "hist2st")
 
 
-def test_download_passes_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, object] = {}
-
-    def download(root: str, sections: list[str] | None = None, overwrite: bool = False, progress: bool = True) -> None:
-        seen.update(root=root, sections=sections, overwrite=overwrite)
-
-    monkeypatch.setattr(her2st, "download", download)
-    assert main(["download", "her2st", "--root", "here", "--sections", "[C2, C3]"]) == 0
-    assert seen == {"root": "here", "sections": ["C2", "C3"], "overwrite": False}
-
-
 def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     out = capsys.readouterr().out
     assert all(command in out for command in COMMANDS)
-
-
-def test_download_of_a_data_set_that_has_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["download", "synthetic", "--root", "here"]) == 2
-    assert "Data set 'synthetic' has no download; these have: cscc, her2st." in capsys.readouterr().err
 
 
 def test_null_on_the_command_line_is_not_a_value(capsys: pytest.CaptureFixture[str]) -> None:

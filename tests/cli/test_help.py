@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hist2st_pyg.cli import COMMANDS, EXAMPLES, command_line, main, yaml_mode
-from hist2st_pyg.cli._choices import CHOICES, first_sentence
+from hist2st_pyg.cli._choices import CHOICES
 from hist2st_pyg.models import MODELS
 from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.training import AugmentConfig, DataConfig, TrainConfig, TrainingConfig, preset_config
@@ -147,16 +147,3 @@ def test_what_is_missing_is_called_as_a_user_gives_it(
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert capsys.readouterr().err == f"hist2st {arguments[0]}: the following arguments are required: {told}\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("abs(input) -> Tensor\n\nThe size of :attr:`x`. More.", "The size of x."),
-        ("By Zeng et al. 2022, see :class:`~a.b.C`.\nMore.", "By Zeng et al. 2022, see C."),
-        ('The operator of the `"Paper" <https://x.y>`_ paper.', 'The operator of the "Paper" paper.'),
-        ("", ""),
-    ],
-)
-def test_the_first_sentence_is_without_markup(text: str, sentence: str) -> None:
-    assert first_sentence(text) == sentence

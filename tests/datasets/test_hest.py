@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,85 +8,34 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import tifffile
-from _helpers.image_files import tissue as stained
-from anndata import AnnData, read_h5ad
+from _helpers.hest_sample import (
+    COLUMN,
+    COUNTS,
+    HEIGHT,
+    NAMES,
+    POS,
+    ROW,
+    SIDE,
+    UM,
+    WIDTH,
+    cut,
+    picture,
+    write_counts,
+    write_metadata,
+    write_patches,
+    write_slide,
+)
+from anndata import read_h5ad
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse import csc_matrix
 
-from hist2st_pyg.data.patches import cut_patches
 from hist2st_pyg.data.preprocessing import to_data
 from hist2st_pyg.datasets import load_sections
 from hist2st_pyg.datasets.hest import is_dataset
 from hist2st_pyg.image import FileImage
 from hist2st_pyg.image.mosaic import PatchMosaic
-from hist2st_pyg.io.alignment import in_order, placement
+from hist2st_pyg.io.alignment import in_order
 from hist2st_pyg.section import Section, SectionRecord
-
-WIDTH, HEIGHT = 400, 300
-UM = 7.0  # µm per pixel, so that 112 µm are 16 pixels
-SIDE, PIXELS = 16, 8  # a patch in the slide's pixels and in its own
-COLUMN, ROW = (a.ravel() for a in np.meshgrid(np.arange(12), np.arange(8)))
-POS = np.column_stack([40.0 + 24 * COLUMN, 24.0 + 24 * ROW])
-NAMES = [f"{i:03}-1" for i in range(len(POS))]
-COUNTS = np.random.default_rng(0).poisson(3, (len(POS), 5))
-
-
-def picture() -> NDArray[np.uint8]:
-    """White with tissue to the upper left, so that it shows which axis is which."""
-    image = np.full((HEIGHT, WIDTH, 3), 245, dtype=np.uint8)
-    image[10:210, 20:330] = stained(310, 200) // 4 + np.array([140, 60, 110], dtype=np.uint8)
-    return image
-
-
-def cut() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Patches [N, 8, 8, 3] and their upper left corners, as HEST cuts them."""
-    corners = (POS - SIDE // 2).astype(np.int64)
-    image = picture()
-    crops = [Image.fromarray(image[y : y + SIDE, x : x + SIDE]).reduce(SIDE // PIXELS) for x, y in corners]
-    return np.stack([np.asarray(crop) for crop in crops]), corners
-
-
-def write_counts(root: Path, name: str = "A", **changes: Any) -> Path:
-    parts: dict[str, Any] = {
-        "X": csc_matrix(COUNTS.astype(np.float32)),
-        "obs": pd.DataFrame({"array_col": COLUMN, "array_row": ROW}, index=NAMES),
-        "var": pd.DataFrame(index=[f"g{i}" for i in range(5)]),
-        "obsm": {"spatial": POS},
-    }
-    path = root / "st" / f"{name}.h5ad"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    AnnData(**{**parts, **changes}).write_h5ad(path)
-    return path
-
-
-def write_slide(root: Path, name: str = "A") -> Path:
-    path = root / "wsis" / f"{name}.tif"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(path, picture(), photometric="rgb", tile=(64, 64))
-    return path
-
-
-def write_metadata(root: Path, name: str = "A", **values: Any) -> Path:
-    path = root / "metadata" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"pixel_size_um_estimated": UM, **values}))
-    return path
-
-
-def write_patches(root: Path, name: str = "A", attrs: dict[str, Any] | None = None, **changes: Any) -> Path:
-    images, corners = cut()
-    arrays = {"img": images, "coords": corners, "barcode": np.array(NAMES, dtype="S")[:, None], **changes}
-    path = root / "patches" / f"{name}.h5"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        for key, values in arrays.items():
-            if values is not None:
-                file[key] = values
-        if "img" in file:
-            file["img"].attrs.update(attrs or {})
-    return path
 
 
 @pytest.fixture
@@ -332,59 +280,6 @@ def test_patches_in_place_of_the_slide(root: Path, caplog: pytest.LogCaptureFixt
         load(root, use_patches=True)
 
 
-def test_mosaic(tmp_path: Path) -> None:
-    path = write_patches(tmp_path)
-    image = PatchMosaic(path, (WIDTH, HEIGHT), UM)
-    assert image.size == (WIDTH, HEIGHT)
-    assert image.level_downsamples == (1.0, 2.0)
-    assert image.level_sizes == ((400, 300), (200, 150))
-    assert (image.tile_size(0), image.tile_size(1)) == ((16, 16), (8, 8))
-    np.testing.assert_array_equal(image.centers, POS)
-    assert image.barcodes == NAMES
-    covered = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    for x, y in cut()[1]:
-        covered[y : y + SIDE, x : x + SIDE] = True
-    with image.open() as region:
-        whole = region(0, 0, WIDTH, HEIGHT)
-        np.testing.assert_array_equal(region(35, 19, 100, 60), whole[19:79, 35:135])
-    assert whole.dtype == np.uint8
-    assert (whole[~covered] == 255).all()
-    assert np.abs(whole[covered].astype(int) - picture()[covered]).mean() < 2
-    with image.open(1) as region:
-        half = region(0, 0, 200, 150)
-    expected = np.asarray(Image.fromarray(picture()).reduce(2))
-    np.testing.assert_array_equal(half[covered[::2, ::2]], expected[covered[::2, ::2]])
-    assert (half[~covered[::2, ::2]] == 255).all()
-    with pytest.raises(ValueError, match=r"has the levels 0 to 1, got level=2"), image.open(2):
-        pass
-    assert image.thumbnail(100).shape == (75, 100, 3)
-
-
-def test_mosaic_of_upscaled_and_of_overlapping_patches(tmp_path: Path) -> None:
-    """HEST's first release has 256 pixels for the same 112 µm; the later of overlapping patches is seen."""
-    images, corners = cut()
-    large = images.repeat(8, axis=1).repeat(8, axis=2)
-    image = PatchMosaic(write_patches(tmp_path, img=large), None, UM)
-    assert image.level_downsamples == (1.0,)
-    assert image.size == tuple(corners.max(0) + 16)
-    patches = cut_patches(image, POS, 16)
-    assert np.abs(patches[:, :, ::2, ::2].astype(int) - images.transpose(0, 3, 1, 2)).mean() < 3
-    path = write_patches(
-        tmp_path, img=images[:2], coords=np.array([[0, 0], [8, 0]]), barcode=["a", "b"], attrs={"patch_size_src": 16}
-    )
-    with PatchMosaic(path).open(1) as region:
-        np.testing.assert_array_equal(region(0, 0, 12, 8), np.concatenate([images[0][:, :4], images[1]], axis=1))
-
-
-def test_fingerprint_of_a_mosaic(tmp_path: Path) -> None:
-    path = write_patches(tmp_path)
-    first = PatchMosaic(path, (WIDTH, HEIGHT), UM).fingerprint()
-    assert PatchMosaic(path, (WIDTH, HEIGHT), UM).fingerprint() == first
-    assert PatchMosaic(path, (WIDTH, HEIGHT), 6.5).fingerprint() != first
-    write_patches(tmp_path, img=255 - cut()[0])
-    assert PatchMosaic(path, (WIDTH, HEIGHT), UM).fingerprint() != first
-
-
 def test_spots_without_a_patch(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / "wsis" / "A.tif").unlink()
     images, corners = cut()
@@ -456,28 +351,6 @@ def test_patches_of_unknown_width(root: Path) -> None:
     path.write_bytes(b"no HDF5")
     with pytest.raises(ValueError, match=r"A\.h5 is damaged or not an HDF5 file of patches"):
         load(root, use_patches=True)
-
-
-def test_order_by_a_picture(caplog: pytest.LogCaptureFixture) -> None:
-    image = picture()
-    truth = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    truth[10:210, 20:330] = True
-    assert placement(np.array([[30.0, 30], [350, 250], [-1, 5], [30, 299.9]]), truth, (WIDTH, HEIGHT)) == placement(
-        np.array([[60.0, 60], [700, 500], [-1, 5], [60, 599.9]]), truth, (2 * WIDTH, 2 * HEIGHT)
-    )
-    place = placement(np.array([[30.0, 30], [350, 250], [-1, 5], [30, 299.9]]), truth, (WIDTH, HEIGHT))
-    assert (place.on_image, place.on_tissue) == (0.75, 0.25)
-    # Where nothing stands out only the border tells.
-    plain = np.full((HEIGHT, WIDTH, 3), 200, dtype=np.uint8)
-    with pytest.raises(ValueError, match="x and y look swapped"):
-        in_order(POS[:, ::-1], plain, (WIDTH, HEIGHT), None, "it")
-    inside = POS[POS[:, 0] < HEIGHT]
-    np.testing.assert_array_equal(in_order(inside[:, ::-1], plain, (WIDTH, HEIGHT), None, "it"), inside[:, ::-1])
-    # A few spots are no evidence, but worth a warning.
-    caplog.clear()
-    few = np.concatenate([np.tile([[100.0, 100.0]], (200, 1)), [[100.0, 250.0]] * 4])
-    np.testing.assert_array_equal(in_order(few, image, (WIDTH, HEIGHT), None, "it"), few)
-    assert "it: 98.0% of the spots are on tissue and 100.0% on the image, with x and y swapped 100.0%" in caplog.text
 
 
 def test_spots_at_the_border_are_no_swap(root: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,73 +9,33 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from numpy.typing import NDArray
 from scipy.sparse import csc_matrix
 
 pytest.importorskip("spatialdata")
 
-from PIL import Image
+from _helpers.spatialdata_store import (
+    COUNTS,
+    HEIGHT,
+    NAMES,
+    PIXELS,
+    WIDTH,
+    XY,
+    affine,
+    annotation,
+    apply,
+    circles,
+    he,
+    picture,
+    write,
+)
 from shapely import Polygon
 from spatialdata import SpatialData, get_centroids, read_zarr
 from spatialdata.models import Image2DModel, ShapesModel, TableModel
-from spatialdata.transformations import Affine, BaseTransformation, Identity, Scale, Sequence, Translation
+from spatialdata.transformations import Identity, Scale, Sequence, Translation
 
 from hist2st_pyg import Section, load_sections, to_data
-from hist2st_pyg.datasets.spatialdata import StoreImage, is_dataset
+from hist2st_pyg.datasets.spatialdata import is_dataset
 from hist2st_pyg.section import SectionRecord
-
-WIDTH, HEIGHT = 240, 160
-NAMES = [f"s{i}" for i in range(6)]
-PIXELS = np.array([[40.0, 30], [100, 30], [160, 30], [40, 90], [100, 90], [160, 90]])
-"""Where the spots are in the image, whatever the transformations."""
-COUNTS = np.arange(18).reshape(6, 3)
-XY = ("x", "y")
-
-
-def affine(degrees: float, scale: float, x: float, y: float) -> Affine:
-    c, s = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
-    return Affine(np.array([[c, -s, x], [s, c, y], [0, 0, 1]]), XY, XY)
-
-
-def apply(transformation: BaseTransformation, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    matrix = transformation.to_affine_matrix(XY, XY)
-    return points @ matrix[:2, :2].T + matrix[:2, 2]
-
-
-def picture() -> NDArray[np.uint8]:
-    """Noise with a dark square on each spot, [3, height, width]."""
-    pixels = np.random.default_rng(0).integers(150, 250, (3, HEIGHT, WIDTH), dtype=np.uint8)
-    for x, y in PIXELS.astype(int):
-        pixels[:, y - 4 : y + 5, x - 4 : x + 5] = [[[10]], [[20]], [[30]]]
-    return pixels
-
-
-def he(to: BaseTransformation | None = None, system: str = "global", **options: Any) -> Any:
-    pixels = options.pop("pixels", picture())
-    channels = options.pop("channels", ["r", "g", "b"])
-    transformations = {system: to or Identity()}
-    return Image2DModel.parse(
-        pixels, dims=("c", "y", "x"), c_coords=channels, transformations=transformations, **options
-    )
-
-
-def circles(pos: NDArray[np.float64] = PIXELS, to: BaseTransformation | None = None, **options: Any) -> Any:
-    settings = {"radius": 8.0, "index": NAMES, "transformations": {"global": to or Identity()}, **options}
-    return ShapesModel.parse(pos, geometry=0, **settings)
-
-
-def annotation(shapes: str = "spots", instances: list[Any] = NAMES, order: Any = slice(None), **parts: Any) -> AnnData:
-    adata = AnnData(**{"X": COUNTS.astype(np.float32), "obs": pd.DataFrame(index=NAMES), **parts})
-    adata.var_names = ["g1", "g2", "g3"]
-    adata.obs["element"], adata.obs["spot"] = pd.Categorical([shapes] * 6), instances
-    return TableModel.parse(adata[order].copy(), region=shapes, region_key="element", instance_key="spot")
-
-
-def write(path: Path, **changes: Any) -> Path:
-    """A store of six spots; the keyword arguments replace its elements."""
-    parts = {"images": {"he": he()}, "shapes": {"spots": circles()}, "tables": {"table": annotation()}, **changes}
-    SpatialData(**parts).write(path)
-    return path
 
 
 def load(path: Path, **options: Any) -> Section:
@@ -349,75 +308,6 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         load(path)
 
 
-def test_image_regions_and_levels(tmp_path: Path) -> None:
-    pixels = picture()
-    image = StoreImage(write(tmp_path / "a.zarr", images={"he": he(scale_factors=[2, 2], chunks=(3, 64, 64))}), "he")
-    assert image.size == (WIDTH, HEIGHT)
-    assert image.level_sizes == ((240, 160), (120, 80), (60, 40))
-    assert image.level_downsamples == (1, 2, 4)
-    assert repr(image) == f"StoreImage('{tmp_path / 'a.zarr/images/he'}')"
-    with image.open() as region:
-        got = region(17, 5, 100, 30)
-        assert got.dtype == np.uint8
-        np.testing.assert_array_equal(got, pixels[:, 5:35, 17:117].transpose(1, 2, 0))
-    store = read_zarr(tmp_path / "a.zarr")
-    with image.open(2) as region:
-        scale2 = store.images["he"]["scale2"]["image"].to_numpy()
-        np.testing.assert_array_equal(region(3, 4, 50, 30), scale2[:, 4:34, 3:53].transpose(1, 2, 0))
-    with (
-        pytest.raises(ValueError, match=r"StoreImage\(.*\) has the levels 0 to 2, got level=3"),
-        image.open(3),
-    ):
-        pass
-
-
-def test_blocks_hold_whole_chunks(tmp_path: Path) -> None:
-    image = StoreImage(write(tmp_path / "a.zarr", images={"he": he(chunks=(3, 96, 50))}), "he")
-    assert image.tile_size() == (50, 96)
-    assert image.block_size() == (4050, 4032)
-    np.testing.assert_array_equal(image.thumbnail(240), picture().transpose(1, 2, 0))
-
-
-def test_image_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A region reads its own chunks, and a thumbnail those of the smallest level that is large enough."""
-    import zarr
-
-    read: list[str] = []
-    get = zarr.storage.LocalStore.get
-
-    async def spy(self: Any, key: str, *args: Any, **kwargs: Any) -> Any:
-        read.extend([key] if "/c/" in key else [])
-        return await get(self, key, *args, **kwargs)
-
-    image = StoreImage(write(tmp_path / "a.zarr", images={"he": he(scale_factors=[2, 2], chunks=(3, 64, 64))}), "he")
-    assert image.tile_size(0) == (64, 64)
-    assert image.block_size(0) == (4096, 4096)
-    monkeypatch.setattr(zarr.storage.LocalStore, "get", spy)
-    with image.open() as region:
-        assert read == []
-        region(10, 70, 20, 20)
-        assert read == ["s0/c/0/1/0"]
-    read.clear()
-    thumbnail = image.thumbnail(60)
-    assert {key.split("/")[0] for key in read} == {"s2"}
-    assert thumbnail.shape == (40, 60, 3)
-    whole = Image.fromarray(picture().transpose(1, 2, 0)).reduce(4)
-    assert np.abs(thumbnail.astype(int) - np.asarray(whole)).mean() < 2
-
-
-def test_image_fingerprint(tmp_path: Path) -> None:
-    """It is that of the pixels' files: the same for a copy, another for other pixels, with no other element in it."""
-    path = write(tmp_path / "a.zarr")
-    first = StoreImage(path, "he").fingerprint()
-    shutil.copytree(path, tmp_path / "b.zarr")
-    assert StoreImage(tmp_path / "b.zarr", "he").fingerprint() == first
-    other = picture()
-    other[0, 0, 0] += 1
-    assert StoreImage(write(tmp_path / "c.zarr", images={"he": he(pixels=other)}), "he").fingerprint() != first
-    moved = write(tmp_path / "d.zarr", images={"he": he(Scale([3.0, 3.0], XY))}, tables={})
-    assert StoreImage(moved, "he").fingerprint() == first
-
-
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
@@ -430,8 +320,3 @@ def test_other_pixels(tmp_path: Path, pixels: Any, message: str) -> None:
     path = write(tmp_path / "a.zarr", images={"he": he(pixels=pixels, channels=None)})
     with pytest.raises(ValueError, match=message):
         load(path)
-
-
-def test_there_is_no_such_image(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"a\.zarr has no image 'ihc'"):
-        StoreImage(write(tmp_path / "a.zarr"), "ihc")

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import scanpy
 import squidpy
-from _helpers.spaceranger import HIRES, IDS, SIZE, Made, colors, write_h5, write_image, write_visium
+from _helpers.spaceranger import HIRES, IDS, SIZE, Made, colors, write_image, write_visium
 from anndata import AnnData
 
 from hist2st_pyg import Section, load_sections, to_data
@@ -133,17 +132,6 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_sections("visium", tmp_path / "all", ["c"])
 
 
-def test_named_matrix(tmp_path: Path) -> None:
-    """10x Genomics' public data have the sample's name before the file's."""
-    write_visium(tmp_path / "A")
-    h5 = tmp_path / "A" / "filtered_feature_bc_matrix.h5"
-    named = h5.rename(h5.with_name(f"V1_Brain_{h5.name}"))
-    assert load(tmp_path / "A").adata.n_vars == len(KEPT)
-    shutil.copy(named, h5.with_name(f"V2_Brain_{h5.name}"))
-    with pytest.raises(ValueError, match=r"A holds 2 matrices .*V1_Brain_.*V2_Brain_.*; keep one"):
-        load(tmp_path / "A")
-
-
 def test_images(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_visium(tmp_path / "data" / name)
@@ -261,39 +249,6 @@ def test_other_folders(tmp_path: Path) -> None:
         ValueError, match=r"hd is of Visium HD \(binned_outputs\); it is read by the data set 'visium_hd'"
     ):
         load(tmp_path / "hd")
-
-
-def test_wrong_matrices(tmp_path: Path) -> None:
-    made = write_visium(tmp_path / "A")
-    h5 = tmp_path / "A" / "filtered_feature_bc_matrix.h5"
-    with h5py.File(h5, "a") as file:
-        del file["matrix/indptr"]
-    with pytest.raises(ValueError, match=r"filtered_feature_bc_matrix\.h5 is no matrix .*: it has no matrix/indptr"):
-        load(tmp_path / "A")
-    h5.write_bytes(b"not HDF5")
-    with pytest.raises(ValueError, match=r"filtered_feature_bc_matrix\.h5 is damaged or not a matrix of counts"):
-        load(tmp_path / "A")
-    write_h5(h5, made.counts, made.barcodes)
-    with h5py.File(h5, "a") as file:
-        file["matrix/indices"][0] = 10**8
-    with pytest.raises(ValueError, match=r"matrix\.h5 is damaged or not a matrix of counts .*: indices must be < "):
-        load(tmp_path / "A")
-    write_h5(h5, made.counts, made.barcodes)
-    with h5py.File(h5, "a") as file:
-        file["matrix/features/feature_type"][...] = b"Antibody Capture"
-    with pytest.raises(ValueError, match=r"matrix\.h5 has no feature of the type 'Gene Expression'"):
-        load(tmp_path / "A")
-
-
-def test_wrong_mtx(tmp_path: Path) -> None:
-    write_visium(tmp_path / "A", mtx=True)
-    folder = tmp_path / "A" / "filtered_feature_bc_matrix"
-    (folder / "matrix.mtx.gz").write_bytes(b"not gzip")
-    with pytest.raises(ValueError, match=r"matrix\.mtx\.gz is damaged or not a gzip file"):
-        load(tmp_path / "A")
-    (folder / "features.tsv.gz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"filtered_feature_bc_matrix has no features\.tsv\.gz; a matrix is"):
-        load(tmp_path / "A")
 
 
 @pytest.mark.parametrize("version", [1, 2])

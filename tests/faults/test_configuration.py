@@ -1,4 +1,4 @@
-"""Configurations that cannot be meant: refused before a file is read, by the key and the value."""
+"""Impossible configurations: refused before a file is read, by the key and the value."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -374,23 +373,6 @@ def test_weights_that_are_not_finite_are_not_saved(data: SectionData, tmp_path: 
 
 
 # Models saved by earlier versions.
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "saved_format_2"
-
-
-def test_a_model_saved_in_format_2_predicts_what_it_did() -> None:
-    """Its second stream was a whole Hist2ST, with buffers of its own that nothing read."""
-    model = load_model(GOLDEN)
-    with np.load(GOLDEN / "case.npz", allow_pickle=False) as case:
-        arrays = {name: torch.from_numpy(case[name]) for name in case.files}
-    out = {name.removeprefix("out."): arrays.pop(name) for name in list(arrays) if name.startswith("out.")}
-    found = model(SectionData(**arrays))
-    assert found.keys() == out.keys()
-    for name, value in out.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-5)
-    assert describe(model)["format"] == 3
-    assert describe(model)["arguments"]["published_likelihood"] is True
-    assert model.likelihood.published is True
 
 
 @pytest.mark.parametrize("key", ["hist2st", "graph_only"])

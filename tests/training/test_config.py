@@ -1,4 +1,4 @@
-"""Values that cannot be meant are refused where a configuration is made, from Python and from the command line."""
+"""Impossible values are refused where a configuration is made, from Python and from the command line."""
 
 from __future__ import annotations
 

@@ -40,11 +40,3 @@ def test_nothing_is_left_out_where_all_is_asked_for(
     with without_warnings("known"), pytest.warns(UserWarning, match="known"):
         warnings.warn("known", stacklevel=1)
     assert caplog.messages == ["inside"]
-
-
-@pytest.mark.parametrize(("level", "disabled"), [(logging.NOTSET, False), (logging.WARNING, True)])
-def test_bars_are_left_out_where_it_is_to_be_quiet(level: int, disabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress.PACKAGE, "level", level)
-    bar = progress.tqdm(range(3), disable=False)
-    assert bar.disable is disabled
-    bar.close()

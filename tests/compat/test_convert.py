@@ -12,6 +12,7 @@ import anndata
 import numpy as np
 import pytest
 import torch
+from _helpers.original_weights import histogene_weights, recorded
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -23,53 +24,8 @@ from hist2st_pyg.models import HisToGene
 from hist2st_pyg.models.pretrained import describe
 from hist2st_pyg.utils.safe_load import read_lightning, read_tensors
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "hist2st_nb_max.npz"
 OPEN = {"policy": "max", "neighbors": 6, "prune": "NA"}
 """What the weights of the recorded Hist2ST do not tell."""
-
-
-def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Tensor]]:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    return arrays, {n.removeprefix("state."): torch.from_numpy(v) for n, v in arrays.items() if n.startswith("state.")}
-
-
-@pytest.fixture(scope="module")
-def golden() -> tuple[dict[str, NDArray[Any]], dict[str, Tensor]]:
-    return read(GOLDEN)
-
-
-@pytest.fixture
-def weights(golden: tuple[Any, dict[str, Tensor]]) -> dict[str, Tensor]:
-    return dict(golden[1])
-
-
-@pytest.fixture
-def checkpoint(weights: dict[str, Tensor]) -> Path:
-    """As the original Hist2ST saves its weights."""
-    torch.save(weights, "5-Hist2ST.ckpt")
-    return Path("5-Hist2ST.ckpt")
-
-
-def histogene_weights(**change: Any) -> dict[str, Tensor]:
-    """Weights of a small HisToGene by the original's names."""
-    torch.manual_seed(0)
-    model = HisToGene(5, **{"patch_size": 14, "channels": 16, "transformer_layers": 2, "heads": 2, **change})
-    names = {
-        "vision.": "patch_embedding.", "transformer.position.column.": "x_embed.", "expression.": "gene_head.",
-        "transformer.position.row.": "y_embed.",
-    }  # fmt: skip
-    block = {
-        "attention.norm.": "0.norm.", "attention.qkv.": "0.fn.to_qkv.", "attention.out.": "0.fn.to_out.",
-        "mlp.0.": "1.norm.", "mlp.1.": "1.fn.net.0.", "mlp.4.": "1.fn.net.3.",
-    }  # fmt: skip
-    names |= {
-        f"transformer.blocks.{i}.{ours}": f"vit.transformer.layers.{i}.{theirs}"
-        for i in range(2)
-        for ours, theirs in block.items()
-    }
-    state = {name: value for name, value in model.state_dict().items() if not name.startswith(("pixel_", "target_"))}
-    return {theirs + n.removeprefix(ours): v for n, v in state.items() for ours, theirs in names.items() if ours in n}
 
 
 def check_outputs(folder: str, arrays: dict[str, NDArray[Any]]) -> None:
@@ -127,25 +83,13 @@ def test_hist2st_s_weights_are_converted(
 
 @pytest.mark.parametrize("name", ["hist2st_zinb_mean", "histogene"])
 def test_the_other_recorded_weights(name: str) -> None:
-    arrays, state = read(GOLDEN.with_name(f"{name}.npz"))
+    arrays, state = recorded(name)
     torch.save(state, "weights.pth")
     assert main(["convert", "weights.pth", "-o", "model"]) == 0
     check_outputs("model", arrays)
     preprocessing = load_model("model").preprocessing
     assert preprocessing is not None
     assert (preprocessing.k, preprocessing.max_distance) == (4, 2.0)
-
-
-def test_what_the_weights_tell(golden: tuple[dict[str, NDArray[Any]], Any], checkpoint: Path) -> None:
-    recorded = json.loads(str(golden[0]["config"]))
-    done = convert(checkpoint, config=OPEN)
-    assert done.name == "hist2st"
-    assert {key: done.arguments[key] for key in recorded} == recorded
-    # All that is said and agrees changes nothing.
-    again = convert(checkpoint, name="hist2st", config={**recorded, "learning_rate": 1e-5, "bake": 5, "lamb": 0.5})
-    assert again.arguments.items() >= recorded.items()
-    assert again.assumed == {"dropout": 0.2}
-    assert convert(checkpoint).assumed == {"policy": "mean", "dropout": 0.2, "neighbors": 4, "prune": "Grid"}
 
 
 @pytest.mark.parametrize(("genes", "flags", "prune"), [(171, [], "NA"), (785, [], "Grid"), (171, ["Grid"], "Grid")])
@@ -161,61 +105,6 @@ def test_checkpoints_for_cscc_are_run_without_pruning_as_published(
     assert preprocessing is not None
     assert preprocessing.max_distance == {"NA": None, "Grid": 2.0}[prune]
     assert (f"prune={prune}" in capsys.readouterr().out) == (not flags)
-
-
-def test_parts_that_are_not_there() -> None:
-    for change, told in (
-        ({"depth1": 0}, {"depth1": 0}),
-        ({"depth2": 0}, {"depth2": 0}),
-        ({"zinb": 0}, {"zinb": 0}),
-        ({"zinb": 0.5, "nb": True}, {"nb": True}),
-        ({"zinb": 0.5, "bake": 5}, {"nb": False}),
-    ):
-        given = {"fig_size": 28, "channel": 16, "depth1": 1, "depth2": 1, "depth3": 1, "n_genes": 4, **change}
-        torch.save(original_names(compat.Hist2ST(**given)), "weights.pth")
-        done = convert("weights.pth")
-        assert done.arguments.items() >= told.items(), change
-        assert done.arguments["fig_size"] == 28
-
-
-def original_names(model: compat.Hist2ST) -> dict[str, Tensor]:
-    """Our weights by the original's names."""
-    old = [
-        (r"transformer.position.column.", "x_embed."), ("transformer.position.row.", "y_embed."),
-        ("expression.", "gene_head."), ("vision.patch_embedding.", "patch_embedding."),
-        ("vision.down.", "vit.transformer.down.0."), ("gnn.jk.lstm.", "vit.transformer.jknet.0."),
-        ("likelihood.mean.", "mean.0."), ("likelihood.dispersion.", "disp.0."), ("likelihood.dropout.", "pi.0."),
-        ("likelihood.log_r.", "hr."), ("likelihood.logit_p.", "hp."), ("distillation.weight.", "coef."),
-        ("vision.blocks.", "vit.transformer.layer1."), (".depthwise.", ".dw."), (".pointwise.", ".pw."),
-        ("transformer.blocks.", "vit.transformer.layer2."), (".attention.norm.", ".attn.norm."),
-        (".attention.qkv.", ".attn.fn.to_qkv."), (".attention.out.", ".attn.fn.to_out."), (".mlp.0.", ".ff.norm."),
-        (".mlp.1.", ".ff.fn.net.0."), (".mlp.4.", ".ff.fn.net.3."), ("gnn.convs.", "vit.transformer.layer3."),
-        (".lin.weight", ".weight"),
-    ]  # fmt: skip
-    state = {}
-    for name, value in model.model.state_dict().items():
-        if not name.startswith(("pixel_", "target_")):
-            name = name.removeprefix("streams.0.")
-            for ours, theirs in old:
-                name = name.replace(ours, theirs) if ours.startswith(".") or name.startswith(ours) else name
-            state[name] = value
-    return state
-
-
-def test_histogene_s_heads_are_told_by_their_product() -> None:
-    torch.save(histogene_weights(heads=2, dim_head=64, mlp_channels=24), "weights.pth")
-    told = convert("weights.pth").arguments
-    assert (told["heads"], told["dim_head"], told["n_layers"], told["dim"], told["mlp_dim"]) == (2, 64, 2, 16, 24)
-    for given in ({"heads": 8}, {"dim_head": 16}, {"heads": 8, "dim_head": 16}):
-        arguments = convert("weights.pth", config={**given, "dropout": 0.3}).model.config
-        assert (arguments["heads"], arguments["dim_head"], arguments["dropout"]) == (8, 16, 0.3)
-    torch.save(histogene_weights(heads=3, dim_head=8), "weights.pth")
-    with pytest.raises(ValueError, match=r"to_qkv\.weight has 3 times 24 channels, which are not a multiple of 64"):
-        convert("weights.pth")
-    with pytest.raises(ValueError, match="not a multiple of 0"):
-        convert("weights.pth", config={"heads": 0})
-    assert main(["convert", "weights.pth", "-o", "model", "--heads", "3"]) == 0
-    assert load_model("model").config["dim_head"] == 8
 
 
 # A converted model predicts an image.
@@ -335,52 +224,6 @@ def test_a_pickled_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 # What does not fit.
-
-
-def test_a_weight_of_another_shape_is_named(weights: dict[str, Tensor]) -> None:
-    for name, value, message in (
-        (
-            "x_embed.weight",
-            torch.zeros(64, 31),
-            "x_embed.weight has 31 channels, which are not",
-        ),
-        ("hp.bias", torch.zeros(3), r"size mismatch: hp\.bias is \[3\], but the configuration needs \[12\]"),
-        ("y_embed.weight", torch.zeros(9, 32), r"y_embed\.weight is \[9, 32\], but .* needs \[64, 32\]"),
-        ("vit.transformer.layer3.1.weight", torch.zeros(32, 64), r"layer3\.1\.weight is \[32, 64\]"),
-        ("patch_embedding.weight", torch.zeros(16, 147), r"must have 4 dimensions, got shape \[16, 147\]"),
-        ("gene_head.1.weight", None, r"The weight gene_head\.1\.weight is missing"),
-        ("vit.transformer.layer3.0.weight", None, r"Missing key.*gnn\.convs\.0"),
-        ("more.weight", torch.zeros(1), r"'more\.weight' does not belong to the original program"),
-    ):
-        changed = {**weights, name: value} if value is not None else {k: v for k, v in weights.items() if k != name}
-        torch.save(changed, "weights.pth")
-        with pytest.raises(ValueError, match=f"(?s)weights.pth, as a checkpoint of hist2st: .*{message}"):
-            convert("weights.pth", config=OPEN)
-    torch.save({**histogene_weights(), "patch_embedding.weight": torch.zeros(16, 100)}, "weights.pth")
-    with pytest.raises(ValueError, match=r"\[16, 100\]: 100 is not 3 times a square"):
-        convert("weights.pth")
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"n_genes": 785}, "n_genes=785 does not fit the weights, which need 12"),
-        ({"heads": 4}, "heads=4 does not fit the weights, which need 2"),
-        ({"zinb": 0}, r"zinb=0 does not fit the weights, which need 0\.25"),
-        ({"nb": False}, "nb=False does not fit the weights, which need True"),
-        ({"policy": "sum"}, "Unknown aggr='sum'"),
-        ({"prune": "std"}, "Unknown prune='std'"),
-        ({"dropout": "x"}, "The configuration: dropout must be a number, got 'x'"),
-        ({"dropout": 9}, "dropout is at least 0 and below 1, got 9"),
-        ({"zinb": None}, "The configuration: zinb must be a number, got None"),
-        ({"neighbors": "4"}, "The configuration: neighbors must be a whole number, got '4'"),
-        ({"policy": ["mean"]}, r"The configuration: policy must be text, got \['mean'\]"),
-        ({"dim_head": 16}, "Unknown argument 'dim_head'. Choose from: bake, channel, depth1"),
-    ],
-)
-def test_an_argument_that_does_not_fit(checkpoint: Path, config: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=rf"5-Hist2ST\.ckpt, as a checkpoint of hist2st: {message}"):
-        convert(checkpoint, config=config)
 
 
 @pytest.mark.parametrize(

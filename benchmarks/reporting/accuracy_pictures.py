@@ -22,6 +22,8 @@ COLORS = {
     "small": MODEL,
 }
 """The models in the picture of shares."""
+MARKERS = "s^Dv*P"
+"""Of other models."""
 
 
 def ceiling(group: Group) -> float:
@@ -34,7 +36,7 @@ def share_of_ceiling(groups: Mapping[str, Group]) -> Figure:
     from matplotlib.figure import Figure
 
     shown = [name for name in COLORS if any(group.of(name) for group in groups.values())]
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(shown)
     for i, name in enumerate(shown):
@@ -49,7 +51,7 @@ def share_of_ceiling(groups: Mapping[str, Group]) -> Figure:
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(range(len(groups)), [title.replace(": ", "\n") for title in groups])
     axes.set_ylabel("% of the attainable PCC")
-    axes.legend(frameon=False, ncols=len(shown), loc="upper left", bbox_to_anchor=(0, 1.14))
+    figure.legend(frameon=False, ncols=3, loc="outside upper center")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -65,16 +67,21 @@ def time_to_accuracy(groups: Mapping[str, Group]) -> Figure | None:
     timed = {title: found for title, group in groups.items() if (found := _timed(group))}
     if not timed:
         return None
-    figure = Figure(figsize=(2.9 * len(timed), 3.6), layout="constrained")
+    names = sorted({name for found in timed.values() for name in found}, key=lambda name: (name not in COLORS, name))
+    others = [name for name in names if name not in COLORS]
+    figure = Figure(figsize=(2.4 * len(timed), 3.6), layout="constrained")
     for axes, (title, found) in zip(np.atleast_1d(figure.subplots(1, len(timed))), timed.items(), strict=True):
-        for name, (seconds, pcc) in found.items():
-            axes.plot(seconds, pcc, "o", color=COLORS.get(name, OTHER))
-            axes.annotate(name, (seconds, pcc), xytext=(0, 5), textcoords="offset points", fontsize=7, ha="center")
-        axes.axhline(ceiling(groups[title]), color="black", linestyle=":", linewidth=1)
-        axes.set(xscale="log", title=title)
-        axes.margins(x=0.3, y=0.12)
+        for name in (name for name in names if name in found):
+            marker = MARKERS[others.index(name) % len(MARKERS)] if name in others else "o"
+            axes.plot(*found[name], marker, color=COLORS.get(name, OTHER), label=name)
+        axes.set(xscale="log", title=title.replace(": ", "\n"))
+        axes.margins(x=0.2, y=0.12)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("processor seconds of reading and training; the dotted line is attainable", fontsize=9)
+    handles = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles, frameon=False, ncols=4, loc="outside upper center", fontsize=9)
+    figure.supxlabel("processor seconds of reading and training", fontsize=9)
     figure.supylabel("mean PCC", fontsize=9)
     return figure
 

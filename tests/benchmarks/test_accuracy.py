@@ -115,9 +115,9 @@ def test_time_is_drawn_against_accuracy_where_it_is_known(cells: list[Cell]) -> 
     figure = time_to_accuracy(groups)
     assert figure is not None
     (axes,) = figure.axes
-    names = groups["a"].models()
-    drawn = dict(zip(names, [line.get_xydata()[0] for line in axes.lines], strict=False))
-    for name in names:
+    drawn = {line.get_label(): line.get_xydata()[0] for line in axes.lines}
+    assert set(drawn) == set(groups["a"].models())
+    for name in drawn:
         pcc = np.mean([cell["metrics"]["pcc_mean"] for cell in groups["a"].of(name)])
         assert drawn[name] == pytest.approx([10.0, pcc])
     untimed = [{name: value for name, value in cell.items() if name != "processor_seconds"} for cell in cells]

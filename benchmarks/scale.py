@@ -180,6 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     output = arguments.output or RESULTS / ("scale_losses.json" if arguments.losses else "scale.json")
     rows: list[dict[str, Any]] = []
+    measured_by = versions()  # before the result of a size makes the checkout differ from its commit
     for bins in arguments.bins:
         if arguments.losses:
             rows += losses(arguments, bins)
@@ -188,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             out = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=RESULTS.parents[1])
             rows.append(json.loads(out.stdout.splitlines()[-1]))
         print(*rows[-3 if arguments.losses else -1 :], sep="\n", flush=True)
-        result = {"versions": versions(), "rows": rows}  # after each size, so that what is measured is kept
+        result = {"versions": measured_by, "rows": rows}  # after each size, so that what is measured is kept
         write_json(output, result if arguments.losses else {**result, "exponents": exponents(rows)})
     return 0
 

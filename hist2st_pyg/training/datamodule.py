@@ -228,10 +228,11 @@ class SectionDataModule(pl.LightningDataModule):
         """Mean and deviation of each color channel over the training patches, [3·S] each."""
         blocks = (x for section in self.parts("train") for _, x in section.patch_blocks())
         pieces = (piece.double() for x in blocks for piece in torch.split(x, 64))
-        sums = [(p.sum((0, 2, 3)), (p**2).sum((0, 2, 3)), p[:, 0].numel()) for p in pieces]
+        # Plain numbers: small tensors kept between large ones that are freed would hold on to the memory of these.
+        sums = [(p.sum((0, 2, 3)).tolist(), (p**2).sum((0, 2, 3)).tolist(), p[:, 0].numel()) for p in pieces]
         total = sum(n for _, _, n in sums)
-        mean = torch.stack([s for s, _, _ in sums]).sum(0) / total
-        variance = torch.stack([q for _, q, _ in sums]).sum(0) / total - mean**2
+        mean = torch.tensor([s for s, _, _ in sums], dtype=torch.float64).sum(0) / total
+        variance = torch.tensor([q for _, q, _ in sums], dtype=torch.float64).sum(0) / total - mean**2
         return mean.float(), variance.clamp(min=1e-6).sqrt().float()
 
     def target_statistics(self) -> tuple[Tensor, Tensor]:

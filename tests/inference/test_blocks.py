@@ -233,7 +233,7 @@ def test_embeddings_are_predicted_by_blocks(cohort: list[Section]) -> None:
     adata.obsm["uni"] = np.random.default_rng(0).normal(size=(48, 5)).astype(np.float32)
     built = model(
         preprocessing={"embedding": "uni", "scales": (1.0,)}, vision="precomputed",
-        vision_kwargs={"embedding_channels": 5}, n_scales=1, color_stream=False,
+        vision_kwargs={"embedding_channels": 5}, n_scales=1, color_stream=False, kernel_stream=False,
     )  # fmt: skip
     section = replace(cohort[0], adata=adata, image=None)
     whole, parts = predict_section(built, section), predict_section(built, section, block=9)

@@ -11,7 +11,6 @@ import pytest
 
 from hist2st_pyg.io.annotations import annotated, read_annotations
 from hist2st_pyg.io.labels import read_labels
-from hist2st_pyg.io.rings import inside, signed_area
 
 POS = np.array([[5.0, 5.0], [15.0, 5.0], [25.0, 5.0], [95.0, 95.0]])
 
@@ -123,16 +122,3 @@ def test_annotations_are_labels_of_a_section(caplog: pytest.LogCaptureFixture) -
     message = r"no spot lies in an annotated area; the spots reach from x=1005, y=1005 to x=1095, y=1095"
     with pytest.raises(ValueError, match=message):
         read_labels(path, adata)
-
-
-def test_points_in_polygons_are_those_of_another_library() -> None:
-    from matplotlib.path import Path as Outline
-
-    rng = np.random.default_rng(0)
-    angles = np.sort(rng.uniform(0, 2 * np.pi, 200))
-    star = np.column_stack([np.cos(angles), np.sin(angles)]) * rng.uniform(0.2, 1, 200)[:, None]
-    star = np.concatenate([star, star[:1]])
-    pos = rng.uniform(-1, 1, (5000, 2))
-    np.testing.assert_array_equal(inside(pos, [star]), Outline(star).contains_points(pos))
-    assert signed_area(star) == pytest.approx(-signed_area(star[::-1]))
-    assert inside(pos, [star]).mean() * 4 == pytest.approx(signed_area(star), rel=0.1)

@@ -166,7 +166,7 @@ def test_what_an_image_model_cannot_do_is_said(tmp_path: Path) -> None:
         ({"model_type": "detr"}, "model_type='detr' is built on another model, which would be fetched"),
         (
             {"model_type": "mine", "auto_map": {"AutoConfig": "a.B", "AutoModel": "a.C"}},
-            "code of its own, which is never run",
+            "its own code, which is never run",
         ),
         ({"hidden_size": 3}, "Unknown model_type=None.*Compute embeddings with other models elsewhere"),
     ],

@@ -206,7 +206,7 @@ def test_the_model_is_written_before_anything_is_drawn_or_uploaded(
         "The genes' validation scores could not be computed: ValueError: one spot",
         "The training's curves could not be drawn: RuntimeError: broken picture",
         "The map of section 'A1' could not be drawn: RuntimeError: broken picture",
-        "wandb did not get the model in run/model: RuntimeError: broken picture",
+        "wandb did not receive the model in run/model: RuntimeError: broken picture",
     ):
         assert line in told
     assert wandb.run is None

@@ -170,7 +170,7 @@ def is_pending(cell: Cell) -> bool:
         return cell.model in ("bleep", "eggn", "hggep", "stnet", "triplex")
     if cell.grid == "her2st_rates":
         return True
-    return not cell.model.startswith(("ridge", "kernel_ridge"))
+    return not cell.model.startswith(("ridge", "kernel_ridge", "small"))
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-GRIDS = {"her2st_small": "breast", "mob_small": "olfactory bulb"}
+GRIDS = {"her2st_small": "breast", "mob_small": "bulb"}
 """The grids of real sections, and what they are of."""
 RESULTS, PICTURE = HERE / "results" / "graph_gain.json", HERE / "report" / "graph_gain.png"
 NONE, NO_EDGES = "none", "no edges"
@@ -206,7 +206,8 @@ def _draw_real(panel: Axes, layers: Sequence[str], cells: Sequence[Cell]) -> Non
     for layer, found in by_layer.items():
         if list(found) == patients:
             _curve(panel, list(found.values()), layer, "none")
-    panel.set_xticks(range(len(patients)), patients)
+    panel.set_xticks(range(len(patients)), patients, fontsize=8)
+    panel.margins(x=0.15)
     panel.set_xlabel("real sections: test patient")
 
 

@@ -165,7 +165,11 @@ def fixed_features(field: ReceptiveField, values: list[Tensor], row: int | None 
 
     def fill(module: nn.Module, args: Any, out: Tensor) -> Tensor:
         value = calls.pop(0)
-        return value if row is None else value.index_copy(0, torch.tensor([row], device=out.device), out)
+        if row is None:
+            return value
+        # A stage that reads what was filled of another one encodes all rows.
+        own = out[row : row + 1] if len(out) > 1 else out
+        return value.index_copy(0, torch.tensor([row], device=out.device), own)
 
     with hooked(vision_stages(field.model), fill):
         yield

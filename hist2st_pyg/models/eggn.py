@@ -133,7 +133,7 @@ class Eggn(ExpressionModel):
         features, places = [], []
         for i, (section, kept) in enumerate(zip(sections, rows, strict=True)):
             if len(kept):
-                features.append(features_at(self, encode, kept.numpy(), section.patches_at))
+                features.append(features_at(self, encode, kept.cpu().numpy(), section.patches_at))
                 places.append(torch.cat([torch.full((len(kept), 1), i), section.data.grid[kept].cpu()], dim=1))
         found = torch.cat(features).to(self.feature_mean)
         self.feature_mean.copy_(found.mean(0))

@@ -76,7 +76,7 @@ class KernelStream(KernelRidge):
             return features_at(self, partial(self.encode, self.vision), of, section.patches_at).cpu()
 
         return Data(
-            statistics=statistics(spots.numpy()),
+            statistics=statistics(spots.cpu().numpy()),
             section_moments=moments(self.own_features(Data(statistics=statistics(stain_spots(n))))),
             y=section.target_at(spots),
             gene_mask=section.data.gene_mask,

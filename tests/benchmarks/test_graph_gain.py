@@ -64,10 +64,10 @@ def made_cells(fold: str, **pcc: float) -> list[dict[str, Any]]:
 def test_a_real_gain_is_of_the_same_patient_and_seed() -> None:
     cells = [*made_cells("mouse1", none=0.25, sage=0.375), *made_cells("mouse2", sage=0.5)]
     cells.append({**cells[1], "grid": "another"})
-    assert graph_gain.real_gains(cells, "sage") == {"olfactory bulb\nmouse1": [0.125, 0.125]}
+    assert graph_gain.real_gains(cells, "sage") == {"bulb\nmouse1": [0.125, 0.125]}
     result = {"base": vars(Setting()), "values": {"spots": [36], "field": [], "sections": []}, "seeds": [0, 1]}
     panel = graph_gain.drawn({**result, "layers": ["none", NO_EDGES, "sage"], "rows": made_rows()}, cells).axes[-1]
-    assert [label.get_text() for label in panel.get_xticklabels()] == ["olfactory bulb\nmouse1"]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["bulb\nmouse1"]
     assert [list(curve.lines[0].get_ydata()) for curve in panel.containers] == [[0.125]]
 
 

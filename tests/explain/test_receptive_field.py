@@ -60,9 +60,12 @@ def test_a_large_section_is_read_around_the_spot(monkeypatch: pytest.MonkeyPatch
     assert found.pixels[0].attribution.sum() == pytest.approx(difference, abs=0.05 * abs(difference) + 1e-3)
 
 
-def test_a_kernel_stream_is_explained_as_it_predicts(monkeypatch: pytest.MonkeyPatch, data: SectionData) -> None:
+@pytest.mark.parametrize("color_stream", [False, True])
+def test_a_kernel_stream_is_explained_as_it_predicts(
+    color_stream: bool, monkeypatch: pytest.MonkeyPatch, data: SectionData
+) -> None:
     monkeypatch.setattr("hist2st_pyg.explain.receptive_field.REFERENCE_SPOTS", 6)
-    model = build(kernel_stream=True)
+    model = build(kernel_stream=True, color_stream=color_stream)
     model.remember([copy.copy(data)])
     found = explain_spot(model, data, 20, "GENE3")
     with torch.no_grad():

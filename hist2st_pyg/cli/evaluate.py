@@ -52,7 +52,7 @@ def run(parsed: Namespace) -> None:
     from dataclasses import replace
 
     from hist2st_pyg.evaluation.run import evaluate, scalars
-    from hist2st_pyg.inference.blocks import find_device
+    from hist2st_pyg.inference.running import find_device
     from hist2st_pyg.models import load_model
     from hist2st_pyg.models.hub import locate_model
     from hist2st_pyg.training import DataConfig, read_sections, run_data

@@ -14,7 +14,7 @@ from hist2st_pyg import figures
 from hist2st_pyg.evaluation.section_scores import SectionResult, mean_of, measure_section
 from hist2st_pyg.figures.canvas import try_drawing
 from hist2st_pyg.inference import require_preprocessing
-from hist2st_pyg.inference.blocks import find_device
+from hist2st_pyg.inference.running import find_device
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.patients import patient_sources

@@ -20,8 +20,8 @@ from hist2st_pyg.explain.spot import Explanation, closest, explain_spot, gene_co
 from hist2st_pyg.figures.canvas import try_drawing
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.inference import predict_blocks, require_preprocessing
-from hist2st_pyg.inference.blocks import find_device
 from hist2st_pyg.inference.image_input import read_image
+from hist2st_pyg.inference.running import find_device
 from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.utils.file_names import file_name

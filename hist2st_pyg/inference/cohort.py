@@ -16,10 +16,10 @@ import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from hist2st_pyg.image import open_image
-from hist2st_pyg.inference.blocks import find_device
 from hist2st_pyg.inference.image_input import check_layout
 from hist2st_pyg.inference.outputs import OUTPUTS, check_columns
 from hist2st_pyg.inference.prediction import predict
+from hist2st_pyg.inference.running import find_device
 from hist2st_pyg.inference.slide import DEVICE, Draw, Job, Slide, State, drawn, fingerprint, finished, make
 from hist2st_pyg.io.spots import SUFFIXES
 from hist2st_pyg.models import load_model

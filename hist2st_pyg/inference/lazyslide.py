@@ -14,8 +14,9 @@ from torch import Tensor
 from hist2st_pyg.data.preprocessing import Preprocessing, SectionData
 from hist2st_pyg.data.source import rows_of
 from hist2st_pyg.datasets import grid_from_positions
-from hist2st_pyg.inference.blocks import predict_blocks, run_model
+from hist2st_pyg.inference.blocks import predict_blocks
 from hist2st_pyg.inference.domain_shift import check_positions
+from hist2st_pyg.inference.running import run_model
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.nn import PrecomputedEncoder
 from hist2st_pyg.nn.transformer import FourierPosition, TablePosition

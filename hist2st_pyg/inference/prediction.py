@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.data.preprocessing import SectionData, spot_pitch
 from hist2st_pyg.image import HistologyImage
-from hist2st_pyg.inference.blocks import BLOCK_SPOTS, Keep, Prediction, find_device, predict_blocks, with_moments
+from hist2st_pyg.inference.blocks import BLOCK_SPOTS, Prediction, predict_blocks, with_moments
 from hist2st_pyg.inference.domain_shift import check_positions, log_notes, pitch_notes, resolution_notes
 from hist2st_pyg.inference.image_input import read_image
 from hist2st_pyg.inference.layout import GIVEN
 from hist2st_pyg.inference.prediction_adata import prediction_adata
+from hist2st_pyg.inference.running import find_device
+from hist2st_pyg.inference.stages import Keep
 from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models.base import ExpressionModel, require_preprocessing
 from hist2st_pyg.section import Section

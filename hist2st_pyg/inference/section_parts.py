@@ -7,7 +7,8 @@ from torch import Tensor
 
 from hist2st_pyg.data.parts import SectionParts
 from hist2st_pyg.data.streamed import StreamedSection
-from hist2st_pyg.inference.blocks import predict_blocks, run_model
+from hist2st_pyg.inference.blocks import predict_blocks
+from hist2st_pyg.inference.running import run_model
 from hist2st_pyg.models.base import ExpressionModel
 
 

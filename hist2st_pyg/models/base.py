@@ -134,7 +134,7 @@ class ExpressionModel(nn.Module, Saving):
     def features(self, data: Data) -> list[Tensor]:
         """What each vision stage makes of the patches, [N, C].
 
-        Models with local attention take it as ``forward(data, features)``; ``data`` needs no ``x`` then.
+        Models with local attention or a likelihood take it as ``forward(data, features)``, and no ``x`` then.
         """
         return [self.encode(stage, data) for stage in self.vision_stages]
 

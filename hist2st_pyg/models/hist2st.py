@@ -222,6 +222,13 @@ class Hist2ST(CountsModel):
         """Those of the kernel stream."""
         return self.kernel.section_features if self.kernel is not None else None
 
+    def features(self, data: Data) -> list[Tensor]:
+        """As of other models; the streams and the kernel share the statistics of the patches."""
+        if self.kernel is None:
+            return super().features(data)
+        data = self.kernel.with_statistics(data)
+        return [*(self.encode(stream.vision, data) for stream in self.streams), data.statistics]
+
     def remember(self, train: Sequence[Data | SectionParts]) -> None:
         """Fit the kernel stream."""
         if self.kernel is not None:

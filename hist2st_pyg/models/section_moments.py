@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -71,3 +71,14 @@ def section_moments(model: ExpressionModel, n_spots: int, patches: Patches) -> T
     """
     encode = model.section_features
     return None if encode is None else moments(features_at(model, encode, stain_spots(n_spots), patches))
+
+
+def moments_of_features(model: ExpressionModel, features: Sequence[Tensor]) -> Tensor | None:
+    """The same from what the vision stages made of all the section's patches, the last of which is standardized.
+
+    Args:
+        model: The model.
+        features: As of ``model.features``.
+    """
+    encode = model.section_features
+    return None if encode is None else moments(encode(Data(statistics=features[-1])))

@@ -15,8 +15,9 @@ from torch_geometric.data import Data
 
 from hist2st_pyg import Hist2ST, Preprocessing, Section
 from hist2st_pyg.data.source import SpotPatches
-from hist2st_pyg.inference import blocks, predict_blocks, predict_section, run_model, spatial_blocks
-from hist2st_pyg.inference.blocks import Prediction, find_device
+from hist2st_pyg.inference import blocks, predict_blocks, predict_section, run_model, running, spatial_blocks
+from hist2st_pyg.inference.blocks import Prediction
+from hist2st_pyg.inference.running import find_device
 from hist2st_pyg.models import MODELS, ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.nn import CONVS
@@ -182,7 +183,8 @@ def test_model_and_data_stay_on_their_device(cohort: list[Section], monkeypatch:
         assert {value.device.type for _, value in moved if isinstance(value, torch.Tensor)} == {"meta"}
         return {"expression": torch.zeros(2)}
 
-    monkeypatch.setattr(blocks, "find_device", str)  # which refuses meta
+    for module in (blocks, running):
+        monkeypatch.setattr(module, "find_device", str)  # which refuses meta
     monkeypatch.setattr(built, "to", to)
     monkeypatch.setattr(built, "forward", forward)
     run_model(built.train(), data, "meta")
@@ -301,6 +303,32 @@ def test_blocks_are_standardized_as_their_whole_section(
     alone = built.preprocessing.to_data(cohort[0]).subgraph(torch.arange(9))  # standardized by itself
     with torch.no_grad():
         assert np.abs(built(alone)["expression"].numpy() - whole[:9]).max() > 1e-3
+
+
+@pytest.mark.parametrize("block", [9, 20])
+def test_a_few_spots_are_standardized_as_their_whole_section(cohort: list[Section], block: int) -> None:
+    built = model("graph_only", gnn="sage", gnn_layers=1, kernel_stream=True)
+    assert built.preprocessing is not None
+    built.remember([built.preprocessing.to_data(cohort[1])])
+    spots = np.array([3, 4, 5, 10, 11, 30, 31, 32, 33, 40])
+    whole = predicted(built, cohort[0], block=48).values["expression"]
+    some = predicted(built, cohort[0], block=block, spots=spots).values["expression"]
+    np.testing.assert_allclose(some, whole[spots], atol=1e-4)
+
+
+def test_each_patch_is_cut_and_encoded_once(cohort: list[Section]) -> None:
+    built, cut = model("hist2st", gnn="sage", gnn_layers=2), []
+    assert built.preprocessing is not None
+    patches = built.preprocessing.section_patches(cohort[0])
+
+    def counted(spots: Any) -> torch.Tensor:
+        cut.extend(spots)
+        return patches(spots)
+
+    graph = built.preprocessing.build_graph(cohort[0].pos, cohort[0].grid)
+    parts = predict_blocks(built, graph, counted, block=10).values["expression"]
+    assert sorted(cut) == list(range(len(cohort[0])))
+    np.testing.assert_allclose(parts, predicted(built, cohort[0], block=48).values["expression"], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["position_knn", "depth_oracle"])

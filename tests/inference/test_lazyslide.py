@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from torch.utils.data import DataLoader
 
 from hist2st_pyg import Hist2ST, Preprocessing, Section, predict_section
-from hist2st_pyg.inference import blocks
+from hist2st_pyg.inference import blocks, stages
 from hist2st_pyg.inference.lazyslide import FeaturePredictor, TilePredictor
 from hist2st_pyg.models.simple import PositionKNN
 
@@ -99,13 +99,13 @@ def test_neighbors_are_read(tiles: Section) -> None:
 def test_a_slide_of_many_tiles_is_predicted_in_blocks(tiles: Section, monkeypatch: pytest.MonkeyPatch) -> None:
     features, predictor = tiles.adata.obsm["uni"], FeaturePredictor(model())
     whole = predictor.predict(features, tiles.pos)
-    sizes, run_model = [], blocks.run_model
+    sizes, run_model = [], stages.run_model
 
-    def spy(built: Any, data: Any, device: str) -> Any:
-        sizes.append(len(data.x))
-        return run_model(built, data, device)
+    def spy(built: Any, data: Any, device: str, features: Any) -> Any:
+        sizes.append(len(features[0]))
+        return run_model(built, data, device, features)
 
-    monkeypatch.setattr(blocks, "run_model", spy)
+    monkeypatch.setattr(stages, "run_model", spy)
     monkeypatch.setitem(blocks.predict_blocks.__kwdefaults__, "block", 16)
     parts = predictor.predict(features, tiles.pos)
     assert len(sizes) > 2

@@ -43,6 +43,7 @@ def small(grid_file: Path) -> Path:
     return grid_file
 
 
+@pytest.mark.slow
 def test_executors_give_the_same_results(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_worker_niceness", "0")  # else its workers starve on a busy machine
     for executor in EXECUTORS:

@@ -147,6 +147,17 @@ def gains(rows: Sequence[Mapping[str, Any]], setting: Setting, layer: str) -> li
     return [pcc[layer, seed] - pcc[NONE, seed] for seed in sorted({row["seed"] for row in here})]
 
 
+def ranges(result: Mapping[str, Any]) -> dict[str, list[float]]:
+    """The least and the largest gain of each layer over the settings, means over cohorts."""
+    places = settings(result["values"], Setting(**result["base"]))
+    found = {
+        layer: [float(np.mean(gains(result["rows"], place, layer))) for place in places]
+        for layer in result["layers"]
+        if layer != NONE
+    }
+    return {layer: [round(min(means), 5), round(max(means), 5)] for layer, means in found.items()}
+
+
 def real_gains(cells: Sequence[Cell], layer: str) -> dict[str, list[float]]:
     """The PCC of a layer less that of none on real sections, of each seed, by test patient."""
     found: dict[str, list[float]] = {}
@@ -242,7 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "versions": versions(),
                 "rows": rows,
             }
-            write_json(arguments.output, result)
+            write_json(arguments.output, result | {"range": ranges(result)})
         result = json.loads(arguments.output.read_text(encoding="utf-8"))
         save(drawn(result, read_cells(arguments.cells)), arguments.picture)
     except (ValueError, OSError) as error:

@@ -49,7 +49,7 @@ def value(source: str, results: Path) -> float:
         ValueError: If the source has another form, or no file holds it.
     """
     source, _, divisor = source.partition(" / ")
-    numbers = [_mean(part.split(), results, source) for part in source.split(" - ")]
+    numbers = [_mean(part.split(), results, source) for part in re.split(r" -\s", source)]
     return (numbers[0] - sum(numbers[1:])) / float(divisor or 1)
 
 

@@ -46,6 +46,7 @@ def test_a_gain_is_of_the_same_cohort_and_is_what_is_drawn() -> None:
         "seeds": [0, 1],
         "rows": made_rows(),
     }
+    assert graph_gain.ranges(result) == {NO_EDGES: [0, 0], "sage": [0.036, 0.144]}
     panel = graph_gain.drawn(result, []).axes[0]
     lines = {curve.get_label(): list(curve.lines[0].get_ydata()) for curve in panel.containers}
     assert lines["sage"] == pytest.approx([0.036, 0.144])

@@ -20,7 +20,7 @@ from benchmarks.reporting.accuracy_pictures import ceiling, share_of_ceiling, ti
 from benchmarks.reporting.cells import Cell, Group, metric, read_cells
 from benchmarks.reporting.comparison import compared
 from benchmarks.reporting.facts import leaks
-from benchmarks.reporting.markdown import with_table
+from benchmarks.reporting.markdown import table_lines, with_table
 from benchmarks.reporting.tables import NONE, difference_of, written
 from hist2st_pyg.figures import save
 from hist2st_pyg.metrics.ceiling import COVERS
@@ -86,7 +86,7 @@ def table(groups: dict[str, Group]) -> str:
             [f"`{MODEL}` − `{reference}` [95 %]", *(_difference(group, reference) for group in groups.values())]
         )
     rows.append(["attainable", *(f"{ceiling(group):.3f}" for group in groups.values())])
-    return "\n".join([*_lines(rows), "", *notes(groups)])
+    return "\n".join([*table_lines(rows), "", *notes(groups)])
 
 
 def summary(groups: dict[str, Group]) -> str:
@@ -98,7 +98,7 @@ def summary(groups: dict[str, Group]) -> str:
         scores = (_score(group, name, share=False) for name in (MODEL, *REFERENCES))
         patient = "also trains" if leaks(group) else "never seen"
         rows.append([title, patient, *scores, _difference(group, best), f"{ceiling(group):.3f}"])
-    return "\n".join(_lines(rows))
+    return "\n".join(table_lines(rows))
 
 
 def changes(cells: Sequence[Cell]) -> str:
@@ -111,7 +111,7 @@ def changes(cells: Sequence[Cell]) -> str:
     ]
     seeds = _and(str(n) for n in sorted({len(group.of(NETWORKS)) for group in groups.values()}))
     text = f"PCC less that of `{NETWORKS}`; bold where it is outside the range of its {seeds} seeds. One seed each."
-    return "\n".join([*_lines(rows), "", text])
+    return "\n".join([*table_lines(rows), "", text])
 
 
 def _change(group: Group, name: str) -> str:
@@ -124,11 +124,6 @@ def _change(group: Group, name: str) -> str:
     found = float(np.mean(changed))
     text = f"{found - np.mean(networks):+.3f}".replace("-", "−")
     return text if min(networks) <= found <= max(networks) else f"**{text}**"
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return [lines[0], "|---|" + "---:|" * (len(rows[0]) - 1), *lines[1:]]
 
 
 TABLES: dict[str, Callable[[Sequence[Cell]], str]] = {

@@ -9,18 +9,17 @@ their comment lines, and draws ``report/cost.png``. A table whose result file is
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from benchmarks.reporting.markdown import with_table
+from benchmarks.measures import exponent
+from benchmarks.reporting.markdown import table_lines, with_table
 from benchmarks.reporting.tables import NONE
 from hist2st_pyg.figures import save
 from hist2st_pyg.utils.files import write_text
+from hist2st_pyg.utils.json_files import read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +40,7 @@ def speed(result: Result) -> str:
                  for side in ("ours", "reference")]  # fmt: skip
         ratio = NONE if row["ratio"] is None else f"{row['ratio']:.2g}x"
         rows.append([row["work"], f"{row['n']:,}", row["variant"], *pair, ratio, *peaks])
-    return "\n".join([*_lines(heads, rows), "", f"{result['device']}; {_made(result)}"])
+    return "\n".join([*table_lines([heads, *rows]), "", f"{result['device']}; {_made(result)}"])
 
 
 def scale(result: Result) -> str:
@@ -59,7 +58,9 @@ def scale(result: Result) -> str:
     said = [f"Exponents, the slope of log seconds over log bins: {grows}."] if grows else []
     first = result["rows"][0]
     setting = f"{first['genes']} genes, patches of {first['patch_size']} px, windows of {first['window']} bins"
-    return "\n".join([*_lines(heads, rows), "", *said, f"{setting}, epochs: {first['epochs']}; {_made(result)}"])
+    return "\n".join(
+        [*table_lines([heads, *rows]), "", *said, f"{setting}, epochs: {first['epochs']}; {_made(result)}"]
+    )
 
 
 def devices(result: Result) -> str:
@@ -69,7 +70,7 @@ def devices(result: Result) -> str:
         for name, row in result["rows"].items()
     ]
     heads = ["processes", "wall, s", "speed", "weights differ by"]
-    return "\n".join([*_lines(heads, rows), "", _made(result)])
+    return "\n".join([*table_lines([heads, *rows]), "", _made(result)])
 
 
 def slide(result: Result) -> str:
@@ -86,7 +87,7 @@ def slide(result: Result) -> str:
         ],
         ["peak of memory, GB", f"{result['peak_mb'] / 1e3:.1f}"],
     ]
-    return "\n".join([*_lines(["", ""], rows), "", f"Threads: {result['threads']}; {_made(result)}"])
+    return "\n".join([*table_lines([["", ""], *rows]), "", f"Threads: {result['threads']}; {_made(result)}"])
 
 
 TABLES: dict[str, tuple[str, Callable[[Result], str]]] = {
@@ -101,20 +102,14 @@ TABLES: dict[str, tuple[str, Callable[[Result], str]]] = {
 def curves(results: Path) -> dict[str, Curve]:
     """Seconds by the number of spots of all work that was measured at two sizes or more, the reference's too."""
     found: dict[str, Curve] = {}
-    for row in _read(results / "speed.json")["rows"] if (results / "speed.json").is_file() else ():
+    for row in read_json(results / "speed.json")["rows"] if (results / "speed.json").is_file() else ():
         work = f"{row['work'].replace('_', ' ')}, {row['variant']}"
         for name, seconds in ((work, row["ours_seconds"]), (f"{work}: reference", row["reference_seconds"])):
             if seconds is not None and row["work"] != "patches":
                 found.setdefault(name, []).append((row["n"], seconds))
-    for row in _read(results / "scale.json")["rows"] if (results / "scale.json").is_file() else ():
+    for row in read_json(results / "scale.json")["rows"] if (results / "scale.json").is_file() else ():
         found.setdefault("hist2st train, an epoch and all before", []).append((row["n"], row["train_seconds"]))
     return {name: sorted(curve) for name, curve in found.items() if len({n for n, _ in curve}) > 1}
-
-
-def exponent(curve: Curve) -> float:
-    """The slope of log seconds over log spots."""
-    n, seconds = np.log(np.array(curve).T)
-    return float(np.polyfit(n, seconds, 1)[0])
 
 
 def drawn(found: Mapping[str, Curve]) -> Figure:
@@ -129,7 +124,7 @@ def drawn(found: Mapping[str, Curve]) -> Figure:
         n, seconds = zip(*curve, strict=True)
         axes.plot(
             n, seconds, "o-" if name == work else "o--", color=f"C{works.index(work)}", markersize=3,
-            alpha=1 if name == work else 0.6, label=f"{name} (N^{exponent(curve):.2f})",
+            alpha=1 if name == work else 0.6, label=f"{name} (N^{exponent(n, seconds):.2f})",
         )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="spots, N", ylabel="processor seconds")
     axes.grid(color="0.9")
@@ -143,13 +138,8 @@ def with_tables(text: str, results: Path) -> str:
     for start, (name, make) in TABLES.items():
         if start in text:
             known = (results / name).is_file()
-            text = with_table(text, make(_read(results / name)) if known else "Not measured yet.", start)
+            text = with_table(text, make(read_json(results / name)) if known else "Not measured yet.", start)
     return text
-
-
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
 
 
 def _made(result: Result) -> str:
@@ -160,10 +150,6 @@ def _seconds(value: float | None) -> str:
     if value is None:
         return NONE
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _lines(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (heads, ["---", *["---:"] * (len(heads) - 1)], *rows)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -55,6 +55,11 @@ def every_value(config: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """How values grow with the size: the slope of their logarithm over the size's."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
 def variable_genes(train: Sequence[Section], preprocessing: Preprocessing) -> list[str]:
     """The genes of the panel whose target varies most over the training spots."""
     return [

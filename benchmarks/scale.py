@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.measures import peak_mb, versions
+from benchmarks.measures import exponent, peak_mb, versions
 from hist2st_pyg import Section, evaluate, load_model, predict_section, preset_config, train
 from hist2st_pyg.data.expression import expression_target, panel_counts
 from hist2st_pyg.metrics.expression import pearson_per_gene
@@ -154,9 +154,9 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The slope of log seconds over log bins, of training and of evaluation, from three sizes on."""
     if len(rows) < 3:
         return {}
-    n = np.log([row["n"] for row in rows])
+    n = [row["n"] for row in rows]
     parts = [part for part in ("train_seconds", "evaluate_seconds") if part in rows[0]]
-    return {part: float(np.polyfit(n, np.log([row[part] for row in rows]), 1)[0]) for part in parts}
+    return {part: exponent(n, [row[part] for row in rows]) for part in parts}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

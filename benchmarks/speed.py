@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch_geometric.data import Batch
 
-from benchmarks.measures import versions
+from benchmarks.measures import exponent, versions
 from benchmarks.reference import Reference, dense_graph
 from hist2st_pyg import Hist2ST, knn_edges, load_sections, preset_config, train
 from hist2st_pyg.data import SectionData
@@ -238,8 +238,7 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     for key in sorted({f"{row['work']}, {row['variant']}" for row in rows}):
         own = [row for row in rows if f"{row['work']}, {row['variant']}" == key]
         if len(own) > 2:
-            n, seconds = (np.log([row[name] for row in own]) for name in ("n", "ours_seconds"))
-            found[key] = float(np.polyfit(n, seconds, 1)[0])
+            found[key] = exponent([row["n"] for row in own], [row["ours_seconds"] for row in own])
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.reporting.cells import Group
+from benchmarks.reporting.cells import Cell, Group, metric
 from benchmarks.reporting.pictures import MODEL, OTHER, REFERENCE
 
 if TYPE_CHECKING:
@@ -87,12 +87,14 @@ def time_to_accuracy(groups: Mapping[str, Group]) -> Figure | None:
 
 
 def _timed(group: Group) -> dict[str, tuple[float, float]]:
+    """Seconds and PCC of each model whose seconds are known."""
     found = {}
     for name in group.models():
-        cells = [cell for cell in group.of(name) if "processor_seconds" in cell]
-        if cells:
-            found[name] = (
-                float(np.mean([cell["processor_seconds"] for cell in cells])),
-                float(np.mean([cell["metrics"]["pcc_mean"] for cell in cells])),
-            )
+        seconds, pcc = (group.mean(name, value) for value in (_seconds, metric("pcc_mean")))
+        if seconds is not None and pcc is not None:
+            found[name] = (seconds, pcc)
     return found
+
+
+def _seconds(cell: Cell) -> float | None:
+    return cell.get("processor_seconds")

@@ -113,14 +113,18 @@ def _table(table: Table, group: Group) -> list[str]:
     return parts
 
 
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table's lines: the first row is the head, columns after the first are aligned to the right."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], "|---|" + "---:|" * (len(rows[0]) - 1), *lines[1:]]
+
+
 def _rows(table: Table, rows: Sequence[Row], marks: dict[str, str] | None = None) -> str:
-    heads = ["model", *(column.head for column in table.columns)]
-    lines = [f"| {' | '.join(map(_escaped, heads))} |", "|---|" + "---:|" * len(table.columns)]
+    lines = [[_escaped(head) for head in ("model", *(column.head for column in table.columns))]]
     for row in rows:
         mark = f" <sup>{marks[row.model]}</sup>" if marks and row.model in marks else ""
-        texts = [f"`{_escaped(row.model)}`{mark}", *(_escaped(entry.text) for entry in row.entries)]
-        lines.append(f"| {' | '.join(texts)} |")
-    return "\n".join(lines)
+        lines.append([f"`{_escaped(row.model)}`{mark}", *(_escaped(entry.text) for entry in row.entries)])
+    return "\n".join(table_lines(lines))
 
 
 def _escaped(text: str) -> str:

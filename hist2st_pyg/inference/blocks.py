@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,8 +21,6 @@ from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.counts import CountsModel
 from hist2st_pyg.models.section_moments import moments_of_features, section_moments
 from hist2st_pyg.utils.progress import tqdm
-
-logger = logging.getLogger(__name__)
 
 BLOCK_SPOTS = 1024
 """Largest number of spots in a block."""

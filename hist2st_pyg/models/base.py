@@ -37,7 +37,7 @@ class ExpressionModel(nn.Module, Saving):
     target_std: Tensor
     task: ClassVar[Task] = "prediction"
     remembers: bool = False
-    """Whether :meth:`remember` needs the training sections, which then are read whole."""
+    """Whether :meth:`remember` needs the training sections."""
 
     def __init__(self, n_genes: int, n_scales: int = 1) -> None:
         super().__init__()

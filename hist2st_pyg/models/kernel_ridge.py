@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 
 from hist2st_pyg.models.reference import make_room
 from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
+from hist2st_pyg.models.section_moments import SMALLEST_DEVIATION
 from hist2st_pyg.nn.statistics import contrasts
 from hist2st_pyg.utils.resolver import resolve
 
@@ -21,7 +22,6 @@ MAX_SPOTS = 20_000
 WIDTH_SAMPLE_SPOTS = 2000
 """Number of evenly spaced training spots, about, for the median distance."""
 BLOCK_SPOTS = 1024
-SMALLEST_DEVIATION = 1e-6
 SMALLEST_VARIANCE = 0.01
 """Added to the variance of a principal component, of features of variance 1, before whitening."""
 

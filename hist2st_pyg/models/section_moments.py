@@ -16,7 +16,7 @@ from hist2st_pyg.image.stain import stain_spots
 from hist2st_pyg.models.base import ExpressionModel, section_ptr
 
 SMALLEST_DEVIATION = 1e-6
-"""What varies less over a section is rounding, which no division may blow up: it keeps its unit."""
+"""What varies less is rounding, which no division may blow up: it keeps its unit."""
 
 
 def moments(x: Tensor) -> Tensor:
@@ -81,4 +81,7 @@ def moments_of_features(model: ExpressionModel, features: Sequence[Tensor]) -> T
         features: As of ``model.features``.
     """
     encode = model.section_features
-    return None if encode is None else moments(encode(Data(statistics=features[-1])))
+    if encode is None:
+        return None
+    some = features[-1][torch.from_numpy(stain_spots(len(features[-1])))]
+    return moments(encode(Data(statistics=some)))

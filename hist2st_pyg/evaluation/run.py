@@ -22,6 +22,7 @@ from hist2st_pyg.section import Section
 from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import write_json
 from hist2st_pyg.utils.progress import tqdm
+from hist2st_pyg.utils.rows import column_blocks
 from hist2st_pyg.utils.writable import check_file, check_folder
 
 logger = logging.getLogger(__name__)
@@ -153,9 +154,10 @@ def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
     measured = np.stack([result.mask for result in results])
     scores = np.full(measured.shape[1], np.nan)
     for pattern in np.unique(measured, axis=1).T:
-        if pattern.any():
-            genes = (measured == pattern[:, None]).all(axis=0)
-            used = [result for result, has in zip(results, pattern, strict=True) if has]
+        used = [result for result, has in zip(results, pattern, strict=True) if has]
+        of_pattern = np.flatnonzero((measured == pattern[:, None]).all(axis=0))
+        for block in column_blocks(sum(len(result.target) for result in used), len(of_pattern) if used else 0):
+            genes = of_pattern[block]
             target, predicted = (
                 np.concatenate([getattr(result, name)[:, genes] for result in used]) for name in ("target", "predicted")
             )

@@ -74,9 +74,9 @@ def measure_section(
     ceiling = noise_ceiling(counts, totals, seed=seed, mask=mask)
     metrics["ceiling_pcc_mean"] = mean_of(ceiling[varies])
     metrics["share_of_ceiling"] = _share(metrics["pcc_mean"], metrics["ceiling_pcc_mean"])
-    metrics["ssim_mean"] = mean_of(ssim_on_grid(target[:, varies], predicted[:, varies], section.grid))
-    totals = counts.sum(1) if totals is None else totals
-    metrics |= _structure(section, target[:, varies], predicted[:, varies], counts[:, varies], totals, seed)
+    metrics["ssim_mean"] = mean_of(ssim_on_grid(target, predicted, section.grid))
+    totals = counts.sum(1, dtype=np.float64) if totals is None else totals
+    metrics |= _structure(section, target, predicted, counts, totals, seed)
     metrics |= _regions(predicted, section, seed)
     covered = {}
     if getattr(model, "likelihood", None) is not None:
@@ -111,7 +111,8 @@ def _structure(
     section: Section, target: Floats, predicted: Floats, counts: Floats, totals: NDArray[Any], seed: int
 ) -> dict[str, float | None]:
     edges = adjacent_edges(section.pos)
-    moran_true, moran_predicted = morans_i(target, edges), morans_i(predicted, edges)
+    moran_true = morans_i(target, edges)  # nan for a constant target, whose prediction is then left out
+    moran_predicted = np.where(np.isnan(moran_true), np.nan, morans_i(predicted, edges))
     gsc_halves, ssc_halves = structure_of_halves(counts, totals, edges, seed)
     return {
         "moran_true": mean_of(moran_true),

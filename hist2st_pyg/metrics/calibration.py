@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hist2st_pyg.nn.likelihoods import likelihood_in
+from hist2st_pyg.utils.rows import column_blocks
 
 
 def coverage(
@@ -39,23 +40,29 @@ def coverage(
         ValueError: If the model has no likelihood, its parameters are not finite, a level is not between 0 and 1, or no
             gene was measured.
     """
-    observed = np.asarray(counts, dtype=np.float64)
-    genes = np.ones(observed.shape[1], dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
-    if not observed[:, genes].size:
+    observed = np.asarray(counts)
+    measured = np.flatnonzero(np.ones(observed.shape[1], dtype=bool) if mask is None else np.asarray(mask, dtype=bool))
+    if not (len(observed) and len(measured)):
         raise ValueError("counts must hold at least one spot and one measured gene.")
     for level in levels:
         if not 0 < level < 1:
             raise ValueError(f"A level must be between 0 and 1, got {level}.")
     likelihood = likelihood_in(out)
-    parameters = {name: np.asarray(out[name], dtype=np.float64)[:, genes] for name in likelihood.parameter_names}
-    observed, factor = observed[:, genes], np.asarray(size_factor, dtype=np.float64)[:, None]
-    below, up_to = (likelihood.cdf(parameters, counted, factor) for counted in (observed - 1, observed))
-    if not (np.isfinite(below).all() and np.isfinite(up_to).all()):
-        raise ValueError("The likelihood's parameters are not finite or out of range; did the training diverge?")
-    result = {}
-    for level in levels:
-        low, high = (1 - level) / 2, (1 + level) / 2
-        inside = np.clip(np.minimum(up_to, high) - np.maximum(below, low), 0, None)
+    factor = np.asarray(size_factor, dtype=np.float64)[:, None]
+    covered = np.zeros(len(levels))
+    for of in column_blocks(len(observed), len(measured)):
+        genes = measured[of]
+        parameters = {name: np.asarray(out[name])[:, genes].astype(np.float64) for name in likelihood.parameter_names}
+        counted = observed[:, genes].astype(np.float64)
+        below, up_to = (likelihood.cdf(parameters, until, factor) for until in (counted - 1, counted))
+        if not (np.isfinite(below).all() and np.isfinite(up_to).all()):
+            raise ValueError("The likelihood's parameters are not finite or out of range; did the training diverge?")
         # A count of probability 0 lies at the end of the distribution, outside every interval.
-        result[float(level)] = float(np.mean(inside / np.where(up_to > below, up_to - below, 1)))
-    return result
+        part = np.where(up_to > below, up_to - below, 1)
+        for i, level in enumerate(levels):
+            low, high = (1 - level) / 2, (1 + level) / 2
+            inside = np.clip(np.minimum(up_to, high) - np.maximum(below, low), 0, None)
+            covered[i] += (inside / part).sum()
+    return {
+        float(level): float(of) for level, of in zip(levels, covered / (len(observed) * len(measured)), strict=True)
+    }

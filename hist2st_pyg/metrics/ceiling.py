@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.data.expression import log_expression
 from hist2st_pyg.metrics.expression import pearson_per_gene
+from hist2st_pyg.utils.rows import column_blocks, row_blocks
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -68,7 +72,7 @@ def noise_ceiling(
             positive, or ``counts`` has fewer than two spots.
     """
     panel = _whole("counts", counts, 2)
-    depth = panel.sum(1)
+    depth = panel.sum(1, dtype=np.float64)
     if totals is not None:
         totals = _whole("totals", totals, 1)
         if totals.shape != depth.shape or (totals < depth).any():
@@ -79,39 +83,50 @@ def noise_ceiling(
         depth = totals
     if repeats < 1:
         raise ValueError(f"noise_ceiling: repeats must be 1 or more, got {repeats}.")
+    measured = np.ones(panel.shape[1], dtype=bool) if mask is None else np.asarray(mask)
+    if measured.shape != panel.shape[1:]:
+        raise ValueError(f"mask must have one value for each of {panel.shape[1]} genes, got {list(measured.shape)}.")
     if (n := len(panel)) > MOST_SPOTS:
         some = np.sort(np.random.default_rng([seed, n]).choice(n, MOST_SPOTS, replace=False))
         panel, depth = panel[some], depth[some]
-    depth = depth[:, None]
-    target = log_expression(panel, depth)
-    varies = ~np.isnan(pearson_per_gene(target, target, mask))
+    depth = depth.astype(np.int64)[:, None]
+    varies = np.zeros(panel.shape[1], dtype=bool)
+    for genes in column_blocks(*panel.shape):
+        target = log_expression(panel[:, genes].astype(np.int64), depth)
+        varies[genes] = ~np.isnan(pearson_per_gene(target, target, measured[genes]))
     ceiling = np.full(panel.shape[1], np.nan)
-    ceiling[varies] = _reached(panel[:, varies], depth, target[:, varies], repeats, seed)
+    ceiling[varies] = _reached(panel[:, varies].astype(np.int64), depth, repeats, seed)
     return ceiling
 
 
-def _reached(counts: Integers, depth: Integers, target: Floats, repeats: int, seed: int) -> Floats:
+def _reached(counts: Integers, depth: Integers, repeats: int, seed: int) -> Floats:
     """Each gene's multiple correlation with the predictable depth and with shares drawn given the counts [G]."""
     rng = np.random.default_rng(seed)
-    known = _known_depth(counts, depth, rng)
-    with_depth = pearson_per_gene(target, known)
-    share = _mean_share(counts, depth)
-    dispersion = _dispersion(counts, depth * share)
-    beyond = np.zeros(counts.shape[1])
-    for _ in range(repeats):
-        # The gamma distribution is conjugate to the Poisson, so the shares given the counts follow one too.
-        drawn = rng.gamma(counts + 1 / dispersion, 1 / (depth + 1 / (dispersion * share)))
-        expression = log_expression(drawn, np.ones_like(depth))
-        common = pearson_per_gene(expression, known)
-        beyond += (pearson_per_gene(target, expression) - with_depth * common) / np.sqrt(1 - common**2) / repeats
+    known_at = _known_depth(counts, depth, rng)
+    blocks = list(column_blocks(*counts.shape))
+    shares = [_mean_share(counts[:, genes], depth) for genes in blocks]
+    likelihood = [_likelihood(counts[:, genes], depth * share) for genes, share in zip(blocks, shares, strict=True)]
+    dispersion = _dispersion(np.concatenate([np.zeros((len(DISPERSIONS), 0)), *likelihood], axis=1))
+    with_depth, beyond = np.zeros((2, counts.shape[1]))
+    for genes, share in zip(blocks, shares, strict=True):
+        part, known, spread = counts[:, genes], known_at(genes), dispersion[genes]
+        target = log_expression(part, depth)
+        with_depth[genes] = by_depth = pearson_per_gene(target, known)
+        for _ in range(repeats):
+            # The gamma distribution is conjugate to the Poisson, so the shares given the counts follow one too.
+            drawn = rng.gamma(part + 1 / spread, 1 / (depth + 1 / (spread * share)))
+            expression = log_expression(drawn, np.ones_like(depth))
+            common = pearson_per_gene(expression, known)
+            added = (pearson_per_gene(target, expression) - by_depth * common) / np.sqrt(1 - common**2)
+            beyond[genes] += added / repeats
     # Adjusted for the fitted slope, if any.
     n = len(counts)
-    by_depth = np.where(with_depth == 0, 0, 1 - (1 - with_depth**2) * (n - 1) / max(n - 2, 1))
-    return np.asarray(np.sqrt(np.clip(by_depth + np.maximum(beyond, 0) ** 2, 0, 1)), dtype=np.float64)
+    adjusted = np.where(with_depth == 0, 0, 1 - (1 - with_depth**2) * (n - 1) / max(n - 2, 1))
+    return np.asarray(np.sqrt(np.clip(adjusted + np.maximum(beyond, 0) ** 2, 0, 1)), dtype=np.float64)
 
 
-def _known_depth(counts: Integers, depth: Integers, rng: np.random.Generator) -> Floats:
-    """Each spot's log depth predicted from the shares of the other genes [N, G]; 0 if they do not predict it.
+def _known_depth(counts: Integers, depth: Integers, rng: np.random.Generator) -> Callable[[slice], Floats]:
+    """For some genes, each spot's log depth predicted from the others' shares; 0 if they do not predict it.
 
     By ridge regression on the other folds of spots. A share is linear in the counts, so its noise, unlike that of its
     logarithm, does not reveal the depth. A gene's own share is excluded, because its noise is that of the target.
@@ -135,10 +150,16 @@ def _known_depth(counts: Integers, depth: Integers, rng: np.random.Generator) ->
     error = ((x[:, None] - predicted) ** 2).mean(0)
     best = error.argmin()
     if error[best] >= x.var():
-        return np.zeros(counts.shape)
-    known = np.repeat(predicted[:, [best]], counts.shape[1], axis=1)
-    known[:, kept] -= shares * weights[fold, :, best]
-    return known
+        return lambda genes: np.zeros_like(counts[:, genes], dtype=np.float64)
+    shares *= weights[fold, :, best]  # what each gene adds to the prediction
+
+    def at(genes: slice) -> Floats:
+        known = np.repeat(predicted[:, [best]], genes.stop - genes.start, axis=1)
+        among = (kept >= genes.start) & (kept < genes.stop)
+        known[:, kept[among] - genes.start] -= shares[:, among]
+        return known
+
+    return at
 
 
 def _mean_share(counts: Integers, depth: Integers) -> Floats:
@@ -163,15 +184,19 @@ def _mean_share(counts: Integers, depth: Integers) -> Floats:
     return np.asarray(np.exp(level + slope * x), dtype=np.float64)
 
 
-def _dispersion(counts: Integers, mean: Floats) -> Floats:
-    """Each gene's negative binomial dispersion [G], given its expected counts [N, G] and the panel's other genes."""
+def _likelihood(counts: Integers, mean: Floats) -> Floats:
+    """The log-likelihood of each gene's counts under each of :data:`DISPERSIONS` [D, G], given its expected counts."""
     from scipy.special import gammaln
 
     rising = np.arange(counts.max() + 1)
-    likelihood = np.stack([
+    return np.stack([
         (gammaln(rising + 1 / d)[counts] - gammaln(1 / d) + counts * np.log(d) - (counts + 1 / d) * np.log1p(d * mean))
         .sum(0) for d in DISPERSIONS
     ])  # fmt: skip
+
+
+def _dispersion(likelihood: Floats) -> Floats:
+    """Each gene's negative binomial dispersion [G], given its log-likelihood and that of the panel's other genes."""
     likelihood = np.exp(likelihood - likelihood.max(0))
     prior = np.full((len(DISPERSIONS), 1), 1 / len(DISPERSIONS))
     for _ in range(100):
@@ -182,11 +207,12 @@ def _dispersion(counts: Integers, mean: Floats) -> Floats:
     return np.asarray((posterior * np.sqrt(DISPERSIONS)[:, None]).sum(0) ** 2, dtype=np.float64)
 
 
-def _whole(name: str, values: ArrayLike, dimensions: int) -> Integers:
+def _whole(name: str, values: ArrayLike, dimensions: int) -> NDArray[Any]:
     array = np.asarray(values)
     if array.ndim != dimensions:
         raise ValueError(f"{name} must have {dimensions} dimensions, got shape {list(array.shape)}.")
-    whole = np.isfinite(array) & (array >= 0) & (array == np.floor(array))
-    if not whole.all():
-        raise ValueError(f"{name} must hold whole numbers from 0 (raw counts), got {array[~whole][0]!s}.")
-    return array.astype(np.int64)
+    for rows in row_blocks(array):
+        whole = np.isfinite(rows) & (rows >= 0) & (rows == np.floor(rows))
+        if not whole.all():
+            raise ValueError(f"{name} must hold whole numbers from 0 (raw counts), got {rows[~whole][0]!s}.")
+    return array

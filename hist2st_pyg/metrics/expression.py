@@ -7,7 +7,7 @@ al. (Briefings in Bioinformatics 2022).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from hist2st_pyg.utils.rows import column_blocks
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Values = NDArray[Any]
+"""Numbers as they are given: they become double precision a block of genes at a time."""
 
 DETECTED_SHARE = 0.1
 """Share of a section's spots with a count from which a gene counts as detected."""
@@ -38,11 +40,20 @@ def pearson_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | Non
     Raises:
         ValueError: If the shapes differ, the arrays have fewer than two spots, or a value is not finite.
     """
-    true, pred, measured = _checked(y_true, y_pred, mask)
+    return _correlated(*_checked(y_true, y_pred, mask))
+
+
+def _correlated(true: Values, pred: Values, measured: Bools, *, ranks: bool = False) -> Floats:
+    """The correlations of checked arrays, or those of their ranks, a block of genes at a time."""
+    from scipy.stats import rankdata
+
     if len(true) < 2:
         raise ValueError(f"A correlation needs at least 2 spots, got {len(true)}.")
-    genes = column_blocks(*true.shape)
-    return np.concatenate([np.zeros(0), *(_pearson(true[:, of], pred[:, of], measured[of]) for of in genes)])
+    scores = np.full(true.shape[1], np.nan)
+    for genes, of_true, of_pred in _blocks(true, pred):
+        values = (rankdata(of_true, axis=0), rankdata(of_pred, axis=0)) if ranks else (of_true, of_pred)
+        scores[genes] = _pearson(*values, measured[genes])
+    return scores
 
 
 def _pearson(true: Floats, pred: Floats, measured: Bools) -> Floats:
@@ -69,12 +80,7 @@ def spearman_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | No
     Raises:
         ValueError: If the shapes differ, the arrays have fewer than two spots, or a value is not finite.
     """
-    from scipy.stats import rankdata
-
-    true, pred, measured = _checked(y_true, y_pred, mask)
-    ranks = np.zeros_like(true)
-    ranks[:, measured] = rankdata(true[:, measured], axis=0)
-    return pearson_per_gene(ranks, rankdata(pred, axis=0), measured)
+    return _correlated(*_checked(y_true, y_pred, mask), ranks=True)
 
 
 def rmse(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> float:
@@ -91,8 +97,7 @@ def rmse(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) ->
     Raises:
         ValueError: If the shapes differ, the arrays hold no spot, or a value is not finite.
     """
-    error = _errors(y_true, y_pred, mask)
-    return float(np.sqrt(np.mean(error**2))) if error.size else float("nan")
+    return float(np.sqrt(_mean_error(np.square, *_checked(y_true, y_pred, mask))))
 
 
 def mae(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> float:
@@ -109,8 +114,7 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> 
     Raises:
         ValueError: If the shapes differ, the arrays hold no spot, or a value is not finite.
     """
-    error = _errors(y_true, y_pred, mask)
-    return float(np.mean(np.abs(error))) if error.size else float("nan")
+    return _mean_error(np.abs, *_checked(y_true, y_pred, mask))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +128,8 @@ class Scored:
         pcc: Pearson's correlation of each gene [G], nan where it is left out.
     """
 
-    true: Floats
-    pred: Floats
+    true: Values
+    pred: Values
     measured: Bools
     pcc: Floats
 
@@ -159,13 +163,20 @@ METRICS: dict[str, Metric] = {
         lambda s: _over(s.pcc[s.detected], np.mean), "PCC, detected", 1, "genes seen in at least 10 % of spots"
     ),
     "spearman_mean": Metric(
-        lambda s: _over(spearman_per_gene(s.true, s.pred, s.measured), np.mean),
+        lambda s: _over(_correlated(s.true, s.pred, s.measured, ranks=True), np.mean),
         "Spearman",
         1,
         "mean rank correlation over genes",
     ),
-    "rmse": Metric(lambda s: rmse(s.true, s.pred, s.measured), "RMSE", -1, "root mean squared error, log10 expression"),
-    "mae": Metric(lambda s: mae(s.true, s.pred, s.measured), "MAE", -1, "mean absolute error, log10 expression"),
+    "rmse": Metric(
+        lambda s: np.sqrt(_mean_error(np.square, s.true, s.pred, s.measured)),
+        "RMSE",
+        -1,
+        "root mean squared error, log10 expression",
+    ),
+    "mae": Metric(
+        lambda s: _mean_error(np.abs, s.true, s.pred, s.measured), "MAE", -1, "mean absolute error, log10 expression"
+    ),
 }
 """The numbers of a section's expression. A new one is one entry here: ``evaluate``, result files and reports follow."""
 
@@ -197,7 +208,7 @@ def summarize(
         raise ValueError(f"genes must name the {true.shape[1]} columns of the expression, got {len(names)} names.")
     if len(set(names)) != len(names):
         raise ValueError(f"genes must be unique, got {next(n for n in names if names.count(n) > 1)!r} more than once.")
-    section = Scored(true, pred, measured, pearson_per_gene(true, pred, measured))
+    section = Scored(true, pred, measured, _correlated(true, pred, measured))
     scored = ~np.isnan(section.pcc)
     values = {name: float(metric.value(section)) for name, metric in METRICS.items()}
     return {
@@ -219,9 +230,9 @@ def _over(scores: Floats, mean: Callable[[Floats], Any]) -> float:
     return float(mean(known)) if known.size else float("nan")
 
 
-def _checked(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None) -> tuple[Floats, Floats, Bools]:
+def _checked(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None) -> tuple[Values, Values, Bools]:
     """Return target, prediction and the measured genes, or raise an error."""
-    true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    true, pred = np.asarray(y_true), np.asarray(y_pred)
     if true.ndim != 2 or true.shape != pred.shape:
         raise ValueError(
             f"y_true and y_pred must be [N spots, G genes], got shapes {list(true.shape)} and {list(pred.shape)}."
@@ -235,19 +246,27 @@ def _checked(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None) -> tu
             f"{list(measured.shape)}."
         )
     # An unmeasured target may hold anything; a prediction that is not finite always means a failed model.
-    for name, values in (("y_true", true[:, measured]), ("y_pred", pred)):
-        wrong = int((~np.isfinite(values)).sum())
+    for name, values, genes in (("y_true", true, measured), ("y_pred", pred, np.ones_like(measured))):
+        wrong = sum(int((~np.isfinite(part[:, genes[of]])).sum()) for of, part in _blocks(values))
         if wrong:
-            raise ValueError(f"{name} holds {wrong} values of {values.size} that are not finite (nan or infinite).")
+            of_all = len(values) * int(genes.sum())
+            raise ValueError(f"{name} holds {wrong} values of {of_all} that are not finite (nan or infinite).")
     return true, pred, measured
 
 
-def _errors(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None) -> Floats:
-    true, pred, measured = _checked(y_true, y_pred, mask)
-    return pred[:, measured] - true[:, measured]
+def _blocks(*arrays: Values) -> Iterator[tuple[Any, ...]]:
+    """Blocks of genes: their columns, and these columns of each array in double precision."""
+    for genes in column_blocks(*arrays[0].shape):
+        yield genes, *(np.asarray(array[:, genes], dtype=np.float64) for array in arrays)
 
 
-def _constant(values: Floats) -> Bools:
+def _mean_error(of: Callable[[Floats], Floats], true: Values, pred: Values, measured: Bools) -> float:
+    """The mean over all spots and measured genes of what ``of`` makes of the differences; nan without a gene."""
+    sums = [of((b - a)[:, measured[genes]]).sum() for genes, a, b in _blocks(true, pred)]
+    return float(np.sum(sums) / (len(true) * measured.sum())) if measured.any() else float("nan")
+
+
+def _constant(values: Values) -> Bools:
     # The variance is unsuitable: the mean of a constant is rounded, which makes it small but not 0.
     return np.asarray(values.max(axis=0) == values.min(axis=0))
 

@@ -45,7 +45,7 @@ def morans_i(values: ArrayLike, edge_index: ArrayLike) -> Floats:
     import scanpy as sc
     from scipy.sparse import csr_matrix
 
-    expression, edges = np.asarray(values, dtype=np.float64), np.asarray(edge_index)
+    expression, edges = np.asarray(values), np.asarray(edge_index)
     if expression.ndim != 2 or not np.isfinite(expression).all():
         raise ValueError(f"values must be finite, [N spots, G genes], got shape {list(expression.shape)}.")
     n = len(expression)
@@ -59,7 +59,7 @@ def morans_i(values: ArrayLike, edge_index: ArrayLike) -> Floats:
         graph = csr_matrix((weight, (target, source)), shape=(n, n))
         genes = np.flatnonzero(varies)
         for of in column_blocks(n, len(genes)):
-            scores[genes[of]] = sc.metrics.morans_i(graph, np.ascontiguousarray(expression[:, genes[of]].T))
+            scores[genes[of]] = sc.metrics.morans_i(graph, np.ascontiguousarray(expression[:, genes[of]].T, np.float64))
     return scores
 
 
@@ -85,7 +85,7 @@ def ssim_on_grid(y_true: ArrayLike, y_pred: ArrayLike, grid: ArrayLike) -> Float
     import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    true, pred = np.asarray(y_true), np.asarray(y_pred)
     if true.ndim != 2 or true.shape != pred.shape or not (np.isfinite(true).all() and np.isfinite(pred).all()):
         raise ValueError(
             "y_true and y_pred must be finite, [N spots, G genes], got shapes "
@@ -95,7 +95,7 @@ def ssim_on_grid(y_true: ArrayLike, y_pred: ArrayLike, grid: ArrayLike) -> Float
     scores = np.full(true.shape[1], np.nan)
     columns, rows = places.max(axis=0) + 1
     radius = min(RADIUS, (min(columns, rows) - 1) // 2)
-    low, high = true.min(axis=0), true.max(axis=0)
+    low, high = (limit(axis=0).astype(np.float64) for limit in (true.min, true.max))
     varies = np.flatnonzero(high > low)
     if radius < 1 or not len(varies):
         return scores
@@ -104,7 +104,7 @@ def ssim_on_grid(y_true: ArrayLike, y_pred: ArrayLike, grid: ArrayLike) -> Float
         genes = varies[of]
         images = []
         for values in (true, pred):
-            scaled = (values[:, genes] - low[genes]) / (high[genes] - low[genes])
+            scaled = (values[:, genes].astype(np.float64) - low[genes]) / (high[genes] - low[genes])
             image = np.tile(scaled.mean(axis=0), (rows * columns, 1))
             sums = np.zeros((len(place), len(genes)))
             np.add.at(sums, index, scaled)

@@ -7,12 +7,15 @@ of :func:`~hist2st_pyg.evaluation.run.evaluate` show.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.data.expression import log_expression
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.metrics.spatial import morans_i
+from hist2st_pyg.utils.rows import column_blocks, row_blocks
 
 Floats = NDArray[np.float64]
 
@@ -36,9 +39,9 @@ def gene_structure(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Raises:
         ValueError: If the shapes differ, the arrays have fewer than two spots, or a value is not finite.
     """
-    true, pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    true, pred = np.asarray(y_true), np.asarray(y_pred)
     varies = ~np.isnan(pearson_per_gene(true, pred))
-    return _agreement(_pairs(true[:, varies]), _pairs(pred[:, varies]))
+    return _agreement(_pairs(true, varies), _pairs(pred, varies))
 
 
 def spatial_structure(moran_true: ArrayLike, moran_predicted: ArrayLike) -> float:
@@ -80,24 +83,33 @@ def structure_of_halves(
         edge_index: Edges [2, E] of Moran's I.
         seed: Seed of the halves.
     """
-    whole = np.asarray(counts).astype(np.int64)
-    others = np.asarray(totals).astype(np.int64) - whole.sum(axis=1)
+    whole, edges = np.asarray(counts), np.asarray(edge_index)
+    others = np.asarray(totals).astype(np.int64) - whole.sum(axis=1, dtype=np.float64).astype(np.int64)
     rng = np.random.default_rng(seed)
-    half, others_half = rng.binomial(whole, 0.5), rng.binomial(others, 0.5)
+    half = np.empty(whole.shape, dtype=np.float32)
+    for genes in column_blocks(*whole.shape):
+        half[:, genes] = rng.binomial(whole[:, genes].astype(np.int64), 0.5)
+    others_half = rng.binomial(others, 0.5)
     first, second = (
-        log_expression(part, (part.sum(axis=1) + rest)[:, None])
+        log_expression(part, (part.sum(axis=1) + rest).astype(np.float32)[:, None])
         for part, rest in ((half, others_half), (whole - half, others - others_half))
     )
-    return gene_structure(first, second), spatial_structure(morans_i(first, edge_index), morans_i(second, edge_index))
+    return gene_structure(first, second), spatial_structure(morans_i(first, edges), morans_i(second, edges))
 
 
-def _pairs(values: Floats) -> Floats:
-    """Correlation of each pair of genes [G (G - 1) / 2], 0 for pairs with a constant gene."""
-    if values.shape[1] < 2:
-        return np.zeros(0)
-    values = values - values[:1]  # exactly 0 for constant genes, unlike with the rounded mean
+def _pairs(values: NDArray[Any], genes: NDArray[np.bool_]) -> Floats:
+    """Correlation of each pair of the genes [G (G - 1) / 2], 0 for pairs with a constant gene."""
+    # Exactly 0 for constant genes without their first value, unlike without the rounded mean.
+    first = values[:1, genes].astype(np.float64)
+    total, products = np.zeros_like(first), np.zeros((first.size, first.size))
+    for rows in row_blocks(values):
+        total += (rows[:, genes] - first).sum(axis=0)
+    for rows in row_blocks(values):
+        centered = rows[:, genes] - first - total / len(values)
+        products += centered.T @ centered
+    deviation = np.sqrt(np.diag(products))
     with np.errstate(divide="ignore", invalid="ignore"):
-        correlations = np.atleast_2d(np.corrcoef(values, rowvar=False))
+        correlations = np.clip(products / deviation / deviation[:, None], -1, 1)
     pairs = correlations[np.triu_indices(len(correlations), 1)]
     # Rounded, so that equal correlations do not differ in the last place.
     return np.asarray(np.nan_to_num(np.round(pairs, DECIMALS)))

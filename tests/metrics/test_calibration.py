@@ -111,3 +111,13 @@ def test_bad_input_is_explained(change: dict[str, Any], arguments: dict[str, Any
 def test_a_model_without_likelihood() -> None:
     with pytest.raises(ValueError, match="has no likelihood; build it with likelihood set to one of 'nb'"):
         coverage({"expression": np.ones((3, 2))}, np.ones((3, 2)), np.ones(3))
+
+
+def test_a_block_of_genes_at_a_time_covers_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    size_factor = rng.gamma(8, 1 / 8, size=SHAPE[0])
+    out, counts = draw(rng, "zinb", size_factor)
+    mask = rng.random(SHAPE[1]) > 0.2
+    whole = coverage(out, counts, size_factor, mask=mask)
+    monkeypatch.setattr("hist2st_pyg.utils.rows.VALUES_AT_ONCE", 7 * SHAPE[0])
+    assert coverage(out, counts, size_factor, mask=mask) == pytest.approx(whole, abs=1e-14)

@@ -159,3 +159,19 @@ def test_some_spots_stand_for_a_large_section(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_array_equal(noise_ceiling(counts, totals, repeats=2), some)
     with pytest.raises(ValueError, match="totals must have one value for each of"):
         noise_ceiling(counts, totals[:1600], repeats=2)
+
+
+def test_a_block_of_genes_at_a_time_has_the_ceiling_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, _, _ = made_section(0.5, 0.5, "gamma")
+    mask = np.arange(200) != 17
+    whole = noise_ceiling(counts, mask=mask)
+    monkeypatch.setattr("hist2st_pyg.utils.rows.VALUES_AT_ONCE", 30 * 400)
+    parts = noise_ceiling(counts, mask=mask)
+    assert np.isnan(parts).nonzero() == np.isnan(whole).nonzero() == (17,)
+    assert np.nanmax(abs(parts - whole)) < 0.05  # the shares are drawn in another order
+    assert np.nanmean(parts) == pytest.approx(np.nanmean(whole), abs=0.003)
+
+
+def test_a_mask_of_other_genes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"mask must have one value for each of 3 genes, got \[4\]\."):
+        noise_ceiling([[1, 2, 3], [2, 3, 1]], mask=np.ones(4, dtype=bool))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from typing import Any
 
@@ -272,3 +273,29 @@ def test_metrics_do_not_load_matplotlib() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_block_of_genes_at_a_time_scores_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    true, pred = rng.normal(size=(2, 40, 11)).astype(np.float32)
+    true[:, 3], mask = 0.1, rng.random(11) > 0.2
+    genes = [f"GENE{i}" for i in range(11)]
+    whole = summarize(true, pred, genes, mask)
+    monkeypatch.setattr("hist2st_pyg.utils.rows.VALUES_AT_ONCE", 2 * 40)
+    parts = summarize(true, pred, genes, mask)
+    assert parts.pop("per_gene") == pytest.approx(whole.pop("per_gene"), abs=1e-14)
+    assert parts == pytest.approx(whole, abs=1e-14)
+
+
+def test_no_copy_of_all_genes_in_double_precision_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = np.random.default_rng(0).normal(size=(2000, 100)).astype(np.float32)
+    genes = [f"GENE{i}" for i in range(100)]
+    summarize(true, true, genes)  # loads what it needs
+    monkeypatch.setattr("hist2st_pyg.utils.rows.VALUES_AT_ONCE", 2000)
+    tracemalloc.start()
+    try:
+        summarize(true, true, genes)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < true.nbytes

@@ -145,3 +145,18 @@ def test_each_molecule_is_in_one_half(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_input_is_explained(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_rows_and_genes_in_blocks_have_the_structure_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    true = maps(rng)
+    pred = true + rng.normal(size=true.shape)
+    true[:, 3], pred[:, 7] = 0.1, 0.1
+    counts = rng.poisson(np.exp(true + 1))
+    edges = adjacent_edges(square(10))
+    whole, halves = gene_structure(true, pred), structure_of_halves(counts, counts.sum(1), edges)
+    monkeypatch.setattr("hist2st_pyg.utils.rows.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("hist2st_pyg.utils.rows.VALUES_AT_ONCE", 500)
+    assert gene_structure(true, pred) == pytest.approx(whole, abs=1e-12)
+    # The halves are drawn in another order.
+    assert structure_of_halves(counts, counts.sum(1), edges) == pytest.approx(halves, abs=0.1)

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
+from hist2st_pyg.models.section_moments import SMALLEST_DEVIATION
 
 
 class LinearSolver(Solver):
     """The basis is the standardized features, or their principal components."""
 
     def __init__(self, x: Floats, components: int | None) -> None:
-        self.mean, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
+        self.mean, deviation = x.mean(0), x.std(0)
+        scale = np.where(deviation > SMALLEST_DEVIATION, deviation, 1.0)
         self.projection = np.diag(1 / scale) @ _principal((x - self.mean) / scale, components)
         self.x, self.size = self.basis(x), self.projection.shape[1]
 

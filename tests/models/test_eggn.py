@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,7 @@ def test_the_encoder_is_not_trained(sections: list[SectionData]) -> None:
 
 @torch.no_grad()
 def test_a_far_spot_is_read_through_a_shared_exemplar(sections: list[SectionData]) -> None:
-    model = small(sections[:1], n_reference=1)
+    model = small(sections[:1], n_reference=2)  # every spot has both as exemplars
     data = sections[2].clone()
     data.edge_index = data.edge_index[:, :0]
     before = model(data)["expression"]
@@ -176,3 +177,11 @@ def test_without_kept_spots_it_says_so(sections: list[SectionData]) -> None:
 def test_what_cannot_be_is_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Eggn(G, patch_size=P, **options)
+
+
+def test_a_feature_that_is_the_same_for_all_training_spots_keeps_its_unit(sections: list[SectionData]) -> None:
+    blank = [copy.copy(data) for data in sections[:2]]
+    for data in blank:
+        data.x = torch.full_like(data.x, 200)
+    model = small(blank)
+    assert (model.feature_std == 1).all()

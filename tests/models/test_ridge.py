@@ -15,7 +15,7 @@ from torch_geometric.data import Batch
 from hist2st_pyg import MODELS, Section, load_model, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.metrics.expression import pearson_per_gene
-from hist2st_pyg.models.ridge import Ridge
+from hist2st_pyg.models.ridge import LinearSolver, Ridge
 from hist2st_pyg.nn.statistics import PatchStatistics
 
 P = 28
@@ -186,3 +186,13 @@ def test_a_ridge_on_two_scales_is_saved_batched_and_refuses_one(
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match=r"Patches are \[N, 6, P, P\], got \[48, 3, 28, 28\]"):
         model(sections[0])
+
+
+def test_what_varies_by_rounding_alone_in_training_decides_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 4)), rng.normal(size=(60, 3))
+    x[:, 2] = 0.1 + 1e-9 * rng.normal(size=60)
+    solver = LinearSolver(x, None)
+    weight, bias = solver.solve(np.ones(60, dtype=bool), y, 1e-3)
+    other = x + np.array([0.0, 0.0, 0.1, 0.0])
+    np.testing.assert_allclose(solver.basis(other) @ weight + bias, solver.basis(x) @ weight + bias, atol=1e-3)

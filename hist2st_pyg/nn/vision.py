@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from hist2st_pyg.nn.convmixer import ConvMixer
 from hist2st_pyg.nn.densenet import DenseNet121Encoder
+from hist2st_pyg.nn.efficientnet import EfficientNetLite0Encoder
 from hist2st_pyg.nn.foundation import FoundationEncoder
 from hist2st_pyg.nn.linear import LinearEncoder
 from hist2st_pyg.nn.precomputed import PrecomputedEncoder
@@ -66,6 +67,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "cnn": TextureCNN,
     "convmixer": ConvMixer,
     "densenet121": DenseNet121Encoder,
+    "efficientnet_lite0": EfficientNetLite0Encoder,
     "linear": LinearEncoder,
     "hf": FoundationEncoder,
     "midnight": partial(

@@ -41,6 +41,7 @@ VIT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "ima
 DINO = {"model_type": "dinov2", "mlp_ratio": 2, **VIT}
 ENCODER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "densenet121": {"weights": "random", "size": 32},
+    "efficientnet_lite0": {"stages": 2, "weights": "random"},
     "hf": {"config": DINO, "size": P},
     "linear": {"out_channels": 16},
     "midnight": {"config": DINO, "size": P},

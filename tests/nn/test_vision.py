@@ -16,6 +16,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cnn": {"channels": (8, 8), "size": 14, "out_channels": 16},
     "convmixer": {"channels": 16, "depth": 1, "kernel_size": 3},
     "densenet121": {"weights": "random", "size": 32},
+    "efficientnet_lite0": {"stages": 2, "weights": "random", "frozen": False},
     "hf": {"config": DINO, "size": 28, "frozen": False},
     "linear": {"out_channels": 16},
     "midnight": {"config": DINO, "size": 28, "frozen": False},

@@ -138,7 +138,7 @@ class Section:
                 raise self._error(f"adata.obs['{field}']", f"must hold integers from 0: {error}") from error
             wrong = values[~((values >= 0) & (values == np.floor(values)))]
             if wrong.size:
-                raise self._error(f"adata.obs['{field}']", f"must hold integers from 0, got {wrong[0]}")
+                raise self._error(f"adata.obs['{field}']", f"must hold integers from 0, got {wrong[0]!s}")
 
     def _derive_places(self, pos: NDArray[np.float64]) -> None:
         try:
@@ -212,7 +212,7 @@ def wrong_count(matrix: Any) -> str | None:
     for piece in pieces:
         wrong = piece[(piece < 0) | (piece != np.floor(piece)) | (piece > MOST_COUNTS)]
         if wrong.size:
-            return f"got {wrong[0]}"
+            return f"got {wrong[0]!s}"
     return None
 
 

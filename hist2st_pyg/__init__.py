@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-from hist2st_pyg.utils import quiet as _quiet  # noqa: F401 - first, for it imports PyTorch Geometric
+from hist2st_pyg.utils import quiet as _quiet  # noqa: F401 - first, because it imports PyTorch Geometric
 
 # isort: split
 from hist2st_pyg import compat, evaluation, losses, nn
@@ -40,7 +40,7 @@ _LAZY = {
     "preset_config": "hist2st_pyg.training",
     "train": "hist2st_pyg.training",
 }
-"""Names that need Lightning or scanpy, and where they are; they are imported on first use."""
+"""Names that need Lightning or scanpy and their modules; they are imported on first use."""
 
 __all__ = [
     "DATASETS",

@@ -1,7 +1,7 @@
 """Losses of a model's output and a section's ``Data``, as scalars.
 
-All sections of a batch have the same weight, regardless of their number of spots; with ``reduction="sum"`` all spots
-have. Genes that a section did not measure (``gene_mask``) and spots outside ``train_mask``, if set, do not count.
+All sections of a batch have the same weight, regardless of their number of spots; with ``reduction="sum"``, all spots
+do. Genes that a section did not measure (``gene_mask``) and spots outside ``train_mask``, if set, do not count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Reduction = Literal["mean", "sum"]
 
 
 class Options(NamedTuple):
-    """How a difference of expression becomes a number, in the order of :func:`expression_error`.
+    """Options of :func:`expression_error`, in its order.
 
     Args:
         scale: Divisor of each gene's error [G], for standardized targets.
@@ -46,7 +46,7 @@ def training_target(data: Data) -> Tensor:
 
 
 LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"absolute": torch.abs, "squared": torch.square}
-"""What a difference of expression costs, elementwise, by key."""
+"""Elementwise losses of a difference of expression, by key."""
 
 
 def expression_error(
@@ -106,7 +106,7 @@ def negative_log_likelihood(
         out: A model's output with the parameters of one of ``nn.LIKELIHOODS``, each [N, G].
         data: A ``Data`` or ``Batch`` with ``counts`` [N, G] and ``size_factor`` [N].
         reduction: Over the spots.
-        published: Take the formula of the publication where ours is exact, see ``nn.likelihoods.ZINB``.
+        published: Use the published formula instead of the exact one, see ``nn.likelihoods.ZINB``.
 
     Raises:
         ValueError: If the model has no likelihood.

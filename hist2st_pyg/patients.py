@@ -19,7 +19,7 @@ SHOWN = 6
 
 
 UNKNOWN = ("", "nan", "none", "null", "na", "n/a", "<na>", "nat")
-"""Texts that files hold where there is no value, in small letters."""
+"""Texts in files for a missing value, in lower case."""
 
 WHOLE = re.compile(r"([-+]?\d+)\.0*")
 
@@ -27,8 +27,8 @@ WHOLE = re.compile(r"([-+]?\d+)\.0*")
 def patient_name(value: Any, where: str) -> str | None:
     """Read a patient's name from a file or configuration; None if it is missing or empty.
 
-    Numbers are names: a gap in a column makes it float, so 1, 1.0, "1.0" and " 1" are one patient, "1". An array is of
-    one patient, or of one patient's name several times.
+    Numbers are names: a missing value makes a column float, so 1, 1.0, "1.0" and " 1" are one patient, "1". An array
+    must hold the name of one patient, once or several times.
 
     Args:
         value: The value.
@@ -153,10 +153,10 @@ def source_sentences(sources: Mapping[PatientSource, Sequence[str]]) -> str:
     """
     said: dict[PatientSource, str] = {
         "dataset": "The data set names the patients",
-        "given": "The patients are as the user gave them",
+        "given": "The user named the patients",
         "each_section": "The data name no patients; the user declared each section a separate patient",
         "unknown": "The patients are not known",
-        "unrecorded": "How the patients are known was not recorded",
+        "unrecorded": "The source of the patients was not recorded",
     }
     return " ".join(
         said[source] + (f" ({', '.join(names)})" if len(sources) > 1 else "") + "." for source, names in sources.items()

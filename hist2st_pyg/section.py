@@ -128,9 +128,7 @@ class Section:
             raise self._error("adata.obsm['spatial']", f"must be finite, [N, 2], got shape {list(spatial.shape)}")
         missing = [field for field in PLACES if field not in self.adata.obs]
         if len(missing) == 1:
-            raise self._error(
-                f"adata.obs['{missing[0]}']", f"is missing, though the other of {' and '.join(PLACES)} is there"
-            )
+            raise self._error(f"adata.obs['{missing[0]}']", f"is missing; set both {' and '.join(PLACES)}, or neither")
         if missing:
             self._derive_places(spatial.astype(np.float64))
         for field in PLACES:
@@ -140,7 +138,7 @@ class Section:
                 raise self._error(f"adata.obs['{field}']", f"must hold integers from 0: {error}") from error
             wrong = values[~((values >= 0) & (values == np.floor(values)))]
             if wrong.size:
-                raise self._error(f"adata.obs['{field}']", f"must hold integers from 0, got {wrong[0]!r}")
+                raise self._error(f"adata.obs['{field}']", f"must hold integers from 0, got {wrong[0]!s}")
 
     def _derive_places(self, pos: NDArray[np.float64]) -> None:
         try:
@@ -149,9 +147,9 @@ class Section:
             fields = " and ".join(f"obs['{field}']" for field in PLACES)
             raise self._error(
                 "adata.obsm['spatial']",
-                f"has no {fields} beside it, and they cannot be derived: {str(error).rstrip('.')}; set both columns",
+                f"does not determine {fields}, which are missing: {str(error).rstrip('.')}; set both columns",
             ) from error
-        own = self.adata.copy()  # the caller's stays as it is
+        own = self.adata.copy()  # the caller's does not change
         for field, values in zip(PLACES, grid.T, strict=True):
             own.obs[field] = values
         object.__setattr__(self, "adata", own)
@@ -196,14 +194,14 @@ class Section:
 
 
 MOST_COUNTS = 2**31
-"""More counts than any spot has of a gene; sums of larger ones are not exact."""
+"""Largest count of a gene in a spot; sums of larger ones are not exact."""
 
 VALUES_AT_ONCE = 2**22
-"""Counts that are checked at a time, so that the check takes no memory beside a large section."""
+"""Number of counts that are checked at a time, to limit memory."""
 
 
 def wrong_count(matrix: Any) -> str | None:
-    """What a dense or sparse matrix holds that is no raw count, as the end of a sentence ("got ..."); else None."""
+    """Describe a value of a dense or sparse matrix that is not a raw count, as "got ..."; None if there is none."""
     values = np.asarray(matrix.data if hasattr(matrix, "indptr") else matrix)
     if values.dtype.kind not in "uif":
         return f"got values of type {values.dtype}"
@@ -214,7 +212,7 @@ def wrong_count(matrix: Any) -> str | None:
     for piece in pieces:
         wrong = piece[(piece < 0) | (piece != np.floor(piece)) | (piece > MOST_COUNTS)]
         if wrong.size:
-            return f"got {wrong[0]!r}"
+            return f"got {wrong[0]!s}"
     return None
 
 

@@ -33,7 +33,7 @@ def test_nothing_but_an_earlier_demo_is_replaced(capsys: pytest.CaptureFixture[s
     Path("run/summary.json").write_text("{}")
     Path("run/notes.txt").write_text("mine")
     assert main(["demo", "--output", "run", "--wandb", "off"]) == 2
-    assert "run holds files that are not of a demo (it has no .demo)" in capsys.readouterr().err
+    assert "run was not made by an earlier demo (it has no .demo)" in capsys.readouterr().err
     assert sorted(path.name for path in Path("run").iterdir()) == ["notes.txt", "summary.json"]
 
 

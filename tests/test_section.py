@@ -157,7 +157,7 @@ def test_positions_are_there_and_finite() -> None:
 def test_array_places_are_integers_from_zero(field: str) -> None:
     adata = measured()
     del adata.obs[field]
-    with pytest.raises(ValueError, match=rf"adata\.obs\['{field}'\] is missing, though the other .* is there"):
+    with pytest.raises(ValueError, match=rf"adata\.obs\['{field}'\] is missing; set both"):
         Section("A1", "A", adata)
     for value in (-1, 0.5, np.nan):
         places = np.arange(N).astype(float)
@@ -182,9 +182,9 @@ def test_places_of_scattered_cells_do_not_follow() -> None:
     adata = anndata.AnnData(np.ones((200, 2), dtype=int), obsm={"spatial": pos})
     with pytest.raises(
         ValueError,
-        match=r"Section 'A1': adata\.obsm\['spatial'\] has no obs\['array_col'\] and obs\['array_row'\] beside it, and "
-        r"they cannot be derived: the spots are on no square or hexagonal array: 200 spots fall on 1\d\d places, \d of "
-        r"them on column \d+, row \d+; set both columns\.$",
+        match=r"Section 'A1': adata\.obsm\['spatial'\] does not determine obs\['array_col'\] and "
+        r"obs\['array_row'\], which are missing: the spots do not lie on a square or hexagonal array: 200 spots "
+        r"fall on 1\d\d places, \d of them on column \d+, row \d+; set both columns\.$",
     ):
         Section("A1", "A", adata)
 

@@ -1,4 +1,4 @@
-"""Noticing one section under two names: by its counts."""
+"""Detect a section that occurs under two names, by its counts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hist2st_pyg.utils.rows import row_blocks
 logger = logging.getLogger(__name__)
 
 SHARE = 0.5
-"""Sections are copies where more than this share of the smaller one's spots have their equal in the other."""
+"""Sections are copies if more than this share of the smaller one's spots have the same counts as one of the other."""
 
 
 def refuse_copies(groups: Mapping[str, Sequence[Section]]) -> None:
-    """Refuse a section that is in two groups under two names, or said to be of two patients; warn of it in one group.
+    """Refuse a section that is in two groups, or has two patients, under two names; warn of two names in one group.
 
     Args:
-        groups: The sections of each group: of training, validation and test, say.
+        groups: The sections of each group, for example of training, validation and test.
 
     Raises:
         ValueError: If two have the same counts; the message names them.
@@ -45,10 +45,10 @@ def refuse_copies(groups: Mapping[str, Sequence[Section]]) -> None:
 
 
 def spot_hashes(sections: Sequence[Section]) -> list[NDArray[np.uint64]]:
-    """A hash of each spot's counts of the genes that all sections share, of spots that no other of the section equals.
+    """Hash each spot's counts of the genes that all sections share, without spots of equal counts in a section.
 
-    Spots without counts, and those of equal counts, say little of which section they are from: where few genes are
-    shared or counted, few hashes are left.
+    Spots without counts or with equal counts do not identify their section; with few shared genes or few counts, few
+    hashes are left.
 
     Args:
         sections: The sections.

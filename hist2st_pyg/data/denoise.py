@@ -10,22 +10,22 @@ from scipy.integrate import cumulative_trapezoid
 from torch import Tensor
 
 EMPTY = 1e-9
-"""Singular values below this share of the largest are rounding."""
+"""Singular values below this share of the largest are rounding errors."""
 EMPTY_OF_PRODUCTS = 1e-7
-"""The same where they are the roots of eigenvalues, of which half of the digits are lost."""
+"""The same for singular values from roots of eigenvalues, which lose half of the digits."""
 
 
 def denoise(values: Tensor) -> tuple[Tensor, int]:
-    """Keep of a matrix what stands above the noise: optimal shrinkage of its singular values.
+    """Denoise a matrix by optimal shrinkage of its singular values.
 
-    Counts of single genes are mostly noise; what genes share is not. The noise level is read off the median singular
-    value, so there is nothing to choose (Gavish & Donoho, IEEE Trans. Inf. Theory 2017, Frobenius loss).
+    Counts of single genes are mostly noise; variation that genes share is not. The noise level is estimated from the
+    median singular value, so there is no parameter (Gavish & Donoho, IEEE Trans. Inf. Theory 2017, Frobenius loss).
 
     Args:
-        values: Standardized targets [N, G], one row a spot.
+        values: Standardized targets [N, G], one row per spot.
 
     Returns:
-        The denoised matrix [N, G], and how many components it is made of.
+        The denoised matrix [N, G], and its number of components.
     """
     mean = values.mean(0)
     u, s, v = torch.linalg.svd((values - mean).double(), full_matrices=False)
@@ -37,12 +37,12 @@ def denoise(values: Tensor) -> tuple[Tensor, int]:
 
 @dataclass(frozen=True, eq=False)
 class Shrinkage:
-    """What :func:`denoise` makes of the rows of a matrix, row by row.
+    """The map of :func:`denoise`, applied to single rows of a matrix.
 
     Args:
         mean: The matrix's mean row [G].
         components: The components that are kept, float64 [G, R].
-        kept: What is kept of each [R].
+        kept: The factor of each component [R].
     """
 
     mean: Tensor
@@ -56,7 +56,7 @@ class Shrinkage:
 
 
 def shrinkage(mean: Tensor, products: Tensor, n: int) -> Shrinkage:
-    """The shrinkage of a matrix that is not held, from sums over its rows.
+    """Fit the shrinkage of a matrix that is not in memory, from sums over its rows.
 
     Args:
         mean: Its mean row [G].
@@ -73,7 +73,7 @@ def shrinkage(mean: Tensor, products: Tensor, n: int) -> Shrinkage:
 
 
 def _shrunk(s: Tensor, n: int, n_genes: int, empty: float) -> Tensor | None:
-    """The singular values without noise; None where more than half are empty, so that there is no noise to remove."""
+    """The singular values without noise; None if more than half are 0, so that there is no noise to remove."""
     beta = min(n, n_genes) / max(n, n_genes)
     noise = s.quantile(0.5) / np.sqrt(_marchenko_pastur_median(beta))
     if noise <= empty * s.max():

@@ -1,4 +1,4 @@
-"""The gene panel, and the target made of its counts."""
+"""Choose the gene panel, and compute the target from its counts."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from hist2st_pyg.utils.runtime import preserve_num_threads
 logger = logging.getLogger(__name__)
 
 DETECTED_SHARE = 0.1
-"""The share of the spots in which a variable gene is seen."""
+"""Least share of the spots in which a variable gene is detected."""
 SMALL_PANEL = 2
-"""The genes of a panel up to which a warning says that their share of its counts is no target."""
+"""Largest panel for which a warning says that shares of its counts are not a useful target."""
 NAMED = 10
-"""How many of the genes that are left out a warning names."""
+"""Largest number of omitted genes that a warning names."""
 NormalizeBy = Literal["panel", "all"]
-"""What a spot's counts are divided by: its total over the panel (the paper's rule) or over all genes."""
+"""The divisor of a spot's counts: its total over the panel (the paper's rule) or over all genes."""
 
 
 @preserve_num_threads()
 def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
     """The most variable genes of the training sections, by scanpy (Seurat's normalized dispersion, within sections).
 
-    Genes seen in less than a tenth of the spots are left out, as in the HEST benchmark (Jaume et al. 2024): among the
-    few counts of a rare gene there is little to predict.
+    Genes detected in less than a tenth of the spots are left out, as in the HEST benchmark (Jaume et al. 2024): the few
+    counts of a rare gene leave little to predict.
 
     Args:
         sections: The training sections, and no others.
@@ -52,13 +52,13 @@ def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
     genes = _detected(sections)
     if len(genes) < n_genes:
         raise ValueError(
-            f"The training sections share {len(genes)} genes that are seen in {DETECTED_SHARE:.0%} of the spots; a "
-            f"panel of {n_genes} is too many."
+            f"The training sections share {len(genes)} genes that are detected in {DETECTED_SHARE:.0%} of the spots, "
+            f"fewer than the panel's {n_genes}; set a smaller n_genes."
         )
-    # Scanpy's steps change the counts that they are given, and the other genes would take most of the memory.
+    # Copy: scanpy's steps change the counts in place, and the other genes would take most of the memory.
     parts = {s.name: s.adata[:, genes] for s in sections}
     pooled = anndata.concat(parts, label="section", join="inner", index_unique="-")
-    pooled.obs = pooled.obs[["section"]]  # scanpy would make categories of its other texts, and tell
+    pooled.obs = pooled.obs[["section"]]  # scanpy would convert its other texts to categories, and log it
     sc.pp.normalize_total(pooled, target_sum=1e4)
     sc.pp.log1p(pooled)
     table = sc.pp.highly_variable_genes(pooled, n_top_genes=n_genes, batch_key="section", inplace=False)
@@ -69,7 +69,7 @@ def variable_genes(sections: Sequence[Section], n_genes: int) -> list[str]:
 
 
 def _detected(sections: Sequence[Section]) -> list[str]:
-    """The genes of all sections that are seen in a tenth of their spots, in the order of the first section's."""
+    """The genes of all sections that are detected in a tenth of their spots, in the order of the first section's."""
     shared = sections[0].adata.var_names
     for section in sections[1:]:
         shared = shared.intersection(section.adata.var_names, sort=False)
@@ -96,14 +96,14 @@ def genes_of_variance(sections: Sequence[Section], n_genes: int) -> list[str]:
     shared = set.intersection(*(set(section.adata.var_names) for section in sections))
     genes = [str(gene) for gene in sections[0].adata.var_names if gene in shared]
     if len(genes) < n_genes:
-        raise ValueError(f"The training sections share {len(genes)} genes; a panel of {n_genes} is too many.")
+        raise ValueError(f"The training sections share {len(genes)} genes, fewer than the panel's {n_genes}.")
     return [genes[i] for i in np.sort(most_varying(sections, genes, n_genes, "all"))]
 
 
 def most_varying(
     sections: Sequence[Section], genes: Sequence[str], n: int, normalize_by: NormalizeBy
 ) -> NDArray[np.intp]:
-    """Places of the ``n`` genes whose target varies most over the spots of all sections, most variable first."""
+    """Indices of the ``n`` genes whose target varies most over the spots of all sections, most variable first."""
     first, second = np.zeros((2, len(genes)))
     for section in sections:
         counts, _ = sparse_panel_counts(section, genes)
@@ -122,14 +122,14 @@ def gene_panel(
     dataset: str = "",
     root: str | Path | None = None,
 ) -> list[str]:
-    """Resolve what a user gives as panel.
+    """Resolve a user's panel to its genes.
 
-    A gene that no training section measured is left out, with a warning: no weight of it would be trained.
+    A gene that no training section measured is left out, with a warning: its weights would not be trained.
 
     Args:
         panel: ``"variable"`` (the K most variable genes of the training sections, relative to genes of their level),
             ``"variance"`` (those of the largest variance), ``"paper"`` (the data set's published list), the path of a
-            file with one gene a line, or the genes themselves.
+            file with one gene per line, or the genes themselves.
         sections: The training sections.
         n_genes: K, for ``"variable"`` and ``"variance"``.
         dataset: The data set's key, for ``"paper"``.
@@ -205,18 +205,18 @@ def expression_target(
 
 
 def expression(counts: NDArray[np.float32], totals: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The target of some spots: their counts [n, G] by their totals [n, 1] of :func:`target_totals`."""
+    """The target of some spots, from their counts [n, G] and their totals [n, 1] of :func:`target_totals`."""
     target: NDArray[np.float32] = log_expression(counts, totals).astype(np.float32)
     return target
 
 
 def target_totals(section: Section, counts: Any, normalize_by: NormalizeBy) -> NDArray[np.float32]:
-    """What each spot's counts are divided by, [N, 1]; arguments as in :func:`expression_target`, counts also sparse."""
+    """The divisor of each spot's counts, [N, 1]; arguments as in :func:`expression_target`, counts also sparse."""
     if normalize_by == "panel":
         if counts.shape[1] <= SMALL_PANEL:
             logger.warning(
-                "%s: a share of the panel's counts says little in a panel of %d (of one gene it is all or nothing); "
-                "normalize_by: all divides by the counts of all genes",
+                "%s: shares of the panel's counts are hardly informative in a panel of %d; set normalize_by: all to "
+                "divide by the counts of all genes",
                 section.name, counts.shape[1],
             )  # fmt: skip
         totals = np.asarray(counts.sum(1)).ravel()
@@ -228,7 +228,7 @@ def target_totals(section: Section, counts: Any, normalize_by: NormalizeBy) -> N
 
 
 def totals_of(section: Section, normalize_by: NormalizeBy) -> NDArray[Any] | None:
-    """What a spot's counts are divided by [N] where that is its total over all genes; None where it is the panel's."""
+    """The divisor of each spot's counts [N] if it is the total over all genes; None if it is the panel's."""
     return _all_counts(section) if normalize_by == "all" else None
 
 

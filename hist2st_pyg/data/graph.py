@@ -1,4 +1,4 @@
-"""Spatial graphs: a few small functions, each with only the arguments that make sense for it.
+"""Build spatial graphs, by one function for each kind.
 
 All return ``edge_index`` [2, E] in PyG's direction, row 0 the source j and row 1 the target i, sorted by target.
 Positions may be array steps or pixels; distances are in their unit.
@@ -22,7 +22,7 @@ from hist2st_pyg.utils.resolver import resolve
 Array = TypeVar("Array", NDArray[Any], Tensor)
 
 CHUNK_POINTS = 2**16
-"""Points whose neighbors are looked for at a time."""
+"""Number of points whose neighbors are searched at a time."""
 
 
 def knn_edges(pos: Array, k: int = 4, max_distance: float | None = None) -> tuple[Array, Array]:
@@ -30,11 +30,11 @@ def knn_edges(pos: Array, k: int = 4, max_distance: float | None = None) -> tupl
 
     Args:
         pos: Spot positions [N, 2].
-        k: Neighbors of each spot; all others where there are fewer.
+        k: Neighbors of each spot; all others if there are fewer.
         max_distance: Drop neighbors farther than this; the paper's "Grid" pruning is 2.0 on array positions.
 
     Returns:
-        ``edge_index`` [2, E] (source j, target i) and the distances [E], numpy or torch as ``pos`` is.
+        ``edge_index`` [2, E] (source j, target i) and the distances [E], in numpy or torch like ``pos``.
 
     Raises:
         ValueError: If ``pos`` is not a finite [N, 2], or ``k`` or ``max_distance`` is not positive.
@@ -45,9 +45,9 @@ def knn_edges(pos: Array, k: int = 4, max_distance: float | None = None) -> tupl
     """
     points = _points(pos)
     if k < 1:
-        raise ValueError(f"knn_edges: k is at least 1, got {k}.")
+        raise ValueError(f"knn_edges: k must be at least 1, got {k}.")
     if max_distance is not None and not max_distance > 0:
-        raise ValueError(f"knn_edges: max_distance is positive, got {max_distance}.")
+        raise ValueError(f"knn_edges: max_distance must be positive, got {max_distance}.")
     k = min(k, len(points) - 1)
     ends = np.empty((2, len(points), k), dtype=np.int64)
     ends[1] = np.arange(len(points))[:, None]
@@ -80,13 +80,13 @@ def _sorted(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The points found around each without itself, [M, A - 1], by squared distance and then by index."""
     own = found == todo[:, None]
-    own[:, -1] |= ~own.any(axis=1)  # one of many points at one place: it is not among those found, a far one goes
+    own[:, -1] |= ~own.any(axis=1)  # many points share its position and it was not found: drop the last
     others = found[~own].reshape(len(found), -1)
     d = np.zeros(others.shape)
     for axis in points.T:
         step = axis[others] - axis[todo, None]
         d += step * step
-    # The tree gives them by distance: where its rounding agrees with ours, what is left to sort are the ties.
+    # The tree returns them by distance, so only ties and differences of rounding are left to sort.
     rise = np.diff(d, axis=1)
     tied = (rise <= 0).any(axis=1)
     order = np.lexsort((others[tied], d[tied]), axis=1)
@@ -113,7 +113,7 @@ def radius_edges(pos: Array, radius: float) -> tuple[Array, Array]:
     """
     points = _points(pos)
     if not radius > 0:
-        raise ValueError(f"radius_edges: radius is positive, got {radius}.")
+        raise ValueError(f"radius_edges: radius must be positive, got {radius}.")
     pairs = cKDTree(points).query_pairs(radius, output_type="ndarray")
     return _both_ways(pos, points, pairs)
 
@@ -143,10 +143,10 @@ def grid_edges(grid: Array, rings: int = 1, hexagonal: bool = False) -> tuple[Ar
     """
     places = _points(grid)
     if rings < 1:
-        raise ValueError(f"grid_edges: rings is at least 1, got {rings}.")
+        raise ValueError(f"grid_edges: rings must be at least 1, got {rings}.")
     index = {(int(x), int(y)): i for i, (x, y) in enumerate(places)}
     if len(index) < len(places) or (places != np.floor(places)).any():
-        raise ValueError("grid_edges: array positions are integers and each is taken by one spot.")
+        raise ValueError("grid_edges: array positions must be integers, each of one spot.")
     steps = HEXAGONAL if hexagonal else SQUARE
     pairs = [(i, index[x + a, y + b]) for (x, y), i in index.items() for a, b in steps if (x + a, y + b) in index]
     rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
@@ -159,7 +159,7 @@ def grid_edges(grid: Array, rings: int = 1, hexagonal: bool = False) -> tuple[Ar
         walks = ((walks @ adjacency) > 0).astype(float)
         new = (walks - walks.multiply(reached)).tocoo()
         keep = new.data > 0
-        if not keep.any():  # all that can be reached is
+        if not keep.any():  # every reachable spot is
             break
         edges.append(np.stack([new.coords[1][keep], new.coords[0][keep]]))
         distances.append(np.full(int(keep.sum()), float(ring)))
@@ -170,7 +170,7 @@ def grid_edges(grid: Array, rings: int = 1, hexagonal: bool = False) -> tuple[Ar
 
 
 def delaunay_edges(pos: Array) -> tuple[Array, Array]:
-    """Connect spots that share an edge of a triangle of the Delaunay triangulation, as squidpy's graphs can.
+    """Connect spots that share an edge of a triangle of the Delaunay triangulation, as in squidpy.
 
     Args:
         pos: Spot positions [N, 2].
@@ -231,11 +231,11 @@ def keep_all(edge_index: Array, distance: Array) -> tuple[Array, Array]:
 
 
 PRUNINGS: dict[str, Callable[..., tuple[Any, Any]]] = {"none": keep_all, "std": prune_distant}
-"""What can drop neighbors by their distances, by key."""
+"""The functions that drop neighbors by their distances, by key."""
 
 
 def check_graph(graph: str, kwargs: Mapping[str, Any], prune: str = "none") -> None:
-    """Refuse a graph that is unknown or lacks or does not know an argument.
+    """Refuse an unknown graph, pruning or argument, and a missing argument.
 
     Args:
         graph: A key of :data:`GRAPHS`.
@@ -253,13 +253,13 @@ def check_graph(graph: str, kwargs: Mapping[str, Any], prune: str = "none") -> N
             raise ValueError(f"graph={graph!r} has no argument {name!r}; its arguments: {', '.join(known) or 'none'}.")
     needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     if missing := [name for name in needed if name not in kwargs]:
-        raise ValueError(f"graph={graph!r} needs {missing[0]}; give it in graph_kwargs.")
+        raise ValueError(f"graph={graph!r} needs {missing[0]}; set it in graph_kwargs.")
 
 
 def _points(pos: NDArray[Any] | Tensor) -> NDArray[np.float64]:
     points = _numpy(pos).astype(np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():
-        raise ValueError(f"Positions are finite numbers [N, 2] of at least one spot, got shape {list(points.shape)}.")
+        raise ValueError(f"Positions must be finite [N, 2] of at least one spot, got shape {list(points.shape)}.")
     return points
 
 

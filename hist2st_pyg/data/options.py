@@ -1,4 +1,4 @@
-"""What of a section's ``Data`` a user chooses: patches, graph and target."""
+"""The user's options for a section's ``Data``: patches, graph and target."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class DataOptions:
         patch_size: Side of a patch in pixels, P.
         patch_um: Side of the field of view in µm; it is resampled to ``patch_size``.
         patch_pitch: Side of the field of view in spot pitches. No resolution is needed: it is the training spots' pitch
-            in µm where that and the image's resolution are known, else the section's own pitch in pixels. With neither
-            a patch is ``patch_size`` image pixels.
+            in µm if that and the image's resolution are known, else the section's own pitch in pixels. With neither
+            option, a patch is ``patch_size`` image pixels.
         scales: Factors of the field of view; each gives three channels.
         graph: Neighbors of a spot, a key of :data:`~hist2st_pyg.data.graph.GRAPHS`.
         graph_kwargs: Further arguments of it; ``radius`` in spot pitches, ``rings`` and ``hexagonal`` of ``"grid"``.
         k: Neighbors of each spot in the ``"knn"`` graph.
-        max_distance: Drop neighbors farther than so many pitches.
+        max_distance: Drop neighbors farther than this many pitches.
         prune: Then drop some by distance, a key of :data:`~hist2st_pyg.data.graph.PRUNINGS`.
-        coord_type: Positions that make neighbors; the paper takes those in the array.
+        coord_type: Positions that define neighbors; the paper's are those in the array.
         stain: Normalization of stains, a key of :data:`~hist2st_pyg.image.stain.STAINS`.
         normalize_by: Genes of the total by which a spot's counts are divided.
-        transpose_patches: Patches are [3, W, H]; as in the original programs, instead of [3, H, W].
+        transpose_patches: Patches are [3, W, H], as in the original programs, instead of [3, H, W].
         embedding: Instead of patches, ``x`` is the section's ``obsm[embedding]``, float [N, D].
     """
 
@@ -59,9 +59,9 @@ class DataOptions:
     PART: ClassVar[str] = "data"
 
     def __post_init__(self) -> None:
-        """Refuse values that make no sense."""
+        """Refuse invalid values."""
         scales: Any = self.scales
-        if isinstance(scales, list):  # as YAML and JSON hold it
+        if isinstance(scales, list):  # from YAML or JSON
             object.__setattr__(self, "scales", tuple(scales))
         check(
             self,
@@ -75,14 +75,14 @@ class DataOptions:
         )
         if self.patch_size > LARGEST_PATCH:
             raise ValueError(
-                f"{self.PART}.patch_size is at most {LARGEST_PATCH} pixels, got {self.patch_size}; the field of view "
-                "is chosen by patch_um or patch_pitch, whatever the number of pixels."
+                f"{self.PART}.patch_size must be at most {LARGEST_PATCH} pixels, got {self.patch_size}; set the field "
+                "of view by patch_um or patch_pitch."
             )
         if self.k > MOST_NEIGHBORS:
-            raise ValueError(f"{self.PART}.k is at most {MOST_NEIGHBORS}, got {self.k}; more layers reach farther.")
+            raise ValueError(f"{self.PART}.k must be at most {MOST_NEIGHBORS}, got {self.k}; use more layers.")
         if self.patch_um is not None and self.patch_pitch is not None:
             raise ValueError(
-                f"The field of view is patch_um or patch_pitch, got both: {self.patch_um} and {self.patch_pitch}."
+                f"Set the field of view by patch_um or patch_pitch, got both: {self.patch_um} and {self.patch_pitch}."
             )
         if self.coord_type not in ("pixel", "array"):
             raise ValueError(f"Unknown coord_type={self.coord_type!r}. Choose one of: pixel, array.")

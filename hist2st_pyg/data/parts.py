@@ -1,4 +1,4 @@
-"""Parts of a section in the time that a part takes, not the section: PyG's subgraphs look at every edge."""
+"""Cut parts out of a section in time proportional to the part; PyG's subgraphs visit every edge of the section."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class SectionParts:
 
     @cached_property
     def first(self) -> Tensor:
-        """The first edge to each spot, [N + 1]; found when the first part is cut, for a whole section needs none.
+        """The first edge to each spot, [N + 1]; computed when the first part is cut.
 
         Raises:
             ValueError: If the edges are not sorted by target.
         """
         target = self.data.edge_index[1]
         if bool((target[1:] < target[:-1]).any()):
-            raise ValueError("The edges of a section are sorted by target; data.sort(sort_by_row=False) sorts them.")
+            raise ValueError("The edges of a section must be sorted by target; call data.sort(sort_by_row=False).")
         n = int(self.data.num_nodes or 0)
         return torch.searchsorted(target.contiguous(), torch.arange(n + 1, device=target.device))
 
@@ -48,15 +48,15 @@ class SectionParts:
         return self.data
 
     def measured_at(self, spots: Tensor) -> SectionData:
-        """What was measured of some spots: ``counts`` and ``y`` [n, G], with the section's ``gene_mask``.
+        """The measurements of some spots: ``counts`` and ``y`` [n, G], with the section's ``gene_mask``.
 
         Args:
-            spots: Spots, or which are meant, bool [N].
+            spots: Indices, or bool [N].
         """
         return SectionData(counts=self.data.counts[spots], y=self.data.y[spots], gene_mask=self.data.gene_mask)
 
     def target_at(self, spots: Tensor) -> Tensor:
-        """What training aims at in some spots, [n, G].
+        """The training target of some spots, [n, G].
 
         Args:
             spots: Spots.
@@ -64,11 +64,11 @@ class SectionParts:
         return training_target(self.data)[spots]
 
     def patches_at(self, spots: NDArray[np.int64] | None = None) -> Tensor:
-        """What some spots show (None: all of them), as :data:`~hist2st_pyg.data.source.Patches` gives it."""
+        """The patches (or embeddings) of some spots (None: of all), see :data:`~hist2st_pyg.data.source.Patches`."""
         return rows_of(self.data.x)(spots)
 
     def measured(self) -> Iterator[SectionData]:
-        """What was measured of all spots, piece by piece, with the pieces' masks."""
+        """The measurements of all spots, piece by piece, with the pieces' masks."""
         yield self.data
 
     def patch_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -76,7 +76,7 @@ class SectionParts:
         yield torch.arange(len(self.data.pos)), self.data.x
 
     def around(self, spots: Tensor, hops: int) -> Tensor:
-        """The spots at most so many edges before these, and these, ascending.
+        """These spots and those that reach them over at most ``hops`` edges, ascending.
 
         Args:
             spots: Spots, ascending.
@@ -113,7 +113,7 @@ class SectionParts:
         return part
 
     def _edges(self, spots: Tensor) -> tuple[Tensor, Tensor]:
-        """The edges to spots, and to which of these each goes."""
+        """The edges to spots, and the index of each edge's target among the spots."""
         counts = self.first[spots + 1] - self.first[spots]
         target = torch.repeat_interleave(counts)
         before = counts.cumsum(0) - counts
@@ -121,7 +121,7 @@ class SectionParts:
 
 
 def section_parts(sections: Sequence[Data | SectionParts]) -> list[SectionParts]:
-    """What cuts parts out of sections, of which some may be given as their ``Data``."""
+    """Wrap the sections that are given as ``Data``; others are returned unchanged."""
     return [section if isinstance(section, SectionParts) else SectionParts(section) for section in sections]
 
 
@@ -147,6 +147,6 @@ def spatial_blocks(pos: NDArray[np.floating], size: int) -> list[NDArray[np.int6
 
 
 def _place(spots: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each of some spots is among ascending ones, and whether it is there."""
+    """The index of each found spot among ascending ``spots``, and whether it occurs there."""
     place = torch.searchsorted(spots, found).clamp(max=max(len(spots) - 1, 0))
     return place, spots[place] == found

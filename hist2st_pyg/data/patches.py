@@ -1,4 +1,4 @@
-"""Cutting a patch around each spot.
+"""Cut a patch around each spot.
 
 One rule at the border: the image is continued by reflection. A spot whose center is not on the image is an error.
 A field of view is read from the coarsest level of the image's pyramid that still has a patch's pixels, and spots that
@@ -27,16 +27,16 @@ from hist2st_pyg.utils.progress import tqdm
 
 logger = logging.getLogger(__name__)
 LAYOUT = 1
-"""Changes when the same settings would give other pixels."""
+"""Version of the pixels that the same settings give; part of a cache's key."""
 
 BLOCK_PIXELS = 2**26
-"""Pixels that are read at once, 200 MB decoded; a larger field of view is read by itself."""
+"""Largest number of pixels that are read at once, 200 MB decoded; a larger field of view is read separately."""
 
 LARGEST_FIELD = 2**14
 """Largest side of a field of view in pixels of the level it is read from, 800 MB decoded."""
 
 PATCHES_AT_ONCE = 1024
-"""Patches of a block that are held together on their way to the cache."""
+"""Number of a block's patches that are in memory at a time before they are written to the cache."""
 
 Cut = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
 """Spots, channels, and their part of the patches, [spots, channels, P, P]."""
@@ -53,8 +53,8 @@ def cut_patches(
 ) -> NDArray[np.uint8]:
     """Cut one patch around each spot, or several of different fields of view.
 
-    With ``cache`` the patches are kept in one file, keyed by the image's content, the positions and the settings, and
-    come back as a memory map; whatever changes makes a new file.
+    With ``cache`` the patches are written to a file, keyed by the image's content, the positions and the settings, and
+    returned as a memory map.
 
     Args:
         image: The section's image.
@@ -81,8 +81,8 @@ def cut_patches(
     largest = max(side / image.level_downsamples[level] for side, level in zip(sides, levels, strict=True))
     if largest > LARGEST_FIELD:
         raise ValueError(
-            f"Section {name!r}: a field of view is {largest:.3g} pixels of the image wide, at most {LARGEST_FIELD} are "
-            "read for a patch; give a smaller field (patch_um, patch_pitch or scales), or a slide with a pyramid."
+            f"Section {name!r}: a field of view is {largest:.3g} pixels of the image wide, the limit is "
+            f"{LARGEST_FIELD}; set a smaller field (patch_um, patch_pitch or scales), or use a slide with a pyramid."
         )
     shape = (len(pos), 3 * len(sides), patch_size, patch_size)
     cut = _cut(image, pos, patch_size, sides, levels, name)
@@ -92,19 +92,19 @@ def cut_patches(
             patches[np.ix_(spots, channels)] = part
         return patches
     key = hashlib.blake2b(digest_size=12)
-    # Level 0 goes unsaid, as it did before pyramids were read.
+    # Level 0 is omitted, so that keys from before pyramids were read stay valid.
     key.update(json.dumps([LAYOUT, image.fingerprint(), patch_size, sides, *([levels] * any(levels))]).encode())
     key.update(np.ascontiguousarray(pos, dtype=np.float64).tobytes())
     path = Path(cache) / f"{file_name(name or 'section')}-{key.hexdigest()}.npy"
     if not _is_whole(path, shape):
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             _write(file, shape, cut)
-    # Copy-on-write: torch wants writable memory, the file stays as it is.
+    # Copy-on-write: torch needs writable memory, and the file does not change.
     return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def _write(file: BinaryIO, shape: tuple[int, ...], cut: Iterator[Cut]) -> None:
-    """Write patches to an ``.npy`` file as they are cut, each to its place, so that they are never held together."""
+    """Write patches to an ``.npy`` file as they are cut, each to its place, so that they are never all in memory."""
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
     start, channel = file.tell(), shape[2] * shape[3]
@@ -112,11 +112,11 @@ def _write(file: BinaryIO, shape: tuple[int, ...], cut: Iterator[Cut]) -> None:
         for spot, patch in zip(spots.tolist(), part, strict=True):
             for of_field in range(0, len(channels), 3):
                 file.seek(start + (spot * shape[1] + int(channels[of_field])) * channel)
-                file.write(patch[of_field : of_field + 3].data)  # whose errors, unlike numpy's, say why
+                file.write(patch[of_field : of_field + 3].data)  # its errors, unlike numpy's, state the reason
 
 
 def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether a cached file is there and complete; a damaged one is rebuilt, and the log says so."""
+    """Whether a cached file exists and is complete; a damaged one is logged, and rebuilt by the caller."""
     if not path.is_file():
         return False
     try:
@@ -141,7 +141,8 @@ def check_on_image(image: HistologyImage, pos: NDArray[np.float64], name: str) -
         hint = " With x and y swapped all spots would lie on it; check the order of the columns." if swapped else ""
         raise ValueError(
             f"Section {name!r}: {int(outside.sum())} of {len(pos)} spots are not on the image ({width} x {height} px), "
-            f"spot {i} at x={pos[i, 0]:.1f}, y={pos[i, 1]:.1f} for one. Positions are pixels of this image.{hint}"
+            f"for example spot {i} at x={pos[i, 0]:.1f}, y={pos[i, 1]:.1f}. Positions are pixels of this "
+            f"image.{hint}"
         )
 
 
@@ -163,7 +164,7 @@ def _cut(
             # The nearest pixel of the level; in level 0 the one that the spot's center is on.
             places = np.rint(np.floor(pos) / downsample).astype(np.int64).clip(0, np.subtract(size, 1))
             largest = max(side for _, side in fields)
-            # A reader of one level need not know the argument.
+            # Images of one level may define ``open`` without the argument.
             with image.open(level) if level else image.open() as region:
                 for spots in _blocks(places, largest, image.block_size(level)):
                     block = _block(region, size, places[spots], largest, image.tile_size(level))
@@ -185,7 +186,7 @@ def _resized(crop: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def _blocks(places: NDArray[np.int64], side: int, block: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
-    """Group spots whose fields of view fit in a block, in reading order; a group of one where no block is so large."""
+    """Group spots whose fields of view fit in a block, in reading order; single spots if no block is that large."""
     wide, high = block
     high = min(high, BLOCK_PIXELS // (wide + side) - side)
     if high < 1 or not len(places):
@@ -200,7 +201,7 @@ def _blocks(places: NDArray[np.int64], side: int, block: tuple[int, int]) -> Ite
 def _block(
     region: Region, size: tuple[int, int], places: NDArray[np.int64], side: int, tile: tuple[int, int]
 ) -> Region:
-    """Read what the fields of view of some spots reach at once, unless less is decoded for one after the other."""
+    """Read the fields of view of some spots at once, unless reading them one by one decodes less."""
     x0, y0 = (places.min(0) - side // 2).clip(0).tolist()
     x1, y1 = np.minimum(places.max(0) + side - side // 2 + 1, size).tolist()
     together, apart = (np.minimum(np.add(shape, tile), size).prod() for shape in ((x1 - x0, y1 - y0), (side, side)))
@@ -219,7 +220,7 @@ def _reflected(region: Region, size: tuple[int, int], x: int, y: int, side: int)
     width, height = size
     left, top = x - side // 2, y - side // 2
     x0, y0 = max(left, 0), max(top, 0)
-    # One pixel more than asked for, which the reflection of an even side at x = 0 or y = 0 reaches.
+    # Read one pixel more, which the reflection of an even side at x = 0 or y = 0 needs.
     x1, y1 = min(left + side + 1, width), min(top + side + 1, height)
     crop = region(x0, y0, x1 - x0, y1 - y0)
     padding = ((y0 - top, max(top + side - y1, 0)), (x0 - left, max(left + side - x1, 0)), (0, 0))

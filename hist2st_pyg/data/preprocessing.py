@@ -27,7 +27,7 @@ __all__ = ["Preprocessing", "SectionData", "spot_pitch", "to_data"]
 
 @dataclass(frozen=True)
 class Preprocessing(DataOptions):
-    """How a section becomes a ``Data``: fitted on the training sections, it travels with the model.
+    """How a section becomes a ``Data``: fitted on the training sections and saved with the model.
 
     Args:
         genes: The gene panel, in order.
@@ -50,12 +50,12 @@ class Preprocessing(DataOptions):
     PART: ClassVar[str] = "Preprocessing"
 
     def __post_init__(self) -> None:
-        """Refuse values that make no sense."""
+        """Refuse invalid values."""
         super().__post_init__()
         check(self, self.PART, um_per_pixel=above(0), pitch=above(0))
         object.__setattr__(self, "genes", tuple(self.genes))
         if wrong := [gene for gene in self.genes if not isinstance(gene, str) or not gene]:
-            raise ValueError(f"Preprocessing.genes holds names, got {wrong[0]!r}.")
+            raise ValueError(f"Preprocessing.genes must hold names, got {wrong[0]!r}.")
         check_genes(self.genes, "Preprocessing")
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Preprocessing(DataOptions):
             image: The H&E image.
             pos: Spot centers [N, 2] (x, y) in pixels.
             grid: Array column and row [N, 2].
-            known: What else is known, see :meth:`patches`.
+            known: Further arguments of :meth:`patches`.
 
         Raises:
             ValueError: As :meth:`patches`.
@@ -91,7 +91,7 @@ class Preprocessing(DataOptions):
         cache: str | Path | None = None,
         name: str = "",
     ) -> SpotPatches:
-        """The patches of spots on an image, which are cut when they are asked for.
+        """The patches of spots on an image, cut on demand.
 
         Args:
             image: The H&E image.
@@ -102,7 +102,7 @@ class Preprocessing(DataOptions):
             name: The section's name, for errors.
 
         Raises:
-            ValueError: If ``patch_um`` is asked for on an image of unknown resolution, or the model reads embeddings.
+            ValueError: If ``patch_um`` is set and the image's resolution is unknown, or the model reads embeddings.
         """
         if self.embedding is not None:
             raise ValueError(
@@ -136,7 +136,7 @@ class Preprocessing(DataOptions):
         return self.patch_pitch * (self.pitch_in(um_per_pixel) or pitch or spot_pitch(pos))
 
     def pitch_in(self, um_per_pixel: float | None) -> float | None:
-        """Distance of the training spots in pixels of an image; None where a resolution is unknown."""
+        """Distance of the training spots in pixels of an image; None if a resolution is unknown."""
         if self.pitch is None or self.um_per_pixel is None or um_per_pixel is None:
             return None
         return self.pitch * self.um_per_pixel / um_per_pixel
@@ -148,7 +148,7 @@ class Preprocessing(DataOptions):
         return data
 
     def section_patches(self, section: Section, cache: str | Path | None = None) -> Patches:
-        """A section's patches (or embeddings), of the spots that are asked for."""
+        """A section's patches (or embeddings), cut on demand."""
         if self.embedding is not None:
             return rows_of(torch.from_numpy(section_embedding(section, self.embedding)))
         return self.patches(
@@ -158,7 +158,7 @@ class Preprocessing(DataOptions):
     def build_graph(
         self, pos: NDArray[np.float64], grid: NDArray[np.int64], arrays: Sequence[NDArray[np.int64]] | None = None
     ) -> SectionData:
-        """The graph of spots, without what they show; see :func:`~hist2st_pyg.data.section_data.section_graph`."""
+        """The graph of spots, without patches; see :func:`~hist2st_pyg.data.section_data.section_graph`."""
         kwargs = {"k": self.k, **self.graph_kwargs} if self.graph == "knn" else self.graph_kwargs
         return section_graph(
             pos,
@@ -176,7 +176,7 @@ class Preprocessing(DataOptions):
         return self.add_measured(self.input_data(section, cache), section)
 
     def add_measured(self, data: SectionData, section: Section) -> SectionData:
-        """Add what was measured of a section to its graph, and return it: counts, target and names.
+        """Add a section's measurements to its graph, and return it: counts, target and names.
 
         Raises:
             ValueError: If the section has none of the panel's counts.
@@ -190,7 +190,7 @@ class Preprocessing(DataOptions):
     def describe(
         self, data: SectionData, section: Section, totals: NDArray[np.float32], gene_mask: NDArray[np.bool_]
     ) -> None:
-        """Add to a section's graph what was measured but for counts and target: size factors, mask, labels, names.
+        """Add size factors, gene mask, labels and names to a section's graph.
 
         Args:
             data: The graph.
@@ -205,7 +205,7 @@ class Preprocessing(DataOptions):
         if not gene_mask.any() or median == 0:
             raise ValueError(
                 f"Section {section.name!r}: {int(gene_mask.sum())} of the panel's {len(self.genes)} genes are measured "
-                f"and the median spot has {median:g} counts of them; is this the panel for it?"
+                f"and the median spot has {median:g} counts of them; check that the panel fits."
             )
         data.size_factor = torch.from_numpy((totals / median).astype(np.float32))
         data.gene_mask = torch.from_numpy(gene_mask)
@@ -235,10 +235,10 @@ def to_data(
 
     Returns:
         ``Data`` with ``x`` uint8 [N, 3·S, P, P], ``pos`` [N, 2] pixels (x, y), ``grid`` [N, 2] array column and row,
-        ``edge_index`` [2, E] (source, target), ``edge_attr`` [E, 1] distance in spot pitches (array steps where the
+        ``edge_index`` [2, E] (source, target), ``edge_attr`` [E, 1] distance in spot pitches (array steps if the
         graph is on the array), ``counts`` and ``y`` [N, G], ``size_factor`` [N] (panel counts / section median),
-        ``gene_mask`` [G] (False: not measured), ``label`` where known, and the names ``section`` and ``patient``
-        (empty where it is not known).
+        ``gene_mask`` [G] (False: not measured), ``label`` if known, and the names ``section`` and ``patient`` (empty if
+        unknown).
 
     Raises:
         ValueError: If the section has no image, or none of the panel's counts.

@@ -19,11 +19,11 @@ class SectionData(Data):  # type: ignore[misc]
     """PyG's ``Data``, whose ``gene_mask`` [G] is stacked to [B, G] in a batch, as it belongs to the section."""
 
     def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        """``None`` is PyG's word for a new batch dimension."""
+        """``None`` makes PyG add a batch dimension."""
         return None if key == "gene_mask" else super().__cat_dim__(key, value, *args, **kwargs)
 
     def is_node_attr(self, key: str) -> bool:
-        """``gene_mask`` is the section's, also where there are as many genes as spots."""
+        """``gene_mask`` belongs to the section, also if there are as many genes as spots."""
         return key != "gene_mask" and super().is_node_attr(key)
 
     def is_edge_attr(self, key: str) -> bool:
@@ -42,7 +42,7 @@ def section_graph(
     coord_type: Literal["pixel", "array"] = "pixel",
     arrays: Sequence[NDArray[np.int64]] | None = None,
 ) -> SectionData:
-    """The graph of a section's spots, without what the spots show.
+    """Build the graph of a section's spots, without patches.
 
     Args:
         pos: Spot centers [N, 2] (x, y) in pixels.
@@ -52,7 +52,7 @@ def section_graph(
         max_distance: Drop neighbors farther than this many spot pitches.
         prune: A key of :data:`~hist2st_pyg.data.graph.PRUNINGS`.
         coord_type: Neighbors by ``"pixel"`` or by ``"array"`` position.
-        arrays: Where the spots are several arrays in one, the spots of each; neighbors are of one array.
+        arrays: The spots of each array, if there are several; neighbors are of one array.
 
     Returns:
         ``Data`` with ``edge_index`` [2, E], ``edge_attr`` [E, 1] distance in pitches, ``pos`` and ``grid`` [N, 2].

@@ -1,4 +1,4 @@
-"""The patches of a section's spots, cut when they are asked for."""
+"""The patches of a section's spots, cut on demand."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from hist2st_pyg.image import ArrayImage, HistologyImage, RasterImage, Region
 from hist2st_pyg.image.stain import StainMap, apply_stain, fit_stain, normalize_stain, stain_spots
 
 Patches = Callable[[NDArray[np.int64] | None], Tensor]
-"""What some spots of a section show (None: all of them): patches uint8 [n, 3·S, P, P] or embeddings float [n, D]."""
+"""Spots of a section (None: all) -> their patches uint8 [n, 3·S, P, P] or embeddings float [n, D]."""
 
 FITTED = ("stain_map", "_cached")
-"""What patches find once of the whole section; the image's hash alone takes seconds for a large file."""
+"""Attributes computed once for the whole section; the image's hash alone takes seconds for a large file."""
 
 PATCHES_AT_ONCE = 256
 """Patches cut at a time to fit the stain map, so that its memory does not grow with the section."""
@@ -80,7 +80,7 @@ class SpotPatches:
 
     @cached_property
     def stain_map(self) -> StainMap | None:
-        """The map of the section's stain to the reference; None where stains stay as they are."""
+        """The map of the section's stain to the reference; None if stains are not normalized."""
         spots = stain_spots(len(self.pos))
         return fit_stain(self._first_fields(spots), len(spots) * self.patch_size**2, self.stain, self.name)
 
@@ -96,7 +96,7 @@ class SpotPatches:
     def _cut(self, spots: NDArray[np.int64] | None, scales: Sequence[float]) -> NDArray[np.uint8]:
         if self.cache is not None:
             whole = self._cached
-            if spots is not None:  # mapped anew, so that what was read of a large section does not stay in this process
+            if spots is not None:  # mapped again, so that the pages read of a large section do not stay in this process
                 whole = np.memmap(whole.filename, np.uint8, "r", whole.offset, whole.shape)
             patches: NDArray[np.uint8] = whole[slice(None) if spots is None else spots, : 3 * len(scales)]
             return patches
@@ -110,10 +110,10 @@ def rows_of(x: Tensor) -> Patches:
 
 
 def decoded_once(patches: Patches) -> Patches:
-    """The same patches, for which a JPEG or PNG, that is decoded whole, is decoded once and held from now on.
+    """Decode the JPEG or PNG of patches once and keep it in memory.
 
     Args:
-        patches: Patches of a section; those of a cache, of other images or embeddings come back as they are.
+        patches: Patches of a section; those of a cache, of other images or embeddings are returned unchanged.
     """
     if not isinstance(patches, SpotPatches) or patches.cache is not None or not isinstance(patches.image, RasterImage):
         return patches
@@ -126,7 +126,7 @@ def kept_open(patches: Patches) -> Iterator[Patches]:
     """Keep the image of patches open while they are cut piece by piece: JPEG and PNG are decoded once.
 
     Args:
-        patches: Patches of a section; what has no image comes back as it is.
+        patches: Patches of a section; embeddings are returned unchanged.
     """
     if not isinstance(patches, SpotPatches):
         yield patches

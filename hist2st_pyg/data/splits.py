@@ -1,4 +1,4 @@
-"""Who is trained on, who chooses the epoch, who is predicted."""
+"""Split sections into training, validation and test."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from hist2st_pyg.section import Section
 
 @dataclass(frozen=True)
 class Fold:
-    """The sections of one fold, by name; where ``val`` is empty, squares of the training sections validate.
+    """The sections of one fold, by name; if ``val`` is empty, validation uses squares of the training sections.
 
     Args:
         name: The fold's name.
-        train: Sections of training.
-        val: Sections that choose the epoch.
-        test: Sections to predict.
+        train: Training sections.
+        val: Validation sections, which choose the epoch.
+        test: Test sections.
     """
 
     name: str
@@ -32,23 +32,23 @@ class Fold:
 
 
 def leave_one_patient_out(sections: Sequence[Section]) -> list[Fold]:
-    """Each patient is predicted once, by a model of the others.
+    """Leave each patient out once; a model of the others predicts it.
 
-    Validation is a patient of the others, or a section where one patient is left.
+    Validation is one of the other patients, or one section if only one other patient is left.
 
     Raises:
-        ValueError: If a section's patient is not known, there is one patient, or two patients' sections have the same
-            counts.
+        ValueError: If a section's patient is unknown, there is only one patient, or two patients' sections have the
+            same counts.
     """
     by_patient = _by_patient(sections)
     return [_patient_fold(patient, [patient], by_patient) for patient in by_patient]
 
 
 def k_fold_patients(sections: Sequence[Section], k: int = 5, seed: int = 0) -> list[Fold]:
-    """Patients dealt at random into ``k`` folds; each is predicted by a model of the others.
+    """Divide patients at random into ``k`` folds; a model of the others predicts each fold.
 
     Raises:
-        ValueError: If there are fewer patients than folds, a section's patient is not known, or two patients' sections
+        ValueError: If there are fewer patients than folds, a section's patient is unknown, or two patients' sections
             have the same counts.
     """
     by_patient = _by_patient(sections)
@@ -60,13 +60,13 @@ def k_fold_patients(sections: Sequence[Section], k: int = 5, seed: int = 0) -> l
 
 
 def leave_one_section_out(sections: Sequence[Section], validate: bool = True) -> list[Fold]:
-    """Each section is predicted once, by a model of the others, as the paper does.
+    """Leave each section out once, as the paper does; a model of the others predicts it.
 
-    Other sections of the same patient train, so results are better than for a patient that was never seen.
+    Other sections of the same patient are used for training, so results are better than for a new patient.
 
     Args:
         sections: The sections; the paper's are :data:`~hist2st_pyg.datasets.her2st.PAPER_SECTIONS`.
-        validate: Keep one of the others for validation; in the paper all train.
+        validate: Keep one of the others for validation; the paper trains on all.
 
     Raises:
         ValueError: If there are fewer than two sections, or two have the same counts.
@@ -88,18 +88,18 @@ SPLITS: dict[str, Callable[..., list[Fold]]] = {
     "leave_one_patient_out": leave_one_patient_out,
     "leave_one_section_out": leave_one_section_out,
 }
-"""The ways to make folds."""
+"""The splits that can be chosen by key."""
 
 
 def _by_patient(sections: Sequence[Section]) -> dict[str, list[Section]]:
-    """The sections of each patient, of whom there are two or more."""
-    instead = "leave_one_section_out asks only for other sections."
+    """The sections of each patient, of at least two patients."""
+    instead = "leave_one_section_out needs no patients."
     patients = require_patients(sections, "patients cannot be left out", instead)
     found: dict[str, list[Section]] = {patient: [] for patient in sorted(set(patients))}
     for patient, section in zip(patients, sections, strict=True):
         found[patient].append(section)
     if len(found) < 2:
-        raise ValueError(f"Patients cannot be left out: there is one, {', '.join(found)}. Ask for sections instead.")
+        raise ValueError(f"Patients cannot be left out: there is only {', '.join(found)}. Leave sections out instead.")
     refuse_copies({f"patient {patient}": of_patient for patient, of_patient in found.items()})
     return found
 
@@ -107,7 +107,7 @@ def _by_patient(sections: Sequence[Section]) -> dict[str, list[Section]]:
 def _patient_fold(name: str, test: Sequence[str], by_patient: Mapping[str, Sequence[Section]]) -> Fold:
     names = {patient: sorted(section.name for section in sections) for patient, sections in by_patient.items()}
     patients = list(names)
-    # Validation is the next after the last patient of test, in a circle, so that each is used about equally often.
+    # Validation is the patient after the last test patient, cyclically, so that each is used about equally often.
     start = patients.index(test[-1]) + 1
     rest = [patient for patient in [*patients[start:], *patients[:start]] if patient not in test]
     left = sorted(section for patient in rest for section in names[patient])
@@ -117,7 +117,7 @@ def _patient_fold(name: str, test: Sequence[str], by_patient: Mapping[str, Seque
 
 
 def cut_stripes(section: Section, pattern: str) -> list[Section]:
-    """Cut a section into vertical stripes of equal width, for a split where there is one section.
+    """Cut a section into vertical stripes of equal width, for a split of a single section.
 
     Neighboring spots look alike; spots drawn at random would make the test too easy.
 
@@ -127,7 +127,7 @@ def cut_stripes(section: Section, pattern: str) -> list[Section]:
             ``<name>_<letter>``, so ``"tttv"`` gives a quarter of the width to ``v``.
 
     Raises:
-        ValueError: If the pattern is not made of letters, or one of them gets no spot.
+        ValueError: If the pattern has other characters than letters, or a letter gets no spot.
     """
     check_stripes(pattern)
     x = section.pos[:, 0]
@@ -142,9 +142,9 @@ def cut_stripes(section: Section, pattern: str) -> list[Section]:
 
 
 def check_stripes(pattern: str) -> None:
-    """Refuse a pattern of :func:`cut_stripes` that is not made of letters."""
+    """Refuse a pattern of :func:`cut_stripes` with other characters than letters."""
     if not pattern.isalpha():
-        raise ValueError(f"A pattern of stripes is made of letters, one a stripe, got {pattern!r}.")
+        raise ValueError(f"A pattern of stripes must consist of letters, one per stripe, got {pattern!r}.")
 
 
 def check_disjoint(
@@ -153,15 +153,15 @@ def check_disjoint(
     """Refuse a split that leaks.
 
     Args:
-        train: Sections of training.
-        val: Sections of validation.
-        test: Sections of test.
-        split: ``"patient"`` keeps the patients of all parts apart; ``"test_patient"`` those of test from the others,
-            while one patient's sections may train and validate; ``"section"`` only sections, as the paper does.
+        train: Training sections.
+        val: Validation sections.
+        test: Test sections.
+        split: ``"patient"`` separates the patients of all parts; ``"test_patient"`` those of test from the others,
+            while training and validation may share patients; ``"section"`` only sections, as the paper does.
 
     Raises:
         ValueError: If a section or a patient is in two parts, or sections of two parts have the same counts; or if a
-            patient is not known and would have to be kept apart. The message names it.
+            patient is unknown that the split must separate. The message names it.
     """
     if split not in ("patient", "test_patient", "section"):
         raise ValueError(f"Unknown split={split!r}. Choose one of: patient, section, test_patient.")
@@ -171,10 +171,10 @@ def check_disjoint(
         parts = {"training": [*train, *val], "test": list(test)}
     used = [part for part, sections in parts.items() if sections]
     if split != "section" and len(used) > 1:
-        instead = "split='section' asks only for other sections."
+        instead = "split='section' needs no patients."
         why = f"split={split!r} cannot keep patients of {' and of '.join(used)} apart"
         require_patients([section for sections in parts.values() for section in sections], why, instead)
-        hint = " Ask for split='section' if this is meant; results then leak."
+        hint = " Set split='section' if this is intended; results then leak."
         _refuse_common("patient", {part: [str(s.patient) for s in sections] for part, sections in parts.items()}, hint)
     refuse_copies(parts)
 
@@ -206,7 +206,7 @@ def block_mask(pos: NDArray[np.float64], share: float, side: float, rng: np.rand
     _, block = np.unique(cells, axis=0, return_inverse=True)
     sizes = np.bincount(block.ravel())
     order = rng.permutation(len(sizes))
-    # A block joins while that brings the number of spots nearer to the share.
+    # Add blocks while that brings the number of spots closer to the share.
     before = np.concatenate([[0], np.cumsum(sizes[order])[:-1]])
     chosen = order[before + sizes[order] / 2 <= share * len(pos)]
     return np.isin(block.ravel(), chosen)

@@ -1,4 +1,4 @@
-"""Large measured sections: patches and targets are made of the spots that are asked for, counts stay sparse."""
+"""Large measured sections: patches and targets are computed on demand, counts stay sparse."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from hist2st_pyg.losses import training_target
 from hist2st_pyg.section import Section
 
 STREAMED_SPOTS = 20_000
-"""Sections of more spots are streamed where training shows windows: whole, they take gigabytes."""
+"""Sections of more spots are streamed if training uses windows: whole, they take gigabytes."""
 SPOTS_AT_ONCE = 1024
-"""Spots whose patches or targets are made at a time where all are looked at."""
+"""Number of spots whose patches or targets are computed at a time, if all are needed."""
 
 
 class StreamedSection(SectionParts):
-    """A section of which only the graph, the sparse counts and what is one number a spot are held.
+    """A section of which only the graph, the sparse counts and single numbers per spot are in memory.
 
     Args:
         graph: The graph, with size factors, gene mask and names, as ``Preprocessing.describe`` gives them.
         counts: The panel's counts, scipy's ``csr_matrix`` [N, G].
-        totals: What each spot's counts are divided by [N, 1].
+        totals: The divisor of each spot's counts [N, 1].
         patches: The patches of its spots.
 
     Attributes:
-        denoised: Makes ``y_denoised`` [n, G] of some spots' ``Data``; None where targets are not denoised.
+        denoised: Computes ``y_denoised`` [n, G] of some spots' ``Data``; None if targets are not denoised.
     """
 
     def __init__(self, graph: SectionData, counts: Any, totals: NDArray[np.float32], patches: Patches) -> None:
@@ -99,7 +99,7 @@ def streamed_section(
     Args:
         preprocessing: How a section becomes a ``Data``.
         section: The section.
-        cache: Folder of the patch cache; None cuts patches anew each time they are asked for.
+        cache: Folder of the patch cache; None cuts patches again each time they are used.
 
     Raises:
         ValueError: If the section has no image, or none of the panel's counts.

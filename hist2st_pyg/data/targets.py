@@ -1,4 +1,4 @@
-"""What training aims at: each gene's target, its scale, and the target without most of its counting noise."""
+"""The training target: each gene's scale, and the target without most of its counting noise."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hist2st_pyg.data.parts import SectionParts, section_parts
 from hist2st_pyg.data.streamed import StreamedSection
 
 CONSTANT = 1e-9
-"""Variance of a standardized target up to which sums over the spots do not tell it from a constant."""
+"""Variance of a standardized target, from sums over the spots, up to which it counts as constant."""
 
 
 def target_statistics(train: Sequence[Data | SectionParts]) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each gene's ``y`` over the training spots that measured it, [G] each.
 
-    A gene that does not vary has deviation 1, so that it is not blown up.
+    A constant gene has deviation 1, so that it is not divided by 0.
 
     Args:
         train: The training sections, whole or streamed.
@@ -37,16 +37,16 @@ def target_statistics(train: Sequence[Data | SectionParts]) -> tuple[Tensor, Ten
 
 
 def denoise_targets(train: Sequence[Data | SectionParts]) -> int:
-    """Give sections ``y_denoised`` [N, G]: what the standardized targets of their training spots share.
+    """Set ``y_denoised`` [N, G] of sections: the standardized targets of their training spots, denoised together.
 
-    Spots that do not train keep their target. A gene that a section did not measure counts as at its mean. The parts
-    of a streamed section have it from now on; the numbers are the same but for rounding.
+    Other spots keep their target. A gene that a section did not measure counts as its mean. A streamed section
+    computes it for each part, with the same numbers up to rounding.
 
     Args:
         train: The training sections, whole or streamed.
 
     Returns:
-        The number of components kept; where it is 0, nothing stands above the noise and no section is changed.
+        The number of components kept; if it is 0, none exceeds the noise and no section is changed.
     """
     mean, std = target_statistics(train)
     sections = section_parts(train)
@@ -55,7 +55,7 @@ def denoise_targets(train: Sequence[Data | SectionParts]) -> int:
     data_of = [section.whole() for section in sections]
     rows = [training_spots(data) for data in data_of]
     standard = torch.cat([_standard(data, mean, std)[r] for data, r in zip(data_of, rows, strict=True)])
-    varies = standard.var(0) > 0  # the others would make the noise look small
+    varies = standard.var(0) > 0  # constant genes would lower the noise estimate
     kept, components = denoise(standard[:, varies]) if varies.any() else (standard, 0)
     if components:
         standard[:, varies] = kept
@@ -67,7 +67,7 @@ def denoise_targets(train: Sequence[Data | SectionParts]) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Denoised:
-    """Makes ``y_denoised`` of any part of the training sections, by the shrinkage of all of them."""
+    """Computes ``y_denoised`` of any part of the training sections, by the shrinkage of all of them."""
 
     mean: Tensor
     std: Tensor
@@ -109,6 +109,6 @@ def _standard(data: Data, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def _pieces(train: Sequence[SectionParts]) -> Iterator[Data]:
-    """What was measured of sections; the pieces of a streamed one are made when it is their turn."""
+    """The measurements of sections; a streamed section computes its pieces on demand."""
     for section in train:
         yield from section.measured()

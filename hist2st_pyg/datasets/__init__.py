@@ -1,4 +1,4 @@
-"""Where sections come from: one module of this folder is one data set.
+"""Read sections: one module of this folder is one data set.
 
 A module has ``load(root, names=None, **options) -> list[Section]`` and may have ``paper_panel(root) -> list[str]``,
 ``download(root, ...)``, and ``is_dataset(root: Path) -> bool``, whose docstring says what it looks for. It is found by
@@ -38,7 +38,7 @@ __all__ = [
 Loader = Callable[..., list[Section]]
 
 GENERAL = ("anndata",)
-"""Formats whose files also lie in folders of others; these are meant only where no other is recognized."""
+"""Formats whose files also lie in folders of other data sets; they are chosen only if no other is recognized."""
 
 
 def _module(dataset: str) -> ModuleType:
@@ -68,7 +68,7 @@ def load_sections(
         options: The reader's own options; see ``load`` in ``hist2st_pyg.datasets.<dataset>``.
 
     Raises:
-        FileNotFoundError: If the data are not there.
+        FileNotFoundError: If the data do not exist.
         TypeError: If the reader has no such option.
         ValueError: If the data set or a section is unknown, the root is missing, or a file is malformed.
 
@@ -88,16 +88,16 @@ def load_sections(
     if scale is not None and not is_positive(scale):
         raise ValueError(f"um_per_pixel must be a positive number or None (unknown), got {scale!r}.")
     if root is None and parameters["root"].default is inspect.Parameter.empty:
-        raise ValueError(f"Data set {dataset!r} is read from files: give root, the folder that holds them.")
+        raise ValueError(f"Data set {dataset!r} is read from files: set root, the folder that holds them.")
     return loader(root, names, **options)
 
 
 def absolute_options(dataset: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a reader with absolute paths, where a path, or each of a mapping, is there.
+    """Make the paths among a reader's options absolute if they exist, also those in mappings.
 
     Args:
         dataset: One of :data:`DATASETS`.
-        options: The reader's own options; those that take no path stay as they are.
+        options: The reader's own options; others than paths are returned unchanged.
 
     Raises:
         ValueError: If there is no such data set.
@@ -114,7 +114,7 @@ def absolute_options(dataset: str, options: Mapping[str, Any]) -> dict[str, Any]
 
 
 def section_names(dataset: str, root: str | Path | None = None, **options: Any) -> list[str]:
-    """The names of a data set's sections, none of which is read.
+    """List the names of a data set's sections without reading the sections.
 
     Args:
         dataset: One of :data:`DATASETS`.
@@ -126,19 +126,19 @@ def section_names(dataset: str, root: str | Path | None = None, **options: Any) 
     """
     try:
         sections = load_sections(dataset, root, [], **options)
-    except UnknownSectionError as error:  # how a reader answers to an empty list of names, before it reads anything
+    except UnknownSectionError as error:  # a reader raises it for an empty list of names, before it reads anything
         return error.available
     return [section.name for section in sections]
 
 
 def detect_datasets(root: str | Path) -> list[str]:
-    """The data sets that a file or folder looks like, by its names alone.
+    """The data sets that recognize a file or folder, by names of files alone.
 
     Args:
         root: The file or folder.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If it does not exist.
     """
     root = Path(root)
     if not root.exists():
@@ -148,10 +148,9 @@ def detect_datasets(root: str | Path) -> list[str]:
 
 
 def detect_dataset(root: str | Path) -> str:
-    """The data set that a file or folder belongs to: the one whose ``is_dataset`` recognizes it.
+    """Find the data set whose ``is_dataset`` recognizes a file or folder.
 
-    The most specific wins: ``"anndata"``, whose files may lie beside those of any other, counts only where no other is
-    recognized. Two others are not guessed between.
+    ``"anndata"``, whose files may lie beside those of any other, is chosen only if no other is recognized.
 
     Args:
         root: The file or folder.
@@ -160,7 +159,7 @@ def detect_dataset(root: str | Path) -> str:
         A key of :data:`DATASETS`.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If it does not exist.
         ValueError: If no data set recognizes it, or more than one does; the message says what each looks for.
     """
     found = detect_datasets(root)

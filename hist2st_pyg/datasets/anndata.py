@@ -51,23 +51,23 @@ def load(
         root: The file or folder.
         names: The sections wanted, all when None. A ``section.h5ad`` is named by its folder.
         image: The image's path, for a single section whose image is elsewhere.
-        patients: Section name -> patient. When None, the file says it (``patient_key``), or it is not known;
-            ``"each_section"`` declares each section whose file does not say it a separate patient.
-        patient_key: Where the file says it: a key of ``uns``, or a column of ``obs`` with one value.
+        patients: Section name -> patient. When None, the file names it (``patient_key``), or it is unknown;
+            ``"each_section"`` declares each section whose file does not name it a separate patient.
+        patient_key: The patient in the file: a key of ``uns``, or a column of ``obs`` with one value.
         label_key: The column of ``obs`` with each spot's region.
-        counts_layer: The layer that holds the raw counts, where ``X`` does not.
-        um_per_pixel: Resolution of the images; when None, ``provenance.json`` beside ``section.h5ad`` may say it.
-        spot_diameter: Diameter of the spots in pixels; when None, the file's Visium scale factors or
-            ``provenance.json`` may say it.
+        counts_layer: The layer that holds the raw counts, if ``X`` does not.
+        um_per_pixel: Resolution of the images; None reads ``provenance.json`` beside ``section.h5ad``, if there is one.
+        spot_diameter: Diameter of the spots in pixels; None reads the file's Visium scale factors or
+            ``provenance.json``, if there are any.
 
     Raises:
         FileNotFoundError: If the file or folder does not exist.
-        ValueError: If a section is unknown, a file is malformed, or something that was named is not in the file.
+        ValueError: If a section is unknown, a file is malformed, or it lacks a given key or layer.
     """
     sources = {source.name: source for source in _sources(Path(root))}
     chosen = select_names(names, sources, f"Data set 'anndata' in {root}")
     if image is not None and len(chosen) != 1:
-        raise ValueError(f"image is for a single section, and these are {len(chosen)}: {', '.join(chosen)}.")
+        raise ValueError(f"image is for a single section, got {len(chosen)} sections: {', '.join(chosen)}.")
     check_patients(patients, chosen, sources)
     sections = []
     for name in chosen:
@@ -100,7 +100,7 @@ def is_dataset(root: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Source:
-    """One ``.h5ad`` file and what lies beside it."""
+    """One ``.h5ad`` file and the files beside it."""
 
     path: Path
 
@@ -116,11 +116,11 @@ class _Source:
         images = images_in(self.path.parent, None if self.in_own_folder else self.path.stem)
         if len(images) > 1:
             listed = ", ".join(path.name for path in images)
-            raise ValueError(f"{self.path} has {len(images)} images beside it ({listed}); say which by image=...")
+            raise ValueError(f"{self.path} has {len(images)} images beside it ({listed}); set image=...")
         return images[0] if images else None
 
     def stated(self, key: str) -> float | None:
-        """A positive number of ``provenance.json``, where it is known."""
+        """A positive number of ``provenance.json``; None if unknown."""
         path = self.path.with_name("provenance.json")
         return positive(self._provenance(path), key, f"{path}: {key}")
 

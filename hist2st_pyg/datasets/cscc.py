@@ -1,7 +1,7 @@
 """Cutaneous squamous cell carcinoma, Spatial Transcriptomics (Ji et al., *Cell* 2020; GEO GSE144239, in GSE144240).
 
 12 sections, three replicates of each of four patients: ``P2_ST_rep1`` is one of patient ``P2``. The files are those of
-the archive at GEO, packed or not, in one folder or in folders of it: ``GSM*_P2_ST_rep1_stdata.tsv`` (counts of the
+the archive at GEO, compressed or not, in one folder or its subfolders: ``GSM*_P2_ST_rep1_stdata.tsv`` (counts of the
 whole array), ``GSM*_spot_data-selection-P2_ST_rep1.tsv`` (the spots under the tissue) and ``GSM*_P2_ST_rep1.jpg``.
 """
 
@@ -39,34 +39,34 @@ TABLES = {
     "counts": re.compile(r"(?:GSM\d+_)?(P\d+_ST_rep\d+)_stdata\.tsv(?:\.gz)?"),
     "spots": re.compile(r"(?:GSM\d+_)?spot_data-selection-(P\d+_ST_rep\d+)\.tsv(?:\.gz)?"),
 }
-"""What the tables are called; the group is the section."""
+"""Names of the tables; the group is the section."""
 
 IMAGE = re.compile(r"(?:GSM\d+_)?(P\d+)_(?:ST_)?(rep\d+)")
-"""What an image is called, without its suffix; patient and replicate."""
+"""Name of an image without its suffix; the groups are patient and replicate."""
 
 
 def load(root: str | Path, names: Sequence[str] | None = None) -> list[Section]:
     """Read sections; spots and counts are joined by their place on the array.
 
-    A spot is kept when it has counts and is in the spot file (and selected, where that says so); what is dropped is
-    logged. Tables may be packed (``.gz``), images may not: they are opened when they are needed, which gzip does not
-    allow. A section whose image is not there is read without one.
+    A spot is kept if it has counts and is in the spot file (and selected, if that has such a column); the log counts
+    the others. Tables may be compressed (``.gz``), images may not, because they are opened when they are needed. A
+    section without an image file is read without one.
 
     Args:
-        root: The folder of the files; they may lie in folders of it.
+        root: The folder of the files, which may lie in subfolders.
         names: Sections such as ``["P2_ST_rep1", "P5_ST_rep3"]``; all that have counts when None.
 
     Raises:
         FileNotFoundError: If the folder is not this data set, or a section's spot file is missing.
-        ValueError: If a section is unknown, a file is there twice or malformed, or an image is packed; the message
-            names the file.
+        ValueError: If a section is unknown, a file exists twice or is malformed, or an image is compressed; the
+            message names the file.
     """
     root = Path(root)
     counts = _tables(root, "counts")
     if not counts:
         raise FileNotFoundError(
-            f"{root} is not the cscc data set: no file in it is called like GSM4284316_P2_ST_rep1_stdata.tsv. Give the "
-            "folder of GEO's files, or get them with `hist2st download cscc`."
+            f"{root} is not the cscc data set: no file in it has a name like GSM4284316_P2_ST_rep1_stdata.tsv. Give "
+            "the folder of GEO's files, or download them with `hist2st download cscc`."
         )
     spots, images = _tables(root, "spots"), _images(root)
     sections = []
@@ -112,8 +112,8 @@ def download(
 ) -> None:
     """Download the data set from GEO; an interrupted download resumes. Images are unpacked.
 
-    GEO publishes no hashes. What a manifest lists is checked against it; the rest by the length that the server says,
-    and by the checksum in gzip's own format. Without a manifest an unpacked file that is there is taken as it is.
+    GEO publishes no hashes. Files in a manifest are checked against it, others by the length that the server states and
+    by gzip's checksum. Without a manifest, an existing unpacked file is not checked.
 
     Args:
         root: The folder that will hold the files.
@@ -127,7 +127,7 @@ def download(
 
     Raises:
         FileNotFoundError: If a file is not on the server, or the manifest does not exist.
-        ValueError: If a section or part is unknown, a file is damaged, or one that is there differs.
+        ValueError: If a section or part is unknown, a file is damaged, or an existing file differs.
         ConnectionError: If the connection fails repeatedly; the next call resumes there.
     """
     root = Path(root)
@@ -171,7 +171,7 @@ def _tables(root: Path, part: str) -> dict[str, Path]:
 
 
 def _images(root: Path) -> dict[str, list[Path]]:
-    """The images of each section, packed ones among them."""
+    """The images of each section, including compressed ones."""
     found: dict[str, list[Path]] = {}
     for path in _files(root):
         file = path.with_suffix("") if path.suffix == PACKED else path
@@ -186,7 +186,7 @@ def _image(paths: Sequence[Path]) -> Path | None:
         raise ValueError(f"{images[0]} and {images[1]} are one section's image; keep one of the two.")
     if not images and paths:
         raise ValueError(
-            f"{paths[0]} is packed, and an image is opened when it is needed, which gzip does not allow. Unpack it: "
+            f"{paths[0]} is compressed; images must not be, because they are opened when they are needed. Unpack it: "
             f"gunzip {paths[0]}"
         )
     return images[0] if images else None

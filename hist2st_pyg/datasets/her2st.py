@@ -36,14 +36,14 @@ PARTS = {
     "images": r"data/ST-imgs/[A-Z]/([A-Z]\d+)/[^/]+",
     "labels": r"data/ST-pat/lbl/([A-Z]\d+)_labeled_coordinates\.tsv",
 }
-"""The parts of the data set: their files, and in the group the section."""
+"""The parts of the data set and patterns of their files; the group is the section."""
 
 
 def load(root: str | Path, names: Sequence[str] | None = None) -> list[Section]:
     """Read sections; spots and counts are joined by their place on the array.
 
-    A spot is kept when it has counts and is selected (under the tissue); what is dropped is logged. A section whose
-    image is not there is read without one.
+    A spot is kept if it has counts and is selected (under the tissue); the log counts the others. A section without an
+    image file is read without one.
 
     Args:
         root: A clone of the repository, or its ``data`` folder.
@@ -93,8 +93,8 @@ def download(
         root: The folder that will hold ``data/``.
         sections: Sections such as ``["C2", "C3"]``, all when None.
         parts: Some of ``counts, spots, images, labels``.
-        base_url: Where the manifest's paths are found.
-        listing_url: GitHub's tree listing, from which ``MANIFEST.tsv`` is made where there is none.
+        base_url: The URL to which the manifest's paths are appended.
+        listing_url: GitHub's tree listing, from which ``MANIFEST.tsv`` is made if there is none.
         manifest: A table ``path, git_blob_sha1``; ``MANIFEST.tsv`` in the root when None.
         overwrite: Replace files that differ from the manifest instead of refusing.
         progress: Show a progress bar.
@@ -125,7 +125,7 @@ def _data_folder(root: str | Path) -> Path:
             return folder
     raise FileNotFoundError(
         f"{root} is not the her2st data set: it holds neither data/ST-cnts nor ST-cnts. Give a clone of the "
-        "repository, or get the files with `hist2st download`."
+        "repository, or download the files with `hist2st download`."
     )
 
 

@@ -27,7 +27,7 @@ from hist2st_pyg.section import Section
 logger = logging.getLogger(__name__)
 
 OFF_CENTER = 0.1
-"""How far, as a share of its side, a patch's center may be from its spot; HEST rounds to pixels."""
+"""Largest distance of a patch's center from its spot, as a share of the patch's side; HEST rounds to pixels."""
 
 
 def load(
@@ -43,25 +43,25 @@ def load(
 ) -> list[Section]:
     """Read samples.
 
-    Positions are ``obsm["spatial"]`` (x, y), or two columns of ``obs`` where there is none. There are files in which x
-    and y are swapped, so it is looked up on the slide in which order more spots are on tissue; an order that the slide
-    contradicts is refused. Spots that are not on the slide are dropped, and the log says so.
+    Positions are ``obsm["spatial"]`` (x, y), else two columns of ``obs``. Some files have x and y swapped: the reader
+    checks in which order more spots are on the slide's tissue, and raises an error if the slide contradicts the file.
+    Spots that are not on the slide are dropped with a warning.
 
     Args:
         root: The folder that holds ``st``.
         names: Samples such as ``["TENX99"]``, all when None.
-        swap_xy: Swap x and y (True) or leave them (False) whatever the slide shows; the log still says it.
-        use_patches: Show the patches in place of the slide, with white around them; spots without a patch are dropped.
-            None does so where there is no slide.
-        patients: Sample -> patient. When None, the metadata say it, or it is not known; ``"each_section"`` declares
-            each sample whose metadata do not say it a separate patient.
-        um_per_pixel: Resolution of the slides; when None, the metadata say it: the estimate from the spots, as in HEST,
-            or what the slide's file said.
+        swap_xy: True swaps x and y, False keeps them, both without an error; None keeps them and checks them.
+        use_patches: Use the patches instead of the slide, with white around them; spots without a patch are dropped.
+            None does so if there is no slide.
+        patients: Sample -> patient. When None, the metadata name it, or it is unknown; ``"each_section"`` declares each
+            sample whose metadata do not name it a separate patient.
+        um_per_pixel: Resolution of the slides; None takes the metadata's: HEST's estimate from the spots, else the
+            value from the slide's file.
         label_key: The column of ``obs`` with each spot's region.
-        counts_layer: The layer that holds the raw counts, where ``X`` does not.
+        counts_layer: The layer that holds the raw counts, if ``X`` does not.
 
     Raises:
-        FileNotFoundError: If the folder is not in this layout, or patches are asked for and not there.
+        FileNotFoundError: If the folder is not in this layout, or ``use_patches`` is set and there are none.
         ValueError: If a sample is unknown, a file is malformed, x and y look swapped, or patches are not around spots.
     """
     samples = find_samples(Path(root))
@@ -123,7 +123,7 @@ def _image(
     size: tuple[int, int] | None,
     um_per_pixel: float | None,
 ) -> HistologyImage | None:
-    """The slide, or the patches in its place, or None where there are neither."""
+    """The slide, or the patches in its place, or None if there are neither."""
     patches = sample.patches()
     if use_patches and patches is None:
         raise FileNotFoundError(f"{sample}: there are no patches {sample.root / 'patches' / sample.name}.h5.")
@@ -149,8 +149,8 @@ def _on_patches(
     has_patch = np.array([name in row for name in spots])
     if not has_patch.any():
         raise ValueError(
-            f"{sample}: no spot is among the barcodes of {mosaic.path}, such as {mosaic.barcodes[0]!r}; the spots are "
-            f"called like {spots[0]!r}."
+            f"{sample}: no spot is among the barcodes of {mosaic.path}, such as {mosaic.barcodes[0]!r}; the spots "
+            f"have names like {spots[0]!r}."
         )
     centers = mosaic.centers[[row[name] for name in spots if name in row]]
     here, other = (float(np.median(np.abs(centers - each[has_patch]).max(axis=1))) for each in (pos, pos[:, ::-1]))
@@ -158,13 +158,13 @@ def _on_patches(
     if here > allowed >= other:
         raise ValueError(
             f"{sample}: {mosaic.path} was cut around spots with x and y {'as in the file' if swapped else 'swapped'} "
-            f"(median distance {other:.1f} px, else {here:.1f} px). Give swap_xy={not swapped}."
+            f"(median distance {other:.1f} px, else {here:.1f} px). Set swap_xy={not swapped}."
         )
     if here > allowed:
         raise ValueError(
             f"{sample}: the patches of {mosaic.path} are not around their spots (median distance {here:.1f} px, their "
-            f"side {mosaic.side:.1f} px). coords are the upper left corners, x and y, in the slide's pixels; where the "
-            "file does not say the side, um_per_pixel gives it."
+            f"side {mosaic.side:.1f} px). coords must be the upper left corners, x and y, in the slide's pixels; if "
+            "the file does not state the side, set um_per_pixel."
         )
     return has_patch
 
@@ -177,13 +177,13 @@ def _log_dropped(sample: Sample, keep: NDArray[np.bool_], why: str) -> None:
 
 
 def _log_shared_patients(samples: Sequence[Sample]) -> None:
-    """HEST numbers patients within a study, so that one name may be two people."""
+    """Warn if several studies share a patient's name: HEST numbers patients within a study."""
     studies: dict[str, set[str]] = {}
     for sample in samples:
         if sample.patient is not None:
             studies.setdefault(sample.patient, set()).add(sample.study)
     if shared := sorted(patient for patient, titles in studies.items() if len(titles) > 1):
         logger.warning(
-            "hest: %s is the patient in several studies; splits keep these together, and patients=... tells them apart",
+            "hest: several studies have a patient %s; splits treat them as one, set patients=... to separate them",
             ", ".join(map(repr, shared)),
         )

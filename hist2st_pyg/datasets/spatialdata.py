@@ -39,22 +39,22 @@ def load(
 ) -> list[Section]:
     """Read sections from one store, or from a folder of ``<name>.zarr`` stores; each store is one section.
 
-    Positions are taken through the coordinate system that spots and image share into pixels of the image; in a store
-    without an image they stay those of the coordinate system. An element that is not named is the only one that it can
-    be. Spots without ``obs["array_col"]`` and ``obs["array_row"]`` get places from their positions.
+    Positions are transformed to pixels of the image through the coordinate system that spots and image share; without
+    an image they stay in the coordinate system. An element that is not named must be the only one of its kind. Spots
+    without ``obs["array_col"]`` and ``obs["array_row"]`` get places from their positions.
 
     Args:
         root: The store or folder.
         names: The sections wanted, all when None; a store is named by its folder, without ``.zarr``.
         image: Key of the image: 8-bit RGB, of one or several scales. It is read by regions, when it is needed.
-        shapes: Key of the spots: circles, or polygons, of which the centroids are taken.
-        table: Key of the table that annotates the spots and holds their raw counts; predictions are passed over.
-        coordinate_system: Where spots and image meet; when None, "global" if they share it, else the one they share.
-        patients: Section name -> patient. When None, the table says it (``patient_key``), or it is not known;
-            ``"each_section"`` declares each section whose table does not say it a separate patient.
-        patient_key: Where the table says it: a key of ``uns``, or a column of ``obs`` with one value.
+        shapes: Key of the spots: circles, or polygons, whose centroids are used.
+        table: Key of the table that annotates the spots and holds their raw counts; predictions are skipped.
+        coordinate_system: The one to use; None takes "global" if spots and image have it, else the only one both have.
+        patients: Section name -> patient. When None, the table names it (``patient_key``), or it is unknown;
+            ``"each_section"`` declares each section whose table does not name it a separate patient.
+        patient_key: The patient in the table: a key of ``uns``, or a column of ``obs`` with one value.
         label_key: The column of the table's ``obs`` with each spot's region.
-        counts_layer: The table's layer that holds the raw counts, where ``X`` does not.
+        counts_layer: The table's layer that holds the raw counts, if ``X`` does not.
         um_per_pixel: Resolution of the images in µm per pixel, where known.
 
     Raises:
@@ -100,7 +100,7 @@ def is_dataset(root: Path) -> bool:
 def _stores(root: Path) -> list[Path]:
     if not root.is_dir():
         raise FileNotFoundError(f"There is no store or folder {root}.")
-    # A store from before they were marked is read where it is named.
+    # A store of an earlier version has no mark and is recognized by its name.
     own = root.suffix == ".zarr" or is_store(root)
     return [root] if own else list(root.glob("[!.]*.zarr"))
 

@@ -1,8 +1,8 @@
 """Made-up sections with a known link from image to expression, for tests, demonstrations and debugging.
 
-Tissue regions differ in stain and in nuclei. Genes follow the regions, the nuclei and the eosin under the spot, what
-lies around the spot (so neighbors help), and a smooth field that the image does not show (so no model is perfect).
-Patients differ in stain and in depth. The noise genes follow nothing.
+Tissue regions differ in stain and in nuclei. Genes depend on the regions, the nuclei and the eosin under the spot, on
+the tissue around the spot (so neighbors help), and on a smooth field that the image does not show (so no model is
+perfect). Patients differ in stain and in depth. The noise genes are independent of all this.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def load(
     noise_genes: int = 6,
     pitch: int = 64,
 ) -> list[Section]:
-    """Make sections ``A1, A2, B1, ...``; a section depends on the seed and its name, not on which others are made.
+    """Make sections ``A1, A2, B1, ...``; a section depends on the seed and its name, not on the other sections.
 
     Args:
         root: Not used; there are no files.
@@ -53,7 +53,7 @@ def load(
         sections_per_patient: Sections of each patient, numbered from 1.
         spots: Spots of each section, on a square array inside the tissue.
         genes: Genes, ``GENE1, ...``, followed by the noise genes.
-        noise_genes: How many of the genes are pure noise, ``NOISE1, ...``.
+        noise_genes: Number of genes that are pure noise, ``NOISE1, ...``.
         pitch: Distance of neighboring spots in pixels (200 µm).
 
     Raises:
@@ -69,7 +69,7 @@ def load(
         ("pitch", pitch, 16, 512),
     ):
         if not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"{what} is a whole number from {low} to {high}, got {value!r}.")
+            raise ValueError(f"{what} must be a whole number from {low} to {high}, got {value!r}.")
     keys = {f"{LETTERS[p]}{s + 1}": (p, s) for p in range(patients) for s in range(sections_per_patient)}
     sections = []
     for name in select_names(names, keys, "Data set 'synthetic'"):
@@ -92,7 +92,7 @@ def load(
 
 
 class _Tissue:
-    """What is where: fields over the image [height, width] and, averaged under each spot, values [N]."""
+    """The tissue: fields over the image [height, width] and, averaged under each spot, values [N]."""
 
     def __init__(self, rng: Generator, spots: int, pitch: int) -> None:
         from scipy.ndimage import gaussian_filter
@@ -187,7 +187,7 @@ def _counts(tissue: _Tissue, signal: int, noise: int, seed: int, patient: int, n
     share = np.exp(log_share - log_share.max(axis=1, keepdims=True))
     noise_share = 0.5 * biology.lognormal(0, 0.5, noise) / max(signal, 1)
     share = np.column_stack([share / share.sum(axis=1, keepdims=True), np.tile(noise_share, (len(share), 1))])
-    # Dispersion and dropout are the gene's; depth is the patient's and the spot's, and owes nothing to the image.
+    # Dispersion and dropout depend on the gene; depth depends on the patient and the spot, not on the image.
     dispersion = biology.uniform(3, 15, signal + noise)
     dropout = biology.beta(1, 15, signal + noise)
     depth = 60.0 * signal * default_rng([seed, 6, patient]).lognormal(0, 0.3) * rng.lognormal(0, 0.25, (len(share), 1))

@@ -1,4 +1,4 @@
-"""Visium sections as 10x Genomics' Space Ranger 1 to 4 writes them: the ``outs`` folder, or a folder of such."""
+"""Visium sections as 10x Genomics' Space Ranger 1 to 4 writes them: ``outs`` folders, or a folder of such folders."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ def load(
 ) -> list[Section]:
     """Read sections: genes' counts, and positions x, y in pixels of the full-resolution image.
 
-    Space Ranger does not write that image: it is the file that was given to it (``--image``). Spots that are not in the
-    tissue are dropped. Genes that share a symbol are numbered, see
+    Space Ranger does not write that image: it is its input (``--image``). Spots that are not in the tissue are dropped.
+    Genes that share a symbol are numbered, see
     :func:`~hist2st_pyg.io.spaceranger.read_counts`.
 
     Args:
         root: The folder with ``filtered_feature_bc_matrix.h5`` (or a folder of that name) and ``spatial``, one that
             holds it as ``outs``, or a folder of such folders.
-        names: The sections wanted, all when None. A section is named by its folder, or that around ``outs``.
+        names: The sections wanted, all when None. A section has the name of its folder, or of the parent of ``outs``.
         image: The full-resolution image: one file for a single section, section name -> file, or a folder of
-            ``<section>.<ending>``. ``"hires"`` takes Space Ranger's own small copy (2,000 to 6,000 pixels), to which
-            positions and diameters are then scaled: cells are hardly seen in it. When None, sections have no image.
+            ``<section>.<ending>``. ``"hires"`` takes Space Ranger's small copy (2,000 to 6,000 pixels), to which
+            positions and diameters are scaled; it hardly shows cells. When None, sections have no image.
         patients: Section name -> patient, or ``"each_section"``, which declares each section a separate patient. When
             None, they are not known.
-        labels: CSV files of barcode and label, as Loupe Browser exports them, given as ``image`` is.
-        label_key: The column of the labels, where there are several.
-        um_per_pixel: Resolution of the full-resolution image; when None, it follows from the positions: neighboring
-            spots are 100 µm apart.
+        labels: CSV files of barcode and label, as Loupe Browser exports them, given like ``image``.
+        label_key: The column of the labels, if there are several.
+        um_per_pixel: Resolution of the full-resolution image; None computes it from the positions: neighboring spots
+            are 100 µm apart.
 
     Raises:
         FileNotFoundError: If a folder or file is missing; the message names it.
@@ -100,27 +100,27 @@ def _folders(root: Path) -> dict[str, Path]:
     if folders := section_folders(root, _is_output):
         return folders
     raise FileNotFoundError(
-        f"{root} is no output of Space Ranger, and holds none: there is no {MATRIX}.h5 and no folder spatial in it, in "
-        "its outs, or in its folders. Give the outs folder of a section, or a folder of such."
+        f"{root} is not an output of Space Ranger and holds none: there is no {MATRIX}.h5 and no folder spatial in it, "
+        "in its outs, or in its folders. Give the outs folder of a section, or a folder of such folders."
     )
 
 
 def _read(folder: Path, name: str, um_per_pixel: float | None) -> Output:
     if (folder / BINNED).is_dir() and positions_of(folder) is None:
-        raise ValueError(f"{folder} is of Visium HD ({BINNED}); it is read by the data set 'visium_hd'.")
+        raise ValueError(f"{folder} is of Visium HD ({BINNED}); read it with the data set 'visium_hd'.")
     counts, matrix = read_counts(folder)
     positions, path = read_positions(folder)
     scales = read_scale_factors(folder, "spot_diameter_fullres", f"tissue_{HIRES}_scalef")
     if "bin_size_um" in scales:
-        raise ValueError(f"{folder} has bins of Visium HD; the folder around {BINNED} is read by 'visium_hd'.")
+        raise ValueError(f"{folder} has bins of Visium HD; read the parent of {BINNED} with 'visium_hd'.")
     adata = join(counts, matrix, positions, path, name)
     return Output(folder, adata, scales, _resolution(positions) if um_per_pixel is None else um_per_pixel)
 
 
 def _resolution(positions: pd.DataFrame) -> float | None:
-    """µm per pixel, from where the array's places are in the image; None where too few spots say it.
+    """Estimate µm per pixel from the spots' positions and array places; None if too few spots determine it.
 
-    The scale factors' diameter would not do: spots are 55 µm wide, and Space Ranger counts 65 µm.
+    The scale factors' diameter is unsuitable: spots are 55 µm wide, and Space Ranger counts 65 µm.
     """
     values = positions[list(POSITIONS[2:])].to_numpy(dtype=np.float64)
     places = np.column_stack([np.ones(len(values)), values[:, :2]])

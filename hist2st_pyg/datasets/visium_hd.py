@@ -1,4 +1,4 @@
-"""Visium HD sections as 10x Genomics' Space Ranger writes them: square bins (``binned_outputs``), taken for spots."""
+"""Visium HD sections as 10x Genomics' Space Ranger writes them: square bins (``binned_outputs``), used as spots."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def load(
 
     Args:
         root: The folder with ``binned_outputs``, one that holds it as ``outs``, or a folder of such folders.
-        names: The sections wanted, all when None. A section is named by its folder, or that around ``outs``.
-        bin_um: Side of the bins in µm: 2, 8, 16, or another that Space Ranger was asked for. A section of 2 µm bins has
-            millions.
+        names: The sections wanted, all when None. A section has the name of its folder, or of the parent of ``outs``.
+        bin_um: Side of the bins in µm: 2, 8, 16, or another that Space Ranger wrote. A section has millions of 2 µm
+            bins.
         image: The full-resolution image, or ``"hires"``; see :func:`hist2st_pyg.datasets.visium.load`.
         patients: Section name -> patient, or ``"each_section"``, which declares each section a separate patient. When
             None, they are not known.
-        labels: CSV files of barcode and label, as Loupe Browser exports them, given as ``image`` is.
-        label_key: The column of the labels, where there are several.
-        um_per_pixel: Resolution of the full-resolution image; when None, the scale factors say it.
+        labels: CSV files of barcode and label, as Loupe Browser exports them, given like ``image``.
+        label_key: The column of the labels, if there are several.
+        um_per_pixel: Resolution of the full-resolution image; None reads it from the scale factors.
 
     Raises:
         FileNotFoundError: If a folder or file is missing; the message names it.
@@ -76,14 +76,14 @@ def _folders(root: Path) -> dict[str, Path]:
     if folders := section_folders(root, lambda folder: (folder / BINNED).is_dir()):
         return folders
     raise FileNotFoundError(
-        f"{root} is no output of Space Ranger for Visium HD, and holds none: there is no {BINNED} in it, in its outs, "
-        "or in its folders. Sections of spots are read by the data set 'visium'."
+        f"{root} is not an output of Space Ranger for Visium HD and holds none: there is no {BINNED} in it, in its "
+        "outs, or in its folders. Read sections of spots with the data set 'visium'."
     )
 
 
 def _bins(folder: Path, bin_um: int) -> Path:
     if not isinstance(bin_um, int) or bin_um < 1:
-        raise ValueError(f"bin_um is a whole number of µm, such as 8, got {bin_um!r}.")
+        raise ValueError(f"bin_um must be a whole number of µm, such as 8, got {bin_um!r}.")
     bins = folder / BINNED / f"square_{bin_um:03d}um"
     if not bins.is_dir():
         there = ", ".join(path.name for path in sorted((folder / BINNED).glob(BINS))) or "none"

@@ -1,4 +1,4 @@
-"""What a measured section brings to its pictures: its image, resolution and size of spots."""
+"""The image, resolution and spot size of a measured section, for its pictures."""
 
 from __future__ import annotations
 

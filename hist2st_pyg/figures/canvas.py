@@ -74,7 +74,7 @@ def plain_text(draw: Callable[Given, Figure]) -> Callable[Given, Figure]:
 
 
 def try_drawing(name: str, draw: Callable[[], Made]) -> Made | None:
-    """Draw what follows a result that is written: an error is a warning that names the picture, and None.
+    """Draw a picture of a written result; log an error as a warning that names the picture, and return None.
 
     Args:
         name: The picture or its section, for the warning.
@@ -91,7 +91,7 @@ def draw_each(folder: str | Path | None, pictures: Mapping[str, Callable[[], Pat
 
     Args:
         folder: Their folder; None draws nothing.
-        pictures: What draws each, by what it shows.
+        pictures: Functions that draw, by the name of the picture.
     """
     for name, draw in pictures.items() if folder is not None else ():
         made = try_drawing(f"{name} in {folder}", draw)
@@ -231,7 +231,7 @@ def scale_bar(axis: Axes, um_per_pixel: float | None, inside: bool = False) -> N
         )
     )
     if not inside:
-        axis.set_xlabel(" ", fontsize=13)  # room for the bar, of which the layout knows nothing
+        axis.set_xlabel(" ", fontsize=13)  # room for the bar, which the layout ignores
 
 
 def frame(axis: Axes, points: NDArray[np.float64], title: str) -> None:

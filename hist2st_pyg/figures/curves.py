@@ -48,7 +48,7 @@ def pcc_histogram(pcc: ArrayLike, title: str = "") -> Figure:
 
 @plain_text
 def training_curves(rows: Sequence[Mapping[str, str]]) -> Figure:
-    """Draw the parts of the loss of each epoch and, where the training validated, its validation PCC.
+    """Draw the parts of the loss of each epoch and, if the training validated, its validation PCC.
 
     Args:
         rows: Rows of Lightning's ``metrics.csv``, which counts epochs from 0; the picture counts them from 1. Empty

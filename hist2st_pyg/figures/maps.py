@@ -92,7 +92,7 @@ def true_and_predicted(
 ) -> Figure:
     """Draw measured and predicted maps of the best genes, one column per gene, both in one range of colors.
 
-    The figure's title says how the genes were chosen: the best by the correlation that is shown.
+    The figure's title states that the genes are the best by the correlation shown.
 
     Args:
         pos: Spot centers [N, 2] (x, y) in pixels.

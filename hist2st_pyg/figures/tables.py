@@ -107,7 +107,7 @@ def _table_figure(table: DataFrame, title: str, column: float, row: float) -> tu
     from matplotlib.figure import Figure
 
     rows, columns = (LETTER * max(len(str(name)) for name in names) for names in (table.index, table.columns))
-    if table.shape[1] == 1:  # its name stands below it, not on end
+    if table.shape[1] == 1:  # its name is written horizontally
         columns = 0.0
     width = max(1.9 + column * table.shape[1] + rows, 1.2 * LETTER * len(title))
     figure = Figure(figsize=(width, 1.1 + max(row * len(table), 1.6) + columns), layout="constrained")

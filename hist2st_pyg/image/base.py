@@ -138,7 +138,7 @@ class FileImage(HistologyImage):
     @override
     def fingerprint(self) -> str:
         with self.path.open("rb") as file:
-            # A processor computes SHA-256 itself; a cache's second read takes hardly longer than this.
+            # Processors compute SHA-256 in hardware, at about the speed of reading the file.
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -157,7 +157,7 @@ def has_level(image: HistologyImage, level: int) -> None:
 def downsamples(sizes: Sequence[tuple[int, int]]) -> tuple[float, ...]:
     """The factor by which each level is smaller than the first.
 
-    Sizes are rounded, so a whole factor that explains both sides of two levels to a pixel is taken as exact.
+    Sizes are rounded, so a whole factor that explains both sides of two levels to a pixel counts as exact.
 
     Args:
         sizes: Width and height of each level in pixels, descending.

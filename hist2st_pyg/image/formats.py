@@ -27,7 +27,7 @@ FORMATS: dict[str, type[FileImage]] = {
 }
 
 OME = ".ome"
-"""What OME-TIFF has before its suffix."""
+"""The part of an OME-TIFF's name before its suffix."""
 
 
 def open_image(image: HistologyImage | NDArray[Any] | str | Path) -> HistologyImage:
@@ -55,7 +55,7 @@ def open_image(image: HistologyImage | NDArray[Any] | str | Path) -> HistologyIm
 
 
 def image_name(path: Path) -> str | None:
-    """The name of an image file without its suffix, in small or capital letters, or ``.ome`` and it; else None."""
+    """The name of an image file without its suffix (of any case), and without ``.ome``; None for other files."""
     if path.suffix.lower() not in FORMATS or path.name.startswith("."):
         return None
     stem = path.stem
@@ -63,6 +63,6 @@ def image_name(path: Path) -> str | None:
 
 
 def images_in(folder: Path, name: str | None = None) -> list[Path]:
-    """The images in a folder, sorted; those of a name where one is given."""
+    """The images in a folder, sorted; if a name is given, only those of that name."""
     names = {path: image_name(path) for path in sorted(folder.glob("*")) if path.is_file()}
     return [path for path, own in names.items() if own is not None and name in (None, own)]

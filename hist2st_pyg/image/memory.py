@@ -1,4 +1,4 @@
-"""How much memory the decoding of one image may take."""
+"""Limit the memory that decoding one image may take."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MEMORY_SHARE = 0.25
 
 
 def check_memory(path: Path, needed: int, what: str) -> None:
-    """Refuse what would take more than the share of the machine's memory.
+    """Refuse an image whose decoding would take more than the share of the machine's memory.
 
     Args:
         path: The image file, for the error.

@@ -23,7 +23,7 @@ PATCH_UM = 112.0
 KIND = "an HDF5 file of patches"
 
 MOST_PIXELS = 2**20
-"""Bound of a slide's side in pixels."""
+"""Largest side of a slide in pixels."""
 
 IMAGES = ("img", "imgs", "images")
 BARCODES = ("barcode", "barcodes")
@@ -80,13 +80,13 @@ class PatchMosaic(FileImage):
         """The spot of each patch, [M]."""
         self._pixels = int(shape[1])
         if not np.isfinite(self.corners).all() or not 0 < self.side < math.inf:
-            raise ValueError(f"{self.path} has patches at places, or of a side, that are not finite.")
+            raise ValueError(f"{self.path} has patches whose corners or side are not finite.")
         right, bottom = np.ceil(self.corners.max(axis=0) + self.side)
         self._size = (int(right), int(bottom)) if size is None else size
         if max(self._size) > MOST_PIXELS or self.side > MOST_PIXELS:
             raise ValueError(
                 f"{self.path} is of a slide of {self._size[0]} x {self._size[1]} px with patches of {self.side:g} px; "
-                f"no slide is wider than {MOST_PIXELS} px."
+                f"the limit is {MOST_PIXELS} px."
             )
         self._um_per_pixel = um_per_pixel
 
@@ -128,7 +128,7 @@ class PatchMosaic(FileImage):
     @override
     def is_blank(self, level: int, x: int, y: int, width: int, height: int) -> bool:
         start, stop = (np.array(place) * self.level_downsamples[level] for place in ((x, y), (x + width, y + height)))
-        # A pixel more on each side, because patches are put at whole ones.
+        # A pixel more on each side, because the positions of patches are rounded to pixels.
         return not ((self.corners <= stop + 1) & (self.corners + self.side >= start - 1)).all(axis=1).any()
 
     @override

@@ -1,4 +1,4 @@
-"""What OME-XML says of one image of a TIFF."""
+"""Read OME-XML about one image of a TIFF."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 NUMBERED = re.compile(r"^\s*(channel|c)?[\s:_#\d-]*$", re.IGNORECASE)
-"""A channel's name that only counts."""
+"""A channel's name that is only a number."""
 
 
 def channels(ome: str, series: Any) -> tuple[list[str], list[int | None]]:
-    """The names, empty where they only number, and the colors of a series' channels in OME-XML."""
+    """The names (empty if only a number) and the colors of a series' channels in OME-XML."""
     pixels = ome_pixels(ome, series)
     found = [] if pixels is None else pixels.findall("{*}Channel")
     names = [NUMBERED.sub("", channel.get("Name", "")) for channel in found]

@@ -62,7 +62,7 @@ class OpenSlideImage(PyramidImage):
             return Layout(tuple(slide.level_dimensions), tiles, square_pixels(pixel, self.path))
 
     def _bytes(self) -> int:
-        """The slide's size: its file's, and the files' beside it, where a format may have several."""
+        """The size of the slide's files in bytes; some formats have several."""
         together = self.path.parent if self.path.suffix.lower() in SEVERAL_FILES else self.path.with_suffix("")
         others = together.rglob("*") if together.is_dir() else ()
         return sum(path.stat().st_size for path in {self.path, *others} if path.is_file())

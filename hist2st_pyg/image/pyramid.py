@@ -20,7 +20,7 @@ class Layout(NamedTuple):
         sizes: Width and height of each level in pixels, descending.
         tiles: Width and height of each level's tiles in pixels.
         um_per_pixel: Resolution of level 0 in µm per pixel; None if the file does not state it.
-        present: Which tiles of each level the file has, bool [rows, columns]; None, or nothing, where it has all.
+        present: Which tiles of each level the file has, bool [rows, columns]; None or empty if it has all.
     """
 
     sizes: tuple[tuple[int, int], ...]

@@ -1,4 +1,4 @@
-"""JPEG and PNG files, which their formats only allow to decode whole.
+"""JPEG and PNG files, which can only be decoded whole.
 
 A file that would take more than a share of the machine's memory is rejected.
 """
@@ -22,13 +22,13 @@ from hist2st_pyg.utils.reading import check_unpacked, reading
 KIND = "a JPEG or PNG image"
 
 DECODED_BYTES = 4
-"""Bytes per pixel that Pillow keeps of a decoded image; twice as many while it is made RGB or turned upright."""
+"""Bytes per pixel that Pillow keeps of a decoded image; twice as many while it is converted to RGB or rotated."""
 
 PROGRESSIVE_BYTES = 6
-"""Bytes per pixel that a progressive JPEG takes besides, whose coefficients are kept until the last pass."""
+"""Further bytes per pixel of a progressive JPEG, whose coefficients are kept until the last pass."""
 
 BAND_ROWS = 512
-"""Rows that are made RGB at once."""
+"""Number of rows that are converted to RGB at a time."""
 
 
 class RasterImage(FileImage):
@@ -71,10 +71,10 @@ class RasterImage(FileImage):
 
     @override
     def tile_size(self, level: int = 0) -> tuple[int, int]:
-        return 1, 1  # of a decoded image a region costs its own pixels
+        return 1, 1  # the image is decoded, so a region costs only its own pixels
 
     def _check_size(self, size: tuple[int, int], image: Image.Image) -> None:
-        """Refuse a stated size that the file cannot hold, or an image (drafted, perhaps) that takes too much memory."""
+        """Refuse a stated size that the file cannot hold, or an image (possibly drafted) that takes too much memory."""
         stated = size[0] * size[1]
         check_unpacked(self.path, self.path.stat().st_size, len(image.getbands()) * stated)
         as_stored = image.mode == "RGB" and self._orientation(image) == 1
@@ -84,7 +84,7 @@ class RasterImage(FileImage):
         check_memory(self.path, needed, f"{size[0]} x {size[1]} px")
 
     def _decoded(self, image: Image.Image) -> Image.Image:
-        """Decode, drop transparency, and turn upright by EXIF's orientation."""
+        """Decode, drop transparency, and rotate upright by EXIF's orientation."""
         with reading(self.path, KIND):
             image.load()
             decoded = _rgb(image)
@@ -103,11 +103,11 @@ class RasterImage(FileImage):
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Drop transparency onto white (as slides are) and make every mode RGB, in bands of rows."""
+    """Replace transparency by white (as on slides) and convert every mode to RGB, in bands of rows."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     rgb = Image.new("RGB", image.size)
-    rgb.info = image.info  # which has the orientation
+    rgb.info = image.info  # with the orientation
     for y in range(0, image.height, BAND_ROWS):
         band = image.crop((0, y, image.width, min(y + BAND_ROWS, image.height)))
         if "A" in image.getbands() or "transparency" in image.info:

@@ -49,7 +49,7 @@ def tiff_resolution(tif: Any, series: Any, path: Path) -> tuple[float, float] | 
 
 
 def _number(value: Any) -> float:
-    """The number of a tag, a fraction as the standard has it or of another type; nan where it is none."""
+    """The number of a tag, a fraction (as in the standard) or of another type; nan if it is not a number."""
     try:
         numbers = [float(part) for part in (value if isinstance(value, tuple | list) else [value])]
         return numbers[0] if len(numbers) == 1 else numbers[0] / numbers[1]

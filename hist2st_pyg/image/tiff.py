@@ -32,9 +32,9 @@ class _Level(NamedTuple):
 
     Args:
         series: Its ``tifffile.TiffPageSeries``.
-        rgb: What makes its pixels RGB.
+        rgb: Converts its pixels to RGB.
         white: The sample value of white.
-        present: Which tiles (or strips) the file has, bool [rows, columns]; None where it is mapped into memory.
+        present: Which tiles (or strips) the file has, bool [rows, columns]; None if it is mapped into memory.
     """
 
     series: Any
@@ -46,7 +46,7 @@ class _Level(NamedTuple):
 class TiffImage(PyramidImage):
     """A TIFF, pyramidal or plain: regions are decoded tile by tile (or strip by strip).
 
-    The image is the file's largest one; labels and thumbnails beside it are passed over. tifffile finds pyramids in
+    The image is the file's largest one; labels and thumbnails beside it are skipped. tifffile finds pyramids in
     SubIFDs (OME-TIFF) or in further pages marked as reduced images. Tiles that a scanner omitted are white.
     """
 
@@ -68,11 +68,9 @@ class TiffImage(PyramidImage):
         areas = [np.prod(_size(one), dtype=np.float64) for one in series]
         largest = [one for one, area in zip(series, areas, strict=True) if area == max(areas)]
         if len(largest) > 1:
-            raise ValueError(
-                f"{self.path} holds {len(largest)} images of {largest[0].shape}; save the one meant alone."
-            )
+            raise ValueError(f"{self.path} holds {len(largest)} images of {largest[0].shape}; save one of them alone.")
         if largest[0] is not series[0]:
-            logger.info("%s: the largest of its %d images is read, which is not the first", self.path, len(series))
+            logger.info("%s: reading the largest of its %d images, which is not the first", self.path, len(series))
         return largest[0]
 
     def _checked(self, series: Any, tif: Any) -> _Level:
@@ -83,12 +81,12 @@ class TiffImage(PyramidImage):
             offsets, counts = (np.asarray(values, dtype=np.int64) for values in (one.dataoffsets, one.databytecounts))
             if len(offsets) != needed or len(counts) != needed:
                 raise ValueError(
-                    f"{self.path} is damaged: its {page.imagewidth} x {page.imagelength} px are {needed} tiles or "
-                    f"strips, and it has {len(offsets)}."
+                    f"{self.path} is damaged: its {page.imagewidth} x {page.imagelength} px need {needed} tiles or "
+                    f"strips, but it has {len(offsets)}."
                 )
             if (end := int((offsets + counts).max())) > size:
                 raise ValueError(
-                    f"{self.path} is damaged: it was cut off, its pixels end at byte {end:,} and the file at {size:,}."
+                    f"{self.path} is damaged: it was cut off, its pixels end at byte {end:,}, the file at {size:,}."
                 )
             present.append((counts > 0) & (offsets > 0))
         check_unpacked(self.path, size, unit * int(np.sum(present)))
@@ -145,7 +143,7 @@ def _size(series: Any) -> tuple[int, int]:
 
 
 def _copies(series: Any) -> list[Any]:
-    """The levels of a series that are smaller copies of its first, by their shape; others are another picture."""
+    """The levels of a series that are smaller copies of its first, by their shape; others are other pictures."""
     first, *others = series.levels
     width, height = _size(first)
     return [first, *(level for level in others if _is_copy(_size(level), width, height))]

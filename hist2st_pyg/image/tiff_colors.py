@@ -1,4 +1,4 @@
-"""How the samples of a TIFF's pixels become RGB: what its tags say of color is converted, or refused by name."""
+"""Convert the samples of a TIFF's pixels to RGB by its tags; an unsupported color space raises an error."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ STANDARD_YCBCR = {
     "YCbCrCoefficients": (0.299, 0.587, 0.114),
     "ReferenceBlackWhite": (0.0, 255.0, 128.0, 255.0, 128.0, 255.0),
 }
-"""The tags' values that JPEG, Pillow and OpenSlide mean, and the standard's when they are not there."""
+"""The values of the tags that JPEG, Pillow and OpenSlide assume, also the standard's defaults."""
 
 UNSPECIFIED, PREMULTIPLIED = 0, 1
-"""The tag ExtraSamples: a fourth sample that is no opacity, and an opacity that color is multiplied by."""
+"""Values of the tag ExtraSamples: a fourth sample that is not opacity, and opacity that multiplies the color."""
 
 RED_GREEN_BLUE = {"red": 0, "r": 0, "green": 1, "g": 1, "blue": 2, "b": 2}
 COLORS: dict[int | None, int] = {0xFF0000: 0, 0x00FF00: 1, 0x0000FF: 2}
@@ -101,7 +101,7 @@ def _from_ycbcr(pixels: NDArray[np.uint8]) -> Pixels:
 
 
 def _without_fourth(extra: tuple[Any, ...]) -> ToRGB:
-    """Drop a fourth sample: opacity onto white, as slides are; no tag means opacity, as other programs take it."""
+    """Drop a fourth sample: opacity onto white, as on slides; no tag means opacity, as in other programs."""
     kind = int(extra[0]) if extra else None
     if kind == UNSPECIFIED:
         return lambda pixels: np.ascontiguousarray(pixels[..., :3])
@@ -116,10 +116,10 @@ def _premultiplied(pixels: NDArray[np.uint8]) -> Pixels:
 
 
 def _channel_order(series: Any, path: Path, ome: str | None) -> list[int]:
-    """Where red, green and blue are among three channels, by their names or colors in OME-XML.
+    """The indices of red, green and blue among three channels, by their names or colors in OME-XML.
 
     Raises:
-        ValueError: If the channels are others, of a fluorescence image say, or nothing says what they are.
+        ValueError: If the names or colors are others, for example of a fluorescence image.
     """
     names, colors = channels(ome, series) if ome is not None else ([], [])
     if series.kind == "imagej":

@@ -13,11 +13,11 @@ CONTRAST = 0.05
 
 
 def tissue_mask(thumbnail: NDArray[np.uint8], min_area: float = 0.005) -> NDArray[np.bool_]:
-    """Tell stained tissue from glass by its saturation (threshold of Otsu, IEEE Trans. Syst. Man Cybern. 1979).
+    """Separate stained tissue from glass by saturation (threshold of Otsu, IEEE Trans. Syst. Man Cybern. 1979).
 
     Small holes are filled, large ones (the inside of a gut) stay glass, and small pieces are dropped. White, grey and
-    black margins are not tissue. The picture needs some background: where all of it is tissue, the threshold would part
-    strong from pale stain.
+    black margins are not tissue. The picture needs some background: if all of it is tissue, the threshold would
+    separate strong from pale stain.
 
     Args:
         thumbnail: The picture, uint8 [h, w, 3], about 1,000 px long.
@@ -33,11 +33,11 @@ def tissue_mask(thumbnail: NDArray[np.uint8], min_area: float = 0.005) -> NDArra
     from scipy import ndimage
 
     if thumbnail.dtype != np.uint8:
-        raise TypeError(f"The picture is uint8 (0 to 255), got {thumbnail.dtype}.")
+        raise TypeError(f"The picture must be uint8 (0 to 255), got {thumbnail.dtype}.")
     if thumbnail.ndim != 3 or thumbnail.shape[2] != 3 or thumbnail.size == 0:
-        raise ValueError(f"The picture is [h, w, 3], got shape {list(thumbnail.shape)}.")
+        raise ValueError(f"The picture must be [h, w, 3], got shape {list(thumbnail.shape)}.")
     if not 0 <= min_area < 1:
-        raise ValueError(f"min_area is a share of the picture, from 0 to below 1, got {min_area!r}.")
+        raise ValueError(f"min_area must be a share of the picture, from 0 to below 1, got {min_area!r}.")
     longest = max(thumbnail.shape[:2])
     # The strongest stain nearby: pale tissue has colored threads and nuclei, the halo of dye around it has none.
     strongest = ndimage.maximum_filter(saturation(thumbnail), size=2 * round(longest / 400) + 1)
@@ -48,7 +48,7 @@ def tissue_mask(thumbnail: NDArray[np.uint8], min_area: float = 0.005) -> NDArra
     tissue = slide & (smooth > otsu(smooth[slide]))
     glass = slide & ~tissue
     if not (tissue.any() and glass.any()) or smooth[tissue].mean() - smooth[glass].mean() < CONTRAST:
-        raise _no_tissue("no part of the picture stands out by its color")
+        raise _no_tissue("no part of the picture differs in saturation")
     tissue = _close(tissue, radius=longest / 64)
     filled = ndimage.binary_fill_holes(tissue)
     tissue = filled & ~_large_pieces(filled & ~tissue, min_area)
@@ -64,7 +64,7 @@ def _large_pieces(mask: NDArray[np.bool_], min_area: float) -> NDArray[np.bool_]
 
     pieces, _ = ndimage.label(mask)
     large = np.bincount(pieces.ravel()) >= max(1.0, min_area * mask.size)
-    large[0] = False  # piece 0 is what is not on the mask
+    large[0] = False  # piece 0 is the area outside the mask
     return np.asarray(large[pieces])
 
 

@@ -1,4 +1,4 @@
-"""Whether spots lie on the tissue, and whether they would lie better with x and y swapped."""
+"""Check whether spots lie on the tissue, and whether more of them do with x and y swapped."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 TISSUE_MARGIN = 0.03
-"""The share of the spots by which one order must be better to be clearly so (on real sections 0.037 to 0.84) ..."""
+"""One order of x and y is clearly better if it puts this share of the spots more on tissue (real: 0.037 to 0.84) ..."""
 
 LEAST_SPOTS = 3
-"""... and their least number, from which on the log warns."""
+"""... and at least this number of spots, from which on the log warns."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Placement:
 def in_order(
     pos: Floats, picture: NDArray[np.uint8] | None, size: tuple[int, int] | None, swap_xy: bool | None, what: str
 ) -> Floats:
-    """Positions in the order that is asked for; the file's order is refused where the picture clearly contradicts it.
+    """Return positions in the order x, y; raise an error if the picture clearly contradicts the file's order.
 
-    That is where many more spots lie on tissue with x and y swapped, or all on the image where they else do not. What
-    the picture shows is logged, as a warning where the other order is better at all.
+    It does if many more spots lie on tissue with x and y swapped, or if all spots lie on the image only when swapped.
+    The shares of both orders are logged, as a warning if the other order is better.
 
     Args:
-        pos: Spot centers [N, 2] as the file has them, x first by its word, in image pixels.
-        picture: The image, or a small copy of it, uint8 [h, w, 3]; None where there is none, and nothing is checked.
-        size: Width and height of the image in pixels, or None likewise.
-        swap_xy: Swap x and y, or leave them, whatever the picture says; None leaves them unless it speaks against it.
+        pos: Spot centers [N, 2] as in the file, nominally x first, in image pixels.
+        picture: The image, or a small copy of it, uint8 [h, w, 3]; None skips the check.
+        size: Width and height of the image in pixels; None skips the check.
+        swap_xy: True swaps x and y, False keeps them, both without an error; None keeps them unless contradicted.
         what: The data set and section, for the log and errors.
 
     Returns:
@@ -57,11 +57,11 @@ def in_order(
     """
     chosen = pos[:, ::-1].copy() if swap_xy else pos
     if picture is None or size is None:
-        logger.info("%s: there is no picture of the slide on which to check the order of x and y", what)
+        logger.info("%s: the order of x and y is not checked, because there is no picture of the slide", what)
         return chosen
     try:
         mask = tissue_mask(picture)
-    except ValueError:  # nothing stands out: only the image's border tells
+    except ValueError:  # no tissue found: check the image's border only
         mask = np.ones(picture.shape[:2], dtype=np.bool_)
     here, other = (placement(each, mask, size) for each in (chosen, chosen[:, ::-1]))
     report = (
@@ -74,7 +74,7 @@ def in_order(
     clear = other.on_tissue > 0.5 and gain > TISSUE_MARGIN and gain * len(pos) > LEAST_SPOTS - 0.5
     if swap_xy is None and (clear or (other.on_image == 1 > here.on_image and gain >= 0)):
         raise ValueError(
-            f"{what}: x and y look swapped: {report}. Give swap_xy=True to swap them, or swap_xy=False to keep them."
+            f"{what}: x and y look swapped: {report}. Set swap_xy=True to swap them, or swap_xy=False to keep them."
         )
     return chosen
 

@@ -1,4 +1,4 @@
-"""What AnnData says of a section in the ways that are common: places, tissue, patient, size of the spots."""
+"""Read a section's positions, array places, tissue flags, patient and spot size from an AnnData."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_adata(path: Path, counts_layer: str | None) -> AnnData:
 
 
 def in_tissue(adata: AnnData, path: str | Path) -> AnnData:
-    """The spots whose ``obs["in_tissue"]`` is 1, or true; all where there is no such column. The log says how many.
+    """The spots whose ``obs["in_tissue"]`` is 1, or true; all without such a column. The log counts the others.
 
     Raises:
         ValueError: If a value is neither 0 nor 1, or none is 1.
@@ -51,21 +51,21 @@ def in_tissue(adata: AnnData, path: str | Path) -> AnnData:
 
 
 def keep_inside(inside: NDArray[np.bool_], source: str) -> NDArray[np.bool_]:
-    """The mask as it is; the log says how many spots are dropped by it."""
-    logger.info("%s: %d of %d spots dropped, which are not in the tissue", source, (~inside).sum(), len(inside))
+    """Log how many spots a mask drops, and return the mask."""
+    logger.info("%s: dropped %d of %d spots, which are not in the tissue", source, (~inside).sum(), len(inside))
     return inside
 
 
 def set_places(adata: AnnData, path: str | Path) -> None:
-    """Check positions and array places, and give spots without places those that follow from their positions.
+    """Check positions and array places, and derive missing places from the positions.
 
     ``obsm["spatial"]`` becomes float [N, 2], ``obs["array_col"]`` and ``obs["array_row"]`` integers.
 
     Raises:
-        ValueError: If positions are missing, or a position or place is no number; the message names the spot.
+        ValueError: If positions are missing, or a position or place is not a number; the message names the spot.
     """
     if "spatial" not in adata.obsm:
-        # Columns such as x_pixel are not guessed: files differ in which of the two runs right.
+        # Do not guess from columns such as x_pixel: files differ in which of the two is horizontal.
         raise ValueError(
             f"{path} has no obsm['spatial'] (x right, y down, in image pixels). Its obs: "
             f"{', '.join(adata.obs.columns) or 'no columns'}; its obsm: {', '.join(adata.obsm) or 'nothing'}."
@@ -73,7 +73,7 @@ def set_places(adata: AnnData, path: str | Path) -> None:
     adata.obsm["spatial"] = plane_positions(adata.obsm["spatial"], adata, f"{path}: obsm['spatial']")
     missing = [column for column in PLACES if column not in adata.obs]
     if len(missing) == 1:
-        raise ValueError(f"{path} has no obs[{missing[0]!r}] although it has the other of {', '.join(PLACES)}.")
+        raise ValueError(f"{path} has no obs[{missing[0]!r}]; give both of {', '.join(PLACES)}, or neither.")
     if missing:
         try:
             grid = grid_from_positions(adata.obsm["spatial"])
@@ -92,11 +92,11 @@ def plane_positions(values: Any, adata: AnnData, what: str) -> NDArray[np.float6
     Args:
         values: An array or table of two columns, or of three of which the last is constant; or a table with columns
             ``x`` and ``y``.
-        adata: Its data, for the names of the spots.
+        adata: The data, for the names of the spots.
         what: The file and the values' place in it, for errors.
 
     Raises:
-        ValueError: If it is none of these, or a position is no number.
+        ValueError: If ``values`` has another form, or a position is not a number.
     """
     columns = {str(column).lower(): column for column in getattr(values, "columns", ())}
     if {"x", "y"} <= set(columns):
@@ -109,7 +109,7 @@ def plane_positions(values: Any, adata: AnnData, what: str) -> NDArray[np.float6
     if wrong.any():
         spot = int(wrong.argmax())
         raise ValueError(
-            f"{what} holds finite numbers of at most {LARGEST_NUMBER:g}, got {values[spot].tolist()} for spot "
+            f"{what} must hold finite numbers of at most {LARGEST_NUMBER:g}, got {values[spot].tolist()} for spot "
             f"{str(adata.obs_names[spot])!r}."
         )
     if pos.shape[1] == 3:
@@ -125,21 +125,21 @@ def _integers(adata: AnnData, column: str, path: str | Path) -> NDArray[np.int64
     if wrong.any():
         spot = int(wrong.argmax())
         raise ValueError(
-            f"{path}: obs[{column!r}] holds integers from 0, got {adata.obs[column].iloc[spot]!r} for spot "
+            f"{path}: obs[{column!r}] must hold integers from 0, got {adata.obs[column].iloc[spot]!r} for spot "
             f"{str(adata.obs_names[spot])!r}."
         )
     return values.astype(np.int64)
 
 
 def patient_of(adata: AnnData, path: Path, key: str) -> str | None:
-    """The patient that the file says, by a key of ``uns`` or a column of ``obs``; None where it says none."""
+    """The patient in ``uns[key]`` or the column ``obs[key]``; None if the file has none under the default key."""
     if key in adata.uns:
         return patient_name(adata.uns[key], f"{path}: uns[{key!r}]")
     if key in adata.obs:
         values = {patient_name(value, f"{path}: obs[{key!r}]") for value in adata.obs[key].astype(object).unique()}
         if len(values) > 1:
             listed = ", ".join(sorted(value or "no name" for value in values))
-            raise ValueError(f"{path}: a section is of one patient, obs[{key!r}] has {listed}.")
+            raise ValueError(f"{path}: a section must be of one patient, obs[{key!r}] has {listed}.")
         return values.pop()
     if key != PATIENT:
         raise ValueError(f"{path} has neither uns[{key!r}] nor obs[{key!r}] for the patient.")
@@ -147,7 +147,7 @@ def patient_of(adata: AnnData, path: Path, key: str) -> str | None:
 
 
 def libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
-    """The libraries of ``uns["spatial"]``, by name: its mappings. Flags and other values beside them are none."""
+    """The libraries of ``uns["spatial"]`` by name; flags and other values that are not mappings are skipped."""
     spatial = adata.uns.get("spatial")
     if not isinstance(spatial, Mapping):
         return {}
@@ -155,35 +155,35 @@ def libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
 
 
 def visium_diameter(adata: AnnData, path: Path) -> float | None:
-    """The spots' diameter by Visium's scale factors, where the file has them."""
+    """The spots' diameter from Visium's scale factors; None if the file has none."""
     found = libraries(adata)
     if len(found) > 1:
-        raise ValueError(f"{path} holds {len(found)} libraries ({', '.join(found)}); a file is one section.")
+        raise ValueError(f"{path} holds {len(found)} libraries ({', '.join(found)}); a file must hold one section.")
     key = "spot_diameter_fullres"
     return next((positive(scale_factors(library), key, f"{path}: {key}") for library in found.values()), None)
 
 
 def scale_factors(library: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A library's scale factors; empty where it has none."""
+    """A library's scale factors; empty if it has none."""
     factors = library.get("scalefactors")
     return factors if isinstance(factors, Mapping) else {}
 
 
 def first(*values: float | None) -> float | None:
-    """The first value that is known."""
+    """The first value that is not None."""
     return next((value for value in values if value is not None), None)
 
 
 def positive(values: Mapping[str, Any], key: str, what: str) -> float | None:
-    """The value, also of an array of one, where it is known; files write -1, NaN or nothing where it is not.
+    """The value of a key, a number or an array of one; None if unknown, which files write as -1, NaN or nothing.
 
     Args:
         values: The values.
-        key: Its key.
-        what: What it is, for the error.
+        key: The key.
+        what: The name of the value, for the error.
 
     Raises:
-        ValueError: If it is no number.
+        ValueError: If it is not a number.
     """
     value = values.get(key)
     plain = np.asarray(value).reshape(-1)
@@ -191,5 +191,5 @@ def positive(values: Mapping[str, Any], key: str, what: str) -> float | None:
         return None
     number = number_of(plain[0]) if plain.size == 1 else math.nan
     if plain.size > 1 or (math.isnan(number) and str(plain[0]).strip().lower() not in ("nan", "none", "")):
-        raise ValueError(f"{what} is a number, got {value!r}.")
+        raise ValueError(f"{what} must be a number, got {value!r}.")
     return number if math.isfinite(number) and number > 0 else None

@@ -1,4 +1,4 @@
-"""Annotations of a slide as QuPath exports them (GeoJSON): classes of areas, which become labels of spots."""
+"""Read QuPath's annotations of a slide (GeoJSON) and label spots by the class of their area."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hist2st_pyg.utils.json_files import read_json
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".geojson", ".json")
-"""How files of annotations end."""
+"""Suffixes of annotation files."""
 
 
 class Annotation(NamedTuple):
@@ -43,7 +43,7 @@ class Annotation(NamedTuple):
 def read_annotations(path: str | Path) -> list[Annotation]:
     """Read the annotated areas of a file.
 
-    Points, lines and areas without a class are left out, and the log counts them.
+    Points, lines and areas without a class are skipped, and the log counts them.
 
     Args:
         path: A GeoJSON ``FeatureCollection``, a list of features, or a feature. The class of an area is
@@ -51,15 +51,15 @@ def read_annotations(path: str | Path) -> list[Annotation]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file, has no area with a class, or a position is no number; the message names the
-            feature.
+        ValueError: If it is not such a file, has no area with a class, or a position is not a number; the message
+            names the feature.
     """
     path, found, others = Path(path), list[Annotation](), 0
     features = _features(read_json(path), path)
     for index, feature in enumerate(features):
         where = f"{path}, feature {index}"
         if not isinstance(feature, dict) or not isinstance(geometry := feature.get("geometry"), dict):
-            raise ValueError(f"{where} is no feature of GeoJSON with a geometry, got {feature!r:.100}.")
+            raise ValueError(f"{where} is not a GeoJSON feature with a geometry, got {feature!r:.100}.")
         label = _label(feature.get("properties"), where)
         polygons = _polygons(geometry, where)
         if label is None or not polygons:
@@ -68,16 +68,16 @@ def read_annotations(path: str | Path) -> list[Annotation]:
             found.append(Annotation(label, polygons))
     if not found:
         raise ValueError(
-            f"{path} has no area with a class among its {len(features)} features; draw areas (no points or lines), and "
-            "set their class in QuPath."
+            f"{path} has no area with a class among its {len(features)} features; draw areas (not points or "
+            "lines), and set their class in QuPath."
         )
     if others:
-        logger.warning("%s: %d of %d annotations are no areas, or have no class", path, others, len(features))
+        logger.warning("%s: skipped %d of %d annotations: not areas, or without a class", path, others, len(features))
     return found
 
 
 def annotated(pos: NDArray[np.float64], annotations: Sequence[Annotation]) -> NDArray[Any]:
-    """The class of the area that each spot lies in; of several the smallest, of none ``"undetermined"``.
+    """The class of the smallest area that each spot lies in; ``"undetermined"`` outside all areas.
 
     Args:
         pos: Spot centers x, y in pixels of the full resolution, [N, 2].
@@ -105,7 +105,7 @@ def _features(content: Any, path: Path) -> list[Any]:
 
 
 def _label(properties: Any, where: str) -> str | None:
-    """The class; None where there is none."""
+    """The class; None if there is none."""
     properties = {} if properties is None else properties
     if not isinstance(properties, dict):
         raise ValueError(f"{where}: properties must be a mapping, got {properties!r:.100}.")
@@ -119,7 +119,7 @@ def _label(properties: Any, where: str) -> str | None:
 
 
 def _polygons(geometry: dict[str, Any], where: str) -> list[list[Ring]]:
-    """The polygons of a geometry; empty where it is no area."""
+    """The polygons of a geometry; empty if it is not an area."""
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
     if kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
         return []
@@ -136,8 +136,10 @@ def _ring(points: Any, where: str) -> Ring:
         raise ValueError(f"{where}: a ring must be a list of points [x, y], got {points!r:.100}.")
     for point in points:
         if wrong := [v for v in point[:2] if type(v) not in (int, float) or not abs(v) <= LARGEST_NUMBER]:
-            raise ValueError(f"{where}: a position holds numbers of at most {LARGEST_NUMBER:g}, got {wrong[0]!r:.100}.")
+            raise ValueError(
+                f"{where}: a position must be numbers of at most {LARGEST_NUMBER:g}, got {wrong[0]!r:.100}."
+            )
     if len(points) < 3:
-        raise ValueError(f"{where}: a ring has at least 3 points, got {len(points)}.")
+        raise ValueError(f"{where}: a ring must have at least 3 points, got {len(points)}.")
     ring = np.array([point[:2] for point in points], dtype=np.float64)
     return ring if (ring[0] == ring[-1]).all() else np.concatenate([ring, ring[:1]])

@@ -1,4 +1,4 @@
-"""Columns of numbers and of flags, whoever wrote them, with errors that name the file, the line and the value."""
+"""Check columns of numbers and flags, with errors that name the file, the line and the value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGEST_NUMBER = 1e9
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 FLAGS = {"1": True, "true": True, "t": True, "0": False, "false": False, "f": False}
-"""How pandas, R and spreadsheets write true and false."""
+"""Spellings of true and false by pandas, R and spreadsheets."""
 
 
 def numbers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
@@ -36,9 +36,9 @@ def numbers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataF
             value = str(table[column].iloc[wrong.argmax()])
             where = f"{line_in(table, path)(int(wrong.argmax()))}: {column}"
             if math.isfinite(number_of(value)):
-                raise ValueError(f"{where} is a number of at most {LARGEST_NUMBER:g}, got {value!r}.")
-            hint = "; write decimals with a point and thousands without a mark" if "," in value else ""
-            raise ValueError(f"{where} is a number, got {value!r}{hint}.")
+                raise ValueError(f"{where} must be a number of at most {LARGEST_NUMBER:g}, got {value!r}.")
+            hint = "; write decimals with a point and thousands without a separator" if "," in value else ""
+            raise ValueError(f"{where} must be a number, got {value!r}{hint}.")
         parsed[column] = values
     return table.assign(**parsed)
 
@@ -51,7 +51,7 @@ def integers(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.Data
         wrong = (values < 0) | (values != np.floor(values))
         if wrong.any():
             row = int(wrong.argmax())
-            raise ValueError(f"{line_in(table, path)(row)}: {column} is an integer from 0, got {values[row]:g}.")
+            raise ValueError(f"{line_in(table, path)(row)}: {column} must be an integer from 0, got {values[row]:g}.")
     return table.astype(dict.fromkeys(columns, np.int64))
 
 
@@ -60,15 +60,15 @@ def flags(values: pd.Series[Any], where: Callable[[int], str]) -> NDArray[np.boo
 
     Args:
         values: The values; their name is that of the column.
-        where: The place of a row, by its number, for the error.
+        where: Returns the place of a row number, for the error.
 
     Raises:
-        ValueError: If one is anything else.
+        ValueError: If a value is anything else.
     """
     found = [_flag(value) for value in values.astype(object)]
     if None in found:
         row = found.index(None)
-        raise ValueError(f"{where(row)}: {values.name} is 0 or 1, got {str(values.iloc[row])!r}.")
+        raise ValueError(f"{where(row)}: {values.name} must be 0 or 1, got {str(values.iloc[row])!r}.")
     return np.array(found, dtype=np.bool_)
 
 
@@ -79,12 +79,12 @@ def _flag(value: object) -> bool | None:
 
 
 def line_in(table: pd.DataFrame, path: Path) -> Callable[[int], str]:
-    """Says where a row of a table is, by its number: the file from which it was read, and the line."""
+    """Return a function that names the file and line of a row number."""
     return lambda row: f"{path}, line {int(table.index[row]) + 2}"
 
 
 def number_of(value: object) -> float:
-    """The number that a value is or says, nan where it says none; ``1_000`` and ``1,000`` say none."""
+    """Convert a value or text to a float; nan if it is not a number, such as ``1_000`` and ``1,000``."""
     if isinstance(value, bytes):
         value = value.decode("ascii", errors="replace")
     if isinstance(value, str):

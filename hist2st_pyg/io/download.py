@@ -1,7 +1,7 @@
 """Downloads that resume, retry, and are checked against git's own hashes.
 
-A library such as pooch checks files by hashes of their content and starts a broken download again. The hosts of these
-data publish git's blob ids, which hash a file's length with its content, and files of 100 MB come over slow lines.
+A library such as pooch checks files by hashes of their content and restarts an interrupted download. The hosts of these
+data publish git's blob ids, which hash a file's length with its content, and files of 100 MB have to resume.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def fetch(url: str, path: str | Path, blob_id: str) -> None:
     """Download one file and check it; until then it is ``<name>.part``, from which a later call resumes.
 
     Args:
-        url: Where the file is.
-        path: Where it goes.
+        url: The URL.
+        path: The file to write.
         blob_id: Its git blob id.
 
     Raises:
         FileNotFoundError: If the server does not have it.
-        ValueError: If what the server has is another file.
+        ValueError: If the server's file has another id.
         ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
     """
 
@@ -71,13 +71,13 @@ def fetch_checked(url: str, path: Path, wrong: Callable[[Path], str | None]) -> 
     """Download one file; until it is checked it is ``<name>.part``, from which a later call resumes.
 
     Args:
-        url: Where the file is.
-        path: Where it goes.
-        wrong: What a downloaded file is not, None where it is right.
+        url: The URL.
+        path: The file to write.
+        wrong: Returns what a downloaded file should be and is not, for the error; None if it is correct.
 
     Raises:
         FileNotFoundError: If the server does not have it.
-        ValueError: If what the server has is wrong; nothing is kept.
+        ValueError: If the server's file is wrong; nothing is kept.
         ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
     """
     part = path.with_name(f"{path.name}.part")
@@ -88,7 +88,7 @@ def fetch_checked(url: str, path: Path, wrong: Callable[[Path], str | None]) -> 
     _fetch_part(url, part)
     problem = wrong(part)
     if problem and resumed:
-        logger.info("%s: what was there from before does not fit; starting again", path)
+        logger.info("%s: the part of an earlier download does not match; starting again", path)
         part.unlink()
         _fetch_part(url, part)
         problem = wrong(part)
@@ -99,17 +99,17 @@ def fetch_checked(url: str, path: Path, wrong: Callable[[Path], str | None]) -> 
 
 
 def fetch_all(root: Path, base_url: str, files: Mapping[str, str], *, overwrite: bool, progress: bool) -> None:
-    """Download files into a folder; those that are there and right are left alone.
+    """Download files into a folder; existing correct files are kept.
 
     Args:
         root: The folder.
-        base_url: What the paths are appended to.
+        base_url: The URL to which the paths are appended.
         files: Path below the folder -> git blob id.
         overwrite: Replace files that differ.
         progress: Show a progress bar.
 
     Raises:
-        ValueError: If a file is there with other content and ``overwrite`` is not set, a link leads out of the folder,
+        ValueError: If a file exists with other content and ``overwrite`` is not set, a link leads out of the folder,
             or as :func:`fetch`.
     """
     missing: dict[str, str] = {}
@@ -122,7 +122,7 @@ def fetch_all(root: Path, base_url: str, files: Mapping[str, str], *, overwrite:
                 f"{target} differs from the manifest (expected git blob {blob_id}); move it, or overwrite."
             )
         missing[path] = blob_id
-    logger.info("%d of %d files are already there", len(files) - len(missing), len(files))
+    logger.info("%d of %d files already exist", len(files) - len(missing), len(files))
     for path, blob_id in tqdm(missing.items(), desc="download", unit="file", disable=not progress):
         fetch(f"{base_url.rstrip('/')}/{quote(path)}", root / path, blob_id)
 
@@ -140,16 +140,16 @@ def inside(root: Path, path: str) -> Path:
 
 
 def read_manifest(root: Path, manifest: str | Path | None, listing_url: str | None, folder: str) -> dict[str, str]:
-    """Read the manifest, or make and save it from GitHub's tree listing where there is none.
+    """Read the manifest; if there is none, make it from GitHub's tree listing and save it.
 
     Args:
-        root: The folder that has, or gets, ``MANIFEST.tsv``.
+        root: The folder of ``MANIFEST.tsv``.
         manifest: Another manifest to use instead.
-        listing_url: GitHub's recursive tree listing of the commit; None where the files are not on GitHub.
+        listing_url: GitHub's recursive tree listing of the commit; None if the files are not on GitHub.
         folder: Only files below this folder are listed.
 
     Returns:
-        Path -> git blob id; empty where there is neither a manifest nor a listing.
+        Path -> git blob id; empty if there is neither a manifest nor a listing.
 
     Raises:
         FileNotFoundError: If ``manifest`` does not exist, or the listing is not on the server.
@@ -177,7 +177,7 @@ def _parse(text: str, source: str) -> dict[str, str]:
     for number, row in enumerate(rows, start=2):
         path, _, sha = row.partition("\t")
         if len(sha) != 40 or not set(sha) <= set("0123456789abcdef"):
-            raise ValueError(f"{source}, line {number}: a path, a tab and a git blob id are expected, got {row!r}.")
+            raise ValueError(f"{source}, line {number}: a row must be a path, a tab and a git blob id, got {row!r}.")
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path or ":" in path:
             raise ValueError(f"{source}, line {number}: path {path!r} leads out of the folder.")
         entries[path] = sha
@@ -203,11 +203,11 @@ def _listing(url: str) -> list[tuple[str, str]]:
 
 def _refused(url: str, error: urllib.error.HTTPError) -> OSError:
     kind = FileNotFoundError if error.code in (404, 410) else ConnectionError
-    return kind(f"{url} answers {error.code} {error.reason}.")
+    return kind(f"{url} returned {error.code} {error.reason}.")
 
 
 def _fetch_part(url: str, part: Path) -> None:
-    """Bring ``part`` to its full length, resuming from its end."""
+    """Download the rest of ``part``, with repetitions."""
     for attempt in range(ATTEMPTS):
         try:
             _append(url, part)
@@ -223,7 +223,7 @@ def _fetch_part(url: str, part: Path) -> None:
         if attempt + 1 < ATTEMPTS:
             time.sleep(PAUSE * 2**attempt)
     raise ConnectionError(
-        f"{url} failed {ATTEMPTS} times, last: {problem}. The part that came is kept in {part}; the next call "
+        f"{url} failed {ATTEMPTS} times, last: {problem}. The downloaded part is kept in {part}; the next call "
         "resumes there."
     ) from problem
 
@@ -232,7 +232,7 @@ def _append(url: str, part: Path) -> None:
     start = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
-        # A server that ignores the range sends the whole file (200); then so do we start from zero.
+        # A server that ignores the range sends the whole file (200); then start from zero.
         resumed = response.status == 206
         expected = response.headers.get("Content-Length")
         received = 0
@@ -241,4 +241,4 @@ def _append(url: str, part: Path) -> None:
                 file.write(chunk)
                 received += len(chunk)
     if expected is not None and received != int(expected):
-        raise ConnectionError(f"{received} of {expected} bytes came")
+        raise ConnectionError(f"received {received} of {expected} bytes")

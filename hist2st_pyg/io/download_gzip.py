@@ -1,7 +1,7 @@
-"""Downloads of gzip files from servers that say nothing of their content but its length.
+"""Download gzip files from servers that publish no hashes.
 
-A file is checked by what there is: its git blob id where a manifest names it, else the checksum and the length that
-gzip itself keeps, and the length that the server says.
+A file is checked by its git blob id if a manifest has it, else by the checksum and the length in the gzip file itself
+and by the length that the server states.
 """
 
 from __future__ import annotations
@@ -35,15 +35,14 @@ def fetch_packed(
     overwrite: bool = False,
     progress: bool = True,
 ) -> None:
-    """Download gzip files into one folder; those that are there and right are left alone.
+    """Download gzip files into one folder; existing correct files are kept.
 
-    A file that is there unpacked counts as there. It is checked by its git blob id where that is known; without one it
-    cannot be.
+    An unpacked file counts as existing; it can be checked only by its git blob id.
 
     Args:
         root: The folder.
-        base_url: What the paths are appended to.
-        paths: Paths on the server, ending in ``.gz``; a file keeps its name, and its folders are left out.
+        base_url: The URL to which the paths are appended.
+        paths: Paths on the server, ending in ``.gz``; a file keeps its name without the folders.
         unpacked: Those of ``paths`` that are stored unpacked.
         blob_ids: File name (packed or unpacked) -> git blob id, where known.
         overwrite: Replace files that differ.
@@ -51,7 +50,7 @@ def fetch_packed(
 
     Raises:
         FileNotFoundError: If the server does not have a file.
-        ValueError: If a file is there that differs and ``overwrite`` is not set, or if the server's file is damaged.
+        ValueError: If an existing file differs and ``overwrite`` is not set, or if the server's file is damaged.
         ConnectionError: If the connection fails repeatedly; the next call resumes there.
     """
     unpack, known = set(unpacked), blob_ids or {}
@@ -69,32 +68,32 @@ def fetch_packed(
             if not here:
                 packed.unlink()
         else:
-            plain.unlink(missing_ok=True)  # what was to be overwritten
+            plain.unlink(missing_ok=True)  # the unpacked file that differed
 
 
 def fetch_gzip(url: str, path: str | Path, blob_id: str | None = None) -> None:
     """Download one gzip file and check it; until then it is ``<name>.part``, from which a later call resumes.
 
     Args:
-        url: Where the file is.
-        path: Where it goes.
+        url: The URL.
+        path: The file to write.
         blob_id: Its git blob id, where known.
 
     Raises:
         FileNotFoundError: If the server does not have it.
-        ValueError: If what the server has is no whole gzip file, or another one.
+        ValueError: If the server's file is not a complete gzip file, or has another id.
         ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
     """
 
     def wrong(part: Path) -> str | None:
         problem = _difference(part, blob_id) or _damage(part)
-        return f"the file that was expected: {problem}" if problem else None
+        return f"the expected file: {problem}" if problem else None
 
     fetch_checked(url, Path(path), wrong)
 
 
 def _is_there(path: Path, blob_id: str | None, url: str | None, overwrite: bool) -> bool:
-    """Whether a file is there and right; one that is not is an error, unless it may be replaced."""
+    """Whether a file exists and is correct; raises an error if it differs and may not be replaced."""
     if not path.exists():
         return False
     wrong = _difference(path, blob_id)
@@ -117,27 +116,27 @@ def _unpack(packed: Path, plain: Path, blob_id: str | None) -> None:
 
 
 def _difference(path: Path, blob_id: str | None) -> str | None:
-    """How a file differs from the manifest; None where it does not, or is not in it."""
+    """How a file differs from the manifest; None if it does not, or the manifest lacks it."""
     if blob_id is None or (got := git_blob_id(path)) == blob_id:
         return None
     return f"expected git blob {blob_id}, got {got}"
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with a gzip file, by its own checksum and length; None where nothing is."""
+    """The problem of a gzip file that does not match its own checksum and length; None if it does."""
     if path.stat().st_size == 0:
-        return "it is no whole gzip file (it is empty)"
+        return "it is not a complete gzip file (it is empty)"
     try:
         with gzip.open(path) as file:
             while file.read(CHUNK):
                 pass
     except (OSError, EOFError, zlib.error) as error:
-        return f"it is no whole gzip file ({error})"
+        return f"it is not a complete gzip file ({error})"
     return None
 
 
 def _length(url: str) -> int | None:
-    """How long the server says that a file is; None where it does not say."""
+    """The length of a file in bytes as the server states it, else None."""
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"}, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:

@@ -18,10 +18,10 @@ from hist2st_pyg.utils.reading import check_hdf5, check_unpacked, reading
 KIND = "a file of embeddings"
 
 NAMES = ("barcodes", "names")
-"""What the array of spot names is called; the first is HEST's word."""
+"""Names of the array of spot names; the first is HEST's."""
 
 FEATURES, COORDS = "features", "coords"
-"""What TRIDENT and CLAM call the embeddings of patches, and the patches' upper left corners."""
+"""TRIDENT's and CLAM's names of the patches' embeddings and upper left corners."""
 
 
 def section_embedding(section: Section, key: str) -> NDArray[np.float32]:
@@ -32,12 +32,12 @@ def section_embedding(section: Section, key: str) -> NDArray[np.float32]:
     """
     if key not in section.adata.obsm:
         raise ValueError(
-            f"Section {section.name!r} has no obsm[{key!r}]; it has {', '.join(section.adata.obsm)}. Put them "
-            "there, or name a folder of <section>.npz or .h5 files."
+            f"Section {section.name!r} has no obsm[{key!r}]; it has {', '.join(section.adata.obsm)}. Add it, "
+            "or name a folder of <section>.npz or .h5 files."
         )
     values = np.array(section.adata.obsm[key], dtype=np.float32)
     if values.ndim != 2 or not np.isfinite(values).all():
-        raise ValueError(f"Section {section.name!r}: obsm[{key!r}] is finite, [N, D], got shape {list(values.shape)}.")
+        raise ValueError(f"Section {section.name!r}: obsm[{key!r}] must be finite, [N, D], got {list(values.shape)}.")
     return values
 
 
@@ -65,7 +65,7 @@ def read_embeddings(sections: Sequence[Section], folder: str | Path) -> None:
             if (features := folder / f"{stem}.pt").is_file():
                 raise ValueError(
                     f"{features} holds features without the positions of their patches, so they cannot be joined to "
-                    "spots; take the .h5 of the same name (CLAM's folder h5_files), with 'features' and 'coords'."
+                    "spots; use the .h5 of the same name (CLAM's folder h5_files), with 'features' and 'coords'."
                 )
             raise FileNotFoundError(f"{folder} has neither {stem}.npz nor {stem}.h5.")
         file = _read(paths[0])
@@ -81,7 +81,7 @@ def read_embeddings(sections: Sequence[Section], folder: str | Path) -> None:
 
 
 def patches_of_spots(pos: NDArray[np.float64], corners: NDArray[np.float64], size: float) -> NDArray[np.int64]:
-    """The patch that each spot lies in; of several the one whose center is nearest.
+    """Find the patch that each spot lies in, the one with the nearest center if there are several.
 
     Args:
         pos: Spot centers x, y in pixels of the full resolution, [N, 2].
@@ -104,7 +104,7 @@ def patches_of_spots(pos: NDArray[np.float64], corners: NDArray[np.float64], siz
         raise ValueError(
             f"{int(outside.sum())} of the {len(pos)} spots lie in none of the {len(corners)} patches of {size:g} px; "
             f"the farthest, at x={x:.1f}, y={y:.1f}, is {distance[spot]:.1f} px from the nearest patch's center. "
-            "Are they of this slide, in pixels of its full resolution, and do they cover the spots?"
+            "Check that they are of this slide, in pixels of its full resolution, and cover the spots."
         )
     return np.asarray(nearest, dtype=np.int64)
 
@@ -129,8 +129,8 @@ def _named_rows(file: _Named, section: Section, path: Path) -> list[int]:
     spots = [str(name) for name in section.adata.obs_names]
     if missing := [name for name in spots if name not in row]:
         raise ValueError(
-            f"{path} lacks {len(missing)} of the {len(spots)} spots of section {section.name!r}, "
-            f"{missing[0]!r} for one."
+            f"{path} lacks {len(missing)} of the {len(spots)} spots of section {section.name!r}, for example "
+            f"{missing[0]!r}."
         )
     return [row[name] for name in spots]
 
@@ -155,7 +155,7 @@ def _read(path: Path) -> _Named | _Placed:
     names = next((arrays[name] for name in NAMES if name in arrays), None)
     if "embeddings" not in arrays or names is None:
         raise ValueError(
-            f"{path} holds 'embeddings' and 'barcodes' (or 'names'), or 'features' and 'coords', got "
+            f"{path} must hold 'embeddings' and 'barcodes' (or 'names'), or 'features' and 'coords', got "
             f"{', '.join(arrays) or 'nothing'}."
         )
     flat = [name.decode() if isinstance(name, bytes) else str(name) for name in np.ravel(names)]
@@ -165,18 +165,18 @@ def _read(path: Path) -> _Named | _Placed:
 
 def _matrix(values: NDArray[Any], what: str, rows: int, of: str, path: Path) -> NDArray[Any]:
     if values.ndim != 2 or rows != len(values):
-        raise ValueError(f"{path}: {what} are [M, D] for M {of}, got {list(values.shape)} and {rows} {of}.")
+        raise ValueError(f"{path}: {what} must be [M, D] for M {of}, got {list(values.shape)} and {rows} {of}.")
     if values.dtype.kind not in "uif" or not values.shape[1]:
-        raise ValueError(f"{path}: {what} are numbers [spots, D], got {values.dtype} {list(values.shape)}.")
+        raise ValueError(f"{path}: {what} must be numbers [spots, D], got {values.dtype} {list(values.shape)}.")
     return values
 
 
 def _placed(arrays: dict[str, NDArray[Any]], attributes: dict[str, Any], path: Path) -> _Placed:
     features, coords = arrays[FEATURES], arrays[COORDS]
-    if features.ndim == 3 and len(features) == 1:  # as a batch of one slide
+    if features.ndim == 3 and len(features) == 1:  # a batch of one slide
         features = features[0]
     if coords.ndim != 2 or coords.shape[1] != 2 or coords.dtype.kind not in "uif" or not len(coords):
-        raise ValueError(f"{path}: coords are numbers [M, 2], x and y, got {coords.dtype} {list(coords.shape)}.")
+        raise ValueError(f"{path}: coords must be numbers [M, 2], x and y, got {coords.dtype} {list(coords.shape)}.")
     features = _matrix(features, FEATURES, len(coords), "patches", path)
     corners = coords.astype(np.float64)
     if not np.isfinite(corners).all() or not np.isfinite(features).all():
@@ -185,7 +185,7 @@ def _placed(arrays: dict[str, NDArray[Any]], attributes: dict[str, Any], path: P
 
 
 def _side(attributes: dict[str, Any], corners: NDArray[np.float64], path: Path) -> float:
-    """The side of a patch at full resolution: as the file says, else the distance of patches that lie side by side."""
+    """The side of a patch at full resolution: as the file states it, else the distance of adjacent patches."""
     try:
         if "patch_size_level0" in attributes:  # TRIDENT's
             side = float(attributes["patch_size_level0"])

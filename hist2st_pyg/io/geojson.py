@@ -24,7 +24,7 @@ REGION = "region"
 """The column of ``obs`` with the regions."""
 
 CORNERS = 16
-"""Corners of a spot's circle: GeoJSON knows no circles."""
+"""Corners of a spot's circle: GeoJSON has no circles."""
 
 DIGITS = 5
 """Significant digits of a measurement."""
@@ -37,7 +37,7 @@ COLORS = (
 
 
 def write_geojson(adata: AnnData, path: str | Path, genes: Sequence[str] | None = None) -> None:
-    """Write each spot as a circle with its values as measurements: QuPath's detections.
+    """Write each spot as a detection of QuPath, a circle with its values as measurements.
 
     QuPath colors them by a gene under *Measure*, *Show measurement maps*. Positions are pixels of the full resolution.
 
@@ -77,10 +77,10 @@ def write_geojson(adata: AnnData, path: str | Path, genes: Sequence[str] | None 
 
 
 def write_regions_geojson(adata: AnnData, path: str | Path, key: str = REGION) -> None:
-    """Write the area of each region as an annotation of QuPath: the spots' surroundings, up to half their distance.
+    """Write the area of each region as an annotation of QuPath; it ends half a pitch beyond the spots.
 
     Args:
-        adata: With ``obsm["spatial"]`` and the regions; spots that are ``"undetermined"`` are in none.
+        adata: With ``obsm["spatial"]`` and the regions; ``"undetermined"`` spots are in no region.
         path: The file, ``.geojson``.
         key: The column of ``obs`` with the regions, or labels.
 
@@ -95,7 +95,7 @@ def write_regions_geojson(adata: AnnData, path: str | Path, key: str = REGION) -
     if not names:
         raise ValueError(f"No spot has a region in obs[{key!r}].")
     if len(labels) < 2:
-        raise ValueError("A region is outlined by the distance of its spots, which one spot does not have.")
+        raise ValueError("The outlines of regions need at least 2 spots.")
     colors = _colors(names)
     found = outlines(np.asarray(adata.obsm["spatial"], dtype=np.float64), labels)
 
@@ -109,7 +109,7 @@ def write_regions_geojson(adata: AnnData, path: str | Path, key: str = REGION) -
 
 
 def spot_diameter(adata: AnnData) -> float:
-    """Diameter of a spot in pixels: as ``uns["spatial"]`` says, else half the spots' distance."""
+    """Diameter of a spot in pixels, from ``uns["spatial"]``, else half the pitch."""
     found = (scale_factors(library).get("spot_diameter_fullres") for library in libraries(adata).values())
     known = next((float(value) for value in found if value is not None), None)
     return known or spot_pitch(np.asarray(adata.obsm["spatial"], dtype=np.float64)) / 2

@@ -1,4 +1,4 @@
-"""The files of one sample in HEST's layout, and what they say."""
+"""Find and read the files of one sample in HEST's layout."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COLUMNS = (("x_pixel", "y_pixel"), ("pxl_col_in_fullres", "pxl_row_in_fullres"))
-"""Columns of ``obs`` with x and y, by their names."""
+"""Names of the columns of ``obs`` with x and y."""
 
 RESOLUTIONS = ("pixel_size_um_estimated", "pixel_size_um_embedded")
-"""µm per pixel in the metadata, the one to be preferred first."""
+"""µm per pixel in the metadata, in order of preference."""
 
 THUMBNAIL_PIXELS = 512
-"""Longest side of the picture on which tissue is looked for, in pixels."""
+"""Longest side of the picture for tissue detection, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +50,22 @@ class Sample:
 
     @property
     def path(self) -> Path:
-        """Counts and positions."""
+        """The file of counts and positions."""
         return self.root / "st" / f"{self.name}.h5ad"
 
     def slide(self) -> HistologyImage | None:
-        """The slide, where it is there.
+        """The slide; None if there is no file.
 
         Raises:
             ValueError: If there is more than one.
         """
         found = images_in(self.root / "wsis", self.name)
         if len(found) > 1:
-            raise ValueError(f"{found[0]} and {found[1]} are one sample's slide; keep one of the two.")
+            raise ValueError(f"{found[0]} and {found[1]} are slides of the same sample; keep one.")
         return open_image(found[0]) if found else None
 
     def patches(self) -> Path | None:
-        """The file of patches, where it is there."""
+        """The file of patches; None if there is none."""
         path = self.root / "patches" / f"{self.name}.h5"
         return path if path.is_file() else None
 
@@ -76,9 +76,9 @@ class Sample:
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """The metadata; empty where there are none."""
+        """The metadata; empty if there is no file."""
         if not self.metadata_path.is_file():
-            logger.info("%s: there are no metadata %s", self, self.metadata_path)
+            logger.info("%s has no metadata: there is no file %s", self, self.metadata_path)
             return {}
         return read_json_object(self.metadata_path)
 
@@ -86,17 +86,17 @@ class Sample:
         return positive(self.metadata, key, f"{self.metadata_path}: {key}")
 
     def um_per_pixel(self) -> float | None:
-        """Resolution of the slide in µm per pixel, where known."""
+        """Resolution of the slide in µm per pixel; None if unknown."""
         return first(*map(self._number, RESOLUTIONS))
 
     def spot_diameter(self, um_per_pixel: float | None) -> float | None:
-        """Diameter of the spots in pixels, where the metadata say it in µm."""
+        """Diameter of the spots in pixels; None if it or the resolution is unknown."""
         diameter = self._number("spot_diameter")
         return None if diameter is None or um_per_pixel is None else diameter / um_per_pixel
 
     @cached_property
     def patient(self) -> str | None:
-        """The patient; None where the metadata name none."""
+        """The patient; None if the metadata name none."""
         return patient_name(self.metadata.get("patient"), f"{self.metadata_path}: patient")
 
     @property
@@ -105,7 +105,7 @@ class Sample:
         return str(self.metadata.get("dataset_title"))
 
     def positions(self, adata: AnnData) -> NDArray[np.float64]:
-        """Spot centers as the file has them, [N, 2]: ``obsm["spatial"]``, or columns of ``obs`` where there is none.
+        """Spot centers as in the file, [N, 2]: ``obsm["spatial"]``, else columns of ``obs``.
 
         Raises:
             ValueError: If there are none, or one is not a finite number.
@@ -121,23 +121,23 @@ class Sample:
                 f"{self.path} has no obsm['spatial'] (x right, y down, in pixels of the slide), and its obs has no "
                 f"{', '.join(COLUMNS[0])}: {', '.join(adata.obs.columns) or 'no columns'}."
             )
-        logger.info("%s: there is no obsm['spatial']; positions are obs %s", self, ", ".join(pair))
+        logger.info("%s has no obsm['spatial']; positions are read from obs %s", self, ", ".join(pair))
         return self._columns(adata, pair)
 
     def _columns(self, adata: AnnData, pair: tuple[str, str]) -> NDArray[np.float64]:
         return plane_positions(adata.obs[list(pair)], adata, f"{self.path}: obs {', '.join(pair)}")
 
     def _compare(self, pos: NDArray[np.float64], columns: NDArray[np.float64]) -> None:
-        """Say where the columns of ``obs`` are not the positions; which order is right, the slide tells."""
+        """Warn if the columns of ``obs`` differ from the positions; the slide decides which order is correct."""
         if np.abs(pos - columns).max() > 1:
             swapped = np.abs(pos - columns[:, ::-1]).max() <= 1
-            relation = "has x and y the other way round than" if swapped else "differs from"
+            relation = "has x and y swapped compared with" if swapped else "differs from"
             logger.warning("%s: obs %s %s obsm['spatial'], which is read", self, ", ".join(COLUMNS[0]), relation)
 
     def picture(self, slide: HistologyImage | None, adata: AnnData) -> tuple[Pixels | None, tuple[int, int] | None]:
-        """A small picture of the slide, and the slide's width and height; None where they are not known.
+        """A small picture of the slide, and the slide's width and height; None if unknown.
 
-        Without the slide it is the picture that HEST keeps with the counts, and the size is the metadata's.
+        Without the slide, the picture is the one that HEST stores with the counts, and the size is the metadata's.
         """
         if slide is not None:
             return slide.thumbnail(THUMBNAIL_PIXELS), slide.size

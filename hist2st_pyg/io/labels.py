@@ -1,4 +1,4 @@
-"""Labels of spots, from a column of an AnnData or from a file: a pathologist's regions, say."""
+"""Labels of spots, from a column of an AnnData or from a file, for example a pathologist's regions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 LABEL = "label"
 PLACED = ("x", "y", LABEL)
 MISSING = ("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "NULL", "null", "None")
-"""What tables hold where a spot has no label or place."""
+"""Texts in tables for a missing label or place."""
 FORMATS = "her2st's *_labeled_coordinates.tsv (x, y, label), CSV of spot and label, and QuPath's .geojson"
 
 
@@ -34,7 +34,7 @@ def column_labels(obs: pd.DataFrame, key: str) -> NDArray[Any]:
 
 
 def label_by_column(adata: AnnData, path: Path, key: str) -> None:
-    """Set ``obs["label"]`` from a column of ``obs``; only the default one may be missing.
+    """Set ``obs["label"]`` from a column of ``obs``; only the default column may be missing.
 
     Raises:
         ValueError: If another column is missing; the message names ``path``.
@@ -54,15 +54,15 @@ def read_labels(path: str | Path, adata: AnnData, key: str | None = None) -> NDA
             (``.geojson``, ``.json``), see :func:`~hist2st_pyg.io.annotations.annotated`.
         adata: The section, with ``obs["array_col"]`` and ``obs["array_row"]`` where places are joined, and
             ``obsm["spatial"]`` in pixels of the full resolution for annotations.
-        key: The table's column of labels; None takes ``label``, or the only one there is.
+        key: The table's column of labels; None takes ``label``, or the only other column.
 
     Returns:
         Labels [N], str, in the section's order; "undetermined" where the file has none for a spot.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is of no such format, the column is not clear, a spot is there twice, or it shares no spot
-            with the section.
+        ValueError: If the format is none of these, the column is ambiguous, a spot occurs twice, or the file shares no
+            spot with the section.
     """
     path = Path(path)
     if path.suffix.lower() in SUFFIXES:
@@ -76,7 +76,7 @@ def read_labels(path: str | Path, adata: AnnData, key: str | None = None) -> NDA
     if not found:
         raise ValueError(
             f"{path} shares no spot with the section: the file has {labels.index[0]!r}, ..., the section {names[0]!r}, "
-            "...; is it of the same section, at the same spots?"
+            "...; check that it is of the same section and spots."
         )
     if found < len(names):
         logger.warning("%s: %d of %d spots have no label", path, len(names) - found, len(names))
@@ -90,8 +90,8 @@ def _labels_of_areas(path: Path, adata: AnnData) -> NDArray[Any]:
     if not found:
         (x0, y0), (x1, y1) = pos.min(0), pos.max(0)
         raise ValueError(
-            f"{path}: no spot lies in an annotated area; the spots reach from x={x0:.0f}, y={y0:.0f} to x={x1:.0f}, "
-            f"y={y1:.0f}. Is it of this slide, in pixels of the full resolution?"
+            f"{path}: no spot lies in an annotated area; the spots extend from x={x0:.0f}, y={y0:.0f} to "
+            f"x={x1:.0f}, y={y1:.0f}. Check that it is of this slide, in pixels of the full resolution."
         )
     if found < len(labels):
         logger.warning("%s: %d of %d spots lie in no annotated area", path, len(labels) - found, len(labels))
@@ -109,11 +109,11 @@ def has_places(path: Path) -> bool:
 
 
 def labels_by_place(path: Path) -> pd.Series[Any]:
-    """Read labels by array place, ``"COLxROW"``; rows without a place are spots that the authors did not keep.
+    """Read labels by array place, ``"COLxROW"``; rows without a place, which the authors dropped, are skipped.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a column is missing, a place is no number, or two rows are at one place.
+        ValueError: If a column is missing, a place is not a number, or two rows have the same place.
     """
     table = read_table(path)
     require_columns(table, PLACED, path)
@@ -136,12 +136,12 @@ def _labels_by_name(path: Path, key: str | None) -> pd.Series[Any]:
         key = LABEL if LABEL in others else others[0]
     if key is None:
         raise ValueError(
-            f"{path} has {len(others)} columns beside the spot ({columns}); call one {LABEL!r}, or say which by "
-            f"label_key. Labels are read from {FORMATS}."
+            f"{path} has {len(others)} columns beside the spot ({columns}); name one {LABEL!r}, or set label_key. "
+            f"Labels are read from {FORMATS}."
         )
     if key not in others:
         raise ValueError(f"{path} has no column {key!r} for the labels; its columns: {columns}.")
     labels = table.set_index(spot)[key]
     if labels.index.has_duplicates:
-        raise ValueError(f"{path}: spot {labels.index[labels.index.duplicated()][0]!r} is there more than once.")
+        raise ValueError(f"{path}: spot {labels.index[labels.index.duplicated()][0]!r} occurs more than once.")
     return labels

@@ -1,4 +1,4 @@
-"""Choosing sections by name: one rule for every data set."""
+"""Select sections by name, by the same rule for every data set."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 
 class UnknownSectionError(ValueError):
-    """There is no section of a name, or none is named.
+    """A section name is unknown, or the list of names is empty.
 
     Args:
-        message: What is wrong.
-        available: The sections there are.
+        message: The error.
+        available: The names of all sections.
     """
 
     def __init__(self, message: str, available: Sequence[str]) -> None:
@@ -22,24 +22,24 @@ def check_parts(parts: Sequence[str], known: Iterable[str]) -> None:
     """Check the parts of a data set that a user wants to download.
 
     Raises:
-        ValueError: If there is none, or one is unknown.
+        ValueError: If the list is empty, or a part is unknown.
     """
     if isinstance(parts, str) or not parts or set(parts) - set(known):
-        raise ValueError(f"parts is a list of some of {', '.join(known)}, got {parts!r}.")
+        raise ValueError(f"parts must be a list of some of {', '.join(known)}, got {parts!r}.")
 
 
 def select_names(names: Sequence[str] | None, available: Iterable[str], where: str) -> list[str]:
-    """Check the names a user gave against those there are.
+    """Check a user's section names against those of a data set.
 
     Args:
-        names: Section names in the order wanted, or None for all, sorted.
-        available: The names there are.
+        names: Section names in the desired order, or None for all, sorted.
+        available: The names of all sections.
         where: The data set and its folder, for the error.
 
     Raises:
         TypeError: If ``names`` is one string instead of a sequence of them.
         UnknownSectionError: If a name is unknown, or the list is empty.
-        ValueError: If a name is given twice, or if there is nothing to choose.
+        ValueError: If a name is given twice, or the data set is empty.
     """
     known = sorted(available)
     if not known:
@@ -47,7 +47,7 @@ def select_names(names: Sequence[str] | None, available: Iterable[str], where: s
     if names is None:
         return known
     if isinstance(names, str):
-        raise TypeError(f"names is a sequence of section names, got the string {names!r}; give [{names!r}].")
+        raise TypeError(f"names must be a sequence of section names, got the string {names!r}; give [{names!r}].")
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         listed = ", ".join(map(repr, unknown)) or "an empty list"

@@ -1,4 +1,4 @@
-"""Outlines of regions of spots: the areas nearer to their spots than to any other, as polygons."""
+"""Outline regions of spots: polygons of the area that is nearer to a region's spots than to others."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hist2st_pyg.io.rings import Ring, inside, signed_area
 from hist2st_pyg.utils.array_places import spot_pitch
 
 AROUND = 12
-"""Places around each spot at which the tissue ends where no spot is near."""
+"""Number of points around each spot that end the tissue where no other spot is near."""
 
 Outline = list[list[Ring]]
 """Polygons: the outer ring of each, and those of its holes."""
 
 
 def outlines(pos: NDArray[np.float64], labels: NDArray[np.object_]) -> dict[str, Outline]:
-    """The polygons of each label: the union of its spots' Voronoi cells, which end half a distance beyond the tissue.
+    """The polygons of each label: the union of its spots' Voronoi cells, which end half a pitch beyond the tissue.
 
     Args:
         pos: Spot centers x, y [N, 2].
@@ -50,14 +50,14 @@ def outlines(pos: NDArray[np.float64], labels: NDArray[np.object_]) -> dict[str,
 
 
 def _edge(pos: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points around the tissue, a spot's distance away from it, so that all cells are closed."""
+    """Points around the tissue, one pitch beyond its spots, which close all cells."""
     from scipy.spatial import cKDTree
 
     pitch = spot_pitch(pos)
     angles = np.arange(AROUND) * 2 * np.pi / AROUND
     around = (pos[:, None] + pitch * np.column_stack([np.cos(angles), np.sin(angles)])).reshape(-1, 2)
     far = around[cKDTree(pos).query(around)[0] > 0.9 * pitch]
-    # One of those that lie together, or the cells would have slivers.
+    # Keep one of several close points, else cells would have slivers.
     _, kept = np.unique(np.rint(far / (pitch / 4)), axis=0, return_index=True)
     low, high = pos.min(0) - 10 * pitch, pos.max(0) + 10 * pitch
     corners = np.array([[low[0], low[1]], [low[0], high[1]], [high[0], low[1]], [high[0], high[1]]])
@@ -89,7 +89,7 @@ def _next(choices: list[int], ring: list[int], vertices: NDArray[np.float64]) ->
     for choice in choices:
         ahead = vertices[choice] - vertices[ring[-1]]
         turns.append(np.arctan2(back[0] * ahead[1] - back[1] * ahead[0], back @ ahead) % (2 * np.pi))
-    # From the way back, clockwise, the first: the region is on the left.
+    # Take the first line clockwise from the reverse direction: the region is on the left.
     return choices.pop(int(np.argmax(turns)))
 
 
@@ -100,7 +100,7 @@ def _polygons(rings: list[Ring]) -> Outline:
     polygons = {i: [rings[i]] for i in outer}
     for i, area in enumerate(areas):
         if area < 0:
-            middle = (rings[i][:1] + rings[i][1:2]) / 2  # on its line, which only the ring around it encloses
+            middle = (rings[i][:1] + rings[i][1:2]) / 2  # on its line, inside only the ring around it
             owner = next(j for j in outer if areas[j] > -area and inside(middle, [rings[j]])[0])
             polygons[owner].append(rings[i])
     return list(polygons.values())

@@ -1,4 +1,4 @@
-"""Which matrix of an AnnData holds the raw counts: X, a layer, or ``.raw``."""
+"""Find the matrix of an AnnData that holds the raw counts: X, a layer, or ``.raw``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COUNTS = ("counts", "raw_counts")
-"""Layers in which scanpy's and Seurat's users keep counts, by their names."""
+"""Names of the layer in which users of scanpy and Seurat keep counts."""
 
 RAW = "raw"
-"""What ``counts_layer`` calls ``adata.raw``, where there is no layer of this name."""
+"""The value of ``counts_layer`` for ``adata.raw``, if there is no layer of this name."""
 
 
 def with_counts(adata: AnnData, layer: str | None, source: str) -> AnnData:
-    """The data with raw counts in ``X``, sparse ones by rows.
+    """Return the data with raw counts in ``X``, in CSR format if they are sparse.
 
-    Where no layer is named and ``X`` holds no counts, because it was normalized, they are taken from a layer of
-    :data:`COUNTS` or from ``adata.raw``, and the log says so.
+    If no layer is named and ``X`` was normalized, the counts are read from a layer of :data:`COUNTS` or from
+    ``adata.raw``, and the log names it.
 
     Args:
         adata: The data.
@@ -31,7 +31,7 @@ def with_counts(adata: AnnData, layer: str | None, source: str) -> AnnData:
         source: The file, for the log and errors.
 
     Raises:
-        ValueError: If there is no such layer, or none is named and it is not clear where the counts are.
+        ValueError: If there is no such layer, or no layer is named and the counts are not found or ambiguous.
     """
     from scipy.sparse import csr_matrix, issparse
 
@@ -59,16 +59,16 @@ def _where(adata: AnnData, source: str) -> str | None:
     usable = [name for name, matrix in found.items() if wrong_count(matrix) is None]
     if not usable:
         raise ValueError(
-            f"{source}: X must hold raw counts, {problem}, and there are none in layers['counts'] or .raw; name their "
-            f"layer by counts_layer (there: {_listed(adata)})."
+            f"{source}: X must hold raw counts, {problem}, and there are none in layers['counts'] or .raw; set "
+            f"counts_layer to their layer (layers: {_listed(adata)})."
         )
     if len(usable) > 1 and not all(_same(adata, usable[0], other) for other in usable[1:]):
         raise ValueError(
             f"{source}: X must hold raw counts, {problem}, and {' and '.join(map(repr, usable))} hold different ones; "
-            "say which by counts_layer."
+            "set counts_layer to one."
         )
     where = ".raw" if usable[0] == RAW else f"layers[{usable[0]!r}]"
-    logger.info("%s: X holds no raw counts (%s); those of %s are taken", source, problem, where)
+    logger.info("%s: X holds no raw counts (%s); they are read from %s", source, problem, where)
     return usable[0]
 
 

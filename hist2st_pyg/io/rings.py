@@ -1,4 +1,4 @@
-"""Closed lines in the plane: their area, and which points they enclose."""
+"""Areas of closed lines in the plane, and the points that they enclose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Ring = NDArray[np.float64]
 """A closed line [n, 2]; the last point is the first."""
 
 PAIRS = 2**22
-"""Pairs of an edge and a point that are looked at together."""
+"""Number of pairs of an edge and a point that are tested at a time."""
 
 
 def signed_area(ring: Ring) -> float:

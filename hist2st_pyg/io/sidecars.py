@@ -1,4 +1,4 @@
-"""What a user gives beside a data set's own files: an image, labels and a patient for each section."""
+"""Assign the images, labels and patients that a user gives to the sections of a data set."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Files = str | Path | Mapping[str, str | Path]
 
 
 def given_files(given: Files, names: Sequence[str], what: str, endings: Iterable[str]) -> dict[str, Path]:
-    """The file that is given for each section.
+    """Find the given file of each section.
 
     Args:
         given: The user's option.
         names: The sections.
         what: The option, for errors.
-        endings: What files in a folder end in, such as ``.jpg``.
+        endings: Suffixes of the files in a folder, such as ``.jpg``.
 
     Raises:
         FileNotFoundError: If the folder has no file for a section.
-        ValueError: If it has several, or a section's is not said.
+        ValueError: If it has several for a section, or the mapping or path has none.
     """
     endings = tuple(endings)
     if isinstance(given, Mapping):
@@ -35,7 +35,7 @@ def given_files(given: Files, names: Sequence[str], what: str, endings: Iterable
         return {name: _in_folder(path, name, what, endings) for name in names}
     if len(names) != 1:
         raise ValueError(
-            f"{what}={str(path)!r} is for a single section, and these are {len(names)}: {', '.join(names)}. Give a "
+            f"{what}={str(path)!r} is for a single section, got {len(names)} sections: {', '.join(names)}. Give a "
             f"mapping section -> file, or a folder of <section>{endings[0]}."
         )
     return {names[0]: path}
@@ -45,7 +45,9 @@ def _in_folder(folder: Path, name: str, what: str, endings: tuple[str, ...]) -> 
     files = (path for path in sorted(folder.glob("[!.]*")) if path.suffix.lower() in endings)
     found = [path for path in files if name in (path.stem, image_name(path))]
     if not found:
-        raise FileNotFoundError(f"{what}: {folder} has no file for section {name!r}: {name} with {', '.join(endings)}.")
+        raise FileNotFoundError(
+            f"{what}: {folder} has no file for section {name!r} ({name} with {', '.join(endings)})."
+        )
     if len(found) > 1:
         listed = ", ".join(path.name for path in found)
         raise ValueError(f"{what}: {folder} has {len(found)} files for section {name!r} ({listed}); keep one.")
@@ -53,12 +55,12 @@ def _in_folder(folder: Path, name: str, what: str, endings: tuple[str, ...]) -> 
 
 
 def check_patients(given: Patients | None, names: Sequence[str], available: Iterable[str]) -> None:
-    """Refuse patients, where they are given by name, without one for a section, or for one that is not there.
+    """Refuse a mapping of patients that lacks a section or names an unknown one.
 
     Args:
         given: The user's option.
         names: The sections that are read.
-        available: All sections there are.
+        available: All sections of the data set.
 
     Raises:
         ValueError: If a section has no entry, or an entry no section.

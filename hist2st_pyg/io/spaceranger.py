@@ -1,6 +1,6 @@
-"""What the outputs of 10x Genomics' Space Ranger have in common: their folders, scale factors, and how all is joined.
+"""Read the outputs of 10x Genomics' Space Ranger: folders, scale factors and positions, joined to the counts.
 
-What is read is what ``scanpy.read_visium`` and ``squidpy.read.visium`` read.
+``scanpy.read_visium`` and ``squidpy.read.visium`` read the same files.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ POSITION_FILES = (
     "spatial/tissue_positions_list.csv",
     "spatial/tissue_positions.parquet",
 )
-"""The spots' positions, of Space Ranger since 2, before (without header), and of Visium HD."""
+"""Files of the spots' positions: of Space Ranger 2 and later, of earlier ones (without header), and of Visium HD."""
 OUTS = "outs"
 
 
@@ -53,7 +53,7 @@ def section_folders(root: Path, is_section: Callable[[Path], bool]) -> dict[str,
         is_section: Whether a folder is an output.
 
     Returns:
-        Section name -> folder. A section is named by its folder, or by that around it where it is called ``outs``.
+        Section name -> folder. A section has the name of its folder, or of the parent of a folder ``outs``.
     """
     if own := [folder for folder in (root, root / OUTS) if is_section(folder)]:
         return {_name(own[0]): own[0]}
@@ -72,11 +72,11 @@ def read_scale_factors(folder: Path, *needed: str) -> dict[str, Any]:
 
     Args:
         folder: The output.
-        needed: Those that must be there and positive.
+        needed: Keys that must exist and be positive.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no JSON, or lacks one.
+        ValueError: If it is not JSON, or a key is missing or not positive.
     """
     path = folder / SCALE_FACTORS
     if not path.is_file():
@@ -85,27 +85,27 @@ def read_scale_factors(folder: Path, *needed: str) -> dict[str, Any]:
     for key in needed:
         value = scales.get(key)
         if not is_positive(value):
-            raise ValueError(f"{path}: {key} is a positive number, got {value!r}.")
+            raise ValueError(f"{path}: {key} must be a positive number, got {value!r}.")
     return scales
 
 
 def positions_of(folder: Path) -> Path | None:
-    """The positions' file of an output, where there is one."""
+    """The positions' file of an output; None if there is none."""
     return next((folder / name for name in POSITION_FILES if (folder / name).is_file()), None)
 
 
 def read_positions(folder: Path) -> tuple[pd.DataFrame, Path]:
-    """Read the spots' positions of an output, from any of :data:`POSITION_FILES`, and say which file they are from.
+    """Read the spots' positions of an output, from any of :data:`POSITION_FILES`, and return their file too.
 
     Args:
         folder: The output.
 
     Returns:
-        The columns of :data:`POSITIONS`, by barcode, which is the index; and their file.
+        The columns of :data:`POSITIONS`, with the barcode as index, and their file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, lacks a column, or a value is no number.
+        ValueError: If it cannot be read, lacks a column, or a value is not a number.
     """
     path = positions_of(folder)
     if path is None:
@@ -117,7 +117,7 @@ def check_positions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return a table of positions with text for barcodes, bool for ``in_tissue``, and numbers in the other columns.
 
     Raises:
-        ValueError: If a column is missing or a value is no number; the message names the file, line and value.
+        ValueError: If a column is missing or a value is not a number; the message names the file, line and value.
     """
     table = name_column(table, POSITIONS[0])
     require_columns(table, POSITIONS, path)
@@ -131,7 +131,7 @@ def check_positions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def join(counts: AnnData, matrix: Path, positions: pd.DataFrame, path: Path, name: str) -> AnnData:
-    """Give counts their places; spots that are not in the tissue are dropped, and the log says how many.
+    """Join counts and positions; spots that are not in the tissue are dropped, and the log counts them.
 
     Args:
         counts: The counts.
@@ -141,16 +141,16 @@ def join(counts: AnnData, matrix: Path, positions: pd.DataFrame, path: Path, nam
         name: The section's name, for the log.
 
     Raises:
-        ValueError: If a barcode is not among the positions, or is twice, or none is in the tissue.
+        ValueError: If a barcode has no position or two, or no spot is in the tissue.
     """
     if positions.index.has_duplicates:
         twice = positions.index[positions.index.duplicated()][0]
-        raise ValueError(f"{path}: the barcode {twice!r} is there more than once.")
+        raise ValueError(f"{path}: the barcode {twice!r} occurs more than once.")
     rows = positions.index.get_indexer(counts.obs_names)
     if (rows < 0).any():
         raise ValueError(
-            f"{path} lacks {int((rows < 0).sum())} of the {len(rows)} barcodes of {matrix}, "
-            f"{str(counts.obs_names[rows < 0][0])!r} for one; are they of one section?"
+            f"{path} lacks {int((rows < 0).sum())} of the {len(rows)} barcodes of {matrix}, for example "
+            f"{str(counts.obs_names[rows < 0][0])!r}; check that both are of the same section."
         )
     inside = positions["in_tissue"].to_numpy()[rows]
     if not inside.any():
@@ -171,7 +171,7 @@ class Output:
 
     Args:
         folder: Its folder, for the hires image.
-        adata: Counts of its spots, and where they are in full-resolution pixels.
+        adata: Counts of its spots, and their positions in full-resolution pixels.
         scales: Its scale factors.
         um_per_pixel: Resolution of the full-resolution image in µm per pixel, where known.
     """
@@ -187,7 +187,7 @@ class Output:
         Args:
             name: The section's name.
             image: The full-resolution image, or None.
-            hires: Take the hires image instead: all that is in pixels becomes smaller.
+            hires: Use the hires image instead, and scale all lengths in pixels to it.
 
         Raises:
             FileNotFoundError: If there is no image.
@@ -201,7 +201,7 @@ class Output:
             in_pixels |= {key: value / ratio for key, value in numeric.items() if key.endswith(("_scalef", "_pixel"))}
             scales |= in_pixels
         self.adata.obsm["spatial"] = self.adata.obsm["spatial"] * ratio
-        # As scanpy and squidpy have it, without the images, which are opened when they are needed.
+        # The layout of scanpy and squidpy, without the images, which are opened when they are needed.
         self.adata.uns["spatial"] = {name: {"images": {}, "scalefactors": scales, "metadata": {}}}
         return Section(
             name=name,
@@ -224,7 +224,7 @@ def read_sections(
     labels: Files | None,
     label_key: str | None,
 ) -> list[Section]:
-    """Read outputs as sections, with what the user gives beside them; see :func:`hist2st_pyg.datasets.visium.load`.
+    """Read outputs as sections, with the user's images and labels; see :func:`hist2st_pyg.datasets.visium.load`.
 
     Args:
         folders: Section name -> folder.
@@ -238,7 +238,7 @@ def read_sections(
     """
     names = select_names(names, folders, where)
     check_patients(patients, names, folders)
-    # What is not given in full is said before anything is read.
+    # Report missing files before anything is read.
     images = {} if image is None or image == HIRES else given_files(image, names, "image", FORMATS)
     tables = {} if labels is None else given_files(labels, names, "labels", [".csv"])
     sections = []

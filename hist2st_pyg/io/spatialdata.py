@@ -1,4 +1,4 @@
-"""Elements of a SpatialData store: which one is meant, which spots a table annotates, and where they are."""
+"""Select the elements of a SpatialData store, and read the spots of a table with their positions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 ATTRIBUTES = "spatialdata_attrs"
-"""What marks a folder as SpatialData, and a table as one that annotates elements."""
+"""The attribute that marks a folder as SpatialData, and a table as one that annotates elements."""
 
 
 def is_store(path: Path) -> bool:
@@ -27,7 +27,7 @@ def is_store(path: Path) -> bool:
     for name in ("zarr.json", ".zattrs"):
         try:
             content = read_json(path / name, strict=False)
-        except (OSError, ValueError):  # not there, not to be read, or no JSON
+        except (OSError, ValueError):  # missing, unreadable, or not JSON
             continue
         marks = content.get("attributes", content).get(ATTRIBUTES, {}) if isinstance(content, dict) else {}
         # Elements are marked as well, without the software that wrote the store.
@@ -37,7 +37,7 @@ def is_store(path: Path) -> bool:
 
 
 def require_spatialdata(path: Path) -> None:
-    """Check that spatialdata is there to read or write a store.
+    """Check that spatialdata is installed, to read or write a store.
 
     Raises:
         ImportError: If the ``spatialdata`` extra is not installed.
@@ -61,17 +61,17 @@ def open_store(path: Path) -> SpatialData:
 
 
 def only(given: str | None, there: Iterable[str], path: Path, kind: str, option: str) -> str:
-    """The element that was named, or the only one there is.
+    """Return the named element, or the only one of its kind.
 
     Args:
         given: The key that was given, or None.
-        there: The keys of the elements that it can be.
+        there: The keys of the possible elements.
         path: The store's folder, for errors.
         kind: What it is, for errors.
         option: The option that names it.
 
     Raises:
-        ValueError: If the key is unknown, or none is given and there is not one; the message lists the keys.
+        ValueError: If the key is unknown, or none is given and there is not exactly one; the message lists the keys.
     """
     keys = sorted(there)
     listed = ", ".join(keys) or "none"
@@ -82,7 +82,7 @@ def only(given: str | None, there: Iterable[str], path: Path, kind: str, option:
     if not keys:
         raise ValueError(f"{path}: there is no {kind}.")
     if len(keys) > 1:
-        raise ValueError(f"{path}: there is more than one {kind} ({listed}); say which by {option}=...")
+        raise ValueError(f"{path}: there is more than one {kind} ({listed}); set {option}=...")
     return keys[0]
 
 
@@ -96,7 +96,7 @@ def table_rows(store: SpatialData, table: str, shapes: str, path: Path) -> tuple
     """The rows of a table that annotate certain shapes, and each row's instance in their index.
 
     Raises:
-        ValueError: If an instance is not there, or is there more than once.
+        ValueError: If an instance is missing or occurs more than once.
     """
     from spatialdata.models import get_table_keys
 
@@ -122,7 +122,7 @@ def in_pixels(
         store: The store.
         shapes: Key of the spots.
         image: Key of the image; None leaves the spots in the coordinate system.
-        coordinate_system: Where the two meet; None takes "global" if they share it, else the one they share.
+        coordinate_system: The one to use; None takes "global" if both have it, else the only one that both have.
         path: The store's folder, for errors.
 
     Raises:
@@ -147,5 +147,5 @@ def in_pixels(
 def centers(spots: GeoDataFrame) -> NDArray[np.float64]:
     """Centers of circles or centroids of polygons, float [N, 2] (x, y)."""
     centroids = spots.geometry.centroid
-    # There and back, a whole number must not become the pixel before it.
+    # Rounding of the two transformations must not turn a whole number into the pixel before it.
     return np.column_stack([centroids.x, centroids.y]).round(6)

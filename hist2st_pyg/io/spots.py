@@ -1,4 +1,4 @@
-"""Where to predict: spots read from a file, or a hexagonal grid over the tissue."""
+"""Read the spots at which to predict from a file or an AnnData."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".h5ad")
-"""How spot files end."""
+"""Suffixes of spot files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,24 +47,24 @@ class Spots:
     def __post_init__(self) -> None:
         grid = np.asarray(self.grid)
         if not np.issubdtype(grid.dtype, np.integer):
-            raise TypeError(f"Spots: grid holds integers (array column and row), got {grid.dtype}.")
+            raise TypeError(f"Spots: grid must hold integers (array column and row), got {grid.dtype}.")
         object.__setattr__(self, "names", [str(name) for name in self.names])
         object.__setattr__(self, "pos", np.array(self.pos, dtype=np.float64))
         object.__setattr__(self, "grid", grid.astype(np.int64))
         if not self.names:
-            raise ValueError("Spots: there are none.")
+            raise ValueError("Spots: at least one spot is required.")
         for field in ("pos", "grid"):
             shape = getattr(self, field).shape
             if shape != (len(self), 2):
-                raise ValueError(f"Spots: {field} is [N, 2] for {len(self)} names, got shape {list(shape)}.")
+                raise ValueError(f"Spots: {field} must be [N, 2] for {len(self)} names, got shape {list(shape)}.")
         if not np.isfinite(self.pos).all():
-            raise ValueError(f"Spots: pos is finite, got {self._first(~np.isfinite(self.pos))}.")
+            raise ValueError(f"Spots: pos must be finite, got {self._first(~np.isfinite(self.pos))}.")
         if (self.grid < 0).any():
-            raise ValueError(f"Spots: grid starts at 0, got {self._first(self.grid < 0)}.")
+            raise ValueError(f"Spots: grid must be 0 or more, got {self._first(self.grid < 0)}.")
         seen: set[str] = set()
         for name in self.names:
             if name in seen:
-                raise ValueError(f"Spots: names are unique, got {name!r} more than once.")
+                raise ValueError(f"Spots: names must be unique, got {name!r} more than once.")
             seen.add(name)
 
     def _first(self, wrong: NDArray[np.bool_]) -> str:
@@ -76,14 +76,13 @@ class Spots:
 
 
 def read_spots(path: str | Path) -> Spots:
-    """Read a spot file; the format of a table is known by its columns.
+    """Read a spot file; the columns of a table determine its format.
 
     Args:
         path: A her2st ``*_selection.tsv`` (unselected spots are dropped), a Visium ``tissue_positions*.csv`` with or
             without header or ``.parquet`` (spots off the tissue are dropped), or a CSV with columns ``x, y`` in
             full-resolution pixels and, where known, ``name, array_col, array_row``; or an AnnData file (``.h5ad``) with
-            ``obsm["spatial"]``, as scanpy has it, of which nothing else is read. Spots whose ``in_tissue`` is 0 are
-            dropped in each.
+            ``obsm["spatial"]``, whose counts are not used. Spots whose ``in_tissue`` is 0 are dropped in each.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -143,7 +142,7 @@ def _where(table: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
 def _spots(
     table: pd.DataFrame, path: Path, names: Sequence[str], pixels: Sequence[str], places: Sequence[str]
 ) -> Spots:
-    """The spots by their columns; where there are none for the array it is derived from the positions."""
+    """Make spots from columns; without columns of array places these are derived from the positions."""
     pos = numbers(table, pixels, path)[list(pixels)].to_numpy(dtype=np.float64)
     grid = integers(table, places, path)[list(places)].to_numpy() if places else None
     try:
@@ -158,7 +157,7 @@ FORMATS: tuple[tuple[str, tuple[str, ...], Callable[[pd.DataFrame, Path], Spots]
     ("Visium tissue_positions*.csv, with or without this header, or .parquet", POSITIONS, _read_visium),
     ("CSV in full-resolution pixels (optional: name, array_col, array_row)", ("x", "y"), _read_generic),
 )
-"""What a format is, the columns it is known by, and its reader; the first that fits is used."""
+"""The description, required columns and reader of each format; the first that fits is used."""
 
 
 def _read_annotated(path: Path) -> Spots:
@@ -197,4 +196,4 @@ def _refuse_shared_positions(names: Sequence[str], pos: NDArray[np.float64]) -> 
         first.setdefault((x, y), name)
     if shared:
         more = f" and {len(shared) - 3} more pairs" if len(shared) > 3 else ""
-        raise ValueError(f"spots share a position: {'; '.join(shared[:3])}{more}. Keep one spot a position.")
+        raise ValueError(f"spots share a position: {'; '.join(shared[:3])}{more}. Keep one spot per position.")

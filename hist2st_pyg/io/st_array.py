@@ -35,7 +35,7 @@ def read_array_section(
     labels_path: Path | None = None,
     whole_array: bool = False,
 ) -> Section:
-    """Read a section: a spot is kept when it has counts and is selected (under the tissue); what is dropped is logged.
+    """Read a section, without the spots that lack counts or are not selected (not under tissue); the log counts them.
 
     Args:
         name: The section's name.
@@ -44,9 +44,9 @@ def read_array_section(
         spots_path: Columns ``x, y`` (place), ``pixel_x, pixel_y`` and ``selected``.
         image: The image's path, or None.
         dataset: The data set's key, for the log.
-        labels_path: Columns ``x, y, label``, where there are labels.
-        whole_array: The counts are those of the whole array and the spot file may list the selected spots only: it need
-            not have a column ``selected``, and counts without a spot are what is to be expected.
+        labels_path: Columns ``x, y, label``; None without labels.
+        whole_array: The counts are those of the whole array and the spot file may list the selected spots only: the
+            column ``selected`` is optional, and counts without a spot are expected.
 
     Raises:
         FileNotFoundError: If a table is missing.
@@ -62,7 +62,9 @@ def read_array_section(
     selected = spots.index[flags(table[SELECTED], line_in(table, spots_path))] if SELECTED in table else spots.index
     kept = counts.index[counts.index.isin(selected)]
     if kept.empty:
-        raise ValueError(f"{counts_path} and {spots_path} share no selected spot; are they the same section?")
+        raise ValueError(
+            f"{counts_path} and {spots_path} share no selected spot; check that both are of the same section."
+        )
     _log_dropped(f"{dataset} {name}", counts.index, spots.index, selected, whole_array)
 
     obs = spots.loc[kept, ["x", "y"]].set_axis(["array_col", "array_row"], axis="columns")
@@ -105,7 +107,7 @@ def _log_dropped(
 
 
 def _um_per_pixel(spots: pd.DataFrame) -> float | None:
-    """The array's pitch over the median pixel distance of spots one step apart; None where no two are."""
+    """The array's pitch over the median pixel distance of spots one step apart; None if no two are."""
     rows = spots[["x", "y", "pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
     pixels = {(column, row): (x, y) for column, row, x, y in rows}
     steps = [

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNLABELED = "undetermined"
-"""The word of her2st for spots without a clear region; spots that a data set leaves without a label get it too."""
+"""The label of spots without a clear region, as in her2st; also of spots that a data set leaves unlabeled."""
 
 
 ROW_NAMES = ""
@@ -28,14 +28,14 @@ ROW_NAMES = ""
 
 
 def read_table(path: Path, headerless: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table of text, separated by tabs, semicolons or commas, perhaps packed (``.gz``), or a parquet file.
+    """Read a table of text, separated by tabs, semicolons or commas, also compressed (``.gz``), or a parquet file.
 
     Args:
         path: The file.
-        headerless: The columns of a file without header, which is known by as many fields and a number among them.
+        headerless: The columns of a file without header, whose first line has as many fields, one of them a number.
 
     Returns:
-        The rows; those of text hold str. A row's index is its line less two, as with pandas, for the errors of
+        The rows; those of text hold str. A row's index is its line minus two, as with pandas, for the errors of
         :func:`numbers`; the first row of a parquet file is line 1. Row names are a column, see :data:`ROW_NAMES`.
 
     Raises:
@@ -64,7 +64,7 @@ def read_table(path: Path, headerless: Sequence[str] = ()) -> pd.DataFrame:
     else:
         del numbered[0]
     if not numbered:
-        raise ValueError(f"{path} has a header and no spots.")
+        raise ValueError(f"{path} has a header but no spots.")
     if all(len(row) == len(columns) + 1 for _, row in numbered) and _are_row_names([row[0] for _, row in numbered]):
         columns = [ROW_NAMES, *columns]
     for line, row in numbered:
@@ -75,7 +75,7 @@ def read_table(path: Path, headerless: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def _unique_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The table with the first of columns that are the same; a name for two different ones is an error."""
+    """Keep the first of identical columns; different columns of the same name are an error."""
     for name in table.columns[table.columns.duplicated()].unique():
         values = table.loc[:, table.columns == name].to_numpy()
         if name != ROW_NAMES and (values != values[:, :1]).any():
@@ -84,20 +84,20 @@ def _unique_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _delimiter(lines: Sequence[str]) -> str:
-    """What separates a table's fields: tabs, else the more frequent of semicolons and commas, by the first line."""
+    """The separator of a table's fields: tabs, else the more frequent of semicolons and commas in the first line."""
     first = lines[0] if lines else ""
     return "\t" if "\t" in first else ";" if first.count(";") > first.count(",") else ","
 
 
 def _are_row_names(fields: Sequence[str]) -> bool:
-    """Whether fields beyond the header are row names, as R's ``write.table`` has them: 1, 2, ..., or unique texts."""
+    """Whether fields beyond the header are row names, as from R's ``write.table``: 1, 2, ..., or unique texts."""
     if fields == [str(number) for number in range(1, len(fields) + 1)]:
         return True
     return len(set(fields)) == len(fields) and not any(math.isfinite(number_of(field)) for field in fields)
 
 
 def _with_row_names(table: pd.DataFrame) -> pd.DataFrame:
-    """A parquet table with its index, where it is not only the rows' numbers, as a column of text."""
+    """Add the index of a parquet table as a column of text, unless it only numbers the rows."""
     from pandas.api.types import is_integer_dtype
 
     if table.index.name is None and is_integer_dtype(table.index):
@@ -108,7 +108,7 @@ def _with_row_names(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def name_column(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The table with a column of names: where it has none, row names that are not only numbers."""
+    """Turn row names that are not numbers into the column of names, if the table has none."""
     if column in table or ROW_NAMES not in table:
         return table
     if table[ROW_NAMES].map(lambda name: math.isfinite(number_of(name))).all():
@@ -130,13 +130,13 @@ def by_place(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         path: Its file, for the error.
 
     Raises:
-        ValueError: If two rows are at one place or a place is negative.
+        ValueError: If two rows have the same place or a place is negative.
     """
     import pandas as pd
 
     places = table[["x", "y"]].round().astype(np.int64)
     names = pd.Index(places["x"].astype(str) + "x" + places["y"].astype(str), dtype=object, name=None)
-    for wrong, problem in ((names.duplicated(), "is there more than once"), ((places < 0).any(axis=1), "is negative")):
+    for wrong, problem in ((names.duplicated(), "occurs more than once"), ((places < 0).any(axis=1), "is negative")):
         if wrong.any():
             raise ValueError(f"{path}: array place {names[wrong][0]} {problem}.")
     return table.assign(x=places["x"], y=places["y"]).set_index(names)
@@ -153,14 +153,14 @@ def read_counts(path: Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, a gene or spot is there twice, or a count is not a whole number from 0.
+        ValueError: If the file is damaged, a gene or spot occurs twice, or a count is not a whole number from 0.
     """
     import pandas as pd
 
     content = read_bytes(path)
     with reading(path, "a table of counts"):
         lines = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig")
-        # pandas would silently rename a gene that is there twice.
+        # pandas would silently rename a duplicate gene.
         header, first = (lines.readline().rstrip("\n").split("\t") for _ in range(2))
         genes = header[1:]
         if not genes or first == [""]:
@@ -169,14 +169,14 @@ def read_counts(path: Path) -> pd.DataFrame:
             raise ValueError(f"the header has {len(header)} fields, the first spot {len(first)}")
         if len(set(genes)) < len(genes) or "" in genes:
             gene = next(gene for gene in genes if genes.count(gene) > 1 or not gene)
-            raise ValueError(f"gene {gene!r} is there more than once" if gene else "a gene has no name")
+            raise ValueError(f"gene {gene!r} occurs more than once" if gene else "a gene has no name")
         counts = pd.read_csv(io.BytesIO(content), sep="\t", index_col=0, keep_default_na=False, encoding="utf-8-sig")
     counts.index = pd.Index(counts.index.astype(str).to_numpy(dtype=object))
     bad = counts.index[~counts.index.str.fullmatch(r"\d+x\d+")]
     if len(bad):
-        raise ValueError(f"{path}: a spot is named COLxROW, such as 10x13, got {bad[0]!r}.")
+        raise ValueError(f"{path}: a spot's name must be COLxROW, such as 10x13, got {bad[0]!r}.")
     if counts.index.has_duplicates:
-        raise ValueError(f"{path}: spot {counts.index[counts.index.duplicated()][0]!r} is there more than once.")
+        raise ValueError(f"{path}: spot {counts.index[counts.index.duplicated()][0]!r} occurs more than once.")
     text = counts.select_dtypes(exclude="number")
     values = counts.to_numpy() if text.empty else text.apply(pd.to_numeric, errors="coerce").to_numpy()
     wrong = np.argwhere(values < 0 if values.dtype.kind == "i" else ~((values >= 0) & (values == np.floor(values))))
@@ -185,17 +185,17 @@ def read_counts(path: Path) -> pd.DataFrame:
         gene = (counts if text.empty else text).columns[column]
         got = counts[gene].iloc[spot]
         raise ValueError(
-            f"{path}: spot {counts.index[spot]}, gene {gene}: a count is a whole number from 0, got {str(got)!r}."
+            f"{path}: spot {counts.index[spot]}, gene {gene}: a count must be a whole number from 0, got {str(got)!r}."
         )
     return counts
 
 
 def read_genes(path: str | Path) -> list[str]:
-    """Read a gene panel from a text file, one gene a line; empty lines, and spaces around a name, do not count.
+    """Read a gene panel from a text file, one gene per line; empty lines and spaces around a name are ignored.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no text in UTF-8, is empty, or names a gene twice.
+        ValueError: If it is not text in UTF-8, is empty, or names a gene twice.
     """
     genes = [line.strip() for line in read_text(path).split("\n") if line.strip()]
     check_genes(genes, str(path))
@@ -214,7 +214,7 @@ def check_genes(genes: Sequence[str], source: str) -> None:
 
 
 def read_panel(root: str | Path, name: str) -> list[str]:
-    """Read a published gene panel from its file in a folder, or in the folder around it.
+    """Read a published gene panel from its file in a folder or in the parent folder.
 
     Args:
         root: The data set's folder.
@@ -230,5 +230,5 @@ def read_panel(root: str | Path, name: str) -> list[str]:
             return read_genes(path)
     raise FileNotFoundError(
         f"There is no {name} in {root}. It is a text file with one gene per line, in the order in which the published "
-        "checkpoints predict them. Without it use panel 'variable', or name a file of your own."
+        "checkpoints predict them. Without it use panel 'variable', or name your own file."
     )

@@ -18,7 +18,7 @@ MATRIX = "filtered_feature_bc_matrix"
 """The counts: this ``.h5`` file, or a folder of :data:`FILES`."""
 FILES = ("matrix.mtx.gz", "features.tsv.gz", "barcodes.tsv.gz")
 PARTS = ("barcodes", "data", "indices", "indptr", "shape", "features/id", "features/name", "features/feature_type")
-"""What the ``.h5`` file holds in ``matrix``."""
+"""Required elements of ``matrix`` in the ``.h5`` file."""
 
 
 def matrix_of(folder: Path) -> Path | None:
@@ -37,10 +37,10 @@ def matrix_of(folder: Path) -> Path | None:
 
 
 def read_counts(folder: Path) -> tuple[AnnData, Path]:
-    """Read the counts of genes, "Gene Expression" only, and say which file they are from.
+    """Read the counts of genes, "Gene Expression" only, and return their file too.
 
-    Genes are named by their symbols. Where several genes have one, the second becomes ``<symbol>-1``, and so on, as
-    anndata's ``var_names_make_unique`` does; ``var["gene_ids"]`` keeps the ids apart.
+    Genes have their symbols as names. If several share one, the second becomes ``<symbol>-1``, and so on, as with
+    anndata's ``var_names_make_unique``; ``var["gene_ids"]`` holds the unique ids.
 
     Args:
         folder: The output.
@@ -71,13 +71,13 @@ def read_counts(folder: Path) -> tuple[AnnData, Path]:
 
 
 def _check_matrix(path: Path) -> None:
-    """Name what is missing, which scanpy's own errors do not, and refuse what unpacks to more than it can."""
+    """Name missing files and elements, which scanpy's errors do not, and refuse implausible unpacked sizes."""
     import h5py
     from scipy.sparse import csc_matrix
 
     if path.is_dir():
         if missing := [name for name in FILES if not (path / name).is_file()]:
-            raise FileNotFoundError(f"{path} has no {missing[0]}; a matrix is {', '.join(FILES)}.")
+            raise FileNotFoundError(f"{path} has no {missing[0]}; a matrix consists of {', '.join(FILES)}.")
         for name in FILES:
             check_gzip(path / name)
         return
@@ -85,10 +85,10 @@ def _check_matrix(path: Path) -> None:
     with reading(path, KIND), h5py.File(path, "r") as file:
         missing = [name for name in PARTS if f"matrix/{name}" not in file]
         if not missing:
-            # An index beyond the genes ends the process in scipy's compiled code.
+            # An index out of range would crash scipy's compiled code.
             data, indices, indptr, shape = (
                 file[f"matrix/{name}"][()] for name in ("data", "indices", "indptr", "shape")
             )
             csc_matrix((data, indices, indptr), shape=tuple(shape)).check_format(full_check=True)
     if missing:
-        raise ValueError(f"{path} is no matrix of Space Ranger: it has no matrix/{missing[0]}.")
+        raise ValueError(f"{path} is not a matrix of Space Ranger: it has no matrix/{missing[0]}.")

@@ -16,9 +16,9 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 COVERS = (
-    "Attainable is what a model reaches that knows every spot's true shares, and of its depth what the shares tell. "
-    "It covers the noise of counting alone, not what an image cannot show, nor how sections and patients differ. "
-    "Where counts are few and depth varies widely, a model that reads more of the depth from the image can pass it."
+    "Attainable is the PCC of a model that knows every spot's true shares and the part of its depth that they predict. "
+    "It covers counting noise only, not the limits of the image, nor differences between sections and patients. "
+    "With few counts and widely varying depth, a model that reads more of the depth from the image can exceed it."
 )
 """The note beside the ceiling in tables."""
 DISPERSIONS = np.geomspace(1e-4, 10, 30)
@@ -27,8 +27,7 @@ N_SHARES = 200
 """Number of genes, those with the most counts, that predict the depth."""
 N_FOLDS = 5
 MOST_SPOTS = 50_000
-"""Number of spots, drawn at random, that stand for those of a larger section: a correlation of so many is certain to
-half a hundredth."""
+"""Largest number of spots; of a larger section as many are drawn at random, whose correlation is accurate to 0.005."""
 
 
 def noise_ceiling(
@@ -57,7 +56,7 @@ def noise_ceiling(
     depth than an image does.
 
     Args:
-        counts: Raw counts of the panel [N spots, G genes]; of more than :data:`MOST_SPOTS` as many are drawn.
+        counts: Raw counts of the panel [N spots, G genes]; more than :data:`MOST_SPOTS` are subsampled.
         totals: Divisor of each spot's counts [N], such as its total over all genes. None: the total over the panel.
         repeats: Number of draws of the shares.
         seed: Seed of the draws.

@@ -144,7 +144,7 @@ class Metric:
     """A number of a section, and how a report shows it.
 
     Args:
-        value: The number; nan where no gene gives one.
+        value: The number; nan if no gene gives one.
         heading: The heading of its column.
         better: 1 where more is better, -1 where less is, 0 where neither.
         meaning: What it is.
@@ -193,7 +193,7 @@ def summarize(
         mask: bool [G], True for measured genes; None for all genes.
 
     Returns:
-        Each of :data:`METRICS`, None where no gene gives it; ``n_genes`` (the panel) = ``n_scored`` + ``n_constant``
+        Each of :data:`METRICS`, None if no gene gives it; ``n_genes`` (the panel) = ``n_scored`` + ``n_constant``
         (constant target, left out) + ``n_missing`` (not measured, left out); ``n_detected`` of those scored;
         ``n_constant_predictions`` of the scored genes score 0 because their prediction is constant; ``n_spots``;
         ``per_gene``, a dict from gene to PCC, None where left out.
@@ -225,7 +225,7 @@ def summarize(
 
 
 def _over(scores: Floats, mean: Callable[[Floats], Any]) -> float:
-    """A mean of the genes that have a score; nan where none has."""
+    """A mean of the genes that have a score; nan if none has."""
     known = scores[~np.isnan(scores)]
     return float(mean(known)) if known.size else float("nan")
 

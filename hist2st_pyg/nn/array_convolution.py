@@ -1,4 +1,4 @@
-"""A convolution over the array of spots, which says where a spot lies by what lies around it."""
+"""A depthwise convolution over the array of spots, used as a position encoding."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class ArrayConvolution(nn.Module):
-    """The position encoding of Chung et al. (2024): x plus a depthwise convolution of the array, with its gaps as 0.
+    """The position encoding of Chung et al. (2024): x plus a depthwise convolution of the array; empty places are 0.
 
-    Spots at one place of the array are one place of their sum.
+    Features of spots that share an array place are summed.
 
     Args:
         channels: Width C.
@@ -30,7 +30,7 @@ class ArrayConvolution(nn.Module):
         section = torch.repeat_interleave(torch.tensor(ptr, device=grid.device).diff())
         column, row = (grid - grid.amin(0)).unbind(1)
         columns, rows = int(column.max()) + 1 + reach, int(row.max()) + 1 + reach
-        # A number for each place of each section, with a border that no spot is in, so that no neighbor is another's.
+        # Number the places of each section, with an empty border, so that no place is next to another section's.
         number = (section * columns + column) * rows + row
         places, place = torch.unique(number, return_inverse=True)
         value = x.new_zeros(len(places), x.shape[1]).index_add_(0, place, x)

@@ -1,4 +1,4 @@
-"""Which spots attend to which: all of a section to each other, or those of a window to it and to the windows around."""
+"""Attention between spots: within the whole section, or within a window and the eight windows around it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From queries, keys and values [H, N, D] to attended values [H, N, D] (H heads of width D)."""
 
 CHUNK_VALUES = 2**24
-"""Numbers in the keys of the windows that are computed at a time: 64 MiB in float32, and as much for the values."""
+"""Size of the keys of one chunk of windows, in numbers: 64 MiB in float32, and as much for the values."""
 
 
 def full(grid: Tensor, ptr: list[int], window: int) -> Attend:
@@ -35,15 +35,15 @@ def full(grid: Tensor, ptr: list[int], window: int) -> Attend:
 def local(grid: Tensor, ptr: list[int], window: int) -> Attend:
     """Each spot attends to its window and the eight around it; time and memory are linear in the spots.
 
-    Windows are squares of the array, ``window`` steps a side, which lie where the array begins: a part of a section has
-    the windows of the whole. One that covers its section gives what :func:`full` does.
+    Windows are squares of the array, ``window`` steps a side, from array position 0 on, so that a part of a section has
+    the windows of the whole. A window that covers its section gives the result of :func:`full`.
     """
     windows = Windows.of(grid, ptr, window)
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         chunks = windows.chunks(CHUNK_VALUES // (k.shape[0] * k.shape[2]))
         keep = torch.is_grad_enabled() and len(chunks) > 1 and k.requires_grad
-        # A spot's key is copied into nine windows; for the gradient the copies are made again, not kept.
+        # Each key is copied into nine windows; the backward pass recomputes the copies instead of storing them.
         run = (lambda *each: checkpoint(_attend, *each, use_reentrant=False)) if keep else _attend
         values = torch.cat([run(q, k, v, *chunk) for chunk in chunks])
         return values[windows.place].transpose(0, 1)
@@ -57,7 +57,7 @@ boundaries (from 0 to N) and the window's side in array steps."""
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, keys: Tensor) -> Tensor:
-    """The attention of B windows' spots [B, M] to those in and around each [B, K], [B·M, H, D]; -1 is no spot."""
+    """Attention of the spots of B windows [B, M] to those in and around each [B, K], [B·M, H, D]; -1 is padding."""
     query, key, value = (x[:, which.clamp(min=0)].transpose(0, 1) for x, which in ((q, rows), (k, keys), (v, keys)))
     mask = (keys >= 0)[:, None, None]
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=None if bool(mask.all()) else mask)
@@ -69,9 +69,9 @@ class Windows:
     """The spots of a batch of sections by window.
 
     Args:
-        spots: The spots of each window, [B, M]; -1 beyond those of a window with fewer than M.
-        around: The window and those beside it, [B, 9]; -1 where there is none.
-        place: Where each spot is among the B·M, [N].
+        spots: The spots of each window, [B, M], padded with -1.
+        around: The window and the eight around it, [B, 9]; -1 for a window without spots.
+        place: Index of each spot among the B·M, [N].
     """
 
     spots: Tensor
@@ -80,7 +80,7 @@ class Windows:
 
     @classmethod
     def of(cls, grid: Tensor, ptr: list[int], side: int) -> Windows:
-        """The windows of sections.
+        """Group the spots of sections by window.
 
         Args:
             grid: Array column and row [N, 2], from 0.
@@ -91,7 +91,7 @@ class Windows:
         cell = grid.long().div(side, rounding_mode="floor") + 1
         columns, rows = (cell.amax(0) + 2).tolist() if len(cell) else (1, 1)
         section = torch.repeat_interleave(torch.tensor(ptr, device=device).diff())
-        # A number for each square of each section, with an empty border, so that no neighbor is another's.
+        # Number the squares of each section, with an empty border, so that no square is next to another section's.
         number = (section * columns + cell[:, 0]) * rows + cell[:, 1]
         known, window, counts = torch.unique(number, return_inverse=True, return_counts=True)
         order = window.argsort(stable=True)
@@ -108,10 +108,10 @@ class Windows:
         return cls(spots, around, place)
 
     def chunks(self, most: int) -> list[tuple[Tensor, Tensor]]:
-        """The windows in parts: their spots [b, M], and the spots in and around each [b, K].
+        """Split the windows into chunks: their spots [b, M], and the spots in and around each [b, K].
 
         Args:
-            most: Largest b·K; a part has one window at least.
+            most: Largest b·K; a chunk has at least one window.
         """
         size = max(1, most // max(1, 9 * self.spots.shape[1]))
         parts = []

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class View(NamedTuple):
-    """Augmented patches, and ``gain * x + 255 * offset``, the last step that made them, where colors were drawn.
+    """Augmented patches, and the color map ``gain * x + 255 * offset`` that was applied last, if colors were drawn.
 
     Args:
         patches: float [N, 3·S, P, P].
@@ -59,7 +59,7 @@ class PatchAugmentation(nn.Module):
         return self.draw(patches).patches
 
     def draw(self, patches: Tensor) -> View:
-        """Draw a view, with the map of its colors, which the patches' statistics follow too."""
+        """Draw a view and its color map, from which the view's statistics can be computed."""
         x, draws = patches, len(patches) if self.per_spot else 1
 
         def chance(probability: float) -> Tensor:
@@ -80,12 +80,12 @@ class PatchAugmentation(nn.Module):
         gain = 1 + gain
         # All scales share one draw: a stain does not change with the field of view.
         factor, shift = (value.repeat(1, x.shape[1] // 3, 1, 1) for value in (gain, 255 * offset))
-        # A product, then a sum: torch's one operation for both is six times slower where factors are broadcast.
+        # Multiply, then add: torch's fused operation is six times slower with broadcast factors.
         return View((x.float() * factor).add_(shift), gain.flatten(1), offset.flatten(1))
 
     @property
     def keeps_statistics(self) -> bool:
-        """Whether a view has the statistics of its patches but for the jitter (mirror images and quarter turns)."""
+        """Whether a view has the statistics of its patches apart from the jitter (only mirrored, turned by 90°)."""
         return not self.grayscale and not self.rotation
 
 
@@ -99,8 +99,8 @@ def _mirrored(x: Tensor, across: Tensor, down: Tensor, transposed: Tensor) -> Te
     """Mirror and transpose each patch by its three draws, [N] or [1]."""
     choice = (4 * transposed.int() + 2 * down.int() + across.int()).expand(len(x))
     order = choice.argsort(stable=True)
-    # All patches of a symmetry at a time, then back to their places: rows are copied whole, where writing to rows is
-    # done number by number.
+    # Transform all patches of a symmetry together, then restore the order: index_select copies whole rows, assignment
+    # to rows copies single numbers.
     views = [
         _symmetry(x.index_select(0, rows), symmetry)
         for symmetry, rows in enumerate(torch.split(order, choice.bincount(minlength=8).tolist()))
@@ -109,7 +109,7 @@ def _mirrored(x: Tensor, across: Tensor, down: Tensor, transposed: Tensor) -> Te
 
 
 def _symmetry(x: Tensor, number: int) -> Tensor:
-    """One of the eight, whose bits say whether patches are mirrored across, down, and transposed, in this order."""
+    """Apply one of the eight symmetries; its bits select mirroring across, mirroring down and transposition."""
     if number & 1:
         x = x.flip(3)
     if number & 2:

@@ -57,10 +57,10 @@ def _norms(module: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.Batch
 
 
 class Activations:
-    """What the gradient of a computation needs, and holds in memory until then.
+    """The activations that a computation stores for its backward pass.
 
     Args:
-        size: Its bytes, without the weights; those of each storage once.
+        size: Their size in bytes, without the weights; each storage counts once.
     """
 
     size: int = 0
@@ -68,7 +68,7 @@ class Activations:
 
 @contextmanager
 def measure_activations(module: nn.Module) -> Iterator[Activations]:
-    """Measure what the gradient of the block's computations holds.
+    """Measure the activations that the block's computations store for their backward pass.
 
     Args:
         module: The module whose weights and buffers do not count.
@@ -78,10 +78,10 @@ def measure_activations(module: nn.Module) -> Iterator[Activations]:
 
     def pack(value: Tensor) -> Tensor:
         storage = value.untyped_storage()
-        if storage.data_ptr() not in seen:  # a storage that is held cannot be another's before the gradient
+        if storage.data_ptr() not in seen:  # its memory is not reused before the backward pass
             seen.add(storage.data_ptr())
             found.size += storage.nbytes()
-        return value.detach()  # the tensor itself would refer to its own graph, and neither ever be freed
+        return value.detach()  # the tensor itself would refer to its own graph, and neither would be freed
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
         yield found

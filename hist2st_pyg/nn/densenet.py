@@ -27,7 +27,7 @@ SCALINGS = {"imagenet": "pixels", "training": "normalized"}
 """The source of the statistics that scale the colors -> the input that the encoder takes."""
 
 SMALLEST = 29
-"""Side of the smallest patch, in pixels, that five halvings do not reduce to nothing."""
+"""Smallest side of a patch in pixels; the network halves it five times."""
 
 
 class DenseNet121Encoder(nn.Module):
@@ -98,7 +98,7 @@ class DenseNet121Encoder(nn.Module):
 
     @staticmethod
     def without_weights(saved: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a saved model, with random weights whatever they name."""
+        """The arguments of a saved model, changed so that the network starts from random weights."""
         return {"origin": "unknown", **saved, "weights": "random"}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def _initialize(features: nn.Module, weights: str) -> str:
 def _download() -> Mapping[str, Any]:
     try:
         return torch.hub.load_state_dict_from_url(URL, map_location="cpu", check_hash=True, weights_only=True)
-    except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: another file, by its hash
+    except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: the hash differs
         raise ConnectionError(
             f"{URL} could not be downloaded: {error}. Download it elsewhere and set weights=FILE, or use "
             "weights='random'."
@@ -153,7 +153,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 def _load(features: nn.Module, state: Mapping[str, Any], source: str) -> None:
     """Copy a state dict into the features; every weight must be present with its shape, a classifier is ignored."""
     given = {_monai_name(name): value for name, value in state.items() if name.startswith("features.")}
-    # The published file lacks batch norm's counters, which only averages without a momentum use.
+    # The published file lacks batch norm's counters, which are used only without a momentum.
     own = {name: v for name, v in features.state_dict().items() if not name.endswith("num_batches_tracked")}
     wrong = [name for name in own if name not in given or given[name].shape != own[name].shape]
     more = [name for name in given if name not in own and not name.endswith("num_batches_tracked")]

@@ -1,4 +1,4 @@
-"""Graph layers over spots and the training spots that look like them (Yang et al., *Pattern Recognition* 2024)."""
+"""Graph layers over spots and exemplars, similar training spots (Yang et al., *Pattern Recognition* 2024)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch_geometric.nn import SAGEConv
 from hist2st_pyg.utils.scatter import scatter
 
 SLOPE = 0.2
-"""Of every leaky ReLU."""
+"""Negative slope of every leaky ReLU."""
 
 
 class ExemplarBridge(nn.Module):
-    """Messages between spots and their exemplars, gated by how these differ (the graph exemplar bridging block).
+    """Messages between spots and their exemplars, gated by their difference (the graph exemplar bridging block).
 
     Args:
         channels: Width C, a multiple of 4.
@@ -33,7 +33,7 @@ class ExemplarBridge(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, spot: Tensor, exemplar: Tensor, expression: Tensor, refer: Tensor) -> tuple[Tensor, Tensor]:
-        """What each spot [N, C] and each exemplar [E, C] receives.
+        """The messages to each spot [N, C] and to each exemplar [E, C].
 
         Args:
             spot: The spots [N, C].
@@ -73,7 +73,7 @@ class ExemplarLayer(nn.Module):
     def forward(
         self, spot: Tensor, exemplar: Tensor, expression: Tensor, near: Tensor, refer: Tensor, close: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The next spots [N, C] and exemplars [E, C].
+        """The updated features of the spots [N, C] and exemplars [E, C].
 
         Args:
             spot: The spots [N, C].

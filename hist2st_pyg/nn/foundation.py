@@ -17,30 +17,30 @@ from hist2st_pyg.nn.pixels import IMAGENET, Pixels, Statistics
 from hist2st_pyg.utils.optional import require_extra
 
 Pooling = Literal["auto", "cls", "cls_mean", "mean", "pooler"]
-"""How the embedding is read off: ``"cls"`` is the class token, ``"mean"`` the mean of the patches' tokens or of the
-feature map, ``"cls_mean"`` both side by side, ``"pooler"`` the model's own pooled output. ``"auto"`` is the first that
-the model has of the class token, its pooled output, and the mean."""
+"""The embedding: ``"cls"`` is the class token, ``"mean"`` the mean of the patches' tokens or of the feature map,
+``"cls_mean"`` both concatenated, ``"pooler"`` the model's pooled output. ``"auto"`` is the class token if the model has
+one, else its pooled output, else the mean."""
 
 SIZE = 224
-"""Side of an image in pixels where neither the source nor the architecture states one."""
+"""Side of an image in pixels if neither the source nor the architecture states one."""
 
 LARGEST_PROBE = 512
-"""Largest side of an image that is shown to a model only to learn the width of its embedding."""
+"""Largest side of the test image for which a model is run to find the width of its embedding."""
 
 
 class FoundationEncoder(nn.Module):
     """The embedding of an image model of transformers; C is its width.
 
     The key ``"hf"`` loads any: ``vision="hf", vision_kwargs={"source": "owner/name"}``, or a folder. Phikon (Filiot et
-    al. 2023), Phikon-v2 (Filiot et al. 2024) and Midnight (Karasikov et al. 2025) have their own keys. Weights have
-    separate licenses, which you have to accept. They are read as safetensors, and no code of theirs is run. A saved
-    model holds architecture and weights, and no longer needs the source.
+    al. 2023), Phikon-v2 (Filiot et al. 2024) and Midnight (Karasikov et al. 2025) have their own keys. You have to
+    accept the license of the weights, which are read as safetensors; no code of the source is run. A saved model holds
+    architecture and weights, and no longer needs the source.
 
     Args:
         in_channels: Channels of a patch, 3.
         patch_size: Side of a patch in pixels, P.
-        hub: The model's id on the Hugging Face hub where a key sets it.
-        pooling: How the embedding is read off, see :data:`Pooling`.
+        hub: The model's id on the Hugging Face hub, set by the keys of single models.
+        pooling: The embedding, see :data:`Pooling`.
         statistics: Mean and standard deviation of the colors, if the source has no ``preprocessor_config.json``; None
             takes ImageNet's.
         source: A local folder in transformers' format, or an id on the hub; None takes ``hub``.
@@ -60,8 +60,8 @@ class FoundationEncoder(nn.Module):
     Raises:
         ImportError: If the ``bench`` extra is not installed.
         OSError: If the model cannot be downloaded or read, or is gated.
-        ValueError: If no source is given, it is no image model of transformers, lacks weights, has no such output or
-            does not take images of this size.
+        ValueError: If no source is given, or the source is not an image model of transformers, lacks weights, has no
+            such output or does not take images of this size.
     """
 
     takes = "pixels"
@@ -124,7 +124,7 @@ class FoundationEncoder(nn.Module):
         """The arguments of a saved model, with its own architecture and without the source that they name."""
         if not saved.get("config"):
             raise ValueError(
-                "config, the encoder's architecture, is missing and is not fetched; build the model with "
+                "config, the encoder's architecture, is missing and is not downloaded; build the model with "
                 "vision_kwargs={'source': ...}, load its weights, and save it again."
             )
         return {name: value for name, value in saved.items() if name not in ("hub", "source")}
@@ -153,7 +153,7 @@ class _Embedding(nn.Module):
         """Tokens before those of the patches."""
         self.pooling: Pooling = pooling if pooling != "auto" else self._first_there("cls_token" in tokens)
         if self.pooling in ("cls", "cls_mean") and not has_class:
-            raise ValueError(f"{type(model).__name__} has no class token; take pooling='pooler' or 'mean'.")
+            raise ValueError(f"{type(model).__name__} has no class token; set pooling='pooler' or 'mean'.")
         self.dropped = self._drop_unused()
 
     def _first_there(self, class_token: bool) -> Pooling:
@@ -162,7 +162,7 @@ class _Embedding(nn.Module):
         return "mean" if self._shapes().get("pooler_output") is None else "pooler"
 
     def _drop_unused(self) -> list[str]:
-        """Remove weights that never get a gradient; their names."""
+        """Remove weights that never get a gradient, and return their names."""
         unused = [(self.model, "pooler")] if self.pooling != "pooler" else []
         if isinstance(embeddings := getattr(self.model, "embeddings", None), nn.Module):
             unused.append((embeddings, "mask_token"))
@@ -187,10 +187,10 @@ class _Embedding(nn.Module):
                 if size > LARGEST_PROBE:
                     raise
                 return self._output("cpu", size)
-        except Exception as error:  # whatever a model makes of an image of another size, or of none
+        except Exception as error:  # models raise any class of error on an unsupported image
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"{type(self.model).__name__} gives no embedding of an image of {size} x {size} pixels: {reason}"
+                f"{type(self.model).__name__} cannot embed an image of {size} x {size} pixels: {reason}"
             ) from error
         finally:
             self.model.train(mode)
@@ -212,7 +212,7 @@ class _Embedding(nn.Module):
         kind = type(self.model).__name__
         if self.pooling == "pooler":
             if (pooled := out.get("pooler_output")) is None:
-                raise ValueError(f"{kind} has no pooled output; take pooling='cls' or 'mean'.")
+                raise ValueError(f"{kind} has no pooled output; set pooling='cls' or 'mean'.")
             return pooled.flatten(1)  # type: ignore[no-any-return]
         tokens: Tensor = out.last_hidden_state
         if tokens.dim() == 4:  # a feature map [N, C, H, W]
@@ -223,10 +223,10 @@ class _Embedding(nn.Module):
 
 
 PIXELS = "pixel_values"
-"""What transformers calls the image."""
+"""The name of the image among the arguments of transformers' models."""
 
 
 def _image_size(model: nn.Module) -> int | None:
-    """The side of the images that an architecture is made for."""
+    """The side of the images that an architecture expects."""
     size = getattr(model.config, "image_size", None)
     return size if isinstance(size, int) else None

@@ -66,7 +66,7 @@ class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
 
 
 def _heads(conv: Callable[..., nn.Module], in_channels: int, out_channels: int, heads: int, **kwargs: Any) -> nn.Module:
-    """Divide the width among the heads, so that their concatenation is ``out_channels`` wide; edges have a distance."""
+    """Divide ``out_channels`` among the heads, which are concatenated; edge features are one number, the distance."""
     if out_channels % heads:
         raise ValueError(f"{conv.__name__}: heads={heads} does not divide the width {out_channels}.")
     layer: nn.Module = conv(in_channels, out_channels // heads, heads=heads, **{"edge_dim": 1, **kwargs})
@@ -79,7 +79,7 @@ def _gat(in_channels: int, out_channels: int, heads: int = 4, **kwargs: Any) -> 
 
 
 def _gatv2(in_channels: int, out_channels: int, heads: int = 4, **kwargs: Any) -> nn.Module:
-    """Attention that ranks neighbors by the spot too (Brody et al. 2022), 4 heads."""
+    """Attention whose ranking of neighbors depends on the spot (Brody et al. 2022), 4 heads."""
     return _heads(gnn.GATv2Conv, in_channels, out_channels, heads, **kwargs)
 
 
@@ -103,7 +103,7 @@ def _pna(
     deg: Sequence[int] = (0, 1),
     **kwargs: Any,
 ) -> nn.Module:
-    """Several aggregations side by side (Corso et al. 2020): mean, max and deviation."""
+    """Several aggregations concatenated (Corso et al. 2020): mean, max and deviation."""
     # In a kNN graph every spot has the same in-degree, so degree scalers have no effect. Other graphs need ``deg``, the
     # histogram of in-degrees of the training sections.
     options = {"edge_dim": 1, **kwargs}
@@ -232,7 +232,7 @@ class GNN(nn.Module):
         build_jk = resolve(JUMPING_KNOWLEDGE, jk, "jk")
         self.edge_weight = edge_weight if callable(edge_weight) else resolve(EDGE_WEIGHTS, edge_weight, "edge_weight")
         if num_layers < 0:
-            raise ValueError(f"The number of graph layers is 0 or more, got gnn_layers={num_layers}.")
+            raise ValueError(f"The number of graph layers must be 0 or more, got gnn_layers={num_layers}.")
         depth = 0 if factory is None else num_layers
         layers = [factory(channels, channels) for _ in range(depth) if factory is not None]
         apart = []

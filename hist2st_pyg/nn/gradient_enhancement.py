@@ -1,4 +1,4 @@
-"""An image and its gradient, side by side: what stands out at the border of cells."""
+"""Convolutions of an image and of its gradient, which emphasize the borders of cells."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 class CrossDifference(nn.Module):
-    """A 3x3 convolution of the cross alone, less a share of what it makes of a flat image.
+    """A cross-shaped 3x3 convolution minus a share of its response to a constant image.
 
     Args:
         in_channels: Channels of the image.
         out_channels: Channels of the result.
         stride: Its stride.
-        share: The share; 1 sees differences only.
+        share: The share; 1 keeps only differences.
 
     Shapes:
         - [N, in_channels, H, W] -> [N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉]
@@ -22,7 +22,7 @@ class CrossDifference(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, share: float = 0.7) -> None:
         super().__init__()
-        # Of a kernel of 5 pixels' first weights.
+        # Initialized as a kernel of 5 pixels.
         self.weight = nn.Parameter(nn.Conv2d(in_channels, out_channels, (1, 5), bias=False).weight.detach()[:, :, 0])
         self.stride, self.share = stride, share
 
@@ -35,7 +35,7 @@ class CrossDifference(nn.Module):
 
 
 class GradientEnhancement(nn.Module):
-    """A plain and a difference convolution of the image at half its resolution, mixed (Li et al. 2024).
+    """A plain and a difference convolution with stride 2, mixed by a 1x1 convolution (Li et al. 2024).
 
     Args:
         channels: Channels of the image and of the result.

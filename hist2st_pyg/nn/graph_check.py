@@ -112,7 +112,7 @@ def check_layer(layer: nn.Module, graph: Data) -> bool:
         raise ValueError(
             f"{type(layer).__name__} fails on a small graph, called with {', '.join(['x', 'edge_index', *names])}"
             f"{without}: {type(error).__name__}: {reason}. Change its arguments, for example {_factory(type(layer))}, "
-            "or pass a layer of your own."
+            "or pass your own layer."
         ) from error
     _check_output(layer, out, graph.x)
     return torch.allclose(features(out)[graph.batch == 0], features(alone), rtol=1e-4, atol=1e-5)
@@ -139,7 +139,7 @@ def _check_output(layer: nn.Module, out: Any, x: Tensor) -> None:
         what = f"a {type(out).__name__}" + (f" of {len(out)}" if isinstance(out, (tuple, list)) else "")
         raise ValueError(
             f"{name} returned {what}; a graph layer must return features [N, C] or a pair (features, attention). Pass "
-            "a layer of your own that selects the features."
+            "your own layer that selects the features."
         )
     n, channels = x.shape
     if h.dim() == 2 and len(h) == n and h.shape[1] != channels:
@@ -183,12 +183,12 @@ def _check_forward(layer: nn.Module | type[nn.Module], given: Collection[str]) -
         name = layer.__name__ if isinstance(layer, type) else type(layer).__name__
         raise TypeError(
             f"{name}.forward({', '.join(names)}) {problem}; the graph stage passes x, edge_index, {', '.join(given)}. "
-            "Wrap it in a layer of your own whose forward takes these."
+            "Wrap it in your own layer whose forward takes these."
         )
 
 
 def _check_options(layer: nn.Module) -> None:
-    """Reject options of PyG's layers that the stage cannot serve."""
+    """Reject options of PyG's layers that the stage does not support."""
     for module in layer.modules():
         name = type(module).__name__
         if not is_pyg(module.forward):

@@ -1,4 +1,4 @@
-"""Image models of transformers: downloaded or read as safetensors, or built without weights; no code of theirs runs."""
+"""Load image models of transformers from safetensors, or build them without weights; their own code is never run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hist2st_pyg.utils.json_files import read_json
 
 FILES = "The folder holds config.json, model.safetensors and preprocessor_config.json."
 
-ELSEWHERE = "Compute embeddings with other models elsewhere, and train on those (data.embedding)."
+ELSEWHERE = "Compute embeddings with it in another program, and train on those (data.embedding)."
 
 
 class Fetched(NamedTuple):
@@ -34,14 +34,14 @@ class Fetched(NamedTuple):
 
 
 def fetch_image_model(source: str) -> Fetched:
-    """Download or read an image model; of a model of images and text its image part.
+    """Download or read an image model, or the image part of a model of images and text.
 
     Args:
         source: A local folder in transformers' format, or an id on the hub.
 
     Raises:
         OSError: If it cannot be downloaded or read.
-        ValueError: If it is no image model of transformers.
+        ValueError: If it is not an image model of transformers.
     """
     from safetensors import SafetensorError
     from transformers import AutoModel, PretrainedConfig
@@ -52,7 +52,7 @@ def fetch_image_model(source: str) -> Fetched:
         raise _explained(source, error) from error
     if not config:
         raise _explained(source, FileNotFoundError("it has no config.json."))
-    if isinstance(config.get("vision_config"), dict):  # of a model of images and text
+    if isinstance(config.get("vision_config"), dict):  # a model of images and text
         config = {"model_type": f"{config.get('model_type')}_vision_model", **config["vision_config"]}
     try:
         architecture(config)
@@ -87,10 +87,10 @@ def build_image_model(config: Mapping[str, Any]) -> nn.Module:
 
 
 def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a configuration that describe the architecture; some of the others name code or weights.
+    """The settings of a configuration that describe the architecture; others may name code or weights.
 
     Raises:
-        ValueError: If it is of no image model of transformers, or of one that fetches another.
+        ValueError: If it is not of an image model of transformers, or of one that downloads another model.
     """
     from transformers import AutoConfig, PretrainedConfig
 
@@ -100,12 +100,12 @@ def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
     own = inspect.signature(type(AutoConfig.for_model(kind))).parameters
     names = set(own) - set(inspect.signature(PretrainedConfig).parameters)
     if any("backbone" in name for name in names):
-        raise ValueError(f"model_type={kind!r} is built on another model, which would be fetched; give that one.")
+        raise ValueError(f"model_type={kind!r} is built on another model, which it would download; use that one.")
     return {"model_type": kind, **{name: value for name, value in config.items() if name in names}}
 
 
 def _image_models() -> set[str]:
-    """The image models by transformers' ``model_type``. Those of timm are none: their settings name weights."""
+    """The image models by transformers' ``model_type``, without timm's, whose settings name weights."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
     parts = {kind for kind in MODEL_MAPPING_NAMES if kind.endswith("_vision_model")}
@@ -113,7 +113,7 @@ def _image_models() -> set[str]:
 
 
 def _image_part(model: Any) -> nn.Module:
-    """The model itself, or what of it reads images, in single precision."""
+    """The model itself, or its image encoder, in single precision."""
     part: nn.Module = getattr(model, "vision_model", model)
     return part.float()
 
@@ -129,7 +129,7 @@ def _preprocessor(source: str) -> dict[str, Any]:
 
 
 def _statistics(settings: Mapping[str, Any], source: str) -> Statistics | None:
-    """Mean and standard deviation of the colors; None where the preprocessor states none."""
+    """Mean and standard deviation of the colors; None if the preprocessor states none."""
     if settings.get("do_normalize") is False:
         return [0.0] * 3, [1.0] * 3
     mean: Any = settings.get("image_mean")
@@ -160,7 +160,7 @@ def _side(settings: Mapping[str, Any]) -> int | None:
 
 
 def _explained(source: str, error: Exception) -> OSError:
-    """What transformers' error means, and what to do."""
+    """Turn an error of transformers into one that says what to do."""
     if Path(source).is_dir():
         return OSError(f"The model in {source} could not be loaded: {error} {FILES}")
     if _is_gated(error):

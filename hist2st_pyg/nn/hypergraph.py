@@ -1,4 +1,4 @@
-"""A hypergraph of the spots: each spot joins the hyperedges of those neighbors that look least like it."""
+"""A hypergraph of the spots: each spot joins the hyperedges of its least similar neighbors."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch_geometric.nn import HypergraphConv
 
 
 def unlike_neighbors(x: Tensor, edge_index: Tensor, k: int) -> Tensor:
-    """The edges from the ``k`` neighbors of each spot whose features are the farthest from its own.
+    """Select the edges from the ``k`` neighbors of each spot with the most distant features.
 
     Args:
         x: Features [N, C].
         edge_index: The graph [2, E], from neighbor to spot.
-        k: Neighbors of a spot; one with fewer has all of them.
+        k: Number of neighbors; a spot with fewer keeps all.
 
     Returns:
-        The edges' places in ``edge_index``, by spot, the farthest first.
+        Indices of the edges in ``edge_index``, by spot, the most distant first.
 
     >>> x, edges = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[1, 2, 0], [0, 0, 2]])
     >>> unlike_neighbors(x, edges, 1)
@@ -35,8 +35,8 @@ def unlike_neighbors(x: Tensor, edge_index: Tensor, k: int) -> Tensor:
 class Hypergraph(nn.Module):
     """Two hypergraph convolutions of PyG, added to their input (Li et al. 2024).
 
-    A hyperedge is named by a spot and holds those that chose it among their neighbors; a spot takes the mean over its
-    hyperedges of the mean over their spots.
+    Each spot has a hyperedge, which holds the spots that joined it; a spot receives the mean, over the hyperedges that
+    it joined, of the mean over their spots.
 
     Args:
         channels: Width C.

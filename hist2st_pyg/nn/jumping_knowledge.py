@@ -11,7 +11,7 @@ from torch_geometric import nn as gnn
 
 
 class LSTMJumpingKnowledge(nn.Module):
-    """The paper's read-out: a two-layer LSTM along depth, its outputs averaged over depth.
+    """The paper's jumping knowledge: a two-layer LSTM along depth, its outputs averaged over depth.
 
     Shapes:
         - depths, a list of L tensors [N, C] -> [N, C]
@@ -26,7 +26,7 @@ class LSTMJumpingKnowledge(nn.Module):
 
 
 class CatJumpingKnowledge(nn.Module):
-    """All depths side by side, projected back to C."""
+    """All depths concatenated and projected to C."""
 
     def __init__(self, channels: int, num_layers: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ JUMPING_KNOWLEDGE: dict[str, Callable[[int, int], nn.Module]] = {
     "lstm": lambda channels, num_layers: gnn.JumpingKnowledge("lstm", channels, num_layers),
     "max": lambda channels, num_layers: gnn.JumpingKnowledge("max"),
 }
-"""What is made of the depths; ``"hist2st"`` is the paper's, ``"lstm"`` is PyG's bidirectional LSTM with attention."""
+"""Ways to combine the depths; ``"hist2st"`` is the paper's, ``"lstm"`` is PyG's bidirectional LSTM with attention."""
 
 
 class L2Norm(nn.Module):

@@ -25,11 +25,11 @@ Parameters = Mapping[str, Tensor]
 SMALLEST, LARGEST = 1e-5, 1e6
 """Bounds of a mean, those of Zeng et al. (2022)."""
 LEAST_DISPERSION, MOST_DISPERSION = 1e-4, 1e4
-"""Bounds of a negative binomial's dispersion, theirs too."""
+"""Bounds of a negative binomial's dispersion, those of Zeng et al. (2022)."""
 LEAST_LOGIT, MOST_LOGIT = -80.0, 16.0
 """Bounds of dropout's logit, between which dropout is neither 0 nor 1 in single precision."""
 GUARD = 1e-10
-"""What the paper adds to the arguments of logarithms."""
+"""The constant that the paper adds to the arguments of logarithms."""
 
 
 class Likelihood(nn.Module, ABC):
@@ -38,8 +38,8 @@ class Likelihood(nn.Module, ABC):
     ``forward`` maps embeddings [N, C] to the parameters, each [N, G], under the names of ``parameter_names``. No other
     likelihood has these names, so that they identify the likelihood in a model's output.
 
-    Log-probabilities are computed in double precision and returned in the counts' own: their terms are up to a million
-    times larger than their sum.
+    Log-probabilities are computed in double precision and returned in the counts' type, because their terms are up to
+    a million times larger than their sum.
 
     Attributes:
         published: Whether parameters and loss are those of the publication (Zeng et al. 2022) where ours differ; set
@@ -241,12 +241,12 @@ def likelihood_in(out: Iterable[str] | Mapping[str, Any]) -> type[Likelihood]:
 
 
 def _positive(x: Tensor) -> Tensor:
-    # Clamped before the exponential too: the gradient of an infinite one is NaN.
+    # Clamp before the exponential too: the gradient of an infinite value is NaN.
     return x.clamp(max=80).exp().clamp(SMALLEST, LARGEST)
 
 
 def _expected(mean: Tensor, size_factor: Tensor) -> Tensor:
-    """The expected count, [N, G]; not 0, which has no logarithm, in a spot without counts."""
+    """The expected count, [N, G], kept above 0 in a spot without counts, because its logarithm is taken."""
     return (_double(size_factor) * _double(mean)).clamp(min=1e-30)
 
 

@@ -1,4 +1,4 @@
-"""Attention over a map of features: which channels count, then which places."""
+"""Attention over a feature map: over channels, then over positions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class MapAttention(nn.Module):
 
     Args:
         channels: Channels C.
-        ratio: C over the hidden width of the channels' MLP, which is 1 at least.
+        ratio: C divided by the hidden width of the channels' MLP, which is at least 1.
 
     Shapes:
         - [N, C, H, W] -> [N, C, H, W]

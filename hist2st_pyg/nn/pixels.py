@@ -39,7 +39,7 @@ class Pixels(nn.Module):
     def __init__(self, statistics: Statistics, size: int | None = None) -> None:
         super().__init__()
         if size is not None and not 1 <= size <= LARGEST_SIDE:
-            raise ValueError(f"size is from 1 to {LARGEST_SIDE} pixels, got {size}.")
+            raise ValueError(f"size must be from 1 to {LARGEST_SIDE} pixels, got {size}.")
         mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in statistics)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)

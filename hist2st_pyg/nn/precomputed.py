@@ -46,7 +46,7 @@ class PrecomputedEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 2 or x.shape[1] != self.embedding_channels:
             raise ValueError(
-                f"Embeddings must be [N, {self.embedding_channels}], got {list(x.shape)}; embedding_channels must be "
-                "set to their width."
+                f"Embeddings must be [N, {self.embedding_channels}], got {list(x.shape)}; set embedding_channels "
+                "to their width."
             )
         return self.project(x)  # type: ignore[no-any-return]

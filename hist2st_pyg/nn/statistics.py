@@ -69,9 +69,9 @@ class StatisticsEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.statistics = PatchStatistics()
-        # No layer before it learns, so the running statistics are plain averages over training (momentum None).
-        # Training uses them too: a batch's own would hide how it differs from others. Texture varies little (1e-5), so
-        # eps is smaller.
+        # No layer before it is trained, so the running statistics are plain averages over training (momentum None).
+        # Training uses them too: a batch's own statistics would hide its difference from other batches. Texture varies
+        # little (1e-5), so eps is smaller.
         self.standardize = nn.BatchNorm1d(self.statistics.out_channels, eps=1e-8, momentum=None, affine=False)
         self.project = nn.Sequential(
             nn.Linear(self.statistics.out_channels, out_channels),
@@ -103,7 +103,7 @@ def patch_statistics(patches: Tensor) -> Tensor:
 def recolored(statistics: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
     """The statistics of patches after ``gain * x + offset`` in each color, without the patches.
 
-    Means and quantiles follow the map, deviations and gradients its gain; mirrored or turned patches have the same.
+    The map applies to means and quantiles, its gain to deviations and gradients; mirroring and 90° turns change none.
 
     Args:
         statistics: Those of the patches [N, 27·S].
@@ -119,7 +119,7 @@ def recolored(statistics: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
 
 
 def contrasts(statistics: Tensor) -> Tensor:
-    """The statistics of each field of view less the mean color of the next; the last field's stay as they are.
+    """Subtract the mean color of the next field of view from the statistics of each; the last keeps its own.
 
     Args:
         statistics: Those of the patches [N, 27·S].

@@ -53,7 +53,7 @@ class TextureCNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x
         summaries = [moments(x)]
-        x = x.contiguous(memory_format=torch.channels_last)  # convolutions read it as it is
+        x = x.contiguous(memory_format=torch.channels_last)  # convolutions read this layout without a copy
         for stage in self.stages:
             x = stage(x)
             summaries.append(moments(x))

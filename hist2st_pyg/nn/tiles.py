@@ -1,4 +1,4 @@
-"""A vision stage on the tiles of a patch: a map of features, where a stage alone gives one vector."""
+"""A vision stage on the tiles of a patch, which gives a feature map instead of one vector."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hist2st_pyg.nn.vision import EncoderFactory, first_encoder, vision_resolver
 
 
 class Tiles(nn.Module):
-    """Encodes each tile of a patch by itself. A stage that takes embeddings encodes these, as one tile.
+    """Encode each tile of a patch separately; an embedding counts as one tile.
 
     Args:
         vision: A key of ``nn.ENCODERS``, or a class or factory ``(in_channels, patch_size) -> module``.
-        patch_size: Side of a patch in pixels, P. What ``side`` tiles leave over is cut off around them.
+        patch_size: Side of a patch in pixels, P; pixels that ``side`` tiles do not cover are cropped around them.
         side: Tiles along a side, T.
         n_scales: Number of fields of view in a patch's channels, S; their features are concatenated tile by tile.
         kwargs: Further arguments of the encoder.
 
     Attributes:
-        takes: What the encoder takes; patches, where it takes the statistics of these.
+        takes: The encoder's input; ``"pixels"`` if the encoder takes statistics.
         side: Tiles along a side; 1 for embeddings.
         channels: Width of a tile, C.
         out_channels: Width of the result, T²·C.
@@ -29,7 +29,7 @@ class Tiles(nn.Module):
         - patches [N, 3·S, P, P] -> [N, T²·C], tile by tile, row by row
 
     Raises:
-        ValueError: If there are no tiles, or one would have no pixel.
+        ValueError: If ``side`` is below 1 or above ``patch_size``.
     """
 
     def __init__(

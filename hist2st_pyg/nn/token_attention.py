@@ -10,7 +10,7 @@ from hist2st_pyg.nn.transformer import pre_norm_mlp
 
 
 class _Attention(nn.Module):
-    """Multi-head attention of queries [N, Q, C] to tokens [N, T, C]; one layer norm is both's."""
+    """Multi-head attention of queries [N, Q, C] to tokens [N, T, C], which share a layer norm."""
 
     def __init__(self, channels: int, heads: int, dropout: float) -> None:
         super().__init__()

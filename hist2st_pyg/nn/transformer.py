@@ -155,7 +155,7 @@ class SpotTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if window < 1:
-            raise ValueError(f"attention_window is at least 1 array step, got {window}.")
+            raise ValueError(f"attention_window must be at least 1 array step, got {window}.")
         self.attention, self.window = attention, window
         self.attend = resolve(ATTENTIONS, attention, "attention")
         self.position = resolve(POSITIONS, position, "position")(channels, n_pos)
@@ -176,5 +176,5 @@ class SpotTransformer(nn.Module):
 
     @property
     def attends(self) -> Literal["full", "local"] | None:
-        """Whether spots attend to all others of their section or to those around, or there is no block."""
+        """The kind of attention between spots; None if there is no block."""
         return self.attention if len(self.blocks) else None  # type: ignore[return-value]  # resolved

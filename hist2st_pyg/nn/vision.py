@@ -7,7 +7,7 @@ have these attributes:
   patches 0 to 255, which it scales itself. ``"statistics"``: the same, or [N, 27] of
   :class:`~hist2st_pyg.nn.PatchStatistics`. ``"embeddings"``: [N, D] instead of patches.
 - ``arguments``: keyword arguments that rebuild it without downloading weights, for loading a saved model.
-- ``without_weights``: a function of such arguments, as a file holds them, to those that read and fetch nothing.
+- ``without_weights``: a function that changes such arguments, read from a file, so that they load no weights.
 - ``origin``: the source of its weights, in words, for result files.
 """
 
@@ -39,7 +39,7 @@ class MultiScale(nn.Module):
 
     Args:
         encoders: One encoder for each scale, in the order of the patches' channels.
-        n_scales: Number of fields of view in the patches' channels, of which the first are encoded; None: as encoders.
+        n_scales: Number of fields of view in the patches' channels, of which the first are encoded; None: all.
 
     Shapes:
         - patches [N, 3·S, P, P] -> [N, sum of the encoders' C]
@@ -94,7 +94,7 @@ def vision_resolver(
         vision: A key of :data:`ENCODERS`, or a class or function ``(in_channels, patch_size) -> module``.
         patch_size: Side of a patch in pixels.
         n_scales: Number of fields of view stacked in a patch's channels; each has its own encoder.
-        seen_scales: At most so many of them are encoded, the first; None encodes all.
+        seen_scales: Number of fields of view to encode, from the first on; None encodes all.
         kwargs: Further arguments of the encoder.
 
     Raises:
@@ -112,7 +112,7 @@ def vision_resolver(
         )
     factory = vision if callable(vision) else resolve(ENCODERS, vision, "vision")
     if kwargs.get("out_channels", 1) < 1:
-        raise ValueError(f"out_channels of the vision stage is at least 1, got {kwargs['out_channels']}.")
+        raise ValueError(f"out_channels of the vision stage must be at least 1, got {kwargs['out_channels']}.")
     encoders = [factory(3, patch_size, **kwargs) for _ in range(min(seen_scales or n_scales, n_scales))]
     for encoder in encoders:
         if not isinstance(getattr(encoder, "out_channels", None), int):
@@ -123,10 +123,10 @@ def vision_resolver(
 
 
 def without_fetching(vision: Any, kwargs: dict[str, Any]) -> dict[str, Any] | None:
-    """The arguments of an encoder of the same shapes whose weights are not downloaded; None where there are none.
+    """Change an encoder's arguments so that it keeps its shapes and downloads no weights; None if it cannot.
 
     Args:
-        vision: A key of :data:`ENCODERS`, or a class or factory, which is left alone.
+        vision: A key of :data:`ENCODERS`, or a class or factory, whose arguments are returned unchanged.
         kwargs: The arguments of the encoder.
     """
     encoder = ENCODERS.get(vision) if isinstance(vision, str) else None
@@ -149,7 +149,7 @@ def encoder_origin(encoders: Sequence[nn.Module]) -> str | None:
 
 
 def saved_encoder_arguments(vision: str, saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that build a saved model's encoder, whatever its file says, without reading or fetching weights.
+    """The arguments that build a saved model's encoder without reading or downloading other weights.
 
     Args:
         vision: A key of :data:`ENCODERS`.

@@ -1,4 +1,4 @@
-"""Stop a network that asks for more weights than it may have while it is built, before they take memory."""
+"""Stop building a network that has too many weights, before they take memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_TENSORS = 50_000
 MOST_BYTES = 32 * 2**30
 """Largest size of its weights."""
 SPARE_TENSORS, SPARE_BYTES = 1000, 64 * 2**20
-"""What a network may build beyond the weights of its file: parts that its constructors drop again."""
+"""Allowance beyond the weights of a network's file, for parts that its constructors build and drop."""
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def weight_limit(refusal: str, tensors: int = MOST_TENSORS, size: int = MOST_BYT
         size: Their largest size in bytes.
 
     Raises:
-        ValueError: As soon as the limit is passed, or memory is; the message holds the numbers.
+        ValueError: If the weights exceed the limit or do not fit into memory; the message holds the limit.
     """
     thread, count, total = threading.get_ident(), 0, 0
 

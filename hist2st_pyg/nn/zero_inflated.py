@@ -1,7 +1,7 @@
 """The zero-inflated negative binomial's log-probability, with its derivatives written out.
 
-Autograd's own graph of the formula took a seventh of a training step: both branches everywhere, and three times as many
-operations on the way back.
+Autograd's derivative of the formula took a seventh of a training step: it computes both branches for all counts, with
+three times as many operations in the backward pass.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ def zero_inflated_log_prob(counts: Tensor, mean: Tensor, dispersion: Tensor, dro
 
     Args:
         counts: The counts, k.
-        mean: Expected count where it does not drop out, above 0.
-        dispersion: Dispersion r: the variance is mean + mean² / r.
-        dropout: Probability of a zero for another reason, from 0 to 1.
+        mean: Expected count without dropout, above 0.
+        dispersion: Dispersion r: the variance without dropout is mean + mean² / r.
+        dropout: Probability of a zero by dropout, from 0 to 1.
     """
     return _LogProb.apply(*torch.broadcast_tensors(counts, mean, dispersion, dropout))  # type: ignore[no-any-return, no-untyped-call]
 
@@ -39,7 +39,7 @@ class _LogProb(torch.autograd.Function):
         terms = torch.lgamma(some_k + some_r) - torch.lgamma(some_r) - torch.lgamma(some_k + 1)
         result = zero.index_copy(0, some, terms + some_none - some_k * torch.log1p(some_r / some_m))
         if any(ctx.needs_input_grad):
-            # The part that the negative binomial has in the probability.
+            # The negative binomial's share of the probability.
             weight = (none - zero).exp_().index_fill_(0, some, 1)
             by_mean, by_dispersion = -weight * r / (r + m), weight * (m / (r + m) - of_r)
             by_dropout = (-zero).exp_().index_fill_(0, some, 0).masked_fill_(p == 0, 0)

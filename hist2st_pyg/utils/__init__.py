@@ -1,1 +1,1 @@
-"""Helpers for every room, free of science: files, choices by key, optional packages, processes, threads."""
+"""Helpers that every other module may import: files, choices by key, optional packages, processes, threads."""

@@ -1,4 +1,4 @@
-"""The array under spots' positions: its pitch, and columns and rows for spots that come without them."""
+"""Estimate an array's pitch, and the column and row of each spot, from the spots' positions."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from numpy.typing import ArrayLike, NDArray
 logger = logging.getLogger(__name__)
 
 REGULAR = 0.5
-"""Share of the spots' agreement on a step (1: all exactly on it) from which an axis counts as regular."""
-
+"""Least agreement of the spots with a step (1: all lie exactly on it) for an axis to count as regular."""
 
 WINDOW = 512
-"""Places around the middle spot from which an axis' step is found: time must not grow with a position in a file."""
+"""Width of the window around the median spot, in pitches, for estimating the step: one far spot adds no run time."""
 
 FARTHEST = 2**31
-"""Distances of neighbors over which positions may reach."""
+"""Largest extent of the positions, in pitches."""
 
 OFF = 0.25
-"""Distance of a spot from its place, in pitches, above which (in the median) the spots are on no array."""
+"""Largest median distance of the spots from their places on an array, in pitches."""
 
 MOST_SPOTS = 10_000
-"""Spots among which the step is looked for; of more, as many evenly among them."""
+"""Largest number of spots for estimating the step; more are subsampled evenly."""
 
 
 def spot_pitch(pos: NDArray[np.float64]) -> float:
-    """Median distance to the nearest other spot, in the unit of ``pos`` [N, 2]; 1 where there is one spot.
+    """Median distance to the nearest other spot, in the unit of ``pos`` [N, 2]; 1 for a single spot.
 
     Raises:
         ValueError: If it is 0.
@@ -43,11 +42,11 @@ def spot_pitch(pos: NDArray[np.float64]) -> float:
 
 
 def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
-    """Find each spot's place on the array, whose axes are taken to run along the image's.
+    """Find each spot's place on an array whose axes are parallel to the image's.
 
-    Along each axis the step is the one, near the median nearest-neighbor distance, that fits all spots best. Spots of
-    a square or staggered array get distinct places (on a staggered one every other row is half a column to the side).
-    Where there is no regular array (cells, say), the step is that distance, and spots may share a place.
+    The step along an axis is the one, near the pitch, that fits all spots best. Spots of a square or staggered array
+    get distinct places (every other row of a staggered array is shifted by half a column). Without a regular array
+    (for example of cells), the step is the pitch, and spots may share a place.
 
     Args:
         pos: Spot centers x, y in pixels, [N, 2].
@@ -56,17 +55,17 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
         Array column and row, int [N, 2], each from 0.
 
     Raises:
-        ValueError: If ``pos`` is not finite [N, 2], most spots share their position, or two nearly do and others are
-            billions of their distance away.
+        ValueError: If ``pos`` is not finite [N, 2], most spots share their position, or the positions extend over
+            more than :data:`FARTHEST` pitches.
     """
     positions = np.asarray(pos, dtype=np.float64)
     if positions.ndim != 2 or positions.shape[1] != 2 or not np.isfinite(positions).all():
-        raise ValueError(f"Positions are finite, [N, 2], got shape {list(positions.shape)}.")
+        raise ValueError(f"Positions must be finite and [N, 2], got shape {list(positions.shape)}.")
     if len(positions) < 2:
         return np.zeros(positions.shape, dtype=np.int64)
     pitch = spot_pitch(positions)
     if np.ptp(positions, axis=0).max() > FARTHEST * pitch:
-        raise ValueError(f"Positions reach over more than {FARTHEST} distances of neighboring spots ({pitch:g} px).")
+        raise ValueError(f"Positions extend over more than {FARTHEST} distances of neighboring spots ({pitch:g} px).")
     grid = np.stack([_places(axis, pitch) for axis in positions.T], axis=1)
     grid -= grid.min(axis=0)
     if len(np.unique(grid.sum(axis=1) % 2)) == 1:  # staggered: a row has only even or only odd columns
@@ -77,7 +76,7 @@ def grid_from_positions(pos: ArrayLike) -> NDArray[np.int64]:
 
 
 def places_on_array(pos: ArrayLike) -> NDArray[np.int64]:
-    """Find each spot's place on a square or hexagonal array, which may be turned against the image.
+    """Find each spot's place on a square or hexagonal array, which may be rotated in the image.
 
     Args:
         pos: Spot centers x, y in pixels, [N, 2].
@@ -86,7 +85,7 @@ def places_on_array(pos: ArrayLike) -> NDArray[np.int64]:
         Array column and row, int [N, 2], each from 0; no two spots have the same.
 
     Raises:
-        ValueError: If the spots are on no such array; the message says how it shows.
+        ValueError: If the spots do not lie on such an array; the message gives the reason.
     """
     positions = np.asarray(pos, dtype=np.float64)
     grid = grid_from_positions(positions)
@@ -96,12 +95,12 @@ def places_on_array(pos: ArrayLike) -> NDArray[np.int64]:
         grid = grid_from_positions(upright)
         problem = _off_array(upright, grid)
     if problem:
-        raise ValueError(f"the spots are on no square or hexagonal array: {problem}")
+        raise ValueError(f"the spots do not lie on a square or hexagonal array: {problem}")
     return grid
 
 
 def _off_array(pos: NDArray[np.float64], grid: NDArray[np.int64]) -> str:
-    """How it shows that positions [N, 2] are not those of an array with these places; empty if they are."""
+    """Why positions [N, 2] do not lie on an array with these places; empty if they do."""
     places, counts = np.unique(grid, axis=0, return_counts=True)
     if len(places) < len(grid):
         column, row = places[counts.argmax()].tolist()
@@ -110,30 +109,30 @@ def _off_array(pos: NDArray[np.float64], grid: NDArray[np.int64]) -> str:
     terms = np.column_stack([np.ones(len(grid)), grid, grid[:, 1] % 2])
     fitted = terms @ np.linalg.lstsq(terms, pos, rcond=None)[0]
     off = float(np.median(np.linalg.norm(pos - fitted, axis=1))) / spot_pitch(pos)
-    return f"in the median they are {off:.2f} of their distance away from its places" if off > OFF else ""
+    return f"their median distance from its places is {off:.2f} pitches" if off > OFF else ""
 
 
 def _tilt(pos: NDArray[np.float64]) -> float:
-    """The smallest angle in degrees by which an array is turned from one whose rows or columns run along the image."""
+    """The smallest angle, in degrees, between an array's rows or columns and the image's axes."""
     from scipy.spatial import cKDTree
 
     distance, near = cKDTree(pos).query(pos, k=min(7, len(pos)))
     step = (pos[near[:, 1:]] - pos[:, None])[distance[:, 1:] < 1.25 * spot_pitch(pos)]
     angle = np.arctan2(step[:, 1], step[:, 0])
-    # Neighbors are a quarter of a turn apart on a square array, a sixth on a hexagonal one. Half of that turns rows
-    # into the columns of a hexagonal array, and a square array into a staggered one.
+    # Neighbors are 90 degrees apart on a square array, 60 on a hexagonal one. Half of that turns the rows of a
+    # hexagonal array into columns, and a square array into a staggered one.
     folds = max((4, 6), key=lambda folds: abs(np.exp(1j * folds * angle).mean()))
     return float(np.degrees(np.angle(np.exp(2j * folds * angle).mean()))) / (2 * folds)
 
 
 def _turn(degrees: float) -> NDArray[np.float64]:
-    """The matrix that turns positions [N, 2] back by an angle: ``pos @ matrix``."""
+    """The matrix that rotates positions [N, 2] back by an angle: ``pos @ matrix``."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[c, -s], [s, c]])
 
 
 def _places(values: NDArray[np.float64], pitch: float) -> NDArray[np.int64]:
-    """Number the places along one axis: the step is where the spots' phases agree."""
+    """Number the places along one axis, with the step at which the spots' phases agree best."""
     middle = np.partition(values, len(values) // 2)[len(values) // 2]
     some = values[np.abs(values - middle) <= WINDOW / 2 * pitch] if np.ptp(values) > WINDOW * pitch else values
     some = some[:: -(-len(some) // MOST_SPOTS)]
@@ -145,7 +144,7 @@ def _places(values: NDArray[np.float64], pitch: float) -> NDArray[np.int64]:
     best = int(agreement.argmax())
     if agreement[best] < REGULAR:
         return _whole((values - values.min()) / pitch)
-    # Half the step of a regular array fits as well; the longer one is meant.
+    # Half the step of a regular array fits as well; choose the longer one.
     double = np.flatnonzero(np.abs(steps / steps[best] - 2) < 0.05)
     if len(double) and agreement[double].max() > 0.9 * agreement[best]:
         best = int(double[agreement[double].argmax()])

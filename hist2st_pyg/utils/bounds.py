@@ -1,4 +1,4 @@
-"""Refuse values that make no sense where a configuration is made, whoever makes it."""
+"""Check the numbers of a configuration when it is constructed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 
 class Bound(NamedTuple):
-    """What a number has to be.
+    """A condition on a number.
 
     Args:
-        text: In words, after "is": ``"at least 1"``.
-        holds: Whether a number is.
+        text: The condition in words, after "must be": ``"at least 1"``.
+        holds: Returns whether a number meets it.
     """
 
     text: str
@@ -42,7 +42,7 @@ def between(low: float, high: float) -> Bound:
 
 
 def is_positive(value: object) -> bool:
-    """Whether a value is a finite number above 0; true and false are none."""
+    """Whether a value is a finite number above 0; booleans are not numbers here."""
     return not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) < math.inf
 
 
@@ -50,34 +50,34 @@ def check_least(values: Mapping[str, Any], least: Mapping[str, int]) -> None:
     """Refuse numbers that are too small.
 
     Args:
-        values: Numbers by name, among others.
-        least: The least of each.
+        values: Values by name; those without a bound are not read.
+        least: The lower bound of each, by name.
 
     Raises:
-        ValueError: The message names the first that is smaller.
+        ValueError: If a number is below its bound; the message names the first.
     """
     for name, low in least.items():
         if values[name] < low:
-            raise ValueError(f"{name} is at least {low}, got {values[name]}.")
+            raise ValueError(f"{name} must be at least {low}, got {values[name]}.")
 
 
 def check_seed(seed: int) -> None:
-    """Refuse what no generator of random numbers takes.
+    """Refuse a seed that random number generators do not accept.
 
     Raises:
-        ValueError: The message has the value.
+        ValueError: If the seed is out of range.
     """
     if not 0 <= seed < 2**32:
-        raise ValueError(f"seed is from 0 to {2**32 - 1}, got {seed}.")
+        raise ValueError(f"seed must be from 0 to {2**32 - 1}, got {seed}.")
 
 
 def check(config: Any, part: str, **bounds: Bound) -> None:
-    """Refuse what is no number or out of bounds; None is left alone where it is the default.
+    """Refuse fields that are not numbers or are out of bounds; a default of None is accepted.
 
     Args:
         config: A dataclass; a field that holds a list has each of its values checked, and at least one.
-        part: Its key in the configuration, for the error; empty at the top.
-        bounds: Of the fields, by name.
+        part: The dataclass's key in the configuration, for the error; empty at the top level.
+        bounds: The bound of each field, by name.
 
     Raises:
         ValueError: The message names the key and the value.
@@ -90,9 +90,9 @@ def check(config: Any, part: str, **bounds: Bound) -> None:
         kind, what = (Integral, "a whole number") if str(known[name].type).startswith("int") else (Real, "a number")
         several = isinstance(value, list | tuple)
         if several and not value:
-            raise ValueError(f"{key} holds at least one number, got {value!r}.")
+            raise ValueError(f"{key} must hold at least one number, got {value!r}.")
         for number in value if several else [value]:
             if isinstance(number, bool) or not isinstance(number, kind):
-                raise ValueError(f"{key} is {what}, got {number!r}.")
+                raise ValueError(f"{key} must be {what}, got {number!r}.")
             if not math.isfinite(float(number)) or not bound.holds(float(number)):
-                raise ValueError(f"{key} is {bound.text}, got {number!r}.")
+                raise ValueError(f"{key} must be {bound.text}, got {number!r}.")

@@ -1,4 +1,4 @@
-"""CSV tables of names and numbers, in which no name is a formula to a spreadsheet."""
+"""Write CSV tables whose names a spreadsheet does not evaluate as formulas."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""The start of a text that a spreadsheet would compute, or that an apostrophe keeps from it."""
+"""The start of a text that a spreadsheet would evaluate, with or without apostrophes before it."""
 
 
 def quoted_name(name: Any) -> Any:
-    """A name with an apostrophe before it if it begins like a formula; anything else as it is."""
+    """Put an apostrophe before a name that begins like a formula; return anything else unchanged."""
     return f"'{name}" if isinstance(name, str) and _FORMULA.match(name) else name
 
 
 def unquoted_name(text: str) -> str:
-    """The name of which :func:`quoted_name` made a text."""
+    """Undo :func:`quoted_name`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def write_csv(table: DataFrame, path: str | Path, *, index_label: str | None = None) -> None:
-    """Write a table atomically; names of rows, of columns and in cells are quoted, numbers are not touched.
+    """Write a table atomically, with :func:`quoted_name` applied to row names, column names and text cells.
 
     Args:
         table: The table.
         path: The file.
-        index_label: The heading of the names of the rows; None takes the index's name, and leaves an index without
-            a name out.
+        index_label: The heading of the row names; None uses the index's name, and omits an index without a name.
     """
     from pandas.api.types import is_numeric_dtype
 
@@ -43,7 +42,7 @@ def write_csv(table: DataFrame, path: str | Path, *, index_label: str | None = N
         if not is_numeric_dtype(dtype):
             quoted.isetitem(place, [quoted_name(value) for value in quoted.iloc[:, place].astype(object)])
     quoted.columns = [quoted_name(name) for name in table.columns]
-    # csv takes a carriage return for no line break, unlike readers.
+    # Readers treat a carriage return as a line break; Python's csv writer would leave it unquoted.
     texts = [str(text) for text in (*quoted.index, *quoted.columns, *quoted.select_dtypes(object).to_numpy().ravel())]
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if any("\r" in text for text in texts) else csv.QUOTE_MINIMAL
     with atomic_path(path) as temporary:

@@ -1,4 +1,4 @@
-"""File names made of names that users and files give."""
+"""Make file names from the names of sections, genes, spots and models."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import hashlib
 import re
 
 _ORDINARY = re.compile(r"(?![ .])[\w .()\[\],+=@-]*(?<![ .])")
-"""Names that stay as they are: letters, digits, spaces inside, and signs that every file system takes."""
+"""Names that are not changed: letters, digits, spaces inside, and signs that every file system takes."""
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names of devices on Windows."""
 _LONGEST = 180
-"""Bytes of a name; 255 is the limit of most file systems, and suffixes follow."""
+"""Longest name in bytes; most file systems allow 255, and suffixes follow."""
 
 
 def file_name(name: str, *more: str) -> str:
-    """Make a file name of a name: one component, within its folder, and another one for each name.
+    """Make a file name from a name: a single path component, different for each name.
 
-    An ordinary name stays as it is. In others, ``..``, separators, control and reserved characters are replaced, long
+    An ordinary name is not changed. In others, ``..``, separators, control and reserved characters are replaced, long
     ones are cut, and ``~`` and a hash of the name follow, a sign that no ordinary name has.
 
     Args:

@@ -94,7 +94,7 @@ def read_bytes(path: str | Path) -> bytes:
     """
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; a text file is expected.")
+        raise IsADirectoryError(f"{path} is a folder, not a text file.")
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     return b"".join(unpacked_gzip(path)) if path.suffix == ".gz" else path.read_bytes()
@@ -184,7 +184,7 @@ def read_h5ad(path: str | Path) -> AnnData:
         matrices = [adata.X, *adata.layers.values(), *([adata.raw.X] if adata.raw is not None else [])]
         for matrix in matrices:
             if issparse(matrix):
-                matrix.check_format(full_check=True)  # an index beyond the genes ends the process in compiled code
+                matrix.check_format(full_check=True)  # an index out of range would crash compiled code
         return adata
 
 

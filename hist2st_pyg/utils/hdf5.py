@@ -1,4 +1,4 @@
-"""Write HDF5 so that a full disk is one error of the operating system."""
+"""Write HDF5 files so that a full disk raises a single OSError."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ErrorKeepingFile(io.FileIO):
     """A file that keeps the first error of writing and drops what follows.
 
     HDF5 cannot close a file after a failed write: it prints tracebacks from destructors, and tries again when the
-    process ends. Here it does not know; whoever opened the file raises :attr:`error`.
+    process ends. This class hides the failure from HDF5; the caller raises :attr:`error`.
     """
 
     error: OSError | None = None

@@ -17,16 +17,16 @@ FAILED = ".failed.txt"
 
 
 def same_configuration(output: Path, before: Mapping[str, Any], now: Mapping[str, Any], overwrite: bool) -> bool:
-    """Whether an output was made with the present configuration.
+    """Whether an output was made with the current configuration.
 
     Args:
         output: The output, for the error.
         before: Its configuration.
-        now: The present one.
+        now: The current one.
         overwrite: Whether the output may be replaced.
 
     Raises:
-        ValueError: If the configurations differ, and the output must not be replaced.
+        ValueError: If the configurations differ and ``overwrite`` is not set.
     """
     different = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     if different and not overwrite:
@@ -47,7 +47,7 @@ def failure(record: Path) -> Path:
 def keep_failure(record: Path, outcome: object) -> bool:
     """Write the traceback of a failed job, or remove that of an earlier try; return whether the job succeeded.
 
-    A traceback that cannot be written is a warning, so that the other jobs continue.
+    If the traceback cannot be written, this logs a warning, so that the other jobs continue.
 
     Args:
         record: The job's JSON file.
@@ -57,7 +57,7 @@ def keep_failure(record: Path, outcome: object) -> bool:
         try:
             write_text(failure(record), outcome.text)
         except OSError as error:
-            logger.warning("The traceback of a failed job is lost: %s", error)
+            logger.warning("Cannot write the traceback of a failed job: %s", error)
         return False
     failure(record).unlink(missing_ok=True)
     return True

@@ -1,4 +1,4 @@
-"""Read JSON from elsewhere strictly, and check the types of its values."""
+"""Read untrusted JSON strictly, and check the types of its values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 LARGEST_BYTES = 64 * 2**20
-"""Size in bytes above which a file is not read; a model's description of 20,000 genes has 1 MiB."""
+"""Largest file that is read, in bytes; the configuration of a model of 20,000 genes has 1 MiB."""
 
 _SPOKEN = {
     int: "a whole number",
@@ -33,21 +33,17 @@ def read_json(path: str | Path, strict: bool = True) -> Any:
 
     Args:
         path: The file.
-        strict: Refuse what JSON does not have and Python writes: numbers that are not finite, and keys that are there
-            twice. Files of other programs hold such.
+        strict: Refuse non-finite numbers and duplicate keys, which JSON does not allow; other programs may write them.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file is too large, is not JSON in UTF-8, or not strict; the message has one line and names
-            the file.
+        ValueError: If the file is too large, or is not (strict) JSON in UTF-8; the message names the file.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     if (size := path.stat().st_size) > LARGEST_BYTES:
-        raise ValueError(
-            f"{path} has {size / 2**20:,.0f} MiB; a JSON file of more than {LARGEST_BYTES >> 20} MiB is not read."
-        )
+        raise ValueError(f"{path} has {size / 2**20:,.0f} MiB; the limit for a JSON file is {LARGEST_BYTES >> 20} MiB.")
     try:
         text = path.read_bytes().decode("utf-8-sig")
         if not strict:
@@ -60,15 +56,15 @@ def read_json(path: str | Path, strict: bool = True) -> Any:
 
 
 def read_json_object(path: str | Path) -> dict[str, Any]:
-    """Read a JSON file of another program, which holds keys and values.
+    """Read a JSON object from a file of another program.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it cannot be read, or holds anything else.
+        ValueError: If it cannot be read, or does not hold an object.
     """
     value = read_json(path, strict=False)
     if not isinstance(value, dict):
-        raise ValueError(f"{path} holds a JSON object, got {type(value).__name__}.")
+        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}.")
     return value
 
 
@@ -76,13 +72,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r} is there twice")
+            raise ValueError(f"the key {key!r} is duplicated")
         found[key] = value
     return found
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"it holds {name}, which is no number")
+    raise ValueError(f"it holds {name}, which is not a number")
 
 
 def _finite(text: str) -> float:
@@ -114,7 +110,7 @@ def check_kinds(values: Any, kinds: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where} must be a mapping, got {values!r:.100}.")
     for name, value in values.items():
         if name not in kinds:
-            raise ValueError(f"{where} has an unknown {name!r:.100}; known are {', '.join(sorted(kinds))}.")
+            raise ValueError(f"{where} has the unknown key {name!r:.100}; known keys are {', '.join(sorted(kinds))}.")
         if not _fits(value, kinds[name]):
             raise ValueError(f"{where}: {name} must be {_spoken(kinds[name])}, got {value!r:.100}.")
 

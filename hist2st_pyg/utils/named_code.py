@@ -1,4 +1,4 @@
-"""Code that a configuration names, as ``class_path`` or as an import path: it is run only where a user trusts it."""
+"""Import the code that a configuration names (``class_path`` or an import path), only if the user trusts it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class UntrustedCodeError(ValueError):
 
 
 def refuse_code(values: Any, where: str, by_key: Collection[str] = (), option: str | None = TRUST) -> None:
-    """Refuse a configuration that names code; nothing of it is imported.
+    """Refuse a configuration that names code, without importing it.
 
     Args:
         values: Plain values, as a YAML or JSON file holds them.
         where: The file, for the error.
-        by_key: Dotted keys of choices, which an import path (``"module.Class"``) would name too.
-        option: The option that allows it, for the error; None where there is none.
+        by_key: Dotted keys of choices, whose value may also be an import path (``"module.Class"``).
+        option: The option that allows it, for the error; None if there is none.
 
     Raises:
         UntrustedCodeError: The message names the file and the key.
     """
-    seen: set[int] = set()  # an alias of YAML is walked once
+    seen: set[int] = set()  # visit a YAML alias once
 
     def walk(value: Any, key: str) -> None:
         if isinstance(value, str) and key in by_key and "." in value:
@@ -53,9 +53,9 @@ def _refusal(where: str, key: str, code: Any, option: str | None) -> str:
 
 
 def load_code(value: Any, key: str) -> Any:
-    """The class or function that a trusted configuration names; other values stay as they are.
+    """The class or function that a trusted configuration names; other values are returned unchanged.
 
-    Modules of the working folder are found too.
+    The working folder is added to Python's import path.
 
     Args:
         value: An import path ``"module.Class"``, or ``class_path`` with or without ``init_args``, its arguments.

@@ -1,4 +1,4 @@
-"""Pictures, uploads and checks that follow a result: their errors are warnings, so that the result stays."""
+"""Turn errors of optional steps after a result (figures, uploads, checks) into warnings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def only_warns(logger: logging.Logger, what: str) -> Iterator[None]:
-    """Turn an error of the block into a warning that names what failed and why; the program continues.
+    """Log an error of the block as a warning that names what failed and why, and continue.
 
     Args:
         logger: Where the warning goes.
@@ -17,6 +17,6 @@ def only_warns(logger: logging.Logger, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, the result before it stays
+    except Exception as error:  # noqa: BLE001 - no error of an optional step may discard the result
         reason = [type(error).__name__, " ".join(str(error).split())]
         logger.warning("%s: %s", what, ": ".join(filter(None, reason)))

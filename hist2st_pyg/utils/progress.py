@@ -1,4 +1,4 @@
-"""Progress bars, which ``hist2st --quiet`` leaves out."""
+"""Progress bars, which ``hist2st --quiet`` turns off."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ PACKAGE = logging.getLogger(__name__.partition(".")[0])
 
 
 def quiet() -> bool:
-    """Whether nothing is to be told but results, warnings and errors: the package's logger is set to warnings."""
+    """Whether the package's logger shows warnings and errors only."""
     return PACKAGE.level >= logging.WARNING
 
 
 def verbose() -> bool:
-    """Whether everything is to be told, other libraries' lines too: the package's logger is set to debug."""
+    """Whether the package's logger shows debug messages; other libraries' messages are then shown too."""
     return PACKAGE.level == logging.DEBUG
 
 
 def tqdm(*args: Any, disable: bool | None = None, **kwargs: Any) -> Any:
-    """tqdm's bar in a terminal or a notebook; none where :func:`quiet`."""
+    """tqdm's bar in a terminal or a notebook; none if :func:`quiet`."""
     return _tqdm(*args, disable=True if quiet() else disable, **kwargs)

@@ -1,6 +1,6 @@
-"""What libraries say of themselves is left out where this package calls them; their warnings of anything else stay.
+"""Hide other libraries' messages about themselves where this package calls them; their other warnings stay.
 
-Nothing is left out where :func:`~hist2st_pyg.utils.progress.verbose`.
+Nothing is hidden if :func:`~hist2st_pyg.utils.progress.verbose`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hist2st_pyg.utils.progress import verbose
 
 @contextmanager
 def without_lines(*loggers: str, below: int = logging.WARNING) -> Iterator[None]:
-    """Leave out what some loggers tell below a level.
+    """Hide the messages of some loggers below a level.
 
     Args:
         loggers: Their names.
@@ -34,7 +34,7 @@ def without_lines(*loggers: str, below: int = logging.WARNING) -> Iterator[None]
 
 @contextmanager
 def without_warnings(*messages: str) -> Iterator[None]:
-    """Leave out the warnings whose message begins by one of these regular expressions."""
+    """Hide the warnings whose message starts with one of these regular expressions."""
     if verbose():
         yield
         return
@@ -44,5 +44,5 @@ def without_warnings(*messages: str) -> Iterator[None]:
         yield
 
 
-with without_warnings(r"`torch\.jit\.\w+` is deprecated"):  # of PyTorch Geometric, while it is imported
+with without_warnings(r"`torch\.jit\.\w+` is deprecated"):  # PyTorch Geometric raises it on import
     import torch_geometric.nn  # noqa: F401

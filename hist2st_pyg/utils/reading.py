@@ -1,4 +1,4 @@
-"""What a file raises while it is read, as one error that names it; and a bound on what a file may unpack to."""
+"""Turn errors of reading a file into one that names it, and limit the size to which a file may unpack."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 UNPACKED_BYTES = 2**29
-"""Bytes to which any file may unpack; ``HIST2ST_UNPACKED_GIB`` in the environment raises it."""
+"""Bytes to which any file may unpack; the environment variable ``HIST2ST_UNPACKED_GIB`` raises the limit."""
 
 UNPACKED_RATIO = 500
-"""How many times its own size a file may unpack to beyond that; a blank part of a slide packs about 300 times ..."""
+"""Beyond that, a file may unpack to this many times its size; blank parts of a slide compress about 300 times."""
 
 TEXT_RATIO = 100
-"""... and a packed text: a table of counts packs 5 to 80 times."""
+"""The same for a compressed text; a table of counts compresses 5 to 80 times."""
 
 UNPACKED_VARIABLE = "HIST2ST_UNPACKED_GIB"
 
 
 @contextmanager
 def reading(path: str | Path, kind: str) -> Iterator[None]:
-    """Turn whatever a reader raises on a damaged or foreign file into one ValueError of one line that names the file.
+    """Turn any error of a reader on a damaged or foreign file into a ValueError of one line that names the file.
 
-    Codecs, HDF5, zarr, parquet and image libraries have error classes of their own, and raise any other as well.
+    Codecs, HDF5, zarr, parquet and image libraries raise their own error classes and built-in ones.
 
     Args:
         path: The file, or the folder of a store.
         kind: What the file should be, after "not": ``"an image"``.
 
     Raises:
-        ValueError: If the block raised anything else than what follows.
-        OSError: If the system refused to read the file.
-        MemoryError: If memory is short; the message names the file.
+        ValueError: If the block raised any other error than those below.
+        OSError: If the operating system could not read the file.
+        MemoryError: If the file does not fit into memory; the message names it.
         ImportError: If the block raised one.
     """
     try:
@@ -45,7 +45,7 @@ def reading(path: str | Path, kind: str) -> Iterator[None]:
     except MemoryError as error:
         raise MemoryError(f"{path} does not fit into memory: {_line(error)}") from error
     except OSError as error:
-        if error.errno in (None, errno.EINVAL):  # no answer of the system: a library's, or a seek to nowhere
+        if error.errno in (None, errno.EINVAL):  # not from the operating system: from a library, or an invalid seek
             raise _damaged(path, kind, error) from error
         if error.filename is not None or str(path) in str(error):
             raise
@@ -69,13 +69,13 @@ def _line(error: BaseException) -> str:
 
 
 def check_unpacked(path: str | Path, packed: int, unpacked: int, ratio: int | None = None) -> None:
-    """Refuse a file that says it holds far more than it can, before memory or time is spent on it.
+    """Refuse a file that claims an implausible unpacked size, before unpacking it.
 
     Args:
         path: The file.
         packed: Its size in bytes.
-        unpacked: The size in bytes of what it says it holds.
-        ratio: How many times ``packed`` this may be; :data:`UNPACKED_RATIO` when None.
+        unpacked: The unpacked size that it claims, in bytes.
+        ratio: The largest ratio of ``unpacked`` to ``packed``; :data:`UNPACKED_RATIO` when None.
 
     Raises:
         ValueError: If ``unpacked`` is above :data:`UNPACKED_BYTES` and above ``ratio`` times ``packed``.
@@ -83,21 +83,23 @@ def check_unpacked(path: str | Path, packed: int, unpacked: int, ratio: int | No
     if unpacked > most_unpacked(packed, UNPACKED_RATIO if ratio is None else ratio):
         raise ValueError(
             f"{path} has {packed:,} bytes and unpacks to {unpacked / 2**30:,.1f} GiB or more; it is damaged or made to "
-            f"fill memory. If it is right, set {UNPACKED_VARIABLE} to the GiB that a file may unpack to."
+            f"fill memory. If it is correct, set {UNPACKED_VARIABLE} to the GiB that a file may unpack to."
         )
 
 
 def most_unpacked(packed: int, ratio: int) -> int:
-    """Bytes to which a file of a size may unpack.
+    """The number of bytes to which a file of a size may unpack.
 
     Raises:
-        ValueError: If the environment's bound is no number.
+        ValueError: If the environment variable is not a number.
     """
     given = os.environ.get(UNPACKED_VARIABLE)
     try:
         least = UNPACKED_BYTES if given is None else int(float(given) * 2**30)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{UNPACKED_VARIABLE} in the environment is a number of GiB, got {given!r}.") from error
+        raise ValueError(
+            f"The environment variable {UNPACKED_VARIABLE} must be a number of GiB, got {given!r}."
+        ) from error
     return max(least, ratio * packed)
 
 
@@ -117,7 +119,7 @@ def unpacked_gzip(path: Path) -> Iterator[bytes]:
 
 
 def check_gzip(path: Path) -> None:
-    """Read a gzip file through, in little memory; raises as :func:`unpacked_gzip`."""
+    """Check a gzip file by unpacking it in pieces; raises as :func:`unpacked_gzip`."""
     for _ in unpacked_gzip(path):
         pass
 
@@ -130,7 +132,7 @@ def check_hdf5(path: str | Path, kind: str) -> None:
         kind: What it should be, for the error.
 
     Raises:
-        ValueError: If they do, or the file is no HDF5.
+        ValueError: If they do, or the file is not HDF5.
     """
     import h5py
 

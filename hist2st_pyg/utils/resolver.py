@@ -1,4 +1,4 @@
-"""Resolve every choice by key in the same way."""
+"""Resolve a choice by its key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A matrix in blocks of rows or columns, so that what is made of it takes little memory at a time."""
+"""Iterate over a matrix in blocks of rows or columns, to limit memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def row_blocks(matrix: Any) -> Iterator[Any]:
 
 
 def column_blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
-    """The columns in blocks of at most :data:`VALUES_AT_ONCE` values, or of one column where that has more."""
+    """The columns in blocks of at most :data:`VALUES_AT_ONCE` values, or of one column if it has more."""
     step = max(1, VALUES_AT_ONCE // max(n_rows, 1))
     for start in range(0, n_columns, step):
         yield slice(start, min(start + step, n_columns))

@@ -26,10 +26,10 @@ def trim_memory() -> None:
 
 
 def free_memory(device: torch.device) -> int:
-    """The bytes of memory that are free: of a GPU, else of this machine, of which a container may allow a part only."""
+    """Free memory in bytes: of a GPU, else of this machine or of its container, if that allows less."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")  # without what caches would give back
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")  # excludes reclaimable caches
     if MEMORY.is_file() and (known := re.search(r"MemAvailable:\s+(\d+) kB", MEMORY.read_text(encoding="ascii"))):
         free = int(known[1]) * 1024
     limit, used = (_of_group(name) for name in ("memory.max", "memory.current"))
@@ -37,7 +37,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def _of_group(name: str) -> int | None:
-    """A number that Linux says of this process's group; None where there is none, or no limit."""
+    """A number of Linux's control group of this process; None if there is no group or no limit."""
     path = CONTROL_GROUP / name
     text = path.read_text(encoding="ascii").strip() if path.is_file() else ""
     return int(text) if text.isdigit() else None

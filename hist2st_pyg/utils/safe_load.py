@@ -46,7 +46,7 @@ def read_tensors(path: str | Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What torch says of a file, in one line, without its advice to execute the file's code."""
+    """Torch's error message in one line, without its advice to execute the file's code."""
     text = " ".join(str(error).split())
     if code := re.search(r"Unsupported global: GLOBAL (\S+)", text):
         return f"it holds {code[1]}, more than tensors and plain values"

@@ -13,8 +13,8 @@ from torch_geometric.utils import scatter as pyg_scatter
 def scatter(src: Tensor, index: Tensor, dim_size: int | None, reduce: str = "sum") -> Tensor:
     """Reduce the rows of ``src`` that have the same index.
 
-    torch-scatter is an optional package. Where it is missing, does not load (PyTorch Geometric then warns), or has no
-    CUDA beside a torch that has, :func:`torch_geometric.utils.scatter` gives the same values.
+    torch-scatter is an optional package. If it is missing, does not load (PyTorch Geometric then warns), or was built
+    without CUDA for a torch with CUDA, :func:`torch_geometric.utils.scatter` gives the same values.
 
     Args:
         src: The rows [N, ...].
@@ -30,7 +30,7 @@ def scatter(src: Tensor, index: Tensor, dim_size: int | None, reduce: str = "sum
 
 
 def scatter_in_use() -> str:
-    """Which implementation reduces by group on this machine, and why, in words."""
+    """Name the implementation that :func:`scatter` uses on this machine, and the reason."""
     if pyg.WITH_TORCH_SCATTER:
         return f"torch-scatter, {'with' if _has_cuda() else 'without'} CUDA as torch"
     if find_spec("torch_scatter") is None:

@@ -1,4 +1,4 @@
-"""Write beside a target and move it in when it is complete; the next writer removes what killed ones left."""
+"""Write to a temporary folder beside a target and move the complete output; remove folders of killed processes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pathlib import Path
 _UNFINISHED = ".unfinished-"
 """Part of the name of each temporary folder, by which :func:`remove_unfinished` finds them."""
 _LONGEST = 100
-"""Characters of a target's name in that of its temporary folder, so that the latter is not too long."""
+"""Longest part of a target's name, in characters, in the name of its temporary folder."""
 
 
 @contextmanager
 def staged(path: str | Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path``, from which to move the complete output in; the folder is removed.
+    """Yield an empty folder beside ``path``, from which the caller moves the complete output; then remove the folder.
 
-    The folder is locked while it is in use. The kernel unlocks it when the process ends, however it ends, so that the
-    next writer of ``path`` knows and removes what a killed one left.
+    The folder is locked while it is in use. The kernel unlocks it when the process ends, also when it is killed, so
+    that the next writer of ``path`` can recognize and remove it.
 
     Args:
         path: The file or folder to write; its parent is created.
@@ -51,7 +51,7 @@ def staged(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Wait until no other process holds a folder, and hold it; without effect on a file system without locks."""
+    """Wait for the lock of a folder and hold it; without effect on a file system without locks."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -65,12 +65,12 @@ def move_in(source: Path, path: Path, *, replace: bool) -> None:
     """Move a complete folder to its place.
 
     Args:
-        source: The folder, in the folder of :func:`staged`, which takes what is replaced.
+        source: The folder, in the folder of :func:`staged`, into which a replaced output moves.
         path: Its place.
-        replace: Replace what is there, also when another process wrote it meanwhile.
+        replace: Replace an existing output, also one that another process wrote meanwhile.
 
     Raises:
-        FileExistsError: If there is something, and ``replace`` is not set.
+        FileExistsError: If ``path`` exists and ``replace`` is not set.
     """
     for number in count():
         try:
@@ -79,7 +79,7 @@ def move_in(source: Path, path: Path, *, replace: bool) -> None:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) or not os.path.lexists(path):
                 raise
             if not replace:
-                raise FileExistsError(f"{path} was written by another process meanwhile, and stays.") from error
+                raise FileExistsError(f"Another process wrote {path} meanwhile; that output is kept.") from error
             with suppress(FileNotFoundError):
                 path.rename(source.with_name(f"replaced-{number}"))
         else:
@@ -87,18 +87,18 @@ def move_in(source: Path, path: Path, *, replace: bool) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> OSError:
-    """An error of the operating system in writing ``path`` as one that names it and the reason."""
+    """Convert an error of the operating system to one that names the output ``path`` and the reason."""
     reason = os.strerror(error.errno) if error.errno is not None else str(error)
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         reason = "there is a file where its folder has to be"
     kind = type(error) if type(error).__module__ == "builtins" else OSError
     named = kind(f"{path} cannot be written: {reason}.")
-    named.errno = error.errno  # so that what is staged around it names its own target
+    named.errno = error.errno  # an enclosing :func:`staged` then names its own target
     return named
 
 
 def _is_about(path: Path, error: OSError) -> bool:
-    """Whether an error is of the operating system, and about ``path``, its folder or its temporary files."""
+    """Whether the operating system raised an error for ``path``, its folder or its temporary files."""
     names = [Path(os.fsdecode(n)) for n in (error.filename, error.filename2) if isinstance(n, str | bytes)]
     return error.errno is not None and all(n in path.parents or path.parent in n.parents for n in names)
 
@@ -108,11 +108,11 @@ def remove_unfinished(folder: str | Path, name: str | None = None) -> None:
 
     Args:
         folder: The folder of the outputs.
-        name: The output; None removes what was left of all.
+        name: The output; None removes the folders of all outputs.
     """
     pattern = "*" if name is None else glob.escape(name)
     for path in Path(folder).glob(f".{pattern}{_UNFINISHED}*"):
-        # In use, gone meanwhile, of another user, or on a file system without locks.
+        # It may be in use, removed meanwhile, another user's, or on a file system without locks.
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY)
             try:
@@ -131,7 +131,7 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
             descriptor = os.open(folder, os.O_RDONLY)
             with suppress(OSError):  # a file system without locks, where nothing is removed either
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if folder.is_dir():  # else another process took it for a left one before it was locked
+            if folder.is_dir():  # else another process removed it before it was locked
                 return folder, descriptor
         except FileNotFoundError:
             pass

@@ -1,4 +1,4 @@
-"""Check before the work that its outputs can be written."""
+"""Check, before a computation, that its outputs can be written."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def _check(path: str | Path, folder: Path, option: str, kind: str) -> None:
     if not text:
         raise ValueError(f"{option} is empty; it must be a {kind}.")
     try:
-        with suppress(FileNotFoundError, NotADirectoryError):  # but not: a name is too long
+        with suppress(FileNotFoundError, NotADirectoryError):  # a name that is too long still raises
             os.stat(text)
         if kind == "file" and (os.path.isdir(text) or text.endswith(os.sep)):
             raise IsADirectoryError(f"{option} is a folder, {text}; it must be a file.")
         existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-        # A folder where the first one would be made: permissions alone do not tell, root may write to none of /proc.
+        # Make a folder to try: permissions are not sufficient (root cannot write to /proc).
         os.rmdir(tempfile.mkdtemp(dir=existing, prefix=".check-"))
     except OSError as error:
         if error.errno is None:

@@ -72,7 +72,7 @@ def test_a_cell_removes_no_folder_that_it_did_not_make(grid_file: Path, tmp_path
     folder = tmp_path / "work" / cell.place
     folder.mkdir(parents=True)
     (folder / "precious.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"holds files that are not of a benchmark \(it has no \.cell\)"):
+    with pytest.raises(FileExistsError, match=r"was not made by an earlier benchmark \(it has no \.cell\)"):
         run.run_cell(cell, tmp_path / "results", tmp_path / "work", "off")
     assert (folder / "precious.txt").read_text() == "mine"
 

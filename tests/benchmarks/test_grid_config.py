@@ -145,7 +145,7 @@ def test_a_key_twice_is_told(grid: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_a_value_that_cannot_be_meant_is_told_before_anything_runs(grid: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"training\.lr is above 0, got -1\."):
+    with pytest.raises(ValueError, match=r"training\.lr must be above 0, got -1\."):
         read({**grid, "training": {"lr": -1}}, tmp_path)
 
 

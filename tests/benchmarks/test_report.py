@@ -273,11 +273,9 @@ def test_the_report_says_how_patients_are_known(results: Results) -> None:
     config = make_cell("A", "sage", 0)["config"]
     given = config | {"data": {"patients": {"A1": "A"}}}
     (group,) = grouped(read_cells(results(config=given)))
-    assert dict(facts(group))["Patients"] == "The patients are as the user gave them"
+    assert dict(facts(group))["Patients"] == "The user named the patients"
     (group,) = grouped(read_cells(results(patient_sources={"unknown": ["A1", "B1"], "given": ["C1"]})))
-    assert dict(facts(group))["Patients"] == (
-        "The patients are not known (A1, B1). The patients are as the user gave them (C1)"
-    )
+    assert dict(facts(group))["Patients"] == ("The patients are not known (A1, B1). The user named the patients (C1)")
     assert warnings(group) == [
         "It is not known whose sections A1, B1 are: a patient may train and be tested, and scores are then higher than "
         "for one that was never seen."

@@ -149,7 +149,7 @@ def test_an_unknown_key_in_the_file(capsys: pytest.CaptureFixture[str]) -> None:
         (["evaluate", "nowhere"], "hist2st evaluate: There is no"),
         (["info", "nowhere"], "hist2st info: There is no model at nowhere, and it is not an id"),
         (["train", "--data.test", "[Z9]", "--wandb", "off", "--output", "x"], "There is no section 'Z9'"),
-        (["train", "--training.epochs", "0", "--output", "x"], "training.epochs is at least 1, got 0"),
+        (["train", "--training.epochs", "0", "--output", "x"], "training.epochs must be at least 1, got 0"),
         (["train", "--data.name", "her3st", "--output", "x"], "her3st"),
         (["train", "--accelerator", "nonsense", "--wandb", "off", "--output", "x"], "nonsense"),
         (["train", "--preset", "huge"], "Unknown preset='huge'. Choose one of: paper, small."),

@@ -319,7 +319,7 @@ def test_a_configuration_is_json(checkpoint: Path, capsys: pytest.CaptureFixture
         ("broken.json", "broken.json is not JSON: "),
         ("list.json", "list.json must hold arguments"),
         ("deep.json", "deep.json is nested too deep"),
-        ("twice.json", "twice.json is not JSON: the key 'policy' is there twice"),
+        ("twice.json", "twice.json is not JSON: the key 'policy' is duplicated"),
         ("absent.json", "There is no file absent.json"),
     ):
         assert main(["convert", str(checkpoint), "-o", "model", "--config", name]) == 2

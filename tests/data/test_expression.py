@@ -154,14 +154,14 @@ def test_only_shared_expressed_genes_are_taken() -> None:
     first.adata.X[:, 0] = second.adata.X[:, 0] = 0
     genes = variable_genes([first, second], 39)
     assert set(genes) == {f"G{i}" for i in range(1, 40)}
-    with pytest.raises(ValueError, match="share 39 genes that are seen in 10% of the spots; a panel of 40 is too many"):
+    with pytest.raises(ValueError, match="39 genes that are detected in 10% of the spots, fewer than the panel's 40"):
         variable_genes([first, second], 40)
 
 
 def test_a_tenth_of_the_spots_is_rounded_up() -> None:
     counts = np.zeros((15, 3), dtype=np.float32)
     counts[:, 0], counts[:2, 1], counts[:1, 2] = 1, 1, 1  # of 15 spots two are a tenth, one is not
-    with pytest.raises(ValueError, match="share 2 genes that are seen in 10% of the spots"):
+    with pytest.raises(ValueError, match="share 2 genes that are detected in 10% of the spots"):
         variable_genes([section(counts, ["A", "B", "C"])], 3)
 
 
@@ -251,7 +251,7 @@ def test_the_variance_panel_has_shared_genes_only() -> None:
     before = first.adata.copy()
     assert genes_of_variance([first, less], 15) == genes[5:]
     np.testing.assert_array_equal(first.adata.X, before.X)
-    with pytest.raises(ValueError, match="The training sections share 15 genes; a panel of 16 is too many"):
+    with pytest.raises(ValueError, match="The training sections share 15 genes, fewer than the panel's 16"):
         gene_panel("variance", [first, less], 16)
 
 
@@ -339,7 +339,7 @@ def test_a_panel_of_one_or_two_genes_is_warned_of(
     s = section()
     counts, _ = panel_counts(s, genes)
     expression_target(s, counts)
-    assert ("S1: a share of the panel's counts says little" in caplog.text) == warned
+    assert ("S1: shares of the panel's counts are hardly" in caplog.text) == warned
     assert ("normalize_by: all" in caplog.text) == warned
     caplog.clear()
     expression_target(s, counts, "all")

@@ -261,24 +261,24 @@ def test_torch_in_torch_out() -> None:
 def test_positions_that_cannot_be_are_refused() -> None:
     for pos in (np.zeros((3, 3)), np.zeros(4), np.zeros((0, 2)), np.array([[0, np.nan]]), torch.zeros(2, 3)):
         for function, arguments in ((knn_edges, (2,)), (radius_edges, (1.0,)), (grid_edges, ())):
-            with pytest.raises(ValueError, match=r"Positions are finite numbers \[N, 2\] of at least one spot"):
+            with pytest.raises(ValueError, match=r"Positions must be finite \[N, 2\] of at least one spot"):
                 function(pos, *arguments)
 
 
 def test_arguments_that_cannot_be_are_refused() -> None:
     pos = np.array([[0, 0], [1, 0]])
     for wrong in (-1.0, 0.0, float("nan")):
-        with pytest.raises(ValueError, match=f"max_distance is positive, got {wrong}"):
+        with pytest.raises(ValueError, match=f"max_distance must be positive, got {wrong}"):
             knn_edges(np.zeros((3, 2)), 1, max_distance=wrong)
-    with pytest.raises(ValueError, match="k is at least 1, got 0"):
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         knn_edges(pos, 0)
     for radius in (0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="radius is positive, got"):
+        with pytest.raises(ValueError, match="radius must be positive, got"):
             radius_edges(pos, radius)
-    with pytest.raises(ValueError, match="rings is at least 1, got 0"):
+    with pytest.raises(ValueError, match="rings must be at least 1, got 0"):
         grid_edges(pos, 0)
     for grid in (np.array([[0, 0], [0, 0]]), np.array([[0.5, 0], [1, 0]])):
-        with pytest.raises(ValueError, match="array positions are integers and each is taken by one spot"):
+        with pytest.raises(ValueError, match="array positions must be integers, each of one spot"):
             grid_edges(grid)
 
 
@@ -320,7 +320,7 @@ def test_delaunay_is_squidpys() -> None:
     ("options", "message"),
     [
         ({"graph": "star"}, "Unknown graph='star'. Choose one of: delaunay, grid, knn, radius"),
-        ({"graph": "radius"}, "graph='radius' needs radius; give it in graph_kwargs"),
+        ({"graph": "radius"}, "graph='radius' needs radius; set it in graph_kwargs"),
         ({"graph": "delaunay", "graph_kwargs": {"k": 3}}, "graph='delaunay' has no argument 'k'; its arguments: none"),
         ({"prune": "far"}, "Unknown prune='far'. Choose one of: none, std"),
     ],

@@ -59,5 +59,5 @@ def test_a_graph_of_directed_edges_is_parted(cohort: list[Section]) -> None:
 def test_edges_in_another_order_are_refused() -> None:
     graph = directed()
     graph.edge_index = graph.edge_index.flip(1)
-    with pytest.raises(ValueError, match=r"The edges of a section are sorted by target; data\.sort"):
+    with pytest.raises(ValueError, match=r"The edges of a section must be sorted by target; call data\.sort"):
         SectionParts(graph).part(torch.arange(3))

@@ -275,7 +275,7 @@ def test_one_letter_keeps_the_section_whole(sections: list[Section]) -> None:
 
 @pytest.mark.parametrize("pattern", ["", "tt1v", "t_v", "t v", "t,v"])
 def test_a_pattern_is_made_of_letters(sections: list[Section], pattern: str) -> None:
-    with pytest.raises(ValueError, match=f"pattern of stripes is made of letters, one a stripe, got '{pattern}'"):
+    with pytest.raises(ValueError, match=f"stripes must consist of letters, one per stripe, got '{pattern}'"):
         cut_stripes(sections[0], pattern)
 
 

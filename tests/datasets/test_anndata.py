@@ -87,7 +87,7 @@ def test_image_option(tmp_path: Path) -> None:
 def test_two_images(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5ad", "a.png")
     write(tmp_path / "a.h5ad", "a.jpg")
-    with pytest.raises(ValueError, match=r"a\.h5ad has 2 images beside it \(a\.jpg, a\.png\); say which by image"):
+    with pytest.raises(ValueError, match=r"a\.h5ad has 2 images beside it \(a\.jpg, a\.png\); set image"):
         load_sections("anndata", path)
     (section,) = load_sections("anndata", path, image=tmp_path / "a.png")
     assert section.require_image().size == (200, 160)
@@ -107,7 +107,7 @@ def test_patients(tmp_path: Path) -> None:
     assert load_sections("anndata", tmp_path, ["a"], patients={"a": "Q", "b": "R"})[0].patient_source == "given"
     with pytest.raises(ValueError, match="patients must be a mapping section -> patient, or 'each_section', got 'e"):
         load_sections("anndata", tmp_path, patients="each")
-    with pytest.raises(ValueError, match=r"b\.h5ad: a section is of one patient, obs\['animal'\] has x, y"):
+    with pytest.raises(ValueError, match=r"b\.h5ad: a section must be of one patient, obs\['animal'\] has x, y"):
         load_sections("anndata", tmp_path, ["b"], patient_key="animal")
     with pytest.raises(ValueError, match=r"a\.h5ad has neither uns\['animal'\] nor obs\['animal'\]"):
         load_sections("anndata", tmp_path, ["a"], patient_key="animal")
@@ -137,7 +137,7 @@ def test_what_is_no_patient_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.h5ad: uns\['patient'\] must be the name of one patient, got array"):
         load_sections("anndata", path)
     path = write(tmp_path / "b.h5ad", obs=columns(patient=[1.0, 1.0, np.nan, 1.0]))
-    with pytest.raises(ValueError, match=r"b\.h5ad: a section is of one patient, obs\['patient'\] has 1, no name"):
+    with pytest.raises(ValueError, match=r"b\.h5ad: a section must be of one patient, obs\['patient'\] has 1, no name"):
         load_sections("anndata", path)
 
 
@@ -166,7 +166,7 @@ def test_array_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5ad", obs=columns(array_col=[3, 5, 4, 6], array_row=[1, 1, 2, 2]))
     np.testing.assert_array_equal(load_sections("anndata", path)[0].grid, [[3, 1], [5, 1], [4, 2], [6, 2]])
     write(path, obs=columns(array_col=[3, 5, 4, 6]))
-    with pytest.raises(ValueError, match=r"a\.h5ad has no obs\['array_row'\] although"):
+    with pytest.raises(ValueError, match=r"a\.h5ad has no obs\['array_row'\]; give both"):
         load_sections("anndata", path)
 
 
@@ -198,7 +198,7 @@ def test_scale(tmp_path: Path) -> None:
 
 def test_several_libraries(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5ad", uns={"spatial": {"one": visium(5), "two": visium(5)}})
-    with pytest.raises(ValueError, match=r"a\.h5ad holds 2 libraries \(one, two\); a file is one section"):
+    with pytest.raises(ValueError, match=r"a\.h5ad holds 2 libraries \(one, two\); a file must hold one section"):
         load_sections("anndata", path)
 
 

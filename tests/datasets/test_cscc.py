@@ -142,7 +142,7 @@ def test_packed_image(root: Path) -> None:
     (section,) = load_sections("cscc", root)
     assert section.require_image().size == (50, 40)
     image.unlink()
-    with pytest.raises(ValueError, match=rf"{packed.name} is packed, and an image .*Unpack it: gunzip {packed}"):
+    with pytest.raises(ValueError, match=rf"{packed.name} is compressed; images must .*Unpack it: gunzip {packed}"):
         load_sections("cscc", root)
 
 
@@ -309,11 +309,11 @@ def test_download_of_what_is_there_unpacked(server: Server, tmp_path: Path) -> N
 )
 def test_damaged_on_the_server(server: Server, tmp_path: Path, content: bytes) -> None:
     server.files[TABLE] = content
-    with pytest.raises(ValueError, match=r"_stdata\.tsv\.gz: .* it is no whole gzip file .*Nothing was kept"):
+    with pytest.raises(ValueError, match=r"_stdata\.tsv\.gz: .* it is not a complete gzip file .*Nothing was kept"):
         cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
     assert list(tmp_path.iterdir()) == []
     del server.files[TABLE]
-    with pytest.raises(FileNotFoundError, match=r"_stdata\.tsv\.gz answers 404"):
+    with pytest.raises(FileNotFoundError, match=r"_stdata\.tsv\.gz returned 404"):
         cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
 
 
@@ -323,7 +323,7 @@ def test_what_is_there_differs(server: Server, tmp_path: Path, lengths: bool) ->
     path = tmp_path / f"{GSM}_{NAME}_stdata.tsv.gz"
     path.write_bytes(server.files[TABLE][:-4])
     size = len(server.files[TABLE])
-    problem = rf"{size - 4} bytes, the server's {size}" if lengths else "no whole gzip file"
+    problem = rf"{size - 4} bytes, the server's {size}" if lengths else "not a complete gzip file"
     with pytest.raises(ValueError, match=rf"{path.name} differs from .*{problem}.*move it, or overwrite"):
         cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False)
     cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False, overwrite=True)
@@ -349,7 +349,7 @@ def test_manifest(server: Server, tmp_path: Path) -> None:
     assert image.read_bytes() == picture()
     table.unlink()
     server.files[TABLE] = gzip.compress(SPOTS.encode())
-    with pytest.raises(ValueError, match=r"_stdata\.tsv\.gz is not the file that was expected: expected git blob"):
+    with pytest.raises(ValueError, match=r"_stdata\.tsv\.gz is not the expected file: expected git blob"):
         cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
     image.unlink()
     server.files[IMAGE] = gzip.compress(b"another")
@@ -374,7 +374,7 @@ def test_download_arguments(server: Server, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no section 'P4_ST_rep1'\. Available: P10_ST_rep1, .*P9_ST_rep3"):
         cscc.download(tmp_path, ["P4_ST_rep1"], base_url=server.url)
     for parts in (["labels"], [], "counts"):
-        with pytest.raises(ValueError, match=r"parts is a list of some of counts, spots, images, got"):
+        with pytest.raises(ValueError, match=r"parts must be a list of some of counts, spots, images, got"):
             cscc.download(tmp_path, parts=parts, base_url=server.url)
     (tmp_path / f"{GSM}_{NAME}_stdata.tsv.gz").write_bytes(server.files[TABLE])
     with pytest.raises(ConnectionError, match=r"_stdata\.tsv\.gz cannot be reached"):

@@ -62,7 +62,7 @@ def test_unknown_option() -> None:
 
 @pytest.mark.parametrize("dataset", ["anndata", "her2st"])
 def test_root(dataset: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"'{dataset}' is read from files: give root"):
+    with pytest.raises(ValueError, match=f"'{dataset}' is read from files: set root"):
         load_sections(dataset)
     with pytest.raises(FileNotFoundError, match="absent"):
         load_sections(dataset, tmp_path / "absent")

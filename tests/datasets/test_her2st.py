@@ -138,16 +138,16 @@ def test_spots_without_neighbors_have_no_scale(root: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("GENE2", "GENE1", "gene 'GENE1' is there more than once"),
+        ("GENE2", "GENE1", "gene 'GENE1' occurs more than once"),
         ("GENE2", "", "a gene has no name"),
         ("\tGENE1", "GENE1", "the header has 3 fields, the first spot 4"),
-        ("11x13", "10x13", "spot '10x13' is there more than once"),
-        ("11x13", "11.0x13.1", r"a spot is named COLxROW, such as 10x13, got '11\.0x13\.1'"),
-        ("\t5\t", "\tmany\t", "spot 10x14, gene GENE1: a count is a whole number from 0, got 'many'"),
-        ("\t5\t", "\t-5\t", "spot 10x14, gene GENE1: a count is a whole number from 0, got '-5'"),
-        ("\t5\t", "\t5.5\t", r"spot 10x14, gene GENE1: a count is a whole number from 0, got '5\.5'"),
-        ("1\t1\t7\n", "1\t1", "spot 12x14, gene NA: a count is a whole number from 0, got ''"),
-        ("1\t1\t7\n", "1\t1\t\n", "spot 12x14, gene NA: a count is a whole number from 0, got ''"),
+        ("11x13", "10x13", "spot '10x13' occurs more than once"),
+        ("11x13", "11.0x13.1", r"a spot's name must be COLxROW, such as 10x13, got '11\.0x13\.1'"),
+        ("\t5\t", "\tmany\t", "spot 10x14, gene GENE1: a count must be a whole number from 0, got 'many'"),
+        ("\t5\t", "\t-5\t", "spot 10x14, gene GENE1: a count must be a whole number from 0, got '-5'"),
+        ("\t5\t", "\t5.5\t", r"spot 10x14, gene GENE1: a count must be a whole number from 0, got '5\.5'"),
+        ("1\t1\t7\n", "1\t1", "spot 12x14, gene NA: a count must be a whole number from 0, got ''"),
+        ("1\t1\t7\n", "1\t1\t\n", "spot 12x14, gene NA: a count must be a whole number from 0, got ''"),
         ("1\t1\t7\n", "1\t1\t7\t8\n", "is damaged or not a table of counts: .*Expected 4 fields in line 5, saw 5"),
         (COUNTS, "", "is damaged or not a table of counts"),
     ],
@@ -174,9 +174,9 @@ def test_damaged_gzip(root: Path, damage: str) -> None:
     ("old", "new", "message"),
     [
         ("pixel_x", "pixel", "lacks the columns pixel_x; it has x, y, new_x"),
-        ("4000.0", "left", "line 4: pixel_x is a number, got 'left'"),
-        ("4000.0", "", "line 4: pixel_x is a number, got ''"),
-        ("11\t13", "10\t13", "array place 10x13 is there more than once"),
+        ("4000.0", "left", "line 4: pixel_x must be a number, got 'left'"),
+        ("4000.0", "", "line 4: pixel_x must be a number, got ''"),
+        ("11\t13", "10\t13", "array place 10x13 occurs more than once"),
         ("11\t13", "-11\t13", "array place -11x13 is negative"),
         ("\tselected", "", "line 2 has 7 fields, the first line has 6"),
     ],
@@ -190,7 +190,7 @@ def test_malformed_spots(root: Path, old: str, new: str, message: str) -> None:
 def test_malformed_labels(root: Path) -> None:
     path = root / "data" / "ST-pat" / "lbl" / "A1_labeled_coordinates.tsv"
     path.write_text(LABELS.replace("10.9\t12.8", "10.1\t13.2"))
-    with pytest.raises(ValueError, match=r"A1_labeled_coordinates\.tsv: array place 10x13 is there more than once"):
+    with pytest.raises(ValueError, match=r"A1_labeled_coordinates\.tsv: array place 10x13 occurs more than once"):
         load_sections("her2st", root)
 
 

@@ -77,7 +77,7 @@ def test_several_samples(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     sections = load_sections("hest", root)
     assert [(s.name, s.patient) for s in sections] == [("A", "Patient 1"), ("B", "Patient 1"), ("C", "3")]
     assert {s.patient_source for s in sections} == {"dataset"}
-    assert "hest: 'Patient 1' is the patient in several studies" in caplog.text
+    assert "hest: several studies have a patient 'Patient 1'" in caplog.text
     caplog.clear()
     patients = {"A": "P", "B": "Q"}
     assert [s.patient for s in load_sections("hest", root, ["B", "A"], patients=patients)] == ["Q", "P"]
@@ -112,7 +112,7 @@ def test_metadata(root: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert load(root).record == SectionRecord("A", None, "unknown")
     assert load(root, patients="each_section").record == SectionRecord("A", "A", "each_section")
     path = write_metadata(root, spot_diameter="wide")
-    with pytest.raises(ValueError, match=r"A\.json: spot_diameter is a number, got 'wide'"):
+    with pytest.raises(ValueError, match=r"A\.json: spot_diameter must be a number, got 'wide'"):
         load(root)
     for text in ("{", "[]"):
         path.write_text(text)
@@ -121,7 +121,7 @@ def test_metadata(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.unlink()
     section = load(root)
     assert section.um_per_pixel is section.spot_diameter is None
-    assert "there are no metadata" in caplog.text
+    assert "has no metadata: there is no file" in caplog.text
 
 
 def test_options(root: Path) -> None:
@@ -145,7 +145,7 @@ def test_swapped_positions_are_refused(root: Path, caplog: pytest.LogCaptureFixt
     x, y = POS[:, ::-1].T
     by_hand = ((x > 20) & (x < 330) & (y > 10) & (y < 210)).mean()
     assert f"{by_hand:.1%} of the spots are on tissue and {(y < HEIGHT).mean():.1%} on the image" in str(error.value)
-    assert "swapped 100.0% and 100.0%. Give swap_xy=True to swap them, or swap_xy=False" in str(error.value)
+    assert "swapped 100.0% and 100.0%. Set swap_xy=True to swap them, or swap_xy=False" in str(error.value)
     assert [record.levelno for record in caplog.records if "on tissue" in record.message] == [logging.WARNING]
     caplog.clear()
     np.testing.assert_array_equal(load(root, swap_xy=True).pos, POS)
@@ -185,7 +185,7 @@ def test_columns_beside_positions(root: Path, caplog: pytest.LogCaptureFixture) 
         (*POS.T, ""),
         (
             *POS.T[::-1],
-            "hest A: obs x_pixel, y_pixel has x and y the other way round than obsm['spatial'], which is read",
+            "hest A: obs x_pixel, y_pixel has x and y swapped compared with obsm['spatial'], which is read",
         ),
         (*(POS.T + 5), "hest A: obs x_pixel, y_pixel differs from obsm['spatial'], which is read"),
     ):
@@ -207,14 +207,14 @@ def test_no_positions(root: Path) -> None:
     write_counts(root, obsm={"spatial": np.where(np.isin(POS, POS[3]), np.nan, POS)})
     with pytest.raises(
         ValueError,
-        match=r"A\.h5ad: obsm\['spatial'\] holds finite numbers of at most 1e\+09, got \[40\.0, nan\] for spot '000-1'",
+        match=r"A\.h5ad: obsm\['spatial'\] must hold finite numbers of at most 1e\+09, got \[40\.0, nan\] for spot",
     ):
         load(root)
     write_counts(root, obsm={"spatial": np.column_stack([POS, POS])})
     with pytest.raises(ValueError, match=r"A\.h5ad: obsm\['spatial'\] .* got shape \[96, 4\]"):
         load(root)
     write_counts(root, obsm={}, obs=columns(np.array(["left"] * 96), POS[:, 1], ("x_pixel", "y_pixel")))
-    with pytest.raises(ValueError, match=r"A\.h5ad: obs x_pixel, y_pixel holds finite numbers"):
+    with pytest.raises(ValueError, match=r"A\.h5ad: obs x_pixel, y_pixel must hold finite numbers"):
         load(root)
 
 
@@ -227,13 +227,13 @@ def test_no_spot_on_the_slide(root: Path) -> None:
 def test_slides(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     Image.fromarray(picture()).save(root / "wsis" / "A.png")
-    with pytest.raises(ValueError, match=r"A\.png and .*A\.tif are one sample's slide; keep one of the two"):
+    with pytest.raises(ValueError, match=r"A\.png and .*A\.tif are slides of the same sample; keep one"):
         load(root)
     (root / "wsis" / "A.tif").unlink()
     assert load(root).require_image().size == (WIDTH, HEIGHT)
     (root / "wsis" / "A.png").unlink()
     assert load(root).image is None
-    assert "hest A: there is no picture of the slide on which to check the order of x and y" in caplog.text
+    assert "hest A: the order of x and y is not checked" in caplog.text
     assert "hest A: there is no slide, so the section has no image" in caplog.text
 
 
@@ -302,15 +302,15 @@ def test_patches_that_are_not_around_spots(root: Path) -> None:
     (root / "wsis" / "A.tif").unlink()
     _, corners = cut()
     write_patches(root, coords=corners[:, ::-1])
-    with pytest.raises(ValueError, match=r"cut around spots with x and y swapped \(median .* Give swap_xy=True"):
+    with pytest.raises(ValueError, match=r"cut around spots with x and y swapped \(median .* Set swap_xy=True"):
         load(root)
     write_counts(root, obsm={"spatial": POS[:, ::-1]})
     write_patches(root)
-    with pytest.raises(ValueError, match=r"cut around spots with x and y swapped .* Give swap_xy=True"):
+    with pytest.raises(ValueError, match=r"cut around spots with x and y swapped .* Set swap_xy=True"):
         load(root)
     np.testing.assert_array_equal(load(root, swap_xy=True).pos, POS)
     write_counts(root)
-    with pytest.raises(ValueError, match=r"cut around spots with x and y as in the file .* Give swap_xy=False"):
+    with pytest.raises(ValueError, match=r"cut around spots with x and y as in the file .* Set swap_xy=False"):
         load(root, swap_xy=True)
     write_patches(root, coords=POS.astype(int))  # their centers
     with pytest.raises(
@@ -382,7 +382,7 @@ def test_real_sample(real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureF
         (tmp_path / folder / f"NCBI858.{suffix}").symlink_to(source.resolve() / f"NCBI858.{suffix}")
     assert is_dataset(tmp_path)
     with pytest.raises(
-        ValueError, match=r"hest NCBI858: x and y look swapped: .* swapped 99\.5% and 100\.0%\. Give swap_xy"
+        ValueError, match=r"hest NCBI858: x and y look swapped: .* swapped 99\.5% and 100\.0%\. Set swap_xy"
     ):
         load_sections("hest", tmp_path)
     (section,) = load_sections("hest", tmp_path, swap_xy=True)
@@ -422,7 +422,7 @@ def test_patches_of_an_impossible_slide_are_refused(root: Path) -> None:
     write_patches(root)
     with h5py.File(root / "patches" / "A.h5", "a") as file:
         file["coords"][0] = [10**9, 10**9]
-    with pytest.raises(ValueError, match=r"A\.h5 is of a slide of 1000000\d+ x 1000000\d+ px .*no slide is wider"):
+    with pytest.raises(ValueError, match=r"A\.h5 is of a slide of 1000000\d+ x 1000000\d+ px .*the limit is"):
         PatchMosaic(root / "patches" / "A.h5", um_per_pixel=UM)
 
 

@@ -107,9 +107,7 @@ def test_coordinate_systems(tmp_path: Path) -> None:
     spots = circles(transformations={"one": Identity(), "two": Identity()})
     image = Image2DModel.parse(picture(), dims=("c", "y", "x"), transformations={k: Identity() for k in ("one", "two")})
     path = write(tmp_path / "c.zarr", images={"he": image}, shapes={"spots": spots})
-    with pytest.raises(
-        ValueError, match=r"more than one coordinate system of 'spots' and 'he' \(one, two\); say which by c"
-    ):
+    with pytest.raises(ValueError, match=r"more than one coordinate system of 'spots' and 'he' \(one, two\); set c"):
         load(path)
     path = write(tmp_path / "d.zarr", images={"he": he(system="else")})
     with pytest.raises(ValueError, match=r"d\.zarr: there is no coordinate system of 'spots' and 'he'\."):
@@ -159,13 +157,9 @@ def test_elements_are_named_where_there_are_several(tmp_path: Path) -> None:
         shapes={"spots": circles(), "others": circles(PIXELS[::-1])},
         tables={"table": annotation(), "more": annotation("others"), "loose": AnnData(np.ones((1, 1)))},
     )
-    with pytest.raises(
-        ValueError, match=r"a\.zarr: there is more than one image \(he, small\); say which by image=\.\.\."
-    ):
+    with pytest.raises(ValueError, match=r"a\.zarr: there is more than one image \(he, small\); set image=\.\.\."):
         load(path)
-    with pytest.raises(
-        ValueError, match=r"one table of counts that annotates shapes \(more, table\); say which by table="
-    ):
+    with pytest.raises(ValueError, match=r"one table of counts that annotates shapes \(more, table\); set table="):
         load(path, image="he")
     np.testing.assert_allclose(load(path, image="small", table="table").pos, PIXELS / 2)
     np.testing.assert_allclose(load(path, image="he", table="more").pos, PIXELS[::-1])
@@ -189,7 +183,7 @@ def test_a_table_of_several_elements(tmp_path: Path) -> None:
     table = TableModel.parse(adata, region=["left", "right"], region_key="element", instance_key="spot")
     path = write(tmp_path / "a.zarr", shapes={"left": circles(), "right": circles()}, tables={"table": table})
     with pytest.raises(
-        ValueError, match=r"one element of shapes that table 'table' annotates \(left, right\); say which by shapes="
+        ValueError, match=r"one element of shapes that table 'table' annotates \(left, right\); set shapes="
     ):
         load(path)
     section = load(path, shapes="right")

@@ -127,13 +127,13 @@ def test_learnable(seed: int) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("patients", 27, "patients is a whole number from 1 to 26, got 27"),
-        ("sections_per_patient", 0, "sections_per_patient is a whole number from 1"),
-        ("spots", 3, "spots is a whole number from 4"),
-        ("noise_genes", 59, "noise_genes is a whole number from 0 to 58, got 59"),
-        ("genes", 1, "genes is a whole number from 2"),
-        ("pitch", 64.5, r"pitch is a whole number from 16 to 512, got 64\.5"),
-        ("seed", -1, "seed is a whole number from 0"),
+        ("patients", 27, "patients must be a whole number from 1 to 26, got 27"),
+        ("sections_per_patient", 0, "sections_per_patient must be a whole number from 1"),
+        ("spots", 3, "spots must be a whole number from 4"),
+        ("noise_genes", 59, "noise_genes must be a whole number from 0 to 58, got 59"),
+        ("genes", 1, "genes must be a whole number from 2"),
+        ("pitch", 64.5, r"pitch must be a whole number from 16 to 512, got 64\.5"),
+        ("seed", -1, "seed must be a whole number from 0"),
     ],
 )
 def test_errors(option: str, value: Any, message: str) -> None:

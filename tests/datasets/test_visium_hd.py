@@ -57,7 +57,7 @@ def test_bins(tmp_path: Path) -> None:
     ):
         load(tmp_path / "A", bin_um=4)
     for wrong in (0, "8"):
-        with pytest.raises(ValueError, match=f"bin_um is a whole number of µm, such as 8, got {wrong!r}"):
+        with pytest.raises(ValueError, match=f"bin_um must be a whole number of µm, such as 8, got {wrong!r}"):
             load(tmp_path / "A", bin_um=wrong)
 
 
@@ -134,7 +134,7 @@ def test_missing_parts(tmp_path: Path) -> None:
     ):
         load(tmp_path / "A")
     table.assign(array_row=table["array_row"].astype(float).where(table["array_row"] > 0)).to_parquet(positions)
-    with pytest.raises(ValueError, match=r"tissue_positions\.parquet, line \d+: array_row is a number, got 'nan'"):
+    with pytest.raises(ValueError, match=r"tissue_positions\.parquet, line \d+: array_row must be a number, got 'nan'"):
         load(tmp_path / "A")
     positions.write_bytes(b"not parquet")
     with pytest.raises(ValueError, match=r"tissue_positions\.parquet is damaged or not a parquet table"):
@@ -145,7 +145,7 @@ def test_missing_parts(tmp_path: Path) -> None:
     table.to_parquet(positions)
     scales = folder / "spatial" / "scalefactors_json.json"
     scales.write_text('{"spot_diameter_fullres": 4, "tissue_hires_scalef": 0.1}')
-    with pytest.raises(ValueError, match=r"scalefactors_json\.json: microns_per_pixel is a positive number, got None"):
+    with pytest.raises(ValueError, match=r"factors_json\.json: microns_per_pixel must be a positive number, got None"):
         load(tmp_path / "A")
     (folder / "filtered_feature_bc_matrix.h5").unlink()
     with pytest.raises(
@@ -158,12 +158,12 @@ def test_other_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no folder .*absent"):
         load(tmp_path / "absent")
     write_visium(tmp_path / "A")
-    with pytest.raises(FileNotFoundError, match=r"no binned_outputs in it, .*are read by the data set 'visium'"):
+    with pytest.raises(FileNotFoundError, match=r"no binned_outputs in it, .*with the data set 'visium'"):
         load(tmp_path / "A")
 
 
 def test_bins_are_no_spots(tmp_path: Path) -> None:
     """A folder of bins has all that a section of spots has, but the pitch is another."""
     write(tmp_path / "A")
-    with pytest.raises(ValueError, match=r"square_008um has bins .*around binned_outputs is read by 'visium_hd'"):
+    with pytest.raises(ValueError, match=r"square_008um has bins .*parent of binned_outputs with 'visium_hd'"):
         load_sections("visium", tmp_path / "A" / "binned_outputs")

@@ -174,9 +174,9 @@ CASES: list[Case] = [
         features=np.ones((2, 3)), coords=np.array([[90_000, 0], [90_100, 0]]))),
     case("embeddings: patches, NaN", EMBEDDED, r"S\.h5.*finite", h5(
         features=np.ones((2, 3)), coords=np.array([[0, np.nan], [1, 2]]))),
-    case("embeddings: patches, text", EMBEDDED, r"S\.h5.*coords are numbers", h5(
+    case("embeddings: patches, text", EMBEDDED, r"S\.h5.*coords must be numbers", h5(
         features=np.ones((2, 3)), coords=np.array([[b"a", b"b"]] * 2))),
-    case("embeddings: patches, other numbers", EMBEDDED, r"S\.h5.*features are \[M, D\]", h5(
+    case("embeddings: patches, other numbers", EMBEDDED, r"S\.h5.*features must be \[M, D\]", h5(
         features=np.ones((5, 3)), coords=np.zeros((2, 2)))),
     case("embeddings: patches without positions", EMBEDDED, r"S\.pt.*positions", lambda: Path("emb/S.npz").rename("emb/S.pt")),
     case("embeddings: one axis", EMBEDDED, r"S\.npz.*\[12\]", npz(embeddings=np.ones(12), barcodes=NAMES)),

@@ -91,7 +91,7 @@ def test_the_largest_image_is_read_wherever_it_is(tmp_path: Path, caplog: pytest
     image = open_image(tmp_path / "slide.tif")
     np.testing.assert_array_equal(read(image), picture())
     assert image.um_per_pixel == pytest.approx(0.5)
-    assert "slide.tif: the largest of its 3 images is read" in caplog.text
+    assert "slide.tif: reading the largest of its 3 images" in caplog.text
 
 
 def test_the_largest_image_of_an_ome_tiff_has_its_own_resolution(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_only_specks_are_no_tissue() -> None:
         ((np.zeros((5, 5, 3)),), TypeError, "uint8 .* got float64"),
         ((np.zeros((5, 5), dtype=np.uint8),), ValueError, r"\[h, w, 3\], got shape \[5, 5\]"),
         ((np.zeros((0, 5, 3), dtype=np.uint8),), ValueError, r"\[h, w, 3\], got shape \[0, 5, 3\]"),
-        ((slide(), 1.0), ValueError, r"min_area is a share .* got 1\.0"),
+        ((slide(), 1.0), ValueError, r"min_area must be a share .* got 1\.0"),
     ],
 )
 def test_bad_input_is_explained(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:

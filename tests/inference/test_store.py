@@ -225,11 +225,11 @@ def test_elements_are_named_where_there_are_several(prediction: AnnData, cohort:
         tmp_path / "a.zarr", cohort[0], images={"he": whole["he"], "small": small},
         shapes={"spots": whole["spots"], "others": other},
     )  # fmt: skip
-    with pytest.raises(ValueError, match=r"more than one element of shapes .* \(others, spots\); say which by shapes="):
+    with pytest.raises(ValueError, match=r"more than one element of shapes .* \(others, spots\); set shapes="):
         write_spatialdata(prediction, path)
     with pytest.raises(ValueError, match="shapes='cells' is no element of shapes; there is others, spots"):
         write_spatialdata(prediction, path, shapes="cells")
-    with pytest.raises(ValueError, match=r"more than one image \(he, small\); say which by image="):
+    with pytest.raises(ValueError, match=r"more than one image \(he, small\); set image="):
         write_spatialdata(prediction, path, shapes="spots")
     with pytest.raises(ValueError, match="Is the prediction of this section, and of its image 'small'"):
         write_spatialdata(prediction, path, shapes="spots", image="small")

@@ -53,11 +53,11 @@ def test_two_libraries_and_numbers_that_are_none_are_refused() -> None:
     adata = made()
     assert libraries(adata) == {}
     adata.uns["spatial"] = {"a": library(40), "b": library(40), "is_single": False}
-    with pytest.raises(ValueError, match=r"a\.h5ad holds 2 libraries \(a, b\); a file is one section"):
+    with pytest.raises(ValueError, match=r"a\.h5ad holds 2 libraries \(a, b\); a file must hold one section"):
         visium_diameter(adata, PATH)
     assert positive({"d": [3]}, "d", "a: d") == 3
     for wrong in ("wide", np.array([1.0, 2.0])):
-        with pytest.raises(ValueError, match=r"^a: d is a number, got"):
+        with pytest.raises(ValueError, match=r"^a: d must be a number, got"):
             positive({"d": wrong}, "d", "a: d")
 
 
@@ -81,11 +81,11 @@ def test_spots_off_the_tissue_are_left_out(values: Any, caplog: pytest.LogCaptur
     kept = in_tissue(made(in_tissue=values), PATH)
     assert list(kept.obs_names) == ["s1", "s3"]
     np.testing.assert_array_equal(kept.obsm["spatial"], POS[[0, 2]])
-    assert "a.h5ad: 2 of 4 spots dropped, which are not in the tissue" in caplog.text
+    assert "a.h5ad: dropped 2 of 4 spots, which are not in the tissue" in caplog.text
 
 
 def test_odd_values_of_in_tissue_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"a\.h5ad, spot 's2': in_tissue is 0 or 1, got 'nan'"):
+    with pytest.raises(ValueError, match=r"a\.h5ad, spot 's2': in_tissue must be 0 or 1, got 'nan'"):
         in_tissue(made(in_tissue=[1, np.nan, 1, 0]), PATH)
     with pytest.raises(ValueError, match=r"a\.h5ad has no spot left: in_tissue is 0 in all 4 spots"):
         in_tissue(made(in_tissue=[0, 0, 0, 0]), PATH)
@@ -120,7 +120,7 @@ def test_positions_of_any_form(spatial: Any) -> None:
     [
         (np.c_[POS, np.arange(4)], "has a third coordinate that varies"),
         (np.c_[POS, POS], r"must be \[N, 2\].* got shape \[4, 4\]"),
-        (np.where(POS == 150, np.nan, POS), r"holds finite numbers of at most 1e\+09, got \[nan, 50.0\] for spot 's2'"),
+        (np.where(POS == 150, np.nan, POS), r"hold finite numbers of at most 1e\+09, got \[nan, 50.0\] for spot 's2'"),
         (np.where(POS == 150, 1e308, POS), r"got \[1e\+308, 50.0\] for spot 's2'"),
         (POS[[0, 0, 0, 0]], "More than half of the spots share their position"),
     ],
@@ -149,7 +149,7 @@ def test_array_places_of_any_type(dtype: str) -> None:
 @pytest.mark.parametrize("wrong", [-1, 0.5, np.nan, "A", 1e308])
 def test_wrong_array_places_name_the_spot(wrong: Any) -> None:
     adata = made(array_col=pd.Series([0, wrong, 0, 1], dtype=object).to_numpy(), array_row=[0, 0, 1, 1])
-    with pytest.raises(ValueError, match=r"a\.h5ad: obs\['array_col'\] holds integers from 0, got .* for spot 's2'"):
+    with pytest.raises(ValueError, match=r"h5ad: obs\['array_col'\] must hold integers from 0, got .* for spot 's2'"):
         set_places(adata, PATH)
 
 
@@ -159,5 +159,5 @@ def test_wrong_array_places_name_the_spot(wrong: Any) -> None:
 def test_two_patients_are_refused() -> None:
     assert patient_of(made(patient=pd.Categorical([1.0, 1.0, 1.0, 1.0])), PATH, "patient") == "1"
     assert patient_of(made(patient=[np.nan] * 4), PATH, "patient") is None
-    with pytest.raises(ValueError, match=r"a\.h5ad: a section is of one patient, obs\['patient'\] has 1, 2"):
+    with pytest.raises(ValueError, match=r"a\.h5ad: a section must be of one patient, obs\['patient'\] has 1, 2"):
         patient_of(made(patient=["1", "1.0", " 1", "2"]), PATH, "patient")

@@ -67,7 +67,7 @@ def test_what_is_no_area_or_has_no_class_is_counted(caplog: pytest.LogCaptureFix
     ]  # fmt: skip
     with caplog.at_level(logging.WARNING):
         assert labels(feature("Polygon", [square(0, 0, 10)]), *others)[0] == "Tumor"
-    assert "4 of 5 annotations are no areas, or have no class" in caplog.text
+    assert "skipped 4 of 5 annotations: not areas, or without a class" in caplog.text
     with pytest.raises(ValueError, match=r"a\.geojson has no area with a class among its 4 features; draw areas"):
         labels(*others)
 
@@ -77,20 +77,20 @@ def test_what_is_no_area_or_has_no_class_is_counted(caplog: pytest.LogCaptureFix
     [
         (5, r"a\.geojson holds no annotations: it must be a FeatureCollection"),
         ({"type": "FeatureCollection"}, r"a\.geojson holds no annotations"),
-        ([1], r"a\.geojson, feature 0 is no feature of GeoJSON with a geometry, got 1"),
-        ([{"type": "Feature", "geometry": None}], "feature 0 is no feature of GeoJSON"),
+        ([1], r"a\.geojson, feature 0 is not a GeoJSON feature with a geometry, got 1"),
+        ([{"type": "Feature", "geometry": None}], "feature 0 is not a GeoJSON feature"),
         ([feature("Circle", [])], "feature 0: its geometry must be a Polygon or MultiPolygon, got 'Circle'"),
         ([feature("Polygon", 5)], "feature 0: coordinates of a Polygon must be lists of rings, got 5"),
         ([feature("Polygon", [])], r"feature 0: coordinates of a Polygon must be lists of rings, got \[\]"),
         (
             [feature("MultiPolygon", [[[[[0]]]]])],
-            r"a position holds numbers of at most|a ring must be a list of points",
+            r"a position must be numbers|a ring must be a list of points",
         ),
-        ([feature("Polygon", [[[0, 0], [1, 1]]])], "feature 0: a ring has at least 3 points, got 2"),
+        ([feature("Polygon", [[[0, 0], [1, 1]]])], "feature 0: a ring must have at least 3 points, got 2"),
         ([feature("Polygon", [[[0, 0], [1], [2, 2]]])], r"feature 0: a ring must be a list of points \[x, y\]"),
-        ([feature("Polygon", [[[0, 0], ["x", 1], [2, 2]]])], "feature 0: a position holds numbers .*, got 'x'"),
-        ([feature("Polygon", [[[0, 0], [1e300, 1], [2, 2]]])], r"feature 0: a position holds numbers .*, got 1e\+300"),
-        ([feature("Polygon", [[[0, 0], [True, 1], [2, 2]]])], "feature 0: a position holds numbers .*, got True"),
+        ([feature("Polygon", [[[0, 0], ["x", 1], [2, 2]]])], "feature 0: a position must be numbers .*, got 'x'"),
+        ([feature("Polygon", [[[0, 0], [1e300, 1], [2, 2]]])], r"0: a position must be numbers .*, got 1e\+300"),
+        ([feature("Polygon", [[[0, 0], [True, 1], [2, 2]]])], "feature 0: a position must be numbers .*, got True"),
         ([feature("Polygon", [square(0, 0, 9)], None, classification={"name": 5})], "must be text, got 5"),
         ([{**feature("Polygon", [square(0, 0, 9)]), "properties": 5}], "properties must be a mapping, got 5"),
     ],
@@ -105,7 +105,7 @@ def test_text_that_is_no_json_is_named() -> None:
     for text, message in (
         ("{", "is not JSON"),
         ("[" * 100_000, "nested too deep"),
-        ("[NaN]", "NaN, which is no number"),
+        ("[NaN]", "NaN, which is not a number"),
     ):
         Path("a.geojson").write_text(text)
         with pytest.raises(ValueError, match=rf"a\.geojson.*{message}"):
@@ -119,6 +119,6 @@ def test_annotations_are_labels_of_a_section(caplog: pytest.LogCaptureFixture) -
         assert read_labels(path, adata).tolist() == ["Tumor", "Tumor", "undetermined", "undetermined"]
     assert "a.geojson: 2 of 4 spots lie in no annotated area" in caplog.text
     adata.obsm["spatial"] = POS + 1000
-    message = r"no spot lies in an annotated area; the spots reach from x=1005, y=1005 to x=1095, y=1095"
+    message = r"no spot lies in an annotated area; the spots extend from x=1005, y=1005 to x=1095, y=1095"
     with pytest.raises(ValueError, match=message):
         read_labels(path, adata)

@@ -19,7 +19,7 @@ def test_flags_of_any_type(values: list[Any]) -> None:
 
 @pytest.mark.parametrize("wrong", [2, -1, 0.5, np.nan, None, "", "maybe", "nan"])
 def test_what_is_no_flag_is_refused(wrong: Any) -> None:
-    with pytest.raises(ValueError, match=r"^row 1: in_tissue is 0 or 1, got"):
+    with pytest.raises(ValueError, match=r"^row 1: in_tissue must be 0 or 1, got"):
         flags(pd.Series([1, wrong], name="in_tissue", dtype=object), lambda row: f"row {row}")
 
 

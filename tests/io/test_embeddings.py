@@ -52,13 +52,13 @@ def test_what_is_wrong_is_named(sections: list[Section], tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"A1\.npz lacks 48 of the 48 spots of section 'A1'"):
         read_embeddings(sections, tmp_path)
     np.savez(tmp_path / "A1.npz", embeddings=np.zeros((2, 3)))
-    with pytest.raises(ValueError, match=r"A1\.npz holds 'embeddings' and 'barcodes'.*got embeddings"):
+    with pytest.raises(ValueError, match=r"A1\.npz must hold 'embeddings' and 'barcodes'.*got embeddings"):
         read_embeddings(sections, tmp_path)
     np.savez(tmp_path / "A1.npz", embeddings=np.zeros((2, 3)), names=["a"])
-    with pytest.raises(ValueError, match="embeddings are \\[M, D\\] for M names, got \\[2, 3\\] and 1 names"):
+    with pytest.raises(ValueError, match="embeddings must be \\[M, D\\] for M names, got \\[2, 3\\] and 1 names"):
         read_embeddings(sections, tmp_path)
     sections[0].adata.obsm["bad"] = np.full((48, 2), np.nan)
-    with pytest.raises(ValueError, match=r"obsm\['bad'\] is finite, \[N, D\]"):
+    with pytest.raises(ValueError, match=r"obsm\['bad'\] must be finite, \[N, D\]"):
         section_embedding(sections[0], "bad")
 
 
@@ -137,13 +137,13 @@ def test_spots_in_no_patch_are_counted(sections: list[Section], tmp_path: Path) 
 @pytest.mark.parametrize(
     ("features", "coords", "attributes", "message"),
     [
-        (np.ones((3, 2)), np.zeros((2, 2)), {}, r"features are \[M, D\] for M patches, got \[3, 2\] and 2 patches"),
-        (np.ones(3), np.zeros((3, 2)), {}, r"features are \[M, D\] for M patches, got \[3\]"),
+        (np.ones((3, 2)), np.zeros((2, 2)), {}, r"features must be \[M, D\] for M patches, got \[3, 2\] and 2 patches"),
+        (np.ones(3), np.zeros((3, 2)), {}, r"features must be \[M, D\] for M patches, got \[3\]"),
         (np.full((2, 2), np.nan), np.zeros((2, 2)), {"patch_size": 4}, "must be finite"),
         (np.ones((2, 2)), np.full((2, 2), np.inf), {}, "must be finite"),
-        (np.ones((2, 2)), np.zeros((2, 3)), {}, r"coords are numbers \[M, 2\], x and y, got float64 \[2, 3\]"),
-        (np.ones((0, 2)), np.zeros((0, 2)), {}, r"coords are numbers \[M, 2\]"),
-        (np.array([[b"a"], [b"b"]]), np.zeros((2, 2)), {}, "features are numbers"),
+        (np.ones((2, 2)), np.zeros((2, 3)), {}, r"coords must be numbers \[M, 2\], x and y, got float64 \[2, 3\]"),
+        (np.ones((0, 2)), np.zeros((0, 2)), {}, r"coords must be numbers \[M, 2\]"),
+        (np.array([[b"a"], [b"b"]]), np.zeros((2, 2)), {}, "features must be numbers"),
         (np.ones((2, 2)), np.zeros((2, 2)), {"patch_size_level0": -4}, "must be above 0 px, got -4"),
         (np.ones((2, 2)), np.zeros((2, 2)), {"patch_size_level0": "wide"}, "size of a patch cannot be read"),
         (np.ones((2, 2)), np.zeros((2, 2)), {"patch_size": np.nan}, "must be above 0 px, got nan"),
@@ -165,6 +165,6 @@ def test_patches_that_cannot_be_right_are_refused(
 def test_features_without_positions_are_refused(sections: list[Section], tmp_path: Path) -> None:
     (tmp_path / "A1.pt").write_bytes(b"")
     with pytest.raises(
-        ValueError, match=r"A1\.pt holds features without the positions .* take the \.h5 of the same name"
+        ValueError, match=r"A1\.pt holds features without the positions .* use the \.h5 of the same name"
     ):
         read_embeddings(sections[:1], tmp_path)

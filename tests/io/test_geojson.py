@@ -76,5 +76,5 @@ def test_what_cannot_be_outlined_is_named() -> None:
         write_regions_geojson(adata, "out.geojson", "kind")
     with pytest.raises(ValueError, match=r"No spot has a region in obs\['region'\]"):
         write_regions_geojson(adata, "out.geojson")
-    with pytest.raises(ValueError, match="which one spot does not have"):
+    with pytest.raises(ValueError, match="The outlines of regions need at least 2 spots"):
         write_regions_geojson(prediction(lattice(1, 1), region=["a"]), "out.geojson")

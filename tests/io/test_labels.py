@@ -61,14 +61,14 @@ def test_labels_by_name(adata: AnnData, text: str, caplog: pytest.LogCaptureFixt
     [
         (
             "spot,x,y\n0x0,1,2\n",
-            r"has 2 columns beside the spot \('x', 'y'\); call one 'label', .* from her2st",
+            r"has 2 columns beside the spot \('x', 'y'\); name one 'label', .* from her2st",
         ),
-        ("spot,label\n0x0,fat\n0x0,fat\n", "spot '0x0' is there more than once"),
-        ("spot,label\n", "has a header and no spots"),
+        ("spot,label\n0x0,fat\n0x0,fat\n", "spot '0x0' occurs more than once"),
+        ("spot,label\n", "has a header but no spots"),
         ("spot,label\nAAAC-1,fat\n", "shares no spot with the section: the file has 'AAAC-1', ..., the section"),
         ("", "labels.txt is empty"),
-        (HEADER + "a\tb\t1\t1\t1\tfat\n", "line 2: x is a number, got 'b'"),
-        (HEADER + "a\t1\t1\t1\t1\tfat\nb\t1.1\t1\t1\t1\tfat\n", "array place 1x1 is there more than once"),
+        (HEADER + "a\tb\t1\t1\t1\tfat\n", "line 2: x must be a number, got 'b'"),
+        (HEADER + "a\t1\t1\t1\t1\tfat\nb\t1.1\t1\t1\t1\tfat\n", "array place 1x1 occurs more than once"),
         (HEADER + "a\t90\t90\t1\t1\tfat\n", "shares no spot"),
     ],
 )

@@ -75,18 +75,18 @@ def test_generic_csv_with_names_and_array(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "is empty"),
-        ("x,y\n", "has a header and no spots"),
+        ("x,y\n", "has a header but no spots"),
         ("a;b\n1;2\n", r"(?s)spots.csv is not a spot file: its columns are 'a', 'b'.*her2st.*Visium.*CSV"),
         ("x,y\n1,2\n3\n", "line 3 has 1 fields, the first line has 2"),
-        ("x,y\n1,2\n3,left\n", "line 3: y is a number, got 'left'"),
-        ("x,y\n1,nan\n", "line 2: y is a number, got 'nan'"),
+        ("x,y\n1,2\n3,left\n", "line 3: y must be a number, got 'left'"),
+        ("x,y\n1,nan\n", "line 2: y must be a number, got 'nan'"),
         ("x,y,array_col\n1,2,3\n", "has array_col alone"),
-        ("x,y,array_col,array_row\n1,2,3,-1\n", "line 2: array_row is an integer from 0, got -1"),
-        ("x,y,array_col,array_row\n1,2,3.5,1\n", "line 2: array_col is an integer from 0, got 3.5"),
-        ("name,x,y\na,1,2\na,3,4\n", "spots.csv: Spots: names are unique, got 'a' more than once"),
+        ("x,y,array_col,array_row\n1,2,3,-1\n", "line 2: array_row must be an integer from 0, got -1"),
+        ("x,y,array_col,array_row\n1,2,3.5,1\n", "line 2: array_col must be an integer from 0, got 3.5"),
+        ("name,x,y\na,1,2\na,3,4\n", "spots.csv: Spots: names must be unique, got 'a' more than once"),
         ("name,x,y\na,1,2\nb,3,4\nc,1,2.0\n", "spots.csv: spots share a position: 'a' and 'c' at 1, 2. Keep one"),
         ("x,y,array_col,array_row\n" + "1,2,0,0\n" * 6, "'spot_0' and 'spot_3' at 1, 2 and 2 more pairs"),
-        (VISIUM_HEADER + VISIUM_ROWS.replace("BBB-1,0", "BBB-1,2"), "line 3: in_tissue is 0 or 1, got '2'"),
+        (VISIUM_HEADER + VISIUM_ROWS.replace("BBB-1,0", "BBB-1,2"), "line 3: in_tissue must be 0 or 1, got '2'"),
         (VISIUM_HEADER + "AAA-1,0,2,10,700,300\n", "no spot left: in_tissue is 0 in all 1 rows"),
     ],
 )
@@ -142,7 +142,7 @@ def test_the_spots_of_an_annotated_section(tmp_path: Path, cohort: list[Section]
     changed.obsm["spatial"] = np.full((len(section), 2), np.nan)
     changed.obs["array_col"] = changed.obs["array_row"] = 1
     changed.write_h5ad(path)
-    with pytest.raises(ValueError, match=r"section\.h5ad: obsm\['spatial'\] holds finite numbers.*'1x1'"):
+    with pytest.raises(ValueError, match=r"section\.h5ad: obsm\['spatial'\] must hold finite numbers.*'1x1'"):
         read_spots(path)
     del changed.obsm["spatial"]
     changed.write_h5ad(path)
@@ -153,13 +153,13 @@ def test_the_spots_of_an_annotated_section(tmp_path: Path, cohort: list[Section]
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"names": []}, ValueError, "there are none"),
-        ({"pos": np.zeros((2, 3))}, ValueError, r"pos is \[N, 2\] for 2 names, got shape \[2, 3\]"),
-        ({"grid": np.zeros((3, 2), dtype=int)}, ValueError, r"grid is \[N, 2\] for 2 names, got shape \[3, 2\]"),
-        ({"grid": np.zeros((2, 2))}, TypeError, "grid holds integers .* got float64"),
-        ({"grid": np.array([[0, 0], [0, -1]])}, ValueError, r"starts at 0, got .*\[0, -1\] for spot 'b'"),
-        ({"pos": np.array([[np.inf, 0], [0, 1]])}, ValueError, "pos is finite, got .* for spot 'a'"),
-        ({"names": ["a", "a"]}, ValueError, "names are unique, got 'a'"),
+        ({"names": []}, ValueError, "at least one spot is required"),
+        ({"pos": np.zeros((2, 3))}, ValueError, r"pos must be \[N, 2\] for 2 names, got shape \[2, 3\]"),
+        ({"grid": np.zeros((3, 2), dtype=int)}, ValueError, r"grid must be \[N, 2\] for 2 names, got shape \[3, 2\]"),
+        ({"grid": np.zeros((2, 2))}, TypeError, "grid must hold integers .* got float64"),
+        ({"grid": np.array([[0, 0], [0, -1]])}, ValueError, r"grid must be 0 or more, got .*\[0, -1\] for spot 'b'"),
+        ({"pos": np.array([[np.inf, 0], [0, 1]])}, ValueError, "pos must be finite, got .* for spot 'a'"),
+        ({"names": ["a", "a"]}, ValueError, "names must be unique, got 'a'"),
     ],
 )
 def test_spots_are_checked(change: dict[str, Any], error: type[Exception], message: str) -> None:

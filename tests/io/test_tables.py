@@ -79,12 +79,12 @@ def test_positions_read_as_the_original_whoever_wrote_them(tmp_path: Path, name:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("nan", "line 3: pxl_row_in_fullres is a number, got 'nan'"),
-        ("inf", "line 3: pxl_row_in_fullres is a number, got 'inf'"),
-        ("1_000", "line 3: pxl_row_in_fullres is a number, got '1_000'"),
-        ("1e308", r"line 3: pxl_row_in_fullres is a number of at most 1e\+09, got '1e308'"),
-        ('"1,000.5"', "line 3: pxl_row_in_fullres is a number, got '1,000.5'; write decimals with a point"),
-        ('"700,5"', "line 3: pxl_row_in_fullres is a number, got '700,5'; write decimals with a point"),
+        ("nan", "line 3: pxl_row_in_fullres must be a number, got 'nan'"),
+        ("inf", "line 3: pxl_row_in_fullres must be a number, got 'inf'"),
+        ("1_000", "line 3: pxl_row_in_fullres must be a number, got '1_000'"),
+        ("1e308", r"line 3: pxl_row_in_fullres must be a number of at most 1e\+09, got '1e308'"),
+        ('"1,000.5"', "line 3: pxl_row_in_fullres must be a number, got '1,000.5'; write decimals with a point"),
+        ('"700,5"', "line 3: pxl_row_in_fullres must be a number, got '700,5'; write decimals with a point"),
     ],
 )
 def test_a_text_that_is_no_number_is_named(tmp_path: Path, value: str, message: str) -> None:

@@ -30,7 +30,7 @@ def test_wrong_matrices(tmp_path: Path) -> None:
     h5 = tmp_path / "A" / "filtered_feature_bc_matrix.h5"
     with h5py.File(h5, "a") as file:
         del file["matrix/indptr"]
-    with pytest.raises(ValueError, match=r"filtered_feature_bc_matrix\.h5 is no matrix .*: it has no matrix/indptr"):
+    with pytest.raises(ValueError, match=r"filtered_feature_bc_matrix\.h5 is not a matrix .*: it has no matrix/indptr"):
         read_counts(tmp_path / "A")
     h5.write_bytes(b"not HDF5")
     with pytest.raises(ValueError, match=r"filtered_feature_bc_matrix\.h5 is damaged or not a matrix of counts"):
@@ -54,5 +54,5 @@ def test_wrong_mtx(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"matrix\.mtx\.gz is damaged or not a gzip file"):
         read_counts(tmp_path / "A")
     (folder / "features.tsv.gz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"filtered_feature_bc_matrix has no features\.tsv\.gz; a matrix is"):
+    with pytest.raises(FileNotFoundError, match=r"feature_bc_matrix has no features\.tsv\.gz; a matrix consists of"):
         read_counts(tmp_path / "A")

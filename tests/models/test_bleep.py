@@ -147,9 +147,9 @@ def test_without_kept_spots_it_says_so(sections: list[SectionData]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 0}, "k is at least 1, got 0"),
-        ({"n_reference": 0}, "n_reference is at least 1, got 0"),
-        ({"channels": 0}, "channels is at least 1, got 0"),
+        ({"k": 0}, "k must be at least 1, got 0"),
+        ({"n_reference": 0}, "n_reference must be at least 1, got 0"),
+        ({"channels": 0}, "channels must be at least 1, got 0"),
         ({"temperature": 0.0}, "temperature above 0, got dropout=0.1, temperature=0.0"),
         ({"dropout": 1.0}, r"below 1, temperature above 0, got dropout=1\.0"),
         ({"weighting": "median"}, "Unknown weighting='median'. Choose one of: distance, mean"),

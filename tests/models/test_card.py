@@ -160,7 +160,7 @@ def test_the_split_is_told_from_the_sections(
     ("record", "text"),
     [
         (SectionRecord("X", "m", "dataset"), "`X` of patient `m`.\n\nThe data set names the patients."),
-        (SectionRecord("X", "m", "given"), "`X` of patient `m`.\n\nThe patients are as the user gave them."),
+        (SectionRecord("X", "m", "given"), "`X` of patient `m`.\n\nThe user named the patients."),
         (
             SectionRecord("X", "X", "each_section"),
             "`X` of patient `X`.\n\nThe data name no patients; the user declared each section a separate patient.",
@@ -168,7 +168,7 @@ def test_the_split_is_told_from_the_sections(
         (SectionRecord("X"), "`X` of unknown patients.\n\nThe patients are not known."),
         (
             SectionRecord("X", "m", "unrecorded"),
-            "`X` of patient `m`.\n\nHow the patients are known was not recorded.",
+            "`X` of patient `m`.\n\nThe source of the patients was not recorded.",
         ),
     ],
 )

@@ -169,9 +169,9 @@ def test_without_kept_spots_it_says_so(sections: list[SectionData]) -> None:
     ("options", "message"),
     [
         ({"channels": 6}, "channels is a multiple of 4, got 6"),
-        ({"layers": 0}, "layers is at least 1, got 0"),
-        ({"k": 0}, "k is at least 1, got 0"),
-        ({"n_reference": 0}, "n_reference is at least 1, got 0"),
+        ({"layers": 0}, "layers must be at least 1, got 0"),
+        ({"k": 0}, "k must be at least 1, got 0"),
+        ({"n_reference": 0}, "n_reference must be at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, int], message: str) -> None:

@@ -140,9 +140,9 @@ def test_known_features_are_not_computed_again(data: SectionData) -> None:
     ("options", "message"),
     [
         ({"channels": 24}, r"channels=24 is not a multiple of the 16 tiles of a patch"),
-        ({"transformer_layers": -1}, r"transformer_layers is at least 0, got -1"),
-        ({"hyperedges": 0}, r"hyperedges is at least 1, got 0"),
-        ({"lstm_layers": 0}, r"lstm_layers is at least 1, got 0"),
+        ({"transformer_layers": -1}, r"transformer_layers must be at least 0, got -1"),
+        ({"hyperedges": 0}, r"hyperedges must be at least 1, got 0"),
+        ({"lstm_layers": 0}, r"lstm_layers must be at least 1, got 0"),
         ({"tiles": 9}, r"A patch of 8 pixels has 1 to 8 tiles along a side, got 9"),
         (
             {"vision": "color_texture", "vision_kwargs": None},

@@ -96,7 +96,7 @@ def test_a_part_of_a_section_with_its_surroundings_is_as_in_the_whole() -> None:
 
 
 def test_what_is_wrong_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"attention_window is at least 1 array step, got 0\."):
+    with pytest.raises(ValueError, match=r"attention_window must be at least 1 array step, got 0\."):
         SpotTransformer(8, 1, attention="local", window=0)
     with pytest.raises(ValueError, match=r"Unknown attention='sparse'\. Choose one of: full, local"):
         SpotTransformer(8, 1, attention="sparse")

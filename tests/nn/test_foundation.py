@@ -168,7 +168,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
 
     config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 4], depths=[1, 1])
     ResNetModel(config).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"ResNetModel has no class token; take pooling='pooler' or 'mean'"):
+    with pytest.raises(ValueError, match=r"ResNetModel has no class token; set pooling='pooler' or 'mean'"):
         vision_resolver("phikon", P, source=str(tmp_path))
 
 

@@ -149,10 +149,10 @@ def test_the_weights_of_a_pooled_output_are_needed_where_it_is_read(tmp_path: Pa
 
 def test_what_an_image_model_cannot_do_is_said(tmp_path: Path) -> None:
     others()["convnext"].save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="ConvNextModel has no class token; take pooling='pooler' or 'mean'"):
+    with pytest.raises(ValueError, match="ConvNextModel has no class token; set pooling='pooler' or 'mean'"):
         embedded(tmp_path, pooling="cls")
     others()["vit"].save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"ViTModel gives no embedding of an image of 30 x 30 pixels: .*size"):
+    with pytest.raises(ValueError, match=r"ViTModel cannot embed an image of 30 x 30 pixels: .*size"):
         embedded(tmp_path, size=30)
     with pytest.raises(ValueError, match=r"vision='hf' needs the model's id .* vision_kwargs=\{'source': \.\.\.\}"):
         vision_resolver("hf", P)
@@ -163,12 +163,12 @@ def test_what_an_image_model_cannot_do_is_said(tmp_path: Path) -> None:
     [
         ({"model_type": "bert"}, r"Unknown model_type='bert'\. Choose one of: .*convnext.*vit"),
         ({"model_type": "timm_wrapper", "architecture": "vit"}, "Unknown model_type='timm_wrapper'"),
-        ({"model_type": "detr"}, "model_type='detr' is built on another model, which would be fetched"),
+        ({"model_type": "detr"}, "model_type='detr' is built on another model, which it would download"),
         (
             {"model_type": "mine", "auto_map": {"AutoConfig": "a.B", "AutoModel": "a.C"}},
             "its own code, which is never run",
         ),
-        ({"hidden_size": 3}, "Unknown model_type=None.*Compute embeddings with other models elsewhere"),
+        ({"hidden_size": 3}, "Unknown model_type=None.*Compute embeddings with it in another program"),
     ],
     ids=str,
 )

@@ -21,7 +21,7 @@ def test_it_projects_embeddings() -> None:
 
 @pytest.mark.parametrize("shape", [(4, 11), (4, 3, 8, 8)])
 def test_other_input_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"Embeddings must be \[N, 10\], got \[4, .*set to their width"):
+    with pytest.raises(ValueError, match=r"Embeddings must be \[N, 10\], got \[4, .*to their width"):
         PrecomputedEncoder(3, 112, embedding_channels=10)(torch.zeros(shape))
 
 

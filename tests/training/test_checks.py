@@ -37,7 +37,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"data": {"name": "her3st"}}, "Unknown dataset='her3st'"),
     ({"data": {"normalize_by": "x"}}, "Unknown normalize_by='x'"),
     ({"data": {"split": "x"}}, "Unknown split='x'"),
-    ({"data": {"stripes": "1"}}, "A pattern of stripes is made of letters"),
+    ({"data": {"stripes": "1"}}, "A pattern of stripes must consist of letters"),
     ({"data": {"panel": "nowhere.txt"}}, r"There is no file .*nowhere\.txt"),
     ({"training": {"optimizer": "x"}}, "Unknown optimizer='x'"),
     ({"training": {"lr_scheduler": "x"}}, "Unknown lr_scheduler='x'"),
@@ -78,7 +78,7 @@ def test_a_device_that_is_not_there() -> None:
 
 
 def test_a_learning_rate_that_cannot_be_meant() -> None:
-    with pytest.raises(ValueError, match=r"training\.lr is at most 1000, got 1e\+30"):
+    with pytest.raises(ValueError, match=r"training\.lr must be at most 1000, got 1e\+30"):
         small(training={"lr": 1e30})
 
 

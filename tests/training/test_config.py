@@ -62,7 +62,7 @@ def config(part: str, key: str, value: Any) -> Any:
 
 @pytest.mark.parametrize(("part", "key", "value", "text"), WRONG)
 def test_what_cannot_be_meant_names_key_and_value(part: str, key: str, value: Any, text: str) -> None:
-    with pytest.raises(ValueError, match=rf"^{part}\.{key} is {text}, got {value!r}\.$"):
+    with pytest.raises(ValueError, match=rf"^{part}\.{key} must be {text}, got {value!r}\.$"):
         config(part, key, value)
 
 
@@ -89,11 +89,11 @@ def test_every_number_has_a_bound() -> None:
 @pytest.mark.parametrize(
     ("part", "key", "value", "message"),
     [
-        ("training", "epochs", 2.5, r"training\.epochs is a whole number, got 2\.5\."),
-        ("training", "epochs", True, r"training\.epochs is a whole number, got True\."),
-        ("training", "epochs", None, r"training\.epochs is a whole number, got None\."),
-        ("training", "lr", "1e-3", r"training\.lr is a number, got '1e-3'\."),
-        ("data", "max_distance", "far", r"data\.max_distance is a number, got 'far'\."),
+        ("training", "epochs", 2.5, r"training\.epochs must be a whole number, got 2\.5\."),
+        ("training", "epochs", True, r"training\.epochs must be a whole number, got True\."),
+        ("training", "epochs", None, r"training\.epochs must be a whole number, got None\."),
+        ("training", "lr", "1e-3", r"training\.lr must be a number, got '1e-3'\."),
+        ("data", "max_distance", "far", r"data\.max_distance must be a number, got 'far'\."),
     ],
 )
 def test_what_is_no_number(part: str, key: str, value: Any, message: str) -> None:
@@ -102,11 +102,11 @@ def test_what_is_no_number(part: str, key: str, value: Any, message: str) -> Non
 
 
 def test_the_others() -> None:
-    with pytest.raises(ValueError, match=r"data\.scales holds at least one number, got \(\)\."):
+    with pytest.raises(ValueError, match=r"data\.scales must hold at least one number, got \(\)\."):
         preset_config(data={"scales": []})
-    with pytest.raises(ValueError, match=r"data\.scales is above 0, got -3\.5\."):
+    with pytest.raises(ValueError, match=r"data\.scales must be above 0, got -3\.5\."):
         preset_config(data={"scales": [1.0, -3.5]})
-    with pytest.raises(ValueError, match=r"^seed is from 0 to 4294967295, got -1\.$"):
+    with pytest.raises(ValueError, match=r"^seed must be from 0 to 4294967295, got -1\.$"):
         preset_config(seed=-1)
     assert preset_config(training={"augment": None, "patience": None}, data={"max_distance": None}) is not None
 
@@ -115,7 +115,7 @@ def test_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     for key, value in (("data.max_distance", "-1.0"), ("training.warmup", "2.0"), ("training.patience", "-1")):
         assert main(["train", f"--{key}={value}", "--output", "x"]) == 2
         error = capsys.readouterr().err
-        assert error.startswith(f"hist2st train: {key} is ")
+        assert error.startswith(f"hist2st train: {key} must be ")
         assert error.endswith(f", got {value}.\n")
 
 

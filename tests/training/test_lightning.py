@@ -149,8 +149,8 @@ def test_a_task_comes_from_its_checkpoint_alone(cohort: list[h.Section]) -> None
     [
         ({"training": None}, "does not say how its model was trained; pass training="),
         ({"training": {"lr": "much"}}, "training: lr must be a number, got 'much'"),
-        ({"training": {"lr": -1.0}}, r"lr is above 0, got -1\.0"),
-        ({"training": {"speed": 1}}, "has an unknown 'speed'"),
+        ({"training": {"lr": -1.0}}, r"lr must be above 0, got -1\.0"),
+        ({"training": {"speed": 1}}, "has the unknown key 'speed'"),
         ({"training": {"augment": {"blur": 1.0}}}, "unexpected keyword argument 'blur'"),
     ],
     ids=str,

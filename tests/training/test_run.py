@@ -107,7 +107,7 @@ def test_nothing_validates(cohort: list[Section]) -> None:
         ({"train": ["Z9"], "test": []}, "no section 'Z9'; there are A1, A2, B1"),
         ({"test": ["b1"]}, "no section 'b1'; there are A1, A2, B1"),  # else B1 would train
         ({"panel": "paper"}, "panel='paper' needs the data set's root"),
-        ({"n_genes": 500}, "a panel of 500 is too many"),
+        ({"n_genes": 500}, "fewer than the panel.s 500"),
     ],
 )
 def test_what_does_not_fit_is_refused(cohort: list[Section], data: dict[str, Any], message: str) -> None:
@@ -116,7 +116,7 @@ def test_what_does_not_fit_is_refused(cohort: list[Section], data: dict[str, Any
 
 
 def test_epochs_are_at_least_one(cohort: list[Section]) -> None:
-    with pytest.raises(ValueError, match=r"training\.epochs is at least 1, got -1"):  # Lightning's "without end"
+    with pytest.raises(ValueError, match=r"training\.epochs must be at least 1, got -1"):  # Lightning's "without end"
         train(tiny(training={"epochs": -1}), cohort)
     assert not Path("run").exists()
 

@@ -173,10 +173,10 @@ def test_a_data_module_of_stripes() -> None:
         ({"split": "patient"}, "The patient 'A' is in training and in validation"),
         ({"val": ["A1_x"]}, "no section 'A1_x'; there are A1_h, A1_t, A1_v"),
         ({"val": ["A1"]}, "no section 'A1'; there are A1_h, A1_t, A1_v"),
-        ({"stripes": "t1v"}, "made of letters, one a stripe, got 't1v'"),
-        ({"stripes": ""}, "made of letters, one a stripe, got ''"),
+        ({"stripes": "t1v"}, "must consist of letters, one per stripe, got 't1v'"),
+        ({"stripes": ""}, "must consist of letters, one per stripe, got ''"),
         ({"stripes": "tttv" + 45 * "t" + "h"}, "Section 'A1': the stripes 'v' of 'tttvt+h' hold no spot"),
-        ({"n_genes": 13}, "share 12 genes; a panel of 13 is too many"),
+        ({"n_genes": 13}, "share 12 genes, fewer than the panel's 13"),
     ],
 )
 def test_stripes_that_do_not_fit_are_refused(data: dict[str, Any], message: str) -> None:

@@ -91,7 +91,7 @@ def test_spots_that_nearly_coincide_or_lie_far_off_do_not_lay_a_grid_for_each_st
     np.testing.assert_array_equal(far[:-1], places)
     np.testing.assert_allclose(far[-1], 10**6, rtol=1e-3)
     assert max(asked) <= 400 + 8 * WINDOW
-    with pytest.raises(ValueError, match=r"Positions reach over more than 2147483648 distances .*\(1e-12 px\)"):
+    with pytest.raises(ValueError, match=r"Positions extend over more than 2147483648 distances .*\(1e-12 px\)"):
         grid_from_positions([[0, 0], [1e-12, 0], [1e6, 0]])
 
 
@@ -122,7 +122,7 @@ def test_an_array_may_be_turned_and_have_gaps(array: str, degrees: float) -> Non
 def test_scattered_spots_are_on_no_array(n: int) -> None:
     pos = np.random.default_rng(3).uniform(0, 1000, (n, 2))
     with pytest.raises(
-        ValueError, match=r"on no square or hexagonal array: (\d+ spots fall on|in the median they are 0)"
+        ValueError, match=r"square or hexagonal array: (\d+ spots fall on|their median distance from its places is 0)"
     ):
         places_on_array(pos)
 

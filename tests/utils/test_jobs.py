@@ -21,7 +21,7 @@ def test_another_configuration_is_refused_and_may_be_replaced() -> None:
 def test_a_failure_that_cannot_be_kept_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     assert not keep_failure(tmp_path / "file" / "slide.json", Failed("ended", "Traceback\nended\n"))
-    assert "The traceback of a failed job is lost: " in caplog.text
+    assert "Cannot write the traceback of a failed job: " in caplog.text
     assert "slide.failed.txt cannot be written" in caplog.text
 
 

@@ -27,9 +27,9 @@ def test_json_is_read_with_or_without_a_mark(tmp_path: Path) -> None:
         (b'{"a": 1', "is not JSON: Expecting"),
         (b"{'a': 1}", "is not JSON: Expecting property name"),
         (b"\xff", "is not JSON: 'utf-8' codec"),
-        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' is there twice"),
-        (b"[NaN]", "it holds NaN, which is no number"),
-        (b"[-Infinity]", "it holds -Infinity, which is no number"),
+        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' is duplicated"),
+        (b"[NaN]", "it holds NaN, which is not a number"),
+        (b"[-Infinity]", "it holds -Infinity, which is not a number"),
         (b"[1e999]", "it holds 1e999, which is too large"),
         (b"1" * 5000, "is not JSON: Exceeds the limit"),
         (b"[" * 5000 + b"]" * 5000, "is nested too deep"),
@@ -50,7 +50,7 @@ def test_files_of_other_programs_hold_what_python_writes(tmp_path: Path) -> None
     assert math.isnan(found["a"])
     assert found["b"] == math.inf
     path.write_text("[1]")
-    with pytest.raises(ValueError, match=r"a\.json holds a JSON object, got list"):
+    with pytest.raises(ValueError, match=r"a\.json must hold a JSON object, got list"):
         read_json_object(path)
     path.write_text("[" * 5000)
     with pytest.raises(ValueError, match=r"a\.json is nested too deep"):
@@ -66,7 +66,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_files, "LARGEST_BYTES", 2**20)
     (tmp_path / "a.json").write_bytes(b" " * 2**20 + b"1")
-    with pytest.raises(ValueError, match=r"a\.json has 1 MiB; a JSON file of more than 1 MiB is not read"):
+    with pytest.raises(ValueError, match=r"a\.json has 1 MiB; the limit for a JSON file is 1 MiB"):
         read_json(tmp_path / "a.json")
     (tmp_path / "a.json").write_bytes(b" " * (2**20 - 1) + b"1")
     assert read_json(tmp_path / "a.json") == 1
@@ -107,7 +107,7 @@ def test_values_of_the_annotated_kinds_pass() -> None:
         ({"scales": [1, "x"]}, "f: scales must be a list of values that are each a number, got [1, 'x']."),
         ({"names": "abc"}, "f: names must be a list of values that are each text, got 'abc'."),
         ({"table": {"a": "b"}}, "f: table must be a mapping or null, got {'a': 'b'}."),
-        ({"other": 1}, "f has an unknown 'other'; known are anything, count, "),
+        ({"other": 1}, "f has the unknown key 'other'; known keys are anything, count, "),
         ([1], "f must be a mapping, got [1]."),
     ],
 )

@@ -31,7 +31,7 @@ def test_anything_else_stays(what: str) -> None:
     Path("file").write_text("mine")
     replace_earlier(Path("made"), ".made", "demo")
     Path("link").symlink_to("made")
-    with pytest.raises(FileExistsError, match=rf"^{what} holds files that are not of a demo .* choose another folder"):
+    with pytest.raises(FileExistsError, match=rf"^{what} was not made by an earlier demo .* choose another folder"):
         replace_earlier(Path(what), ".made", "demo")
     assert Path("run/notes.txt").read_text() == Path("file").read_text() == "mine"
     assert Path("made/.made").is_file()

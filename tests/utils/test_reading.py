@@ -76,7 +76,7 @@ def test_the_bound_of_what_a_file_unpacks_to(monkeypatch: pytest.MonkeyPatch) ->
     check_unpacked("a", 10, 3 * 2**30)
     for wrong in ("many", "inf"):
         monkeypatch.setenv("HIST2ST_UNPACKED_GIB", wrong)
-        with pytest.raises(ValueError, match="HIST2ST_UNPACKED_GIB in the environment is a number of GiB"):
+        with pytest.raises(ValueError, match="environment variable HIST2ST_UNPACKED_GIB must be a number of GiB"):
             check_unpacked("a", 10, 10)
 
 

@@ -76,8 +76,8 @@ def read_labels(path: str | Path, adata: AnnData, key: str | None = None) -> NDA
     if not found:
         given = f"{labels.index[0]!r}, ..." if len(labels) else "no spot with a place"
         raise ValueError(
-            f"{path} shares no labeled spot with the section: the file has {given}, the section {names[0]!r}, ...; check "
-            "that it is of the same section and spots."
+            f"{path} shares no labeled spot with the section: the file has {given}, the section {names[0]!r}, ...; "
+            "check that it is of the same section and spots."
         )
     if found < len(names):
         logger.warning("%s: %d of %d spots have no label", path, len(names) - found, len(names))

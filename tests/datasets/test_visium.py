@@ -200,7 +200,7 @@ def test_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         labels(text, label_key="K")
     with pytest.raises(ValueError, match=rf"A\.csv: spot '{order[0]}' occurs more than once"):
         labels(f"Barcode,Region\n{order[0]},fat\n{order[0]},fat\n")
-    with pytest.raises(ValueError, match=rf"A\.csv shares no labeled spot .* the section '{order[0]}', \.\.\.; check that it"):
+    with pytest.raises(ValueError, match=rf"A\.csv shares no labeled spot .* the section '{order[0]}', \.\.\.; check"):
         labels("Barcode,Region\nZZZ-1,fat\n")
     with pytest.raises(FileNotFoundError, match=r"There is no file .*absent\.csv"):
         load(tmp_path / "A", labels=tmp_path / "absent.csv")

@@ -65,7 +65,7 @@ def test_labels_by_name(adata: AnnData, text: str, caplog: pytest.LogCaptureFixt
         ),
         ("spot,label\n0x0,fat\n0x0,fat\n", "spot '0x0' occurs more than once"),
         ("spot,label\n", "has a header but no spots"),
-        ("spot,label\nAAAC-1,fat\n", "shares no labeled spot with the section: the file has 'AAAC-1', ..., the section"),
+        ("spot,label\nAAAC-1,fat\n", "no labeled spot with the section: the file has 'AAAC-1', ..., the section"),
         ("", "labels.txt is empty"),
         (HEADER + "a\tb\t1\t1\t1\tfat\n", "line 2: x must be a number, got 'b'"),
         (HEADER + "a\t1\t1\t1\t1\tfat\nb\t1.1\t1\t1\t1\tfat\n", "array place 1x1 occurs more than once"),

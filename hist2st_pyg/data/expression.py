@@ -20,7 +20,7 @@ from hist2st_pyg.utils.runtime import preserve_num_threads
 logger = logging.getLogger(__name__)
 
 DETECTED_SHARE = 0.1
-"""Least share of the spots in which a variable gene is detected."""
+"""Least share of the spots with a count of a detected gene."""
 SMALL_PANEL = 2
 """Largest panel for which a warning says that shares of its counts are not a useful target."""
 NAMED = 10

@@ -11,6 +11,7 @@ import numpy as np
 
 from hist2st_pyg.io.sidecars import Files
 from hist2st_pyg.io.spaceranger import (
+    BINNED,
     HIRES,
     POSITIONS,
     Output,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 PITCH_UM = 100.0
 """Distance of neighboring spots, on slides of 6.5 and of 11 mm."""
-BINNED = "binned_outputs"
 
 
 def load(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hist2st_pyg.io.sidecars import Files
 from hist2st_pyg.io.spaceranger import (
+    BINNED,
     HIRES,
     Output,
     join,
@@ -20,7 +21,6 @@ from hist2st_pyg.io.tenx_matrix import read_counts
 from hist2st_pyg.patients import Patients
 from hist2st_pyg.section import Section
 
-BINNED = "binned_outputs"
 BINS = "square_[0-9][0-9][0-9]um"
 
 

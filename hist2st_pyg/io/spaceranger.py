@@ -43,6 +43,7 @@ POSITION_FILES = (
 )
 """Files of the spots' positions: of Space Ranger 2 and later, of earlier ones (without header), and of Visium HD."""
 OUTS = "outs"
+BINNED = "binned_outputs"
 
 
 def section_folders(root: Path, is_section: Callable[[Path], bool]) -> dict[str, Path]:

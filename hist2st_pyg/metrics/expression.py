@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hist2st_pyg.data.expression import DETECTED_SHARE
 from hist2st_pyg.utils.rows import column_blocks
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Values = NDArray[Any]
 """Numbers as they are given: they become double precision a block of genes at a time."""
-
-DETECTED_SHARE = 0.1
-"""Share of a section's spots with a count from which a gene counts as detected."""
 
 
 def pearson_per_gene(y_true: ArrayLike, y_pred: ArrayLike, mask: ArrayLike | None = None) -> Floats:

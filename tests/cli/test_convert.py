@@ -9,7 +9,8 @@ import pytest
 from _helpers.original_weights import recorded, write_checkpoint
 
 from hist2st_pyg.cli import main
-from hist2st_pyg.compat import convert
+from hist2st_pyg.cli.convert import FLAGS
+from hist2st_pyg.compat import ORIGINALS, convert
 
 
 @pytest.fixture
@@ -50,3 +51,8 @@ def test_a_configuration_is_json(checkpoint: Path, capsys: pytest.CaptureFixture
     ):
         assert main(["convert", str(checkpoint), "-o", "model", "--config", name]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_is_an_argument_of_a_published_program_and_of_its_type(name: str) -> None:
+    assert FLAGS[name][0] in {original.known.get(name) for original in ORIGINALS.values()}

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import functools
+import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,3 +18,17 @@ def test_a_demo_that_cannot_start_removes_no_earlier_one(capsys: pytest.CaptureF
     assert main(["demo", "--output", "out", "--wandb", "off", "--gnn", "gatt"]) == 2
     assert "Unknown gnn='gatt'" in capsys.readouterr().err
     assert Path("out/summary.json").exists()
+
+
+def test_its_options_are_the_demo_s_arguments_with_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, Any]] = []
+
+    @functools.wraps(demo.demo)
+    def record(**arguments: Any) -> None:
+        given.append(arguments)
+
+    monkeypatch.setattr(demo, "demo", record)
+    assert main(["demo"]) == 0
+    assert main(["demo", "--output", "out", "--seed=3", "--gnn", "gat"]) == 0
+    defaults = {name: parameter.default for name, parameter in inspect.signature(demo.demo).parameters.items()}
+    assert given == [defaults, {**defaults, "output": "out", "seed": 3, "gnn": "gat"}]

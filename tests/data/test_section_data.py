@@ -99,3 +99,16 @@ def test_a_section_has_every_graph(graph: str, prune: str, cohort: list[Section]
     assert data.num_edges > 0
     assert float(data.edge_attr.max()) <= 1.2
     np.testing.assert_allclose(np.sort(data.edge_attr[:, 0]), np.sort(distance), rtol=1e-6)
+
+
+def test_spots_of_two_arrays_are_no_neighbors(sections: list[Section]) -> None:
+    """Each array has the graph that it has alone."""
+    pos, grid = sections[0].pos, sections[0].grid
+    arrays = [np.array([0, 2, 4, 6, 8, 10, 11]), np.array([1, 3, 5, 7, 9])]
+    data = section_graph(pos, grid, "knn", {"k": 2}, arrays=arrays)
+    expected = set()
+    for spots in arrays:
+        alone = section_graph(pos[spots], grid[spots], "knn", {"k": 2})
+        expected |= {(int(spots[j]), int(spots[i])) for j, i in alone.edge_index.T}
+    assert edges(data.edge_index) == expected
+    assert (data.edge_index[1].diff() >= 0).all()  # sorted by target

@@ -8,6 +8,7 @@ from _helpers.preset_models import model
 from torch_geometric.data import Data
 
 from hist2st_pyg import Section
+from hist2st_pyg.data import SectionData
 from hist2st_pyg.inference import blocks, run_model, running
 from hist2st_pyg.inference.running import find_device
 from hist2st_pyg.models import ExpressionModel
@@ -54,3 +55,25 @@ def test_the_model_stays_as_it_was(cohort: list[Section]) -> None:
     assert built.preprocessing is not None
     run_model(built, built.preprocessing.to_data(cohort[0]))
     assert built.training
+
+
+def test_an_error_leaves_the_model_as_it_was_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = model("mean").train()
+
+    def broken(data: Data) -> dict[str, torch.Tensor]:
+        assert not built.training
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(built, "forward", broken)
+    with pytest.raises(OSError, match="the disk is gone"):
+        run_model(built, SectionData(x=torch.zeros(1, 1)), "cpu")
+    assert built.training
+
+
+def test_the_output_is_in_single_precision_and_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = model("mean")
+    weight = torch.ones(2, requires_grad=True)
+    monkeypatch.setattr(built, "forward", lambda data: {"a": weight.double() * 2, "b": weight.half()})
+    out = run_model(built, SectionData(x=torch.zeros(1, 1)), "cpu")
+    assert {(value.dtype, value.requires_grad) for value in out.values()} == {(torch.float32, False)}
+    assert out["a"].tolist() == [2, 2]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch_geometric.data import Batch
 
-from hist2st_pyg import Hist2ST
+from hist2st_pyg import Hist2ST, Preprocessing
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.models.base import section_ptr
+from hist2st_pyg.models.base import require_preprocessing, section_ptr
 
 
 def test_fitted_statistics_are_used(build: Callable[..., Hist2ST], data: SectionData) -> None:
@@ -42,3 +42,26 @@ def test_where_sections_begin_and_end(sections: list[SectionData]) -> None:
     without = batch.clone()
     without.ptr = None
     assert section_ptr(without) == [0, 12, 17, 26]
+
+
+def test_a_model_without_preprocessing_says_how_it_gets_one(build: Callable[..., Hist2ST]) -> None:
+    model = build()
+    with pytest.raises(
+        ValueError, match=r"The model has no preprocessing .*`model\.preprocessing = Preprocessing\(gen"
+    ):
+        _ = model.genes
+    model.preprocessing = Preprocessing(("A", "B"))
+    assert model.genes == ("A", "B")
+    assert require_preprocessing(model) is model.preprocessing
+
+
+def test_patches_of_other_channels_are_refused_and_embeddings_where_they_are_not_read(
+    build: Callable[..., Hist2ST], data: SectionData
+) -> None:
+    model = build()
+    for shape in ((2, 6, 14, 14), (2, 3, 14), (2, 8)):
+        with pytest.raises(ValueError, match=r"Patches are \[N, 3, P, P\], got \[2, "):
+            model.normalize(torch.zeros(shape))
+    reads = Hist2ST(3, vision="precomputed", vision_kwargs={"embedding_channels": 8}, transformer_layers=0)
+    with pytest.raises(ValueError, match=r"reads precomputed embeddings \[N, D\], got \[12, 3, 14, 14\]; name them by"):
+        reads(data)

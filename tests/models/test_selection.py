@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
+from scipy.stats import pearsonr
+from torch_geometric.data import Data
 
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.data.masks import training_spots
 from hist2st_pyg.losses import training_target
-from hist2st_pyg.models.selection import folds
+from hist2st_pyg.models.selection import folds, mean_pcc, section_pcc
 
 
 def test_more_than_five_sections_are_held_out_in_five_groups(denoised: list[SectionData]) -> None:
@@ -44,3 +48,23 @@ def test_every_training_spot_is_held_out_once_and_no_other(denoised: list[Sectio
     )
     assert "val_mask" not in section
     assert "y_denoised" in section
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_the_score_of_a_section_is_scipy_s_mean_over_genes_that_it_measured_and_that_vary(held_out: bool) -> None:
+    rng = np.random.default_rng(0)
+    y, predicted = rng.normal(size=(30, 5)), rng.normal(size=(30, 5))
+    y[:, 2] = 4.0
+    data = Data(y=torch.from_numpy(y), gene_mask=torch.tensor([True, False, True, True, True]))
+    rows = np.arange(30) % 3 == 0 if held_out else np.ones(30, dtype=bool)
+    if held_out:
+        data.val_mask = torch.from_numpy(rows)
+    expected = np.mean([pearsonr(y[rows, gene], predicted[rows, gene])[0] for gene in (0, 3, 4)])
+    assert section_pcc(predicted[rows], data) == pytest.approx(expected, abs=1e-6)
+
+
+def test_sections_in_which_nothing_varies_do_not_count() -> None:
+    data = Data(y=torch.ones(4, 2), gene_mask=torch.tensor([True, True]))
+    assert np.isnan(section_pcc(np.eye(4)[:, :2], data))
+    assert mean_pcc([0.2, float("nan"), 0.4]) == pytest.approx(0.3)
+    assert mean_pcc([float("nan")]) == mean_pcc([]) == 0.0

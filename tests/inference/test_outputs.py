@@ -65,9 +65,8 @@ def test_a_table_has_a_row_for_each_spot_with_its_place_and_its_genes() -> None:
     np.testing.assert_allclose(read.to_numpy(), np.hstack([adata.obsm["spatial"], adata.X]), rtol=1e-6)
 
 
-def test_formats_that_can_be_read_give_the_prediction_back() -> None:
+def test_what_anndata_s_format_holds_is_the_prediction() -> None:
     adata = prediction()
-    assert [format for format, (_, read) in OUTPUTS.items() if read is not None] == ["h5ad", "zarr"]
     OUTPUTS["h5ad"].write(adata, Path("a.h5ad"))
     assert OUTPUTS["h5ad"].read is not None
     again = OUTPUTS["h5ad"].read(Path("a.h5ad"))

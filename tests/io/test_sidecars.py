@@ -12,7 +12,7 @@ ENDINGS = (".jpg", ".png")
 
 
 def test_a_folder_holds_a_file_of_each_section(tmp_path: Path) -> None:
-    for name in ("A1.jpg", "A10.PNG", "A1.txt", ".A1.png"):
+    for name in ("A1.jpg", "A10.PNG", "A1.txt"):
         (tmp_path / name).touch()
     found = given_files(tmp_path, ["A10", "A1"], "image", ENDINGS)
     assert found == {"A10": tmp_path / "A10.PNG", "A1": tmp_path / "A1.jpg"}

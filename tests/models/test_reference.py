@@ -36,6 +36,7 @@ def test_as_many_spots_as_the_limit_are_kept_at_even_distances(limit: int) -> No
     assert np.isin(found, numbers).all()
     assert found[0] == numbers[0]
     assert len(steps) == 0 or steps.max() - steps.min() <= 1
+    assert len(steps) == 0 or steps.min() == len(numbers) // len(found)  # to the last section's end
 
 
 def test_a_gene_that_a_section_did_not_measure_is_at_its_mean_over_the_others() -> None:

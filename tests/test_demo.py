@@ -35,12 +35,3 @@ def test_nothing_but_an_earlier_demo_is_replaced(capsys: pytest.CaptureFixture[s
     assert main(["demo", "--output", "run", "--wandb", "off"]) == 2
     assert "run was not made by an earlier demo (it has no .demo)" in capsys.readouterr().err
     assert sorted(path.name for path in Path("run").iterdir()) == ["notes.txt", "summary.json"]
-
-
-def test_a_demo_that_cannot_start_removes_no_earlier_one(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("out").mkdir()
-    for name in (demo.MARKER, "summary.json"):
-        Path("out", name).touch()
-    assert main(["demo", "--output", "out", "--wandb", "off", "--gnn", "gatt"]) == 2
-    assert "Unknown gnn='gatt'" in capsys.readouterr().err
-    assert Path("out/summary.json").exists()

@@ -1,4 +1,4 @@
-"""The order of the rooms, as CONTRIBUTING.md prints it, holds for every import."""
+"""The order of the rooms that CONTRIBUTING.md prints holds for every import; the tests stand as the modules do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hist2st_pyg"
+TESTS = ROOT / "tests"
+
+ACROSS = {
+    "cli/test_downstream.py": "what the commands that read a prediction have in common",
+    "cli/test_main.py": "how every command ends",
+    "data/test_patch_levels.py": "patches of pyramids: image and data together",
+    "datasets/test_guess.py": "a folder is told from those of all data sets",
+    "models/test_batching.py": "every model, encoder and layer in a batch",
+    "nn/test_gnn_hops.py": "how far every layer reads",
+    "nn/test_pyg_convs.py": "every convolution of PyG",
+    "training/test_lightning.py": "task and data module in Lightning's own trainer",
+    "training/test_original_step.py": "a step against the original program's",
+}
+"""Tests of a room that are of no single module, and of what they are. Those of its ``__init__`` are named as it is."""
 
 
 def printed_order() -> list[str]:
@@ -61,3 +75,20 @@ def test_a_room_imports_only_from_rooms_before_it(room: str) -> None:
 def test_no_file_imports_itself_by_a_detour() -> None:
     graph = {name: set(imports(file)) - {name} for name, file in MODULES.items() if name != "hist2st_pyg"}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the files
+
+
+def named_as_modules() -> set[str]:
+    """The files of tests that are called as a module, without the underscore of a private one."""
+    files = (file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if not file.name.startswith("__"))
+    return {str(file.with_name(f"test_{file.name.lstrip('_')}")) for file in files}
+
+
+def test_every_module_has_a_file_of_tests_of_its_name() -> None:
+    assert sorted(file for file in named_as_modules() if not (TESTS / file).is_file()) == []
+
+
+def test_the_tests_of_a_room_are_called_as_its_modules() -> None:
+    rooms = [room for room in printed_order() if (TESTS / room).is_dir()]
+    files = {f"{room}/{file.name}" for room in rooms for file in (TESTS / room).glob("test_*.py")}
+    others = files - named_as_modules() - {f"{room}/test_{room}.py" for room in rooms}
+    assert sorted(others) == sorted(ACROSS)

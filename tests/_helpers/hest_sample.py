@@ -16,6 +16,8 @@ from PIL import Image
 from scipy.sparse import csc_matrix
 
 from _helpers.image_files import tissue as stained
+from hist2st_pyg.datasets import load_sections
+from hist2st_pyg.section import Section
 
 WIDTH, HEIGHT = 400, 300
 UM = 7.0  # µm per pixel, so that 112 µm are 16 pixels
@@ -80,3 +82,16 @@ def write_patches(root: Path, name: str = "A", attrs: dict[str, Any] | None = No
         if "img" in file:
             file["img"].attrs.update(attrs or {})
     return path
+
+
+def write_sample(root: Path) -> Path:
+    """A sample with slide and metadata."""
+    write_counts(root)
+    write_slide(root)
+    write_metadata(root, patient="Patient 1", spot_diameter=55.0, pixel_size_um_embedded=0.5)
+    return root
+
+
+def load(root: Path, **options: Any) -> Section:
+    (section,) = load_sections("hest", root, **options)
+    return section

@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 
 pytest.importorskip("spatialdata")
 
+
+import pytest
 from spatialdata import SpatialData
 from spatialdata.models import Image2DModel, ShapesModel, TableModel
 from spatialdata.transformations import Affine, BaseTransformation, Identity
+
+from hist2st_pyg import Section, load_sections
 
 WIDTH, HEIGHT = 240, 160
 NAMES = [f"s{i}" for i in range(6)]
@@ -69,3 +73,8 @@ def write(path: Path, **changes: Any) -> Path:
     parts = {"images": {"he": he()}, "shapes": {"spots": circles()}, "tables": {"table": annotation()}, **changes}
     SpatialData(**parts).write(path)
     return path
+
+
+def load(path: Path, **options: Any) -> Section:
+    (section,) = load_sections("spatialdata", path, **options)
+    return section

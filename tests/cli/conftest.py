@@ -5,7 +5,9 @@ from pathlib import Path
 import anndata
 import pytest
 from _helpers.made_prediction import SETS, made_prediction
+from _helpers.small_run import CONFIG
 
+from hist2st_pyg.cli import main
 from hist2st_pyg.inference import write_h5ad
 
 
@@ -19,3 +21,10 @@ def prediction() -> anndata.AnnData:
     lines = [f"{name}\tna\t" + "\t".join(genes) for name, genes in SETS.items()]
     Path("sets.gmt").write_text("\n".join([*lines, "SMALL\tna\tGENE1"]) + "\n")
     return adata
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    assert main(["train", "config.yaml", "--output", "run", "--training.epochs", "1", "--model.gnn", "gat"]) == 0
+    return tmp_path / "run"

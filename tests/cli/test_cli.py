@@ -1,40 +1,17 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pytest
 import yaml
+from _helpers.small_run import CONFIG
 from PIL import Image
 
 from hist2st_pyg import Section
 from hist2st_pyg.cli import COMMANDS, main, train
-from hist2st_pyg.evaluation.run import scalars
-
-CONFIG = """
-data:
-  options: {patients: 2, sections_per_patient: 1, spots: 48, genes: 20, noise_genes: 4}
-  test: [B1]
-  n_genes: 8
-  patch_size: 28
-  k: 5
-model:
-  vision_kwargs: {channels: [8], out_channels: 16}
-training: {epochs: 2, lr: 0.01}
-wandb: 'off'
-"""
-OPTIONS = '{"patients": 2, "sections_per_patient": 1, "spots": 48, "genes": 20, "noise_genes": 4}'
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    assert main(["train", "config.yaml", "--output", "run", "--training.epochs", "1", "--model.gnn", "gat"]) == 0
-    return tmp_path / "run"
 
 
 def test_preset_then_file_then_command_line(run: Path) -> None:
@@ -54,7 +31,7 @@ def test_the_saved_configuration_trains_again(run: Path) -> None:
     assert {**first, "output": ""} == {**second, "output": ""}
 
 
-def test_predict_evaluate_info(run: Path, cohort: list[Section], capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_and_info(run: Path, cohort: list[Section], capsys: pytest.CaptureFixture[str]) -> None:
     image = cohort[2].require_image()
     with image.open() as region:
         Image.fromarray(region(0, 0, *image.size)).save("slide.png")
@@ -78,41 +55,10 @@ def test_predict_evaluate_info(run: Path, cohort: list[Section], capsys: pytest.
     assert grid.uns["hist2st"]["um_per_pixel"] == 3
     assert grid.n_obs < anndata.read_h5ad("b.h5ad").n_obs  # a wider grid
     capsys.readouterr()
-    evaluate = ["evaluate", str(run), "--data.name", "synthetic", "--data.options", OPTIONS, "--data.sections", "B1"]
-    assert main([*evaluate, "-o", "b1.json", "--figures", "compared"]) == 0
-    given = capsys.readouterr().out
-    assert main(["evaluate", str(run)]) == 0  # what the run kept for the test
-    assert capsys.readouterr().out == given
-    assert main(["evaluate", str(run), "--data.sections", "A1"]) == 0
-    assert json.loads(capsys.readouterr().out)["seen_in_training"] == ["A1"]
-    assert main(["evaluate", str(run / "model"), "--data.options", OPTIONS]) == 2
-    assert "config.yaml, which says what a run was trained on; name the data set" in capsys.readouterr().err
-    assert {path.name for path in Path("compared").iterdir()} == {"B1_maps.png", "B1_pcc.png"}
-    printed, written = json.loads(given), json.loads(Path("b1.json").read_text())
-    assert printed["pcc_mean"] == written["pcc_mean"]
-    assert printed["sections"] == {"B1": scalars(written["sections"]["B1"])}
-    assert printed["seen_in_training"] == []
-    assert printed["held_out"] is True
-    assert len(written["sections"]["B1"]["per_gene"]) == 8
     assert main(["info", str(run)]) == 0
     info = json.loads(capsys.readouterr().out)
     assert info["arguments"]["gnn"] == "gat"
     assert info["preprocessing"]["genes"].startswith("8 genes: ")
-
-
-def test_a_run_that_kept_no_test_sections_says_so_first(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("config.yaml").write_text(CONFIG.replace("  test: [B1]\n", ""))
-    assert main(["train", "config.yaml", "--output", "run", "--training.epochs", "1"]) == 0
-    capsys.readouterr()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stderr)])
-        assert main(["evaluate", "run"]) == 0
-    out, err = capsys.readouterr()
-    assert err.splitlines()[0] == "run has no test sections, so all sections are evaluated."
-    assert "2 of the 2 sections were seen in training (A1, B1)" in err
-    printed = json.loads(out)
-    assert (printed["held_out"], printed["seen_in_training"]) == (False, ["A1", "B1"])
-    assert next(iter(printed)) == "held_out"
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from _helpers.original_weights import recorded
+from _helpers.original_weights import recorded, write_checkpoint
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,6 +21,4 @@ def weights(golden: tuple[Any, dict[str, Tensor]]) -> dict[str, Tensor]:
 
 @pytest.fixture
 def checkpoint(weights: dict[str, Tensor]) -> Path:
-    """As the original Hist2ST saves its weights."""
-    torch.save(weights, "5-Hist2ST.ckpt")
-    return Path("5-Hist2ST.ckpt")
+    return write_checkpoint(weights)

@@ -289,38 +289,3 @@ def test_weights_that_cannot_be_right_are_refused(
 def test_old_files_of_torch_are_read(weights: dict[str, Tensor]) -> None:
     torch.save(weights, "old.pth", _use_new_zipfile_serialization=False)
     assert convert("old.pth", config=OPEN).arguments["n_genes"] == 12
-
-
-def test_the_panel_and_the_sections_are_checked(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("genes.txt").write_text("A\nB\n")
-    np.save("genes.npy", np.array(["A"], dtype=object))
-    Path("twice.txt").write_text("A\nA\n")
-    for arguments, message in (
-        (["--genes", "genes.txt"], "genes.txt: the panel has 2 genes, but the weights have 12."),
-        (["--genes", "genes.npy"], "genes.npy is a numpy file; those of the original programs are pickles"),
-        (["--genes", "twice.txt"], "gene 'A' is in the panel twice"),
-        (["--genes", "none.txt"], "none.txt"),
-        (["--training_sections", "[A1]"], "A training section must be written as patient/section, got 'A1'."),
-    ):
-        assert main(["convert", str(checkpoint), "-o", "model", *arguments]) == 2
-        assert message in capsys.readouterr().err
-    assert not Path("model").exists()
-    preprocessing = convert(checkpoint, genes=list("ABCDEFGHIJKL")).model.preprocessing
-    assert preprocessing is not None
-    assert preprocessing.genes == tuple("ABCDEFGHIJKL")
-
-
-def test_a_configuration_is_json(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("broken.json").write_text("{")
-    Path("list.json").write_text("[1]")
-    Path("deep.json").write_text("[" * 5000)
-    Path("twice.json").write_text('{"policy": "mean", "policy": "max"}')
-    for name, message in (
-        ("broken.json", "broken.json is not JSON: "),
-        ("list.json", "list.json must hold arguments"),
-        ("deep.json", "deep.json is nested too deep"),
-        ("twice.json", "twice.json is not JSON: the key 'policy' is duplicated"),
-        ("absent.json", "There is no file absent.json"),
-    ):
-        assert main(["convert", str(checkpoint), "-o", "model", "--config", name]) == 2
-        assert message in capsys.readouterr().err

@@ -1,36 +1,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import anndata
 import numpy as np
 import pytest
 import torch
+from _helpers.graphs import edges
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from hist2st_pyg import Preprocessing, Section, grid_edges, knn_edges, prune_distant, radius_edges
-from hist2st_pyg.data import GRAPHS, delaunay_edges, spot_pitch
-from hist2st_pyg.data import PRUNINGS as PRUNED
-from hist2st_pyg.data.section_data import section_graph
-from hist2st_pyg.training import DataConfig
+from hist2st_pyg import grid_edges, knn_edges, prune_distant, radius_edges
+from hist2st_pyg.data import delaunay_edges
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "graphs.npz"
 PRUNINGS = ("NA", "STD", "Grid")
 # Few different values: many ties and shared positions. Then any.
 TIED = hnp.arrays(np.float64, st.tuples(st.integers(1, 25), st.just(2)), elements=st.integers(0, 4).map(float))
 SPREAD = hnp.arrays(np.float64, st.tuples(st.integers(1, 25), st.just(2)), elements=st.floats(-1e3, 1e3, width=32))
-
-
-def edges(edge_index: NDArray[Any]) -> set[tuple[int, int]]:
-    """(source, target) of each edge, none of them twice."""
-    pairs = [(int(j), int(i)) for j, i in np.asarray(edge_index).T]
-    assert len(set(pairs)) == len(pairs)
-    return set(pairs)
 
 
 def brute_force(pos: NDArray[np.float64], k: int) -> list[list[int]]:
@@ -284,26 +274,6 @@ def test_arguments_that_cannot_be_are_refused() -> None:
 
 # The choice by key.
 
-ARGUMENTS: dict[str, dict[str, Any]] = {"radius": {"radius": 1.5}}
-"""Arguments without which a graph is not built."""
-
-
-@pytest.mark.parametrize("prune", sorted(PRUNED))
-@pytest.mark.parametrize("graph", sorted(GRAPHS))
-def test_a_section_has_every_graph(graph: str, prune: str, cohort: list[Section]) -> None:
-    """In spot pitches, or array steps; neighbors that are too far or pruned are gone, and the rest is as built."""
-    section, kwargs = cohort[0], ARGUMENTS.get(graph, {})
-    data = section_graph(section.pos, section.grid, graph, kwargs, 1.2, prune=prune)
-    places = section.grid.astype(float) if graph == "grid" else section.pos / spot_pitch(section.pos)
-    edge_index, distance = GRAPHS[graph](places, **kwargs)
-    near = distance <= 1.2
-    edge_index, distance = PRUNED[prune](edge_index[:, near], distance[near])
-    assert data.validate()
-    assert edges(data.edge_index) == edges(edge_index)
-    assert data.num_edges > 0
-    assert float(data.edge_attr.max()) <= 1.2
-    np.testing.assert_allclose(np.sort(data.edge_attr[:, 0]), np.sort(distance), rtol=1e-6)
-
 
 def test_delaunay_is_squidpys() -> None:
     squidpy = pytest.importorskip("squidpy")
@@ -314,22 +284,6 @@ def test_delaunay_is_squidpys() -> None:
     between = adata.obsp["spatial_distances"].tocoo()
     assert edges(edge_index) == set(zip(between.coords[0].tolist(), between.coords[1].tolist(), strict=True))
     np.testing.assert_allclose(distance, cdist(pos, pos)[edge_index[0], edge_index[1]])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"graph": "star"}, "Unknown graph='star'. Choose one of: delaunay, grid, knn, radius"),
-        ({"graph": "radius"}, "graph='radius' needs radius; set it in graph_kwargs"),
-        ({"graph": "delaunay", "graph_kwargs": {"k": 3}}, "graph='delaunay' has no argument 'k'; its arguments: none"),
-        ({"prune": "far"}, "Unknown prune='far'. Choose one of: none, std"),
-    ],
-)
-def test_a_graph_that_cannot_be_built_is_refused_at_once(options: dict[str, Any], message: str) -> None:
-    for make in (Preprocessing, DataConfig):
-        genes: dict[str, Any] = {"genes": ("A",)} if make is Preprocessing else {}
-        with pytest.raises(ValueError, match=message):
-            make(**genes, **options)
 
 
 def test_three_spots_on_a_line_have_no_triangle() -> None:

@@ -1,39 +1,21 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from _helpers.local_server import Quiet, serving
+from _helpers.geo_server import COUNTS, GSM, IMAGE, NAME, SPOT_FILE, SPOTS, TABLE, Server, geo_server, picture
 from PIL import Image
 
 from hist2st_pyg.cli import main
 from hist2st_pyg.datasets import cscc, load_sections, paper_panel
 from hist2st_pyg.image import FileImage
-from hist2st_pyg.io import download
-
-COUNTS = "\tKRT1\tKRT2\tKRT5\n9x12\t1\t0\t0\n10x13\t0\t3\t1\n11x13\t2\t0\t0\n10x14\t5\t1\t0\n30x30\t0\t0\t1\n"
-SPOTS = """x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y
-10\t14\t10.0\t14.0\t3701.0\t4200.0
-10\t13\t10.1\t13.0\t3700.0\t3900.0
-11\t13\t11.0\t12.9\t4000.5\t3901.0
-"""
-NAME, GSM = "P2_ST_rep1", "GSM4284316"
-
-
-def picture() -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (50, 40), "pink").save(file, "JPEG")
-    return file.getvalue()
 
 
 @pytest.fixture
@@ -197,64 +179,10 @@ def test_recognizes(root: Path, tmp_path: Path) -> None:
     assert not cscc.is_dataset(tmp_path / "other")
 
 
-@dataclass
-class Server:
-    """A web server that knows HEAD and ranges, as GEO's does."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-    lengths: bool = True
-    asked: list[tuple[str, str, str | None]] = field(default_factory=list)
-    url: str = ""
-
-    def names(self, command: str = "GET") -> list[str]:
-        return [path.rsplit("/", 1)[1] for asked, path, _ in self.asked if asked == command]
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    state = Server()
-
-    class Handler(Quiet, BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            wanted = self.headers.get("Range")
-            state.asked.append((self.command, self.path, wanted))
-            if self.path not in state.files:
-                self.send_error(404)
-                return
-            content = state.files[self.path]
-            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-            if wanted and start >= len(content):
-                self.send_error(416)
-                return
-            self.send_response(206 if wanted else 200)
-            if state.lengths:
-                self.send_header("Content-Length", str(len(content) - start))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content[start:])
-
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-    monkeypatch.setattr(download, "PAUSE", 0.0)
-    with serving(Handler, monkeypatch) as url:
-        state.url = f"{url}/geo/samples/"
-        for name, gsm in cscc.SAMPLES.items():
-            folder = f"/geo/samples/GSM4284nnn/{gsm}/suppl"
-            state.files[f"{folder}/{gsm}_{name}_stdata.tsv.gz"] = gzip.compress(COUNTS.encode())
-            state.files[f"{folder}/{gsm}_spot_data-selection-{name}.tsv.gz"] = gzip.compress(SPOTS.encode())
-            state.files[f"{folder}/{gsm}_{name}.jpg.gz"] = gzip.compress(picture())
+    with geo_server(monkeypatch) as state:
         yield state
-
-
-TABLE, SPOT_FILE, IMAGE = (
-    f"/geo/samples/GSM4284nnn/{GSM}/suppl/{name}"
-    for name in (f"{GSM}_{NAME}_stdata.tsv.gz", f"{GSM}_spot_data-selection-{NAME}.tsv.gz", f"{GSM}_{NAME}.jpg.gz")
-)
-
-
-def blob_id(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def test_download(server: Server, tmp_path: Path) -> None:
@@ -277,97 +205,6 @@ def test_download(server: Server, tmp_path: Path) -> None:
     server.asked.clear()
     cscc.download(data, parts=["spots"], base_url=server.url, progress=False)
     assert len(server.names()) == 11
-
-
-def test_download_goes_on(server: Server, tmp_path: Path) -> None:
-    part = tmp_path / f"{GSM}_{NAME}.jpg.gz.part"
-    part.write_bytes(server.files[IMAGE][:100])
-    cscc.download(tmp_path, [NAME], ["images"], base_url=server.url, progress=False)
-    assert server.asked == [("GET", IMAGE, "bytes=100-")]
-    assert (tmp_path / f"{GSM}_{NAME}.jpg").read_bytes() == picture()
-    assert not part.exists()
-    # A part of something else is noticed by gzip's checksum.
-    part = tmp_path / f"{GSM}_{NAME}_stdata.tsv.gz.part"
-    part.write_bytes(server.files[SPOT_FILE][:60])
-    cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False)
-    assert (tmp_path / f"{GSM}_{NAME}_stdata.tsv.gz").read_bytes() == server.files[TABLE]
-    assert server.asked[1:] == [("GET", TABLE, "bytes=60-"), ("GET", TABLE, None)]
-
-
-def test_download_of_what_is_there_unpacked(server: Server, tmp_path: Path) -> None:
-    packed = tmp_path / f"{GSM}_{NAME}.jpg.gz"
-    packed.write_bytes(server.files[IMAGE])
-    (tmp_path / f"{GSM}_{NAME}_stdata.tsv").write_text(COUNTS)
-    cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
-    assert server.names() == [SPOT_FILE.rsplit("/", 1)[1]]
-    assert packed.is_file()  # the user's own
-    assert load_sections("cscc", tmp_path)[0].require_image().size == (50, 40)
-
-
-@pytest.mark.parametrize(
-    "content", [b"<html>", gzip.compress(COUNTS.encode())[:-9], b""], ids=["a page", "cut short", "empty"]
-)
-def test_damaged_on_the_server(server: Server, tmp_path: Path, content: bytes) -> None:
-    server.files[TABLE] = content
-    with pytest.raises(ValueError, match=r"_stdata\.tsv\.gz: .* it is not a complete gzip file .*Nothing was kept"):
-        cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
-    assert list(tmp_path.iterdir()) == []
-    del server.files[TABLE]
-    with pytest.raises(FileNotFoundError, match=r"_stdata\.tsv\.gz returned 404"):
-        cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
-
-
-@pytest.mark.parametrize("lengths", [True, False])
-def test_what_is_there_differs(server: Server, tmp_path: Path, lengths: bool) -> None:
-    server.lengths = lengths
-    path = tmp_path / f"{GSM}_{NAME}_stdata.tsv.gz"
-    path.write_bytes(server.files[TABLE][:-4])
-    size = len(server.files[TABLE])
-    problem = rf"{size - 4} bytes, the server's {size}" if lengths else "not a complete gzip file"
-    with pytest.raises(ValueError, match=rf"{path.name} differs from .*{problem}.*move it, or overwrite"):
-        cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False)
-    cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False, overwrite=True)
-    assert path.read_bytes() == server.files[TABLE]
-
-
-def test_manifest(server: Server, tmp_path: Path) -> None:
-    """What a manifest lists, packed or unpacked, is checked by its hash, also where it is there already."""
-    rows = {f"{GSM}_{NAME}.jpg": picture(), f"data/{GSM}_{NAME}_stdata.tsv.gz": server.files[TABLE]}
-    manifest = tmp_path / "MANIFEST.tsv"
-    text = "path\tgit_blob_sha1\n" + "".join(f"{path}\t{blob_id(content)}\n" for path, content in rows.items())
-    manifest.write_text(text)
-    cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
-    server.asked.clear()
-    cscc.download(tmp_path, [NAME], ["counts", "images"], base_url=server.url, progress=False)
-    assert server.asked == []
-
-    image, table = tmp_path / f"{GSM}_{NAME}.jpg", tmp_path / f"{GSM}_{NAME}_stdata.tsv.gz"
-    image.write_bytes(b"mine")
-    with pytest.raises(ValueError, match=rf"{image.name} differs .*expected git blob {blob_id(picture())}, got"):
-        cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
-    cscc.download(tmp_path, [NAME], base_url=server.url, progress=False, overwrite=True)
-    assert image.read_bytes() == picture()
-    table.unlink()
-    server.files[TABLE] = gzip.compress(SPOTS.encode())
-    with pytest.raises(ValueError, match=r"_stdata\.tsv\.gz is not the expected file: expected git blob"):
-        cscc.download(tmp_path, [NAME], base_url=server.url, progress=False)
-    image.unlink()
-    server.files[IMAGE] = gzip.compress(b"another")
-    with pytest.raises(ValueError, match=r"jpg\.gz holds another file than the manifest's .*\.jpg: expected git blob"):
-        cscc.download(tmp_path, [NAME], ["images"], base_url=server.url, progress=False)
-    assert not image.exists()
-    with pytest.raises(FileNotFoundError, match="no manifest"):
-        cscc.download(tmp_path, manifest=tmp_path / "absent", base_url=server.url)
-
-
-def test_an_unpacked_table_is_replaced(server: Server, tmp_path: Path) -> None:
-    plain = tmp_path / f"{GSM}_{NAME}_stdata.tsv"
-    plain.write_text("mine")
-    (tmp_path / "MANIFEST.tsv").write_text(f"path\tgit_blob_sha1\n{plain.name}\t{blob_id(COUNTS.encode())}\n")
-    with pytest.raises(ValueError, match=rf"{plain.name} differs from the server's file or the manifest"):
-        cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False)
-    cscc.download(tmp_path, [NAME], ["counts"], base_url=server.url, progress=False, overwrite=True)
-    assert [path.name for path in tmp_path.glob("GSM*")] == [f"{plain.name}.gz"]
 
 
 def test_download_arguments(server: Server, tmp_path: Path) -> None:

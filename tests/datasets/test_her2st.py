@@ -1,35 +1,16 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from _helpers.her2st_files import COUNTS, LABELS, SPOTS, write_section
 from scipy.sparse import issparse
 
 from hist2st_pyg.datasets import load_sections, paper_panel
 from hist2st_pyg.datasets.her2st import PAPER_SECTIONS
-
-COUNTS = """\tGENE1\tGENE2\tNA
-10x13\t0\t3\t1
-11x13\t2\t0\t0
-10x14\t5\t1\t0
-12x14\t1\t1\t7
-"""
-SPOTS = """x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\tselected
-12\t14\t11.9\t14.1\t4300.5\t4200.25\t1
-10\t13\t10.1\t13.0\t3700.0\t3900.0\t1
-11\t13\t11.0\t12.9\t4000.0\t3901.0\t1
-10\t14\t10.0\t14.0\t3701.0\t4200.0\t1
-"""
-LABELS = """Row.names\tx\ty\tpixel_x\tpixel_y\tlabel
-1x2\t10.02\t13.21\t1.0\t2.0\tinvasive cancer
-3x4\t10.9\t12.8\t3.0\t4.0\tconnective tissue
-5x6\tNA\tNA\tNA\tNA\tadipose tissue
-"""
 
 
 def test_the_paper_s_sections_are_the_second_to_the_33rd_by_name() -> None:
@@ -41,15 +22,7 @@ def test_the_paper_s_sections_are_the_second_to_the_33rd_by_name() -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A made-up section A1 in the repository's layout."""
-    data = tmp_path / "clone" / "data"
-    for folder in ("ST-cnts", "ST-spotfiles", "ST-imgs/A/A1", "ST-pat/lbl"):
-        (data / folder).mkdir(parents=True)
-    (data / "ST-cnts" / "A1.tsv").write_text(COUNTS)
-    (data / "ST-spotfiles" / "A1_selection.tsv").write_text(SPOTS)
-    (data / "ST-pat" / "lbl" / "A1_labeled_coordinates.tsv").write_text(LABELS)
-    Image.new("RGB", (50, 40)).save(data / "ST-imgs" / "A" / "A1" / "HE.jpg")
-    return data.parent
+    return write_section(tmp_path / "clone")
 
 
 def test_section(root: Path) -> None:
@@ -94,21 +67,6 @@ def test_section_can_be_written(root: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.X.toarray(), section.adata.X.toarray())
 
 
-def test_dropped_spots_are_logged(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    spots = root / "data" / "ST-spotfiles" / "A1_selection.tsv"
-    spots.write_text(SPOTS.replace("3901.0\t1", "3901.0\t0").replace("12\t14\t", "13\t14\t"))
-    (section,) = load_sections("her2st", root)
-    assert list(section.adata.obs_names) == ["10x13", "10x14"]
-    (record,) = [record for record in caplog.records if "dropped" in record.message]
-    assert record.levelno == logging.WARNING
-    assert record.message == (
-        "her2st A1: 3 of 5 spots dropped: 1 not selected, 1 selected but without counts, "
-        "1 with counts but not in the spot file"
-    )
-    assert any("1 spots are not in A1_labeled_coordinates.tsv" in record.message for record in caplog.records)
-
-
 def test_missing_image_and_labels(root: Path) -> None:
     (root / "data" / "ST-imgs" / "A" / "A1" / "HE.jpg").unlink()
     (root / "data" / "ST-pat" / "lbl" / "A1_labeled_coordinates.tsv").unlink()
@@ -124,15 +82,6 @@ def test_two_images(root: Path) -> None:
     shutil.copy(folder / "HE.jpg", folder / "HE2.jpg")
     with pytest.raises(ValueError, match=r"A1 holds 2 images \(HE\.jpg, HE2\.jpg\)"):
         load_sections("her2st", root)
-
-
-def test_spots_without_neighbors_have_no_scale(root: Path) -> None:
-    spots = "".join(line for line in SPOTS.splitlines(keepends=True) if not line.startswith(("10\t13", "11")))
-    (root / "data" / "ST-spotfiles" / "A1_selection.tsv").write_text(spots)
-    (section,) = load_sections("her2st", root)
-    assert len(section) == 2
-    assert section.um_per_pixel is None
-    assert section.spot_diameter is None
 
 
 @pytest.mark.parametrize(
@@ -191,16 +140,6 @@ def test_malformed_labels(root: Path) -> None:
     path = root / "data" / "ST-pat" / "lbl" / "A1_labeled_coordinates.tsv"
     path.write_text(LABELS.replace("10.9\t12.8", "10.1\t13.2"))
     with pytest.raises(ValueError, match=r"A1_labeled_coordinates\.tsv: array place 10x13 occurs more than once"):
-        load_sections("her2st", root)
-
-
-def test_files_that_do_not_belong_together(root: Path) -> None:
-    path = root / "data" / "ST-spotfiles" / "A1_selection.tsv"
-    path.write_text("x\ty\tpixel_x\tpixel_y\tselected\n1\t1\t5\t5\t1\n")
-    with pytest.raises(ValueError, match=r"A1\.tsv and .*A1_selection\.tsv share no selected spot"):
-        load_sections("her2st", root)
-    path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"no file .*A1_selection\.tsv"):
         load_sections("her2st", root)
 
 

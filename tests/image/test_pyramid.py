@@ -94,16 +94,6 @@ def test_the_largest_image_is_read_wherever_it_is(tmp_path: Path, caplog: pytest
     assert "slide.tif: reading the largest of its 3 images" in caplog.text
 
 
-def test_the_largest_image_of_an_ome_tiff_has_its_own_resolution(tmp_path: Path) -> None:
-    with tifffile.TiffWriter(tmp_path / "slide.ome.tif") as tif:
-        tif.write(
-            picture()[::3, ::3], photometric="rgb", metadata={"axes": "YXS", "PhysicalSizeX": 9.0, "PhysicalSizeY": 9.0}
-        )
-        tif.write(picture(), photometric="rgb", metadata={"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5})
-    image = open_image(tmp_path / "slide.ome.tif")
-    assert (image.size, image.um_per_pixel) == ((WIDTH, HEIGHT), 0.5)
-
-
 def test_images_of_one_size_are_refused(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "two.ome.tif") as tif:
         for _ in range(2):

@@ -9,7 +9,7 @@ import pytest
 from _helpers.image_files import HEIGHT, WIDTH, WRITERS, picture, read
 from PIL import Image, ImageOps
 
-from hist2st_pyg.image import memory, open_image
+from hist2st_pyg.image import open_image
 from hist2st_pyg.image import raster as module
 from hist2st_pyg.utils import reading
 
@@ -52,21 +52,6 @@ def test_deep_images_are_refused(tmp_path: Path) -> None:
     Image.fromarray(256 * picture()[..., 0].astype(np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(ValueError, match=r"deep.png .*8-bit"):
         read(open_image(tmp_path / "deep.png"))
-
-
-@pytest.mark.parametrize("name", ["image.png", "image.jpg"])
-def test_an_image_too_large_for_the_machine_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    WRITERS[name](tmp_path / name)
-    needed = module.DECODED_BYTES * WIDTH * HEIGHT
-    monkeypatch.setattr(memory, "memory_bytes", lambda: int((needed - 1) / memory.MEMORY_SHARE))
-    image = open_image(tmp_path / name)
-    assert image.size == (WIDTH, HEIGHT)
-    with pytest.raises(ValueError, match=rf"{name} is 300 x 130 px .*Convert it to a tiled TIFF"), image.open():
-        pass
-    monkeypatch.setattr(memory, "memory_bytes", lambda: int(needed / memory.MEMORY_SHARE) + 1)
-    assert read(image).shape == (HEIGHT, WIDTH, 3)
 
 
 def test_a_small_png_of_a_huge_picture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

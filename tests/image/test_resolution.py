@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from _helpers.image_files import write_slide
+from _helpers.image_files import picture, write_slide
 
 from hist2st_pyg.image import open_image
 
@@ -80,3 +80,29 @@ def test_pixels_that_are_not_square_have_no_resolution(
     said = {0.26: "are not square (0.25 x 0.26 µm); its resolution is taken as unknown", 0.2515: ""}
     assert said.get(y, "states pixels of 0.25 x ") in caplog.text
     assert bool(caplog.text) == (expected is None)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "unit", "expected"),
+    [
+        ("RATIONAL", (20_000, 1), 3, 0.5),
+        ("DOUBLE", 20_000.0, 3, 0.5),
+        ("FLOAT", 20_000.0, 3, 0.5),
+        ("LONG", 20_000, 3, 0.5),
+        ("ASCII", "20000", 3, 0.5),
+        ("ASCII", "abc", 3, None),
+        ("RATIONAL", (1, 0), 3, None),
+        ("RATIONAL", (0, 1), 3, None),
+        ("RATIONAL", (20_000, 1), 77, None),
+        ("RATIONAL", (50_800, 1), 2, 0.5),
+    ],
+)
+def test_resolution_tags_of_any_type(tmp_path: Path, dtype: str, value: Any, unit: int, expected: float | None) -> None:
+    path = tmp_path / "r.tif"
+    tifffile.imwrite(path, picture(), photometric="rgb", resolution=(1, 1), resolutionunit="CENTIMETER", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tags = tif.pages[0].tags
+        for name in ("XResolution", "YResolution"):
+            tags[name].overwrite(value, dtype=tifffile.DATATYPE[dtype])
+        tags["ResolutionUnit"].overwrite(unit)
+    assert open_image(path).um_per_pixel == (None if expected is None else pytest.approx(expected))

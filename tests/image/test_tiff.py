@@ -129,13 +129,6 @@ def test_a_thumbnail_of_a_large_tiff_is_made_block_by_block(tmp_path: Path) -> N
     np.testing.assert_array_equal(small, np.asarray(Image.fromarray(large).reduce(100)))
 
 
-def test_a_tile_too_large_for_the_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    WRITERS["tiles.tif"](tmp_path / "tiles.tif")
-    monkeypatch.setattr(memory, "memory_bytes", lambda: 4000)
-    with pytest.raises(ValueError, match=r"tiles\.tif is of tiles or strips of 32 x 32 px and would take"):
-        _ = open_image(tmp_path / "tiles.tif").size
-
-
 # Damage.
 
 

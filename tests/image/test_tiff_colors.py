@@ -149,29 +149,3 @@ def test_channels_of_fluorescence_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=rf"c\.ome\.tif has {message}|c\.ome\.tif has the {message}"):
         of_channels(tmp_path / "c.ome.tif", "RGB", names, colors)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "value", "unit", "expected"),
-    [
-        ("RATIONAL", (20_000, 1), 3, 0.5),
-        ("DOUBLE", 20_000.0, 3, 0.5),
-        ("FLOAT", 20_000.0, 3, 0.5),
-        ("LONG", 20_000, 3, 0.5),
-        ("ASCII", "20000", 3, 0.5),
-        ("ASCII", "abc", 3, None),
-        ("RATIONAL", (1, 0), 3, None),
-        ("RATIONAL", (0, 1), 3, None),
-        ("RATIONAL", (20_000, 1), 77, None),
-        ("RATIONAL", (50_800, 1), 2, 0.5),
-    ],
-)
-def test_resolution_tags_of_any_type(tmp_path: Path, dtype: str, value: Any, unit: int, expected: float | None) -> None:
-    path = tmp_path / "r.tif"
-    tifffile.imwrite(path, picture(), photometric="rgb", resolution=(1, 1), resolutionunit="CENTIMETER", metadata=None)
-    with tifffile.TiffFile(path, mode="r+") as tif:
-        tags = tif.pages[0].tags
-        for name in ("XResolution", "YResolution"):
-            tags[name].overwrite(value, dtype=tifffile.DATATYPE[dtype])
-        tags["ResolutionUnit"].overwrite(unit)
-    assert open_image(path).um_per_pixel == (None if expected is None else pytest.approx(expected))

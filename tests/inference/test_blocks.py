@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,60 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from _helpers.preset_models import GENES, look_up, model, predicted
 from PIL import Image
 from torch_geometric import nn as gnn
-from torch_geometric.data import Data
 
-from hist2st_pyg import Hist2ST, Preprocessing, Section
-from hist2st_pyg.data.source import SpotPatches
-from hist2st_pyg.inference import blocks, predict_blocks, predict_section, run_model, running, spatial_blocks
-from hist2st_pyg.inference.blocks import Prediction
-from hist2st_pyg.inference.running import find_device
-from hist2st_pyg.models import MODELS, ClosedFormModel, ExpressionModel
-from hist2st_pyg.models.registry import parameters_of
+from hist2st_pyg import Hist2ST, Section
+from hist2st_pyg.inference import blocks, predict_section, run_model, spatial_blocks
+from hist2st_pyg.models import ClosedFormModel, ExpressionModel
 from hist2st_pyg.nn import CONVS
-from hist2st_pyg.training.presets import preset_values
 
-GENES = tuple(f"GENE{i}" for i in range(1, 7))
 SHARED = {"embedding", "expression", "mean", "sd", "zero_probability"}
-
-
-def model(name: str = "hist2st", preprocessing: dict[str, Any] | None = None, **arguments: Any) -> ExpressionModel:
-    """A model of the small preset with random weights."""
-    torch.manual_seed(0)
-    known = parameters_of(MODELS[name])
-    shapes = {"patch_size": 14, "n_scales": 2}
-    values = preset_values("small", name, vision=arguments.get("vision"))["model"]
-    scales = (1.0, 2.0) if "n_scales" in known else (1.0,)
-    built = MODELS[name](len(GENES), **{**values, **{key: v for key, v in shapes.items() if key in known}, **arguments})
-    built.pixel_mean.fill_(150.0)
-    built.pixel_std.fill_(40.0)
-    built.target_std.fill_(0.5)
-    built.target_mean.copy_(torch.arange(len(GENES)) / 10)
-    # Some spots lose neighbors, so that degrees differ.
-    fields: dict[str, Any] = {
-        "k": 6,
-        "max_distance": 1.3,
-        "stain": "macenko",
-        "scales": scales,
-        **(preprocessing or {}),
-    }
-    built.preprocessing = Preprocessing(GENES, patch_size=14, pitch=64.0, **fields)
-    return built.eval()
-
-
-def look_up(built: ExpressionModel, section: Section) -> None:
-    """Let a model that looks training spots up keep a section's."""
-    assert built.preprocessing is not None
-    built.remember([built.preprocessing.to_data(section)])
-
-
-def predicted(built: ExpressionModel, section: Section, **options: Any) -> Prediction:
-    """The section's prediction by blocks."""
-    assert built.preprocessing is not None
-    graph = built.preprocessing.build_graph(section.pos, section.grid)
-    return predict_blocks(built, graph, built.preprocessing.section_patches(section), **options)
 
 
 def check_same(built: ExpressionModel, section: Section, sizes: tuple[int, ...]) -> None:
@@ -168,51 +123,6 @@ def test_it_is_the_model_s_own_output(cohort: list[Section]) -> None:
     assert values["embedding"].shape == (48, 2 * 128)
 
 
-def test_model_and_data_stay_on_their_device(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What trains and draws goes on with both after a prediction on a GPU; meta tensors stand for the GPU's."""
-    built = model()
-    assert built.preprocessing is not None
-    data = built.preprocessing.input_data(cohort[0])
-    moves = []
-
-    def to(device: object) -> ExpressionModel:
-        moves.append(str(device))
-        return built
-
-    def forward(moved: Data) -> dict[str, torch.Tensor]:
-        assert {value.device.type for _, value in moved if isinstance(value, torch.Tensor)} == {"meta"}
-        return {"expression": torch.zeros(2)}
-
-    for module in (blocks, running):
-        monkeypatch.setattr(module, "find_device", str)  # which refuses meta
-    monkeypatch.setattr(built, "to", to)
-    monkeypatch.setattr(built, "forward", forward)
-    run_model(built.train(), data, "meta")
-    assert moves == ["meta", "cpu"]
-    assert built.training
-    assert {value.device.type for _, value in data if isinstance(value, torch.Tensor)} == {"cpu"}
-
-
-def test_only_a_block_and_its_surroundings_are_cut_at_a_time(
-    cohort: list[Section], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built, section, asked = (
-        model("ridge_neighbors", preprocessing={"k": 2}),
-        cohort[0],
-        list[NDArray[np.int64] | None](),
-    )
-    cut = SpotPatches.__call__
-
-    def spy(self: SpotPatches, spots: NDArray[np.int64] | None = None) -> torch.Tensor:
-        asked.append(spots)
-        return cut(self, spots)
-
-    monkeypatch.setattr(SpotPatches, "__call__", spy)
-    predicted(built, section, block=6)
-    assert len(asked) == 8
-    assert all(spots is not None and 6 <= len(spots) <= 6 * 3 for spots in asked)
-
-
 def test_a_jpeg_is_decoded_once(cohort: list[Section], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hist2st_pyg.image import RasterImage
 
@@ -316,21 +226,6 @@ def test_a_few_spots_are_standardized_as_their_whole_section(cohort: list[Sectio
     np.testing.assert_allclose(some, whole[spots], atol=1e-4)
 
 
-def test_each_patch_is_cut_and_encoded_once(cohort: list[Section]) -> None:
-    built, cut = model("hist2st", gnn="sage", gnn_layers=2), []
-    assert built.preprocessing is not None
-    patches = built.preprocessing.section_patches(cohort[0])
-
-    def counted(spots: Any) -> torch.Tensor:
-        cut.extend(spots)
-        return patches(spots)
-
-    graph = built.preprocessing.build_graph(cohort[0].pos, cohort[0].grid)
-    parts = predict_blocks(built, graph, counted, block=10).values["expression"]
-    assert sorted(cut) == list(range(len(cohort[0])))
-    np.testing.assert_allclose(parts, predicted(built, cohort[0], block=48).values["expression"], atol=1e-5)
-
-
 @pytest.mark.parametrize("name", ["position_knn", "depth_oracle"])
 def test_models_that_read_counts_read_the_whole_section(cohort: list[Section], name: str) -> None:
     built = model(name)
@@ -338,41 +233,6 @@ def test_models_that_read_counts_read_the_whole_section(cohort: list[Section], n
     assert predict_section(built, cohort[0], block=10).shape == (48, len(GENES))
 
 
-@pytest.mark.parametrize("block", [100, 20])
-def test_values_that_are_not_finite_are_refused(cohort: list[Section], block: int) -> None:
-    built = model()
-    built.target_std[1] = torch.nan
-    n = len(cohort[0]) if block == 100 else 12  # of 48 spots, the first block of at most 20
-    message = rf"^A1: {n} of {n * len(GENES)} values of 'expression' from the model Hist2ST are not finite\."
-    with pytest.raises(ValueError, match=message):
-        predicted(built, cohort[0], block=block, name="A1")
-
-
 def test_an_empty_block_is_refused(cohort: list[Section]) -> None:
     with pytest.raises(ValueError, match="block must be 1 spot or more, got 0"):
         predicted(model("ridge"), cohort[0], block=0)
-
-
-def test_an_error_in_a_block_comes_out(cohort: list[Section]) -> None:
-    built = model("ridge")
-    assert built.preprocessing is not None
-    patches: Callable[..., Any] = built.preprocessing.section_patches(cohort[0])
-
-    def broken(spots: NDArray[np.int64] | None) -> torch.Tensor:
-        if spots is not None and 30 in spots:
-            raise OSError("the disk is gone")
-        return patches(spots)  # type: ignore[no-any-return]
-
-    with pytest.raises(OSError, match="the disk is gone"):
-        predict_blocks(built, built.preprocessing.build_graph(cohort[0].pos, cohort[0].grid), broken, block=8)
-
-
-@pytest.mark.parametrize("device", ["mps", "gpu", "foo", "meta", "", "cuda:99", "cuda:x", "xla", "hpu"])
-def test_a_device_that_is_not_there_is_refused(device: str) -> None:
-    with pytest.raises(ValueError, match=rf"^device='{device}': .*; choose 'auto'.* or 'cpu'\.$"):
-        find_device(device)
-
-
-def test_devices_that_are_there() -> None:
-    assert find_device("cpu") == "cpu"
-    assert find_device("auto") in {"cpu", "cuda"}

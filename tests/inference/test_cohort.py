@@ -1,73 +1,25 @@
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import anndata
 import numpy as np
 import pytest
-import torch
-from PIL import Image
+from _helpers.cohorts import SLIDES, names, outcomes, times
+from _helpers.sage_model import GENES
+from _helpers.sage_model import model as tiny
 
-from hist2st_pyg import Hist2ST, Preprocessing, Section, load_model, predict
+from hist2st_pyg import Section, load_model, predict
 from hist2st_pyg.analysis.maps import draw_prediction
 from hist2st_pyg.inference.cohort import CohortResult, SlideResult, predict_cohort
 from hist2st_pyg.models import MODELS
 
-GENES = tuple(f"GENE{i}" for i in range(1, 7))
-SLIDES = ("A1", "A2", "B1")
 MADE = ("A1", "A2", "B1", "broken")
-
-
-def tiny() -> Hist2ST:
-    torch.manual_seed(0)
-    vision = {"channels": [8], "out_channels": 16}
-    model = Hist2ST(
-        len(GENES), patch_size=28, vision="cnn", vision_kwargs=vision, transformer_layers=0, position="none",
-        gnn="sage", gnn_layers=1,
-    )  # fmt: skip
-    model.preprocessing = Preprocessing(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0)
-    return model
-
-
-@pytest.fixture(scope="module")
-def files(cohort: list[Section], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three slides and one that is cut off, and a model."""
-    folder = tmp_path_factory.mktemp("slides")
-    for section in cohort:
-        image = section.require_image()
-        with image.open() as region:
-            Image.fromarray(region(0, 0, *image.size)).save(folder / f"{section.name}.png")
-    (folder / "broken.png").write_bytes((folder / "A1.png").read_bytes()[:3000])
-    tiny().save_pretrained(folder / "model")
-    return folder
-
-
-@pytest.fixture
-def run(files: Path) -> Callable[..., CohortResult]:
-    def call(*names: str, **options: Any) -> CohortResult:
-        images = [files / f"{name}.png" for name in names or SLIDES]
-        return predict_cohort(files / "model", images, "out", um_per_pixel=3.0, **options)
-
-    return call
-
-
-def outcomes(result: CohortResult) -> dict[str, str]:
-    return {slide.name: slide.outcome for slide in result.slides}
-
-
-def names(folder: str = "out") -> set[str]:
-    return {path.name for path in Path(folder).iterdir()}
-
-
-def times() -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in Path("out").glob("*.*")}
 
 
 def test_one_of_four_is_broken_and_is_tried_again(
@@ -136,106 +88,6 @@ def test_a_process_that_dies_takes_no_other_slide_with_it(run: Callable[..., Coh
     assert "A2.failed.txt" not in names()
 
 
-def test_what_was_interrupted_is_made_again(run: Callable[..., CohortResult]) -> None:
-    run("A1")
-    state = json.loads(Path("out/A1.json").read_text())
-    whole = anndata.read_h5ad("out/A1.h5ad").X
-    del state["result"]  # so it is from the start to the end of a prediction
-    Path("out/A1.json").write_text(json.dumps(state))
-    Path("out/A1.h5ad").write_bytes(b"half")
-    assert outcomes(run("A1")) == {"A1": "done"}
-    np.testing.assert_array_equal(anndata.read_h5ad("out/A1.h5ad").X, whole)
-    Path("out/A1.h5ad").unlink()
-    assert outcomes(run("A1")) == {"A1": "done"}
-
-
-def test_pictures_are_drawn_once_and_others_from_the_output(run: Callable[..., CohortResult]) -> None:
-    assert outcomes(run("A1", draw=draw_prediction)) == {"A1": "done"}
-    assert names("out/figures") == {"A1_predicted.png", "A1_tissue.png"}
-    output, first = Path("out/A1.h5ad").stat().st_mtime_ns, Path("out/figures/A1_predicted.png").read_bytes()
-    assert outcomes(run("A1", draw=draw_prediction)) == {"A1": "skipped"}
-    assert outcomes(run("A1", draw=draw_prediction, genes=["GENE2"])) == {"A1": "done"}
-    assert Path("out/figures/A1_predicted.png").read_bytes() != first
-    assert outcomes(run("A1", draw=draw_prediction, genes=["GENE2"], figures="maps")) == {"A1": "done"}
-    assert names("maps") == names("out/figures")
-    assert Path("out/A1.h5ad").stat().st_mtime_ns == output
-    assert outcomes(run("A1")) == {"A1": "skipped"}
-
-
-@pytest.mark.parametrize("format", ["csv", "geojson"])
-def test_tables(run: Callable[..., CohortResult], format: str) -> None:
-    """A table holds no image: where other pictures are asked for, the slide is predicted again."""
-    assert outcomes(run("A1", format=format, draw=draw_prediction, genes=["GENE2"])) == {"A1": "done"}
-    assert outcomes(run("A1", format=format, draw=draw_prediction, genes=["GENE2"])) == {"A1": "skipped"}
-    first, picture = Path(f"out/A1.{format}").read_bytes(), Path("out/figures/A1_predicted.png").read_bytes()
-    assert outcomes(run("A1", format=format, draw=draw_prediction, genes=["GENE3"])) == {"A1": "done"}
-    assert Path(f"out/A1.{format}").read_bytes() == first
-    assert Path("out/figures/A1_predicted.png").read_bytes() != picture
-    assert names() == {f"A1.{format}", "A1.json", "logs", "figures"}
-
-
-def test_a_model_whose_values_are_not_finite_writes_nothing(files: Path, run: Callable[..., CohortResult]) -> None:
-    model = tiny()
-    model.pixel_std.fill_(1e-45)  # finite and above 0, as in every model that is saved
-    model.save_pretrained("damaged")
-    result = predict_cohort("damaged", [files / "A1.png", files / "A2.png"], "out", um_per_pixel=3.0)
-    assert outcomes(result) == {"A1": "failed", "A2": "failed"}
-    assert "from the model Hist2ST are not finite" in result.slides[0].message
-    assert names() == {"A1.failed.txt", "A2.failed.txt", "logs"}
-
-
-def test_stores(run: Callable[..., CohortResult]) -> None:
-    import spatialdata
-
-    assert outcomes(run("A1", format="zarr")) == {"A1": "done"}
-    store = spatialdata.read_zarr("out/A1.zarr")
-    assert list(store.tables["hist2st"].var_names) == list(GENES)
-    assert names() == {"A1.zarr", "A1.json", "logs"}
-    written = Path("out/A1.zarr").stat().st_mtime_ns
-    assert outcomes(run("A1", format="zarr", draw=draw_prediction)) == {"A1": "done"}
-    assert names("out/figures") == {"A1_predicted.png", "A1_tissue.png"}
-    assert Path("out/A1.zarr").stat().st_mtime_ns == written
-    assert outcomes(run("A1", format="zarr", pitch=90.0, overwrite=True)) == {"A1": "done"}
-    other = spatialdata.read_zarr("out/A1.zarr")
-    assert other.tables["hist2st"].n_obs < store.tables["hist2st"].n_obs
-    assert names() == {"A1.zarr", "A1.json", "logs", "figures"}
-    with pytest.raises(ValueError, match=r"A1\.zarr was made with another configuration \(options\.format was zarr"):
-        run("A1")
-
-
-def test_another_configuration_is_refused_before_any_work(run: Callable[..., CohortResult], files: Path) -> None:
-    run("A1", "A2")
-    before = times()
-    with pytest.raises(ValueError, match=r"A1\.h5ad was made with .* \(options\.pitch was None, is 90\.0\); remove"):
-        run(pitch=90.0)
-    other = tiny()
-    with torch.no_grad():
-        next(other.parameters()).add_(1)
-    other.save_pretrained("model")
-    images = [files / f"{name}.png" for name in SLIDES]
-    with pytest.raises(ValueError, match=r"\(model\.fingerprint was "):
-        predict_cohort("model", images, "out", um_per_pixel=3.0)
-    Image.open(files / "A1.png").transpose(Image.Transpose.ROTATE_180).save("A1.png")
-    with pytest.raises(ValueError, match=r"\(image\.(bytes|mtime_ns) was "):
-        predict_cohort(files / "model", ["A1.png"], "out", um_per_pixel=3.0)
-    assert times() == before
-    # What is as it was stays, also then.
-    Path("out/A2.json").rename("A2.json")
-    with pytest.raises(ValueError, match=r"A2\.h5ad exists without a A2\.json"):
-        run()
-    assert outcomes(run(overwrite=True)) == {"A1": "skipped", "A2": "done", "B1": "done"}
-
-
-def test_what_changes_no_prediction_is_no_other_configuration(
-    run: Callable[..., CohortResult], files: Path, tmp_path: Path
-) -> None:
-    run("A1")
-    assert outcomes(run("A1", device="cpu", pitch=None, jobs=2)) == {"A1": "skipped"}
-    shutil.copytree(files / "model", "moved/model")
-    shutil.copy2(files / "A1.png", "moved/A1.png")
-    assert outcomes(predict_cohort("moved", ["moved/A1.png"], "out", um_per_pixel=3)) == {"A1": "skipped"}
-
-
 def test_spots_of_many_slides_are_a_folder(run: Callable[..., CohortResult], cohort: list[Section]) -> None:
     Path("spots").mkdir()
     for section, end in zip(cohort, ("csv", "tsv", "csv"), strict=True):
@@ -257,18 +109,6 @@ def test_spots_of_many_slides_are_a_folder(run: Callable[..., CohortResult], coh
     Path("spots/A1.tsv").touch()
     with pytest.raises(ValueError, match=r"it holds A1\.csv and A1\.tsv"):
         run(spots="spots")
-
-
-def test_files_of_others_are_not_replaced(run: Callable[..., CohortResult]) -> None:
-    Path("out").mkdir()
-    Path("out/A1.h5ad").write_bytes(b"measured")
-    with pytest.raises(ValueError, match=r"A1\.h5ad exists without a A1\.json that records how it was made; remove"):
-        run("A1")
-    for text in ('{"type": "FeatureCollection"}', "no JSON", "[1]"):
-        Path("out/A1.json").write_text(text)
-        with pytest.raises(ValueError, match=r"A1\.json is not the record of a slide and will not be replaced"):
-            run("A1", overwrite=True)
-    assert Path("out/A1.h5ad").read_bytes() == b"measured"
 
 
 def test_wrong_input(run: Callable[..., CohortResult], files: Path, tmp_path: Path) -> None:

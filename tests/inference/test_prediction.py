@@ -7,25 +7,12 @@ import anndata
 import numpy as np
 import pytest
 import torch
+from _helpers.sage_model import GENES, model
 from PIL import Image
 
 from hist2st_pyg import Hist2ST, Preprocessing, Section, load_model, predict, predict_section
-from hist2st_pyg.data import source
 from hist2st_pyg.inference import GRID, grid_pitch, run_model, write_h5ad
 from hist2st_pyg.io.spots import Spots
-
-GENES = tuple(f"GENE{i}" for i in range(1, 7))
-
-
-def model(likelihood: str | None = "zinb", **preprocessing: object) -> Hist2ST:
-    torch.manual_seed(0)
-    vision = {"channels": [8], "out_channels": 16}
-    built = Hist2ST(
-        len(GENES), patch_size=28, vision="cnn", vision_kwargs=vision, transformer_layers=0, position="none",
-        gnn="sage", gnn_layers=1, likelihood=likelihood,
-    )  # fmt: skip
-    built.preprocessing = Preprocessing(GENES, patch_size=28, pitch=64.0, um_per_pixel=3.0, **preprocessing)  # type: ignore[arg-type]
-    return built.eval()
 
 
 def test_what_comes_out(cohort: list[Section], tmp_path: Path) -> None:
@@ -158,16 +145,6 @@ def test_the_grid_s_pitch_is_that_of_training_in_micrometres() -> None:
         grid_pitch(Preprocessing(GENES), None)
 
 
-def test_the_image_s_resolution_sets_the_grid(cohort: list[Section]) -> None:
-    image = cohort[0].require_image()  # the preprocessing's pitch is 192 µm
-    for um_per_pixel, pixels in ((3.0, 64), (2.0, 96)):
-        pos = predict(model(), image, um_per_pixel=um_per_pixel).obsm["spatial"]
-        distance = np.linalg.norm(pos[:, None] - pos, axis=2)
-        assert np.median(np.sort(distance, axis=1)[:, 1]) == pytest.approx(pixels)
-    pos = predict(model(), image, um_per_pixel=2.0, pitch=80).obsm["spatial"]  # what is said goes first
-    assert np.median(np.sort(np.linalg.norm(pos[:, None] - pos, axis=2), axis=1)[:, 1]) == pytest.approx(80)
-
-
 def test_x_runs_right_and_y_down(tmp_path: Path) -> None:
     pixels = np.full((100, 300, 3), 255, dtype=np.uint8)
     pixels[40:60, 230:250] = [120, 0, 120]
@@ -203,20 +180,6 @@ def test_scanpy_draws_it(cohort: list[Section]) -> None:
     assert axes[0].get_title() == "GENE1"
 
 
-def test_a_finer_grid_shows_the_same_fields_of_view(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
-    fields, cut = [], source.cut_patches
-
-    def spy(image: Any, pos: Any, size: int, field: float | None, *rest: Any) -> Any:
-        fields.append(field)
-        return cut(image, pos, size, field, *rest)
-
-    monkeypatch.setattr(source, "cut_patches", spy)
-    sizes = [len(predict(model(patch_pitch=1.0), cohort[0].require_image(), pitch=pitch)) for pitch in (64, 32)]
-    assert sizes[1] > 3 * sizes[0]
-    predict(model(patch_pitch=1.0), cohort[0].require_image(), um_per_pixel=1.5, pitch=64)
-    assert fields == [64.0, 64.0, 128.0]
-
-
 def test_user_errors(cohort: list[Section]) -> None:
     bare = model()
     bare.preprocessing = None
@@ -231,24 +194,6 @@ def test_user_errors(cohort: list[Section]) -> None:
         predict(model(patch_um=100.0), cohort[0].require_image(), pitch=64)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pitch": 0}, "pitch must be 1 pixel or more, got 0"),
-        ({"um_per_pixel": 0}, "um_per_pixel must be positive or None"),
-        ({"um_per_pixel": -2.0}, "um_per_pixel must be positive or None"),
-        pytest.param(
-            {"device": "cuda"},
-            "device='cuda': no CUDA device was found",
-            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
-        ),
-    ],
-)
-def test_impossible_options(cohort: list[Section], options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        predict(model(), cohort[0].require_image(), **options)
-
-
 def test_a_broken_write_leaves_the_earlier_file(cohort: list[Section], tmp_path: Path) -> None:
     out = predict_section(model(), cohort[0])
     write_h5ad(out, tmp_path / "out.h5ad")
@@ -258,13 +203,6 @@ def test_a_broken_write_leaves_the_earlier_file(cohort: list[Section], tmp_path:
         write_h5ad(out, tmp_path / "out.h5ad")
     assert (tmp_path / "out.h5ad").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5ad"]
-
-
-def test_the_model_stays_as_it_was(cohort: list[Section]) -> None:
-    built = model().train()
-    assert built.preprocessing is not None
-    run_model(built, built.preprocessing.to_data(cohort[0]))
-    assert built.training
 
 
 def test_a_saved_model_needs_nothing_but_an_image(cohort: list[Section], tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from torch_geometric.loader import DataLoader
 from hist2st_pyg import MODELS, Section, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.models import ClosedFormModel, ExpressionModel
-from hist2st_pyg.models.base import section_ptr
 from hist2st_pyg.models.registry import parameters_of
 from hist2st_pyg.nn import CONVS, ENCODERS, JUMPING_KNOWLEDGE, POSITIONS
 
@@ -134,12 +133,3 @@ def test_the_order_of_sections_and_the_loader_do_not_matter(case: str, sections:
         reverse = model(batch)["expression"].split([9, 5, 12])[::-1]
         forward = model(Batch.from_data_list(sections))["expression"]
     torch.testing.assert_close(torch.cat(reverse), forward, rtol=1e-5, atol=1e-5)
-
-
-def test_where_sections_begin_and_end(sections: list[SectionData]) -> None:
-    batch = Batch.from_data_list(sections)
-    assert section_ptr(batch) == [0, 12, 17, 26]
-    assert section_ptr(sections[0]) == [0, 12]
-    without = batch.clone()
-    without.ptr = None
-    assert section_ptr(without) == [0, 12, 17, 26]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,43 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+from _helpers.small_hist2st import SMALL, P, trained
 from torch_geometric.data import Batch
 from torch_geometric.nn import GATv2Conv, GPSConv, SAGEConv
 
 from hist2st_pyg import Hist2ST, Section, load_model, losses, to_data
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.nn import CONVS, PatchStatistics
-from hist2st_pyg.nn.statistics import patch_statistics
+from hist2st_pyg.nn import CONVS
 
-P = 14
-SMALL: dict[str, Any] = {
-    "patch_size": P,
-    "vision_kwargs": {"channels": 16, "depth": 1, "kernel_size": 3},
-    "transformer_layers": 1,
-    "heads": 2,
-    "dim_head": 8,
-    "gnn_layers": 2,
-}
 KEYS = {
     None: {"expression", "embedding"},
     "zinb": {"expression", "embedding", "mean", "dispersion", "dropout"},
     "nb": {"expression", "embedding", "log_r", "logit_p"},
 }
-
-
-@pytest.fixture(scope="module")
-def data(cohort: list[Section]) -> SectionData:
-    section = replace(cohort[0], adata=cohort[0].adata[:12].copy())
-    return to_data(section, list(section.adata.var_names), patch_size=P)
-
-
-@pytest.fixture
-def build(data: SectionData) -> Callable[..., Hist2ST]:
-    def make(**options: Any) -> Hist2ST:
-        torch.manual_seed(0)
-        return Hist2ST(data.y.shape[1], **{**SMALL, **options})
-
-    return make
 
 
 @pytest.mark.parametrize(("n_views", "millions"), [(0, 74.7), (5, 75.8)])
@@ -105,46 +80,6 @@ def test_every_parameter_is_trained(
         assert sum(float(p.grad.abs().sum()) for p in stage.parameters() if p.grad is not None) > 0
 
 
-def test_what_is_not_asked_for_is_not_built(build: Callable[..., Hist2ST]) -> None:
-    model = build(likelihood=None)
-    assert model.likelihood is None
-    assert model.distillation is None
-    with pytest.raises(ValueError, match="built with n_views=0"):
-        model.distil([])
-
-
-def test_a_detached_likelihood_leaves_the_stages_before_it_alone(
-    build: Callable[..., Hist2ST], data: SectionData
-) -> None:
-    for detach in (False, True):
-        model = build(detach_likelihood=detach)
-        losses.negative_log_likelihood(model(data), data).backward()
-        reached = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-        assert reached == ({"likelihood"} if detach else {"streams", "likelihood"})
-
-
-def test_distillation_of_equal_views_is_the_prediction(build: Callable[..., Hist2ST], data: SectionData) -> None:
-    model = build(n_views=3).eval()
-    torch.testing.assert_close(model.distil([data] * 3), model(data)["expression"])
-
-
-def test_fitted_statistics_are_used(build: Callable[..., Hist2ST], data: SectionData) -> None:
-    plain, fitted = build().eval(), build().eval()
-    assert torch.equal(plain.normalize(data.x), data.x.float())
-    fitted.pixel_mean.copy_(torch.tensor([200.0, 150.0, 180.0]))
-    fitted.pixel_std.copy_(torch.tensor([20.0, 40.0, 30.0]))
-    expected = (data.x.double() - fitted.pixel_mean[:, None, None]) / fitted.pixel_std[:, None, None]
-    torch.testing.assert_close(fitted.normalize(data.x).double(), expected)
-    standard = data.clone()
-    standard.x = expected.float()
-    torch.testing.assert_close(fitted(data)["embedding"], plain(standard)["embedding"], rtol=1e-4, atol=1e-5)
-    before = fitted(data)["expression"]
-    fitted.target_mean.fill_(3.0)
-    fitted.target_std.fill_(0.5)
-    torch.testing.assert_close(fitted(data)["expression"], 3 + 0.5 * before)
-    assert not {"pixel_mean", "target_std"} & {name for name, _ in fitted.named_parameters()}
-
-
 def test_two_scales(build: Callable[..., Hist2ST], cohort: list[Section], data: SectionData) -> None:
     section = replace(cohort[0], adata=cohort[0].adata[:12].copy())
     two = to_data(section, list(section.adata.var_names), patch_size=P, scales=(1.0, 3.0))
@@ -186,83 +121,7 @@ def test_what_cannot_be_built_is_refused(build: Callable[..., Hist2ST]) -> None:
         Hist2ST(0, **SMALL)
 
 
-@pytest.mark.parametrize("n_kept", [0, 1, 2])
-def test_distilling_recomputes_without_counting_batch_norm_twice(
-    build: Callable[..., Hist2ST], data: SectionData, n_kept: int
-) -> None:
-    """Gradients and running statistics are those of the plain computation, whatever activations are kept."""
-    other = data.clone()
-    other.x = data.x.flip(3)
-    results = []
-    for plain in (True, False):
-        model = build(n_views=2).train()
-        torch.manual_seed(1)  # of dropout
-        if plain:
-            assert model.distillation is not None
-            parts = [model(view) for view in (data, other)]
-            out = model.distillation(
-                *(torch.stack([part[key] for part in parts]) for key in ("embedding", "expression"))
-            )
-        else:
-            out = model.distil([data, other], n_kept)
-        out.square().sum().backward()
-        gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-        results.append((gradients, {name: b.clone() for name, b in model.named_buffers() if "running" in name}))
-    (gradients, statistics), (again, counted) = results
-    assert statistics
-    assert gradients.keys() == again.keys()
-    for name, value in gradients.items():
-        torch.testing.assert_close(again[name], value)
-    for name, value in statistics.items():
-        torch.testing.assert_close(counted[name], value)
-
-
-def test_distilling_by_statistics_gives_the_gradients_of_the_plain_computation(
-    build: Callable[..., Hist2ST], data: SectionData
-) -> None:
-    other = data.clone()
-    other.x = 255 - data.x
-    gradients = []
-    for plain in (True, False):
-        model = build(
-            n_views=2, vision="color_texture", vision_kwargs={"out_channels": 16, "dropout": 0.0}, dropout=0.0
-        )
-        assert model.distillation is not None
-        if plain:
-            parts = [model(view) for view in (data, other)]
-            out = model.distillation(
-                *(torch.stack([part[key] for part in parts]) for key in ("embedding", "expression"))
-            )
-        else:
-            out = model.distil([data, other])
-        out.square().sum().backward()
-        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    for name, value in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], value, rtol=1e-3, atol=1e-4, msg=name)
-
-
 # A second stream, of statistics.
-
-
-@pytest.fixture(scope="module")
-def sections(cohort: list[Section]) -> dict[int, list[SectionData]]:
-    """Sections of 12, 5 and 9 spots, by number of scales."""
-    smaller = [replace(s, adata=s.adata[:n].copy()) for s, n in zip(cohort, (12, 5, 9), strict=True)]
-    genes = list(cohort[0].adata.var_names)
-    return {
-        len(scales): [to_data(s, genes, patch_size=P, scales=scales) for s in smaller]
-        for scales in ((1.0,), (1.0, 3.0))
-    }
-
-
-def trained(model: Hist2ST, sections: list[SectionData]) -> Hist2ST:
-    """The model with the statistics of these sections, as if it had been trained a little."""
-    with torch.no_grad():
-        for data in sections:
-            model.train()(data)
-    model.target_mean.uniform_(1, 3, generator=torch.Generator().manual_seed(1))
-    model.target_std.uniform_(0.5, 1, generator=torch.Generator().manual_seed(2))
-    return model.eval()
 
 
 def streams_alone(model: Hist2ST, n_scales: int) -> list[Hist2ST]:
@@ -428,85 +287,3 @@ def test_precomputed_embeddings_have_no_statistics() -> None:
     for name in ("color_stream", "kernel_stream"):
         with pytest.raises(ValueError, match=f"no patches to take statistics of; give {name}=False"):
             Hist2ST(3, vision="precomputed", vision_kwargs={"embedding_channels": 8}, **{name: True})
-
-
-# A kernel stream, fitted before training.
-
-
-@pytest.fixture(scope="module")
-def with_kernel(sections: dict[int, list[SectionData]]) -> Hist2ST:
-    torch.manual_seed(0)
-    options = {**SMALL, "color_stream": True, "likelihood": "nb", "seen_scales": 1, "n_scales": 2}
-    model = trained(Hist2ST(sections[2][0].y.shape[1], kernel_stream=True, **options), sections[2])
-    assert model.kernel is not None
-    unfitted = model(sections[2][2])["expression"]
-    torch.testing.assert_close(unfitted, model(sections[2][2])["streams"].mean(0))
-    model.remember(sections[2][:2])
-    assert not torch.allclose(model(sections[2][2])["expression"], unfitted)
-    return model
-
-
-def test_the_expression_is_the_mean_of_the_streams_and_of_the_kernel(
-    with_kernel: Hist2ST, sections: dict[int, list[SectionData]]
-) -> None:
-    data, kernel = sections[2][2], with_kernel.kernel
-    assert kernel is not None
-    assert len(kernel.spots) == len(sections[2][0].y) + len(sections[2][1].y)
-    out = with_kernel(data)
-    expected = (out["streams"].mean(0) + kernel(data)["expression"]) / 2
-    torch.testing.assert_close(out["expression"], expected)
-    both = with_kernel(Batch.from_data_list([data, sections[2][0]]))["expression"]
-    torch.testing.assert_close(both[: len(expected)], expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(
-        with_kernel(data, [f.detach() for f in with_kernel.features(data)])["expression"], expected
-    )
-    assert out["streams"].shape[0] == 2  # which alone are trained
-    assert not any(p.requires_grad for p in kernel.parameters())
-
-
-def test_the_streams_and_the_kernel_share_a_patch_s_statistics(
-    with_kernel: Hist2ST, sections: dict[int, list[SectionData]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken: list[int] = []
-    forward = PatchStatistics.forward
-    monkeypatch.setattr(PatchStatistics, "forward", lambda self, x: taken.append(len(x)) or forward(self, x))
-    shared = with_kernel(sections[2][2])["expression"]
-    assert taken == [len(shared)] * 2  # once of each field of view
-    monkeypatch.setattr(type(with_kernel.kernel), "with_statistics", lambda _, data: data)
-    torch.testing.assert_close(with_kernel(sections[2][2])["expression"], shared)
-
-
-def test_what_is_white_around_all_spots_leaves_the_kernel_its_say(sections: dict[int, list[SectionData]]) -> None:
-    """A quantile that is the same for all spots of training, but for rounding, does not set others apart."""
-    train, test = ([copy.copy(data) for data in some] for some in (sections[2][:2], sections[2][2:]))
-    for data, white in zip((*train, *test), (0.5, 0.5, 0.1), strict=True):
-        data.statistics = patch_statistics(data.x)
-        data.statistics[:, -3] = white  # its mean over a section is rounded, or not
-    model = Hist2ST(train[0].y.shape[1], **{**SMALL, "n_scales": 2}, kernel_stream=True)
-    model.remember(train)
-    assert model.kernel is not None
-    assert (model.kernel(test[0])["expression"].std(0) > 1e-3).all()
-
-
-def test_in_training_the_kernel_is_left_out(with_kernel: Hist2ST, sections: dict[int, list[SectionData]]) -> None:
-    out = copy.deepcopy(with_kernel).train()(sections[2][2])
-    torch.testing.assert_close(out["expression"], out["streams"].mean(0))
-
-
-def test_a_saved_model_holds_its_kernel(
-    with_kernel: Hist2ST, sections: dict[int, list[SectionData]], tmp_path: Path
-) -> None:
-    loaded = load_model(with_kernel.save_pretrained(tmp_path))
-    torch.testing.assert_close(
-        loaded(sections[2][2])["expression"], with_kernel(sections[2][2])["expression"], atol=0, rtol=0
-    )
-
-
-def test_the_kernel_holds_some_spots_of_many(
-    sections: dict[int, list[SectionData]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hist2st_pyg.models.kernel_stream.KERNEL_SPOTS", 6)
-    model = Hist2ST(sections[2][0].y.shape[1], **{**SMALL, "n_scales": 2}, kernel_stream=True)
-    model.remember(sections[2][:2])
-    assert model.kernel is not None
-    assert len(model.kernel.spots) == 4 + 2  # every third of 12 and of 5

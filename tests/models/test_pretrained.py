@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch_geometric.nn import GATv2Conv, SAGEConv
 
-from hist2st_pyg import MODELS, Hist2ST, Preprocessing, Section, load_model, to_data
+from hist2st_pyg import MODELS, Hist2ST, Preprocessing, load_model
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.models import ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.pretrained import describe
@@ -53,12 +52,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "mean": {},
     "depth_oracle": {},
 }
-
-
-@pytest.fixture(scope="module")
-def data(cohort: list[Section]) -> SectionData:
-    section = replace(cohort[0], adata=cohort[0].adata[:12].copy())
-    return to_data(section, list(section.adata.var_names), patch_size=P)
 
 
 def build(data: SectionData, key: str = "hist2st", **options: Any) -> ExpressionModel:
@@ -259,32 +252,6 @@ def test_the_training_sections_of_an_earlier_version_are_read(saved: Path) -> No
         ],
         "val": [SectionRecord("B1", "B", "unrecorded")],
     }
-
-
-@pytest.mark.parametrize(
-    "sections",
-    [
-        None,
-        ["A1"],
-        "A1",
-        {"train": None},
-        {"train": "A1"},
-        {"train": {"A1": 1}},
-        {"train": [None]},
-        {"train": [3]},
-        {"train": [""]},
-        {"train": [{}]},
-        {"train": [{"name": "A1"}]},
-        {"train": [{"name": 1, "patient": "A", "patient_source": "dataset"}]},
-        {"train": [{"name": "A1", "patient": 2, "patient_source": "dataset"}]},
-        {"train": [{"name": "A1", "patient": "A", "patient_source": ["dataset"]}]},
-        {"train": [{"name": "A1", "patient": "A", "patient_source": "a friend"}]},
-    ],
-)
-def test_training_sections_of_other_types_are_refused(saved: Path, sections: Any) -> None:
-    change_config(saved, training_sections=sections)
-    with pytest.raises(ValueError, match=rf"{saved}: (a section of )?training_sections "):
-        load_model(saved)
 
 
 def test_a_damaged_description_is_refused(saved: Path) -> None:

@@ -17,7 +17,6 @@ from torch_geometric.data import Data
 from hist2st_pyg import MODELS, Preprocessing, Section, losses
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.data.denoise import denoise
-from hist2st_pyg.data.masks import training_spots
 from hist2st_pyg.losses import training_target
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.regression import FeatureRegression
@@ -31,17 +30,6 @@ from hist2st_pyg.training.preparation import make_datamodule, make_model
 P = 28
 G = 15
 REGRESSIONS = sorted(key for key, cls in MODELS.items() if isinstance(cls, type) and issubclass(cls, FeatureRegression))
-
-
-@pytest.fixture(scope="module")
-def preprocessing(cohort: list[Section]) -> Preprocessing:
-    return Preprocessing(genes=tuple(cohort[0].adata.var_names[:G]), patch_size=P, k=3)
-
-
-@pytest.fixture(scope="module")
-def denoised(cohort: list[Section], preprocessing: Preprocessing) -> list[SectionData]:
-    """Three training sections with denoised targets."""
-    return SectionDataModule(preprocessing, cohort, val_share=0.0, denoise=True).data("train")
 
 
 def build(key: str, **options: Any) -> Any:
@@ -181,42 +169,6 @@ def test_what_validates_chooses_by_its_targets_as_measured(denoised: list[Sectio
     }
     assert model.config["alpha"] == model.alphas[int(np.argmax(rank["y"]))]
     assert np.abs(np.subtract(*rank.values())).min() > 0.05
-
-
-def test_more_than_five_sections_are_held_out_in_five_groups(denoised: list[SectionData]) -> None:
-    sections = [denoised[0]] * 7
-    found = folds(sections)
-    assert [(len(fitted), len(judged)) for fitted, judged in found] == [(5, 2), (5, 2), (6, 1), (6, 1), (6, 1)]
-
-
-def test_held_out_counts_reach_no_target_of_their_fold(denoised: list[SectionData]) -> None:
-    for sections in (denoised, denoised[:1]):
-        for i, (fitted, judged) in enumerate(folds(sections)):
-            changed = []
-            for data in sections:
-                other = data.clone()
-                for part in judged:
-                    if part.section == data.section:
-                        other.y = torch.where(part.val_mask[:, None], torch.rand_like(data.y), data.y)
-                changed.append(other)
-            again, _ = folds(changed)[i]
-            for part, same in zip(fitted, again, strict=True):
-                rows = training_spots(part)
-                assert torch.equal(training_target(part)[rows], training_target(same)[rows])
-                assert not torch.equal(training_target(part)[rows], part.y[rows])  # denoised anew
-
-
-def test_every_training_spot_is_held_out_once_and_no_other(denoised: list[SectionData]) -> None:
-    section = denoised[0].clone()
-    section.train_mask = torch.arange(len(section.y)) % 3 > 0
-    found = folds([section])
-    held_out = torch.stack([judged[0].val_mask for _, judged in found])
-    assert torch.equal(held_out.sum(0), section.train_mask.long())
-    assert all(
-        torch.equal(f[0].train_mask, section.train_mask & ~held) for (f, _), held in zip(found, held_out, strict=True)
-    )
-    assert "val_mask" not in section
-    assert "y_denoised" in section
 
 
 def test_without_denoised_targets_those_as_measured_are_fitted(denoised: list[SectionData]) -> None:

@@ -17,7 +17,6 @@ from torch_geometric.nn import SAGEConv
 from hist2st_pyg import Section, load_model, train
 from hist2st_pyg.section import SectionRecord
 from hist2st_pyg.training import preset_config
-from hist2st_pyg.training.preparation import make_datamodule
 
 
 def weights(run: Path) -> torch.Tensor:
@@ -92,27 +91,6 @@ def test_nothing_validates(cohort: list[Section]) -> None:
     assert {path.name for path in (run / "figures").iterdir()} == {"curves.png", "training.png"}
     run = train(tiny({"val_share": 0.0}, training={"epochs": 3, "lr_scheduler": "step"}, resume=True), cohort)
     assert json.loads((run / "summary.json").read_text())["chosen_epoch"] == 2
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (
-            {"train": ["A1"], "val": ["A2"], "test": []},
-            "patient 'A' is in training and in validation.* split='section'",
-        ),
-        ({"train": ["A1", "B1"]}, "section 'B1' is in training and in test"),
-        ({"train": ["A1"], "test": ["A2"]}, "patient 'A' is in training and in test.*split='section'"),
-        ({"train": ["A1"], "test": ["B9"]}, "no section 'B9'; there are A1, A2, B1"),
-        ({"train": ["Z9"], "test": []}, "no section 'Z9'; there are A1, A2, B1"),
-        ({"test": ["b1"]}, "no section 'b1'; there are A1, A2, B1"),  # else B1 would train
-        ({"panel": "paper"}, "panel='paper' needs the data set's root"),
-        ({"n_genes": 500}, "fewer than the panel.s 500"),
-    ],
-)
-def test_what_does_not_fit_is_refused(cohort: list[Section], data: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        train(tiny(data), cohort)
 
 
 def test_epochs_are_at_least_one(cohort: list[Section]) -> None:
@@ -237,26 +215,6 @@ def test_wandb_s_errors_cost_a_training_nothing(
     assert caplog.text.count("the disk is full") == 1
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (
-            {"test": ["A1", "A2"], "val": ["B1"]},
-            r"kept for the test \(data\.test\): A1, A2; kept for validation \(data\.val\): B1\.",
-        ),
-        ({"test": ["A1"], "blind": True}, r"kept for the test \(data\.test\): A1; without an image: A2, B1\."),
-    ],
-)
-def test_no_section_left_to_train_is_told_with_the_reason(
-    cohort: list[Section], data: dict[str, Any], message: str
-) -> None:
-    blind = data.pop("blind", False)
-    sections = [replace(section, image=None) for section in cohort] if blind else cohort
-    with pytest.raises(ValueError, match=f"No section is left to train on: {message}"):
-        train(tiny({**data, "split": "section"}), sections)
-    assert not Path("run").exists()
-
-
 def test_augmentation_as_it_stands_in_yaml(cohort: list[Section]) -> None:
     config = tiny(training={"augment": {"jitter": 0.1}})
     assert config.training.augment is not None
@@ -264,21 +222,6 @@ def test_augmentation_as_it_stands_in_yaml(cohort: list[Section]) -> None:
 
 
 # Denoised targets and single spots.
-
-
-def test_the_data_module_denoises_when_asked_to(cohort: list[Section]) -> None:
-    for denoise in (False, True):
-        module = make_datamodule(tiny({"n_genes": 20, "panel": "variance"}, {}, {"denoise": denoise}), cohort)
-        assert all(("y_denoised" in data) is denoise for data in module.data("train"))
-        assert all("y_denoised" not in data for data in module.data("test"))
-
-
-@pytest.mark.parametrize("name", ["hist2st", "histogene", "graph_only"])
-def test_a_model_that_reads_other_spots_is_not_trained_on_single_ones(cohort: list[Section], name: str) -> None:
-    model = {"name": name, "vision_kwargs": None} if name != "histogene" else {"name": name}
-    config = preset_config("small", data={"n_genes": 8, "window": 1, "test": ["B1"]}, model=model, wandb="off")
-    with pytest.raises(ValueError, match=rf"data\.window=1 trains each spot alone, but model\.name='{name}' reads"):
-        train(config, cohort)
 
 
 def test_stnet_trains_on_random_batches_of_spots(cohort: list[Section]) -> None:

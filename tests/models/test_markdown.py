@@ -1,0 +1,30 @@
+"""Names in Markdown, as CommonMark reads code."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from hist2st_pyg.models.markdown import code, code_list
+
+
+@pytest.mark.parametrize("name", ["A1", "a`b", "``", "`", "a ``` b `` c", "<b>*x*</b>", "[a](b)", "GSE1/A"])
+def test_a_reader_finds_the_name_as_it_is(name: str) -> None:
+    text = code(name)
+    fence = re.match("`+", text)[0]  # type: ignore[index]
+    # The code ends at the next run of as many backticks, no more and no fewer.
+    end = next(run for run in re.finditer("`+", text[len(fence) :]) if len(run[0]) == len(fence))
+    content = text[len(fence) : len(fence) + end.start()]
+    assert len(fence) + end.end() == len(text)
+    # One space at each end is taken off.
+    assert (content[1:-1] if content[0] == content[-1] == " " and content.strip() else content) == name
+
+
+def test_line_breaks_do_not_end_a_paragraph() -> None:
+    assert code("a\n\n# b\tc") == "`a # b c`"
+
+
+def test_a_list_has_commas() -> None:
+    assert code_list(["A1", "b`c"]) == "`A1`, `` b`c ``"
+    assert code_list([]) == ""

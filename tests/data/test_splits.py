@@ -87,7 +87,7 @@ def test_no_fold_leaks(sections: list[Section], split: str) -> None:
 
 
 def test_what_cannot_be_split_is_refused(sections: list[Section]) -> None:
-    with pytest.raises(ValueError, match="Patients cannot be left out: there is one, A"):
+    with pytest.raises(ValueError, match="Patients cannot be left out: there is only A"):
         leave_one_patient_out(sections[:2])
     with pytest.raises(ValueError, match="needs 2 to 3 folds for 3 patients, got k=4"):
         k_fold_patients(sections, k=4)

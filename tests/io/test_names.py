@@ -42,5 +42,5 @@ def test_the_error_of_an_unknown_section_knows_those_there_are() -> None:
 @pytest.mark.parametrize("parts", [[], "counts", ["counts", "labels"]])
 def test_parts_are_a_list_of_some_of_those_there_are(parts: Any) -> None:
     check_parts(["spots", "counts"], {"counts": 1, "spots": 2})
-    with pytest.raises(ValueError, match=r"^parts is a list of some of counts, spots, got "):
+    with pytest.raises(ValueError, match=r"^parts must be a list of some of counts, spots, got "):
         check_parts(parts, {"counts": 1, "spots": 2})

@@ -39,19 +39,19 @@ def test_numbers_within_their_bounds_pass(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"count": 0}, "data.count is from 1 to 9, got 0."),
-        ({"count": 10}, "data.count is from 1 to 9, got 10."),
-        ({"count": 2.0}, "data.count is a whole number, got 2.0."),
-        ({"count": True}, "data.count is a whole number, got True."),
-        ({"count": None}, "data.count is a whole number, got None."),
-        ({"rate": 1.01}, "data.rate is at most 1, got 1.01."),
-        ({"rate": math.nan}, "data.rate is at most 1, got nan."),
-        ({"rate": -math.inf}, "data.rate is at most 1, got -inf."),
-        ({"rate": "1"}, "data.rate is a number, got '1'."),
-        ({"width": 0.0}, "data.width is above 0, got 0.0."),
-        ({"scales": (1.0, 0.4)}, "data.scales is at least 0.5, got 0.4."),
-        ({"scales": ()}, "data.scales holds at least one number, got ()."),
-        ({"scales": (1.0, None)}, "data.scales is a number, got None."),
+        ({"count": 0}, "data.count must be from 1 to 9, got 0."),
+        ({"count": 10}, "data.count must be from 1 to 9, got 10."),
+        ({"count": 2.0}, "data.count must be a whole number, got 2.0."),
+        ({"count": True}, "data.count must be a whole number, got True."),
+        ({"count": None}, "data.count must be a whole number, got None."),
+        ({"rate": 1.01}, "data.rate must be at most 1, got 1.01."),
+        ({"rate": math.nan}, "data.rate must be at most 1, got nan."),
+        ({"rate": -math.inf}, "data.rate must be at most 1, got -inf."),
+        ({"rate": "1"}, "data.rate must be a number, got '1'."),
+        ({"width": 0.0}, "data.width must be above 0, got 0.0."),
+        ({"scales": (1.0, 0.4)}, "data.scales must be at least 0.5, got 0.4."),
+        ({"scales": ()}, "data.scales must hold at least one number, got ()."),
+        ({"scales": (1.0, None)}, "data.scales must be a number, got None."),
     ],
     ids=str,
 )
@@ -62,7 +62,7 @@ def test_others_are_refused_by_key_and_value(values: dict[str, Any], message: st
 
 
 def test_at_the_top_of_a_configuration_a_key_has_no_part() -> None:
-    with pytest.raises(ValueError, match=r"^rate is at most 1, got 2\.$"):
+    with pytest.raises(ValueError, match=r"^rate must be at most 1, got 2\.$"):
         checked("", rate=2)
 
 
@@ -77,7 +77,7 @@ def test_positive_is_a_finite_number_above_zero(value: object, positive: bool) -
 
 def test_the_first_number_that_is_too_small_is_named() -> None:
     check_least({"heads": 1, "k": 5, "other": -3}, {"heads": 1, "k": 2})
-    with pytest.raises(ValueError, match=r"^k is at least 2, got 1\.$"):
+    with pytest.raises(ValueError, match=r"^k must be at least 2, got 1\.$"):
         check_least({"heads": 1, "k": 1, "layers": 0}, {"heads": 1, "k": 2, "layers": 1})
 
 
@@ -88,5 +88,5 @@ def test_a_seed_is_what_numpy_takes() -> None:
     for seed in (-1, 2**32):
         with pytest.raises(ValueError, match="Seed must be between 0"):
             np.random.RandomState(seed)
-        with pytest.raises(ValueError, match=rf"^seed is from 0 to 4294967295, got {seed}\.$"):
+        with pytest.raises(ValueError, match=rf"^seed must be from 0 to 4294967295, got {seed}\.$"):
             check_seed(seed)

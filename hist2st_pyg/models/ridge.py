@@ -13,7 +13,7 @@ from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
 
 
 class LinearSolver(Solver):
-    """The basis is the standardized features, or their principal components."""
+    """Ridge regression on the standardized features or their principal components."""
 
     def __init__(self, x: Floats, components: int | None) -> None:
         self.mean, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
@@ -57,14 +57,14 @@ class Ridge(FeatureRegression[LinearSolver]):
         return LinearSolver(x, self.components)
 
     def keep(self, solver: LinearSolver, weight: Floats, bias: Floats) -> None:
-        """Fold standardizing and projecting into the linear map."""
+        """Store one linear map that includes standardization and projection."""
         weight = solver.projection @ weight
         self.expression.weight.copy_(torch.from_numpy(weight.T))
         self.expression.bias.copy_(torch.from_numpy(bias - solver.mean @ weight))
 
 
 class RidgeNeighbors(Ridge):
-    """:class:`Ridge` on each patch's statistics and the mean of its graph neighbors': the smallest graph model."""
+    """:class:`Ridge` on each patch's statistics and their mean over its graph neighbors: the smallest graph model."""
 
     key = "ridge_neighbors"
 

@@ -271,9 +271,9 @@ def test_files_that_are_not_checkpoints(weights: dict[str, Tensor], checkpoint: 
         (
             "gene_head.1.bias",
             torch.full((12,), torch.nan),
-            "weight streams.0.expression.1.bias holds values that are n",
+            "weight streams.0.expression.1.bias has values that are n",
         ),
-        ("gene_head.1.bias", torch.full((12,), 1e300, dtype=torch.float64), "holds values that are not finite"),
+        ("gene_head.1.bias", torch.full((12,), 1e300, dtype=torch.float64), "has values that are not finite"),
         ("gene_head.1.bias", torch.zeros(12, dtype=torch.int32), "The weight gene_head.1.bias holds int32 numbers"),
         ("vit.transformer.down.0.weight", torch.zeros(0, 1, 1, 1), "by zero"),
     ],

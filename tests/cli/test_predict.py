@@ -135,7 +135,7 @@ def test_a_gene_that_is_named_as_a_column_is_refused(here: Path, capsys: pytest.
     model.preprocessing = replace(model.preprocessing, genes=("x", *GENES[1:]))
     model.save_pretrained("other")
     assert main(["predict", "other", "slides/a.png", "--um_per_pixel", "3", "-o", "a.csv"]) == 2
-    assert "The gene 'x' has the name of another column of the .csv; write .h5ad instead." in capsys.readouterr().err
+    assert "The gene 'x' has the name of a reserved column of the .csv; write .h5ad instead." in capsys.readouterr().err
     assert not Path("a.csv").exists()
 
 

@@ -231,7 +231,7 @@ def test_a_pickled_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([1, 2], "must hold weights by name, got list"),
         ({"a": torch.ones(1), "epoch": 3}, "holds 'epoch', which is not a weight but int"),
-        ({3: torch.ones(1)}, "must hold weights by name, got one by 3"),
+        ({3: torch.ones(1)}, "must hold weights by name, got the name 3"),
         ({"state_dict": {}, "hyper_parameters": [1]}, ": hyper_parameters must hold arguments by name, got list"),
         (
             {"a.weight": torch.ones(1), "b": torch.ones(1)},

@@ -211,7 +211,7 @@ def test_a_truncated_config_is_refused(saved: Path) -> None:
             lambda w: w["streams.0.expression.1.bias"].__setitem__(0, torch.nan),
             r"weight streams\.0\.expression\.1\.bias has.*not finite",
         ),
-        (lambda w: w["target_std"].__setitem__(0, torch.inf), "weight target_std holds.*not finite"),
+        (lambda w: w["target_std"].__setitem__(0, torch.inf), "weight target_std has.*not finite"),
     ],
     ids=["missing", "extra", "shape", "nan", "inf"],
 )

@@ -65,15 +65,15 @@ class Hist2ST(CountsModel):
         gnn_edge_weight: The ``edge_weight`` as a function of distance, for layers that take one: a key of
             ``nn.EDGE_WEIGHTS`` or a function ``(distance [E], in spot pitches) -> weight [E]``.
         jk: Jumping knowledge over the layers, a key of ``nn.JUMPING_KNOWLEDGE``.
-        seen_scales: Number of fields of view that the streams see, from the first; None means all.
-        color_stream: Add a stream of color and texture statistics, with its own Transformer and graph; the predicted
-            expression is the streams' mean.
+        seen_scales: Number of fields of view that the streams see; None means all.
+        color_stream: Add a stream of color and texture statistics; it has its own Transformer and graph, and the
+            predicted expression is the streams' mean.
         kernel_stream: Average with a kernel ridge regression. It is fitted before training to color statistics of all
             fields of view, standardized within the section; at prediction its expression is averaged with the
             streams'.
         likelihood: Likelihood of the counts, a key of ``nn.LIKELIHOODS``, or None.
-        published_likelihood: Use the published form of the likelihood, as the ``paper`` preset does; the default form
-            is exact or bounded (see ``nn.ZINB`` and ``nn.NB``).
+        published_likelihood: Use the published form of the likelihood; the default form is exact or bounded (see
+            ``nn.ZINB`` and ``nn.NB``). The ``paper`` preset sets it.
         detach_likelihood: Train it without a gradient to other stages.
         n_views: Number of augmented views for self-distillation; 0 builds no averaging weights.
         dropout: Dropout of the Transformer.

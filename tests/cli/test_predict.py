@@ -248,7 +248,7 @@ def test_a_model_of_the_hub_is_taken_by_its_id(
     )
     assert main(["info", "lab/breast"]) == 0
     assert main(["evaluate", "lab/breast"]) == 2
-    assert "There is no lab/breast/config.yaml, which says what a run was trained on" in capsys.readouterr().err
+    assert "There is no lab/breast/config.yaml, the configuration of a run" in capsys.readouterr().err
     assert asked == ["lab/breast"] * 5
     shutil.copytree("model", "lab/breast")
     assert main(["predict", "lab/breast", "slides/a.png", "-o", "b.h5ad", *options]) == 0

@@ -253,7 +253,7 @@ def test_the_side_of_a_tile(preprocessing: dict[str, Any], expected: float | Non
         ({"position": "table"}, {}, "reads the array position of a spot"),
         ({"position": "fourier"}, {}, "reads the array position of a spot"),
         ({}, {"stain": "macenko"}, r"needs stain normalization by section \(stain='macenko'\)"),
-        ({}, {"embedding": "uni"}, "reads embeddings of tiles, not their pixels; take FeaturePredictor"),
+        ({}, {"embedding": "uni"}, "reads embeddings of tiles, not their pixels; use FeaturePredictor"),
     ],
     ids=str,
 )
@@ -273,7 +273,7 @@ def test_tiles_that_do_not_fit() -> None:
         with pytest.raises(ValueError, match=r"A tile must be square, uint8 \[H, H, 3\], got"):
             predictor.get_transform()(tile)
     for shape in ((2, 3, 28, 28), (2, 6, 56, 56), (6, 28, 28), (0, 6, 28, 28)):
-        with pytest.raises(ValueError, match=r"reads patches \[N, 6, 28, 28\], got .*; leave out transform="):
+        with pytest.raises(ValueError, match=r"reads patches \[N, 6, 28, 28\], got .*; omit transform="):
             predictor.predict(torch.zeros(shape))
     torch.nn.init.constant_(predictor.model.streams[0].expression[1].bias, torch.nan)  # type: ignore[index, union-attr]
     with pytest.raises(ValueError, match="The prediction is not finite"):

@@ -193,7 +193,7 @@ def test_a_factory_is_passed_again(tmp_path: Path) -> None:
 
 def test_a_folder_has_no_revision(tmp_path: Path) -> None:
     folder = small().save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match="model is on this machine, so revision='v1' does not apply"):
+    with pytest.raises(ValueError, match="model is on this machine, so revision='v1' has no effect"):
         Hist2ST.from_pretrained(folder, revision="v1")
 
 

@@ -28,7 +28,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"name": "stnet"}, "data": {"patch_size": 16}}, "DenseNet-121 needs patches of 29 pixels or more"),
     ({"model": {"vision": "convmixer"}, "data": {"patch_size": 5}}, "stride=7 does not divide patch_size=5"),
     ({"data": {"patch_size": 2}}, r"cannot be trained with these arguments on data\.patch_size=2, .*P at least 3"),
-    ({"data": {"window": 1}}, "data.window=1 trains each spot alone"),
+    ({"data": {"window": 1}}, "data.window=1 trains on single spots"),
     (
         {"model": {"name": "stnet"}, "data": {"window": 1, "patch_size": 32}},
         r"data\.window=1, training\.batch_size=1, precision='32-true': Expected more than 1 value per channel",
@@ -45,7 +45,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"wandb": "maybe"}, "Unknown wandb='maybe'"),
     ({"accelerator": "nonsense"}, "accelerator='nonsense', .*is not available: You selected an invalid accelerator"),
     ({"devices": 0}, "devices=0, .*is not available"),
-    ({"devices": 10**6}, r"devices=1000000 starts 1000000 processes; this machine takes \d+ at most"),
+    ({"devices": 10**6}, r"devices=1000000 starts 1000000 processes; this machine allows at most \d+"),
     ({"precision": "16-true"}, r"cannot be trained with these arguments on .*, precision='16-true': mixed dtype"),
     ({"precision": "7"}, "precision='7' is not available: Precision '7' is invalid"),
     ({"output": "a/file"}, "a/file cannot be written: there is a file where its folder has to be"),

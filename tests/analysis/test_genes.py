@@ -173,7 +173,7 @@ def test_pictures_of_a_prediction_say_so(
 ) -> None:
     seen, heat = drawn("expression_maps"), drawn("heat_map")
     for adata, of, note in (
-        (prediction, "predicted expression: it ranks genes, it tests nothing", ", ranked in the prediction"),
+        (prediction, "predicted expression: a ranking, not a test", ", ranked in the prediction"),
         (None, "measured expression", ""),
     ):
         if adata is None:

@@ -195,7 +195,7 @@ def draw_genes(adata: AnnData, folder: str | Path, n: int = 7) -> Path:
         **background_of(adata),
         columns=4 if len(titled) > 4 else 5,
         title=f"{name_of(adata)}: the {len(maps)} of {adata.n_vars} genes with the highest Moran's I, without "
-        f"look-alikes\nI is that of {of}",
+        f"similar maps\nMoran's I of {of}",
     )
     return figures.save(figure, Path(folder) / f"{file_of(adata)}_spatial_genes.png")
 

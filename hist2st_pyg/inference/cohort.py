@@ -101,9 +101,10 @@ def predict_cohort(
 ) -> CohortResult:
     """Predict many slides into a folder.
 
-    ``<slide>.json`` beside each output records how it was made. A slide that was predicted with the same model, image
-    and options is skipped; only new pictures are drawn. ``<slide>.failed.txt`` holds the traceback of a failed slide;
-    the next call retries failed and interrupted slides. ``logs/<slide>.txt`` holds the output of a slide's process.
+    ``<slide>.json`` next to each output records its model, image and options. A slide predicted with the same model,
+    image and options is skipped; only new pictures are drawn. ``<slide>.failed.txt`` has the traceback of a failed
+    slide; the next call retries failed and interrupted slides. ``logs/<slide>.txt`` has the output of a slide's
+    process.
 
     Args:
         model: A path or name that :func:`~hist2st_pyg.load_model` reads.

@@ -112,9 +112,9 @@ class ExpressionModel(nn.Module, Saving):
         return (x.to(self.pixel_mean.dtype) - self.pixel_mean[:, None, None]).div_(self.pixel_std[:, None, None])
 
     def encode(self, encoder: nn.Module, data: Data) -> Tensor:
-        """Compute a vision stage's features [N, C] from normalized patches, pixels or embeddings [N, D], as it takes.
+        """Compute a vision stage's features [N, C] from its kind of input: normalized patches, pixels or embeddings.
 
-        A stage that takes ``statistics`` [N, 27·S] reads them from the ``Data`` if it has them.
+        A stage that takes ``statistics`` [N, 27·S] reads them from the ``Data`` if they are already computed.
         """
         takes = getattr(encoder, "takes", "normalized")
         if takes == "embeddings":

@@ -61,7 +61,7 @@ class FeatureRegression(ClosedFormModel, Generic[SolverType]):
         n_genes: Number of genes, G.
         patch_size: Side of a patch in pixels, P.
         n_scales: Number of fields of view in a patch's channels, S; their features are concatenated.
-        vision: A key of ``nn.ENCODERS``, with frozen weights; None takes the 27 color and texture statistics.
+        vision: A key of ``nn.ENCODERS``, with frozen weights; None uses the 27 color and texture statistics.
         vision_kwargs: Further arguments of the encoder.
         neighbors: Append the mean of the graph neighbors' features.
         per_section: Standardize each feature within its own section (uses all of the section's patches, no counts).

@@ -175,7 +175,7 @@ def test_one_image_to_a_folder(here: Path) -> None:
             "--jobs needs a folder as output (-o FOLDER), got the",
         ),
         (["slides/a.png", "slides/b.png", "-o", "x", "--spots", "s.csv"], "There is no spot file or folder"),
-        (["slides/a.png", "slides/a.png", "-o", "x"], "two are 'a'"),
+        (["slides/a.png", "slides/a.png", "-o", "x"], "Two slides have the same name 'a'"),
         (["slides/a.png", "slides/z.png", "-o", "x"], "There is no image file slides/z.png"),
         (["slides/a.png", "model/config.json", "-o", "x"], "image format '.json' is not supported"),
         (["slides/a.png", "-o", "x", "--genes", "[ERBB2]"], "The gene 'ERBB2' is not in the model's panel of 6 genes"),

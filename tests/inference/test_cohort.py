@@ -277,7 +277,7 @@ def test_files_of_others_are_not_replaced(run: Callable[..., CohortResult]) -> N
 
 def test_wrong_input(run: Callable[..., CohortResult], files: Path, tmp_path: Path) -> None:
     shutil.copy(files / "A1.png", "A1.png")
-    with pytest.raises(ValueError, match=r"two are 'A1': .*/A1\.png and .*/A1\.png\. Rename one"):
+    with pytest.raises(ValueError, match=r"Two slides have the same name 'A1': .*/A1\.png and .*/A1\.png\. Rename one"):
         predict_cohort(files / "model", [files / "A1.png", "A1.png"], "out")
     with pytest.raises(ValueError, match="images is empty"):
         predict_cohort(files / "model", [], "out")

@@ -33,7 +33,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"model": {"name": "stnet"}, "data": {"window": 1, "patch_size": 32}},
         r"data\.window=1, training\.batch_size=1, precision='32-true': Expected more than 1 value per channel",
     ),
-    ({"data": {"embedding": "uni"}, "training": {"n_views": 2}}, "Precomputed embeddings have no views"),
+    ({"data": {"embedding": "uni"}, "training": {"n_views": 2}}, "Precomputed embeddings have no augmented views"),
     ({"data": {"name": "her3st"}}, "Unknown dataset='her3st'"),
     ({"data": {"normalize_by": "x"}}, "Unknown normalize_by='x'"),
     ({"data": {"split": "x"}}, "Unknown split='x'"),

@@ -62,7 +62,7 @@ def pitch_notes(pitch: float, trained: float | None) -> list[str]:
         f"The spots are {pitch:.4g} px apart; the training spots were {trained:.4g} px apart, in this image's pixels."
     )
     if pitch < trained:
-        return [f"{apart} The model learned at the training distance, so the denser predictions are interpolations."]
+        return [f"{apart} The model learned at the training distance, so the additional values are interpolated."]
     return [f"{apart} A spot's neighbors are farther away than in training."]
 
 

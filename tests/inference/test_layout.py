@@ -76,7 +76,7 @@ def test_an_unknown_resolution_is_noted(cohort: list[Section], caplog: pytest.Lo
         caplog.clear()
         out = predict(built, image, name="A1", **options)
         assert UNKNOWN in out.uns["hist2st"]["note"]
-        assert "distance 64.0 px" in out.uns["hist2st"]["note"]
+        assert "64.0 px apart" in out.uns["hist2st"]["note"]
         assert [message for message in caplog.messages if UNKNOWN in message and message.startswith("A1: ")]
     assert "note" not in predict(built, image, um_per_pixel=3.0, pitch=64).uns["hist2st"]
     # Patches that are cut by the spots' own distance need no resolution.
@@ -126,7 +126,7 @@ def test_a_finer_pitch_adds_spots_and_leaves_the_others_as_they_are(
 ) -> None:
     image, built = cohort[0].require_image(), model(name)
     dense = predict(built, image, um_per_pixel=3.0, pitch=64 / 3, block=block)
-    assert "the denser predictions are interpolations" in dense.uns["hist2st"]["note"]
+    assert "the additional values are interpolated" in dense.uns["hist2st"]["note"]
     arrays, _ = interleaved(dense.obsm["spatial"], 64 / 3, 3)
     for array in arrays[::4]:
         spots = Spots([f"s{i}" for i in array], dense.obsm["spatial"][array], np.zeros((len(array), 2), dtype=int))

@@ -1,4 +1,4 @@
-"""Five splits of real sections: tables and picture of the reached share of the attainable correlation.
+"""Tables and pictures of the accuracy on five splits of real sections, relative to the attainable correlation.
 
     python -m benchmarks.accuracy --into README.md benchmarks/ACCURACY.md
 
@@ -29,7 +29,7 @@ from hist2st_pyg.utils.files import write_text
 HERE = Path(__file__).parent
 REFERENCES = ("ridge_neighbors", "kernel_ridge", "kernel_ridge_within_sections")
 MODEL, NETWORKS = "small", "networks"
-"""The preset, and what of it is trained."""
+"""The preset, and its networks without the kernel stream."""
 SPLITS = {
     "a": "a: C2, C3 → C4",
     "b": "b: C2, C3, C4 → B4",
@@ -45,11 +45,11 @@ VALIDATION = {
     "stripes": "colon stripes",
 }
 WHOLE = ("test", "paper", "others")
-"""The grids whose models are compared; other models on the same splits are the networks with one change."""
+"""The grids whose models are compared; the other models on the same splits are ablations of the networks."""
 
 
 def by_split(cells: Sequence[Cell], splits: dict[str, str]) -> dict[str, Group]:
-    """The results of each split, in the order of ``splits``, by its title."""
+    """Group the results by split, in the order of ``splits``, by title."""
     groups = {}
     for split, title in splits.items():
         chosen = tuple(cell for cell in cells if cell["fold"] == split)
@@ -59,13 +59,13 @@ def by_split(cells: Sequence[Cell], splits: dict[str, str]) -> dict[str, Group]:
 
 
 def parted(cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
-    """The results of whole models, and those of the networks with one change."""
+    """Separate the results of complete models from those of ablations."""
     whole = {cell["model"] for cell in cells if cell["grid"] in WHOLE}
     return [c for c in cells if c["model"] in whole], [c for c in cells if c["model"] not in whole]
 
 
 def models(groups: dict[str, Group]) -> list[str]:
-    """All models, sorted by their mean over the splits that all have."""
+    """List all models, sorted by their mean over the common splits."""
     names = {name for group in groups.values() for name in group.models()}
     common = [group for group in groups.values() if names <= set(group.models())] or list(groups.values())
 
@@ -77,7 +77,7 @@ def models(groups: dict[str, Group]) -> list[str]:
 
 
 def table(groups: dict[str, Group]) -> str:
-    """PCC by model and split, ± deviation over seeds, with the share of the ceiling and its explanation."""
+    """Format the PCC by model and split, ± deviation over seeds, with the share of the ceiling and notes."""
     rows = [["model", *groups]]
     for name in models(groups):
         rows.append([f"`{name}`", *(_score(group, name) for group in groups.values())])
@@ -90,7 +90,7 @@ def table(groups: dict[str, Group]) -> str:
 
 
 def summary(groups: dict[str, Group]) -> str:
-    """One row a split: the preset beside the regressions on patch statistics, its difference from the best of these."""
+    """Format one row per split: preset, regressions on patch statistics, and the difference from the best of these."""
     heads = ["train → test", "test patient", f"`{MODEL}`", *(f"`{name}`" for name in REFERENCES)]
     rows = [[*heads, f"`{MODEL}` − the best of these [95 %]", "attainable"]]
     for title, group in groups.items():
@@ -102,7 +102,7 @@ def summary(groups: dict[str, Group]) -> str:
 
 
 def changes(cells: Sequence[Cell]) -> str:
-    """The effect of each change: PCC minus the networks', bold if outside the range of the networks' seeds."""
+    """Format each ablation's PCC minus the networks', bold if outside the range of the networks' seeds."""
     groups = by_split(cells, SPLITS)
     names = {cell["model"] for cell in parted(cells)[1] if cell["fold"] in SPLITS}
     rows = [
@@ -132,11 +132,11 @@ TABLES: dict[str, Callable[[Sequence[Cell]], str]] = {
     "<!-- table: benchmarks.accuracy, ablations -->": changes,
     "<!-- table: benchmarks.accuracy, validation -->": lambda cells: table(by_split(cells, VALIDATION)),
 }
-"""Each table's first comment line, and the function that makes it."""
+"""Each table's first comment line, and the function that formats it."""
 
 
 def notes(groups: dict[str, Group]) -> list[str]:
-    """Notes below the table: the ceiling, the patients of training, and the code."""
+    """Format the notes below the table: ceiling, training patients and code."""
     trains: dict[bool, list[str]] = {True: [], False: []}
     for title, group in groups.items():
         trains[bool(leaks(group))].append(title.partition(":")[0])
@@ -167,10 +167,10 @@ def _difference(group: Group, reference: str) -> str:
 
 
 def with_tables(text: str, cells: Sequence[Cell]) -> str:
-    """Replace the tables whose comment lines a file holds.
+    """Replace the tables between their comment lines in a text.
 
     Raises:
-        ValueError: If the file holds none.
+        ValueError: If the text has no such lines.
     """
     wanted = {start: make for start, make in TABLES.items() if start in text}
     if not wanted:
@@ -190,7 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         cells = read_cells(arguments.results)
         groups = by_split(parted(cells)[0], SPLITS)
         if not groups:
-            raise ValueError(f"{arguments.results} holds no result of the splits {', '.join(SPLITS)}.")
+            raise ValueError(
+                f"{arguments.results} has no result of the splits {', '.join(SPLITS)}; run benchmarks.grid first."
+            )
         for path in arguments.into:
             write_text(path, with_tables(path.read_text(encoding="utf-8"), cells))
         save(share_of_ceiling(groups), arguments.output / "share_of_ceiling.png")

@@ -17,7 +17,7 @@ from hist2st_pyg.utils.named_code import refuse_code
 from hist2st_pyg.utils.resolver import resolve
 
 EXPLICIT = {"explicit": "test_patient", "explicit_sections": "section"}
-"""Splits whose folds the file names, and the units that they separate."""
+"""Splits with folds listed in the file, and the units that they separate."""
 KEYS = {"preset", "split", "split_options", "seeds", "threads", "data", "training", "datasets", "models"}
 DATASET_KEYS = {"name", "root", "sections", "options", "patients", "data", "folds"}
 MODEL_KEYS = {"model", "data", "training"}
@@ -30,12 +30,12 @@ class Cell:
     Args:
         grid: The grid's name.
         dataset: The data set's name in the grid.
-        split: How the folds were made.
+        split: The kind of split.
         fold: Sections of training, validation and test.
         model: The model's name in the grid.
-        seed: Seed of everything random.
+        seed: Seed of all random numbers.
         threads: Threads of torch.
-        values: Arguments of :func:`~hist2st_pyg.training.preset_config`, folds and seed excepted.
+        values: Arguments of :func:`~hist2st_pyg.training.preset_config`, except folds and seed.
     """
 
     grid: str
@@ -49,15 +49,15 @@ class Cell:
 
     @property
     def place(self) -> Path:
-        """``<dataset>/<split>/<fold>/<model>/<seed>``, each made a file name."""
+        """The path ``<dataset>/<split>/<fold>/<model>/<seed>``, each part a valid file name."""
         return Path(*map(file_name, (self.dataset, self.split, self.fold.name, self.model)), str(self.seed))
 
     def result(self, results: Path) -> Path:
-        """The cell's JSON under the folder of results."""
+        """Return the path of the cell's JSON in the folder of results."""
         return results / f"{self.place}.json"
 
     def config(self, work: Path | None = None, wandb: str = "disabled") -> TrainConfig:
-        """The training configuration, with outputs in the work folder."""
+        """Build the training configuration, with outputs in the work folder."""
         values = self.values
         data = {
             **values["data"],
@@ -66,7 +66,7 @@ class Cell:
             "cache": str(work / "patches") if work is not None else None,
         }
         if not self.fold.val:
-            # One training section: squares of it validate, unless the grid sets val_share: 0 (a fixed budget).
+            # One training section: hold out squares of it for validation, unless the grid sets val_share: 0.
             data.setdefault("val_share", 0.2)
         return preset_config(
             values["preset"],
@@ -89,10 +89,10 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
         path: The YAML file. ``datasets`` maps a name to ``name`` (a key of ``DATASETS``), ``root``, ``sections``,
             ``options``, ``patients``, ``data`` and ``folds``: for explicit splits the sections of each, for others the
             names of those to run, by default all. ``models`` maps a name to ``model``, ``training`` and ``data``.
-        data_root: Base folder of the roots; None takes ``HIST2ST_DATA``, else ``../shared``.
+        data_root: Base folder of the roots; None uses ``HIST2ST_DATA`` or ``../shared``.
 
     Raises:
-        ValueError: If the file holds an unknown key, a duplicate key, code, a name that is no name of a folder, or no
+        ValueError: If the file has an unknown key, a duplicate key, code, a name that cannot name a folder, or no
             fold; the message names it.
     """
     path = Path(path)
@@ -133,15 +133,17 @@ def read_grid(path: str | Path, data_root: str | Path | None = None) -> list[Cel
             cells.append(Cell(path.stem, dataset, split, fold, label, int(seed), values.get("threads", 1), merged))
     for cell in cells:
         _check_labels(cell, path)
-        cell.config()  # raises for a misspelt key before any cell runs
+        cell.config()  # raises for a misspelled key before any cell runs
     return cells
 
 
 def _check_labels(cell: Cell, path: Path) -> None:
-    """Refuse names of data sets, folds and models that lead out of the folder of results, or out of their own."""
+    """Raise if the name of a data set, fold or model would lead out of the folder of results."""
     for what, name in (("datasets", cell.dataset), ("the fold", cell.fold.name), ("models", cell.model)):
         if not isinstance(name, str) or name in ("", ".", "..") or set(name) & {"/", "\\", "\0"}:
-            raise ValueError(f"{path}: {what}: {name!r} cannot name a folder of results; take a name without slashes.")
+            raise ValueError(
+                f"{path}: {what}: {name!r} cannot name a folder of results; choose a name without slashes."
+            )
 
 
 def _model(label: str, entry: dict[str, Any], path: Path) -> dict[str, Any]:

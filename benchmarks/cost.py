@@ -1,9 +1,9 @@
-"""Tables and picture of the cost: seconds and memory beside the published way, and how they grow with the spots.
+"""Tables and picture of time and memory, compared with the published algorithm, and their growth with the spots.
 
     python -m benchmarks.cost --into benchmarks/SPEED.md
 
 Reads only ``results/speed.json``, ``scale.json``, ``ddp.json`` and ``slide/100000.json``, writes the tables between
-their comment lines, and draws ``report/cost.png``. A table whose result file is not there says so.
+their comment lines, and draws ``report/cost.png``. A table without a result file says so.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Curve = list[tuple[float, float]]
 
 
 def speed(result: Result) -> str:
-    """Each work beside the published way of it."""
+    """Format the cost of each task, compared with the published algorithm."""
     heads = ["work", "N", "variant", "ours, s", "reference, s", "ratio", "ours, GB", "reference, GB"]
     rows = []
     for row in result["rows"]:
@@ -44,7 +44,7 @@ def speed(result: Result) -> str:
 
 
 def scale(result: Result) -> str:
-    """Training and evaluation by the number of bins."""
+    """Format the cost of training and evaluation by the number of bins."""
     heads = ["bins", "patches", "training, s", "a 1,000 bins, s", "peak, GB", "evaluation, s", "peak, GB"]
     rows = []
     for row in result["rows"]:
@@ -64,7 +64,7 @@ def scale(result: Result) -> str:
 
 
 def devices(result: Result) -> str:
-    """The same steps by one process and by two."""
+    """Format the cost of the same steps in one process and in two."""
     rows = [
         [name, _seconds(row["seconds"]), f"{row['speed']:.2f}x", f"{row['weights_differ_by']:.0e}"]
         for name, row in result["rows"].items()
@@ -74,7 +74,7 @@ def devices(result: Result) -> str:
 
 
 def slide(result: Result) -> str:
-    """A slide's prediction beside its two bounds."""
+    """Format the cost of a slide's prediction with its two lower bounds."""
     rows = [
         ["pixels", f"{result['size']:,}² ({result['decoded_mb'] / 1e3:.0f} GB decoded)"],
         ["patches", f"{result['patches']:,}"],
@@ -96,11 +96,11 @@ TABLES: dict[str, tuple[str, Callable[[Result], str]]] = {
     "<!-- table: benchmarks.cost, slide -->": ("slide/100000.json", slide),
     "<!-- table: benchmarks.cost, devices -->": ("ddp.json", devices),
 }
-"""Each table's first comment line, its result file, and the function that makes it."""
+"""Each table's first comment line, its result file, and the function that formats it."""
 
 
 def curves(results: Path) -> dict[str, Curve]:
-    """Seconds by the number of spots of all work that was measured at two sizes or more, the reference's too."""
+    """Collect the seconds by number of spots of all tasks measured at two sizes or more, also of the reference."""
     found: dict[str, Curve] = {}
     for row in read_json(results / "speed.json")["rows"] if (results / "speed.json").is_file() else ():
         work = f"{row['work'].replace('_', ' ')}, {row['variant']}"
@@ -113,7 +113,7 @@ def curves(results: Path) -> dict[str, Curve]:
 
 
 def drawn(found: Mapping[str, Curve]) -> Figure:
-    """Seconds against spots, both logarithmic; dashed lines are the reference's, numbers the exponents."""
+    """Draw seconds against spots on log axes; dashed lines are the reference, numbers the exponents."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 4.6), layout="constrained")
@@ -134,7 +134,7 @@ def drawn(found: Mapping[str, Curve]) -> Figure:
 
 
 def with_tables(text: str, results: Path) -> str:
-    """Replace the tables whose comment lines a page holds."""
+    """Replace the tables between their comment lines in a page."""
     for start, (name, make) in TABLES.items():
         if start in text:
             known = (results / name).is_file()
@@ -160,7 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         if not (found := curves(arguments.results)):
-            raise ValueError(f"{arguments.results} has no work of two sizes. Run benchmarks.speed or benchmarks.scale.")
+            raise ValueError(
+                f"{arguments.results} has no task measured at two sizes; run benchmarks.speed or benchmarks.scale."
+            )
         for path in arguments.into:
             write_text(path, with_tables(path.read_text(encoding="utf-8"), arguments.results))
         save(drawn(found), arguments.picture)

@@ -1,10 +1,10 @@
-"""What a second process gains on this machine's processors, and whether it trains the same model.
+"""Measure the speed-up by a second training process on CPUs, and check that it trains the same model.
 
     python -m benchmarks.ddp --spots 600 --epochs 3
 
-One process with two windows a step, and two processes with one each, as Lightning starts them and as torchrun does. No
-layer draws random numbers or averages over a batch, so that the weights should be equal but for the order of sums. Each
-process has one thread; seconds are the clock's, of the fit alone, so nothing else should run beside.
+One process with two windows per step is compared with two processes with one window each, started by Lightning and by
+torchrun. No layer draws random numbers or averages over a batch, so the weights should be equal except for the order of
+sums. Each process has one thread; seconds are wall time of the fit alone, so run nothing else at the same time.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ WAYS = {
     "two processes by Lightning": ([sys.executable, *CLI], 2, 1),
     "two processes by torchrun": ([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", *CLI], 2, 1),
 }
-"""What starts each, its devices, and its windows a step."""
+"""The command that starts each variant, its devices, and its windows per step."""
 
 
 def config(spots: int, epochs: int) -> list[str]:
-    """Arguments of ``hist2st train`` for a model without batch norm, dropout or augmentation."""
+    """Return arguments of ``hist2st train`` for a model without batch norm, dropout or augmentation."""
     values: dict[str, Any] = {
         "preset": "paper",
         "data.name": "synthetic",
@@ -59,7 +59,7 @@ def config(spots: int, epochs: int) -> list[str]:
 
 
 def train(way: str, arguments: Sequence[str], output: Path) -> dict[str, Any]:
-    """Train in one of the :data:`WAYS`; the seconds of its fit and its steps."""
+    """Train in one of the :data:`WAYS`, and return the seconds of the fit and the number of steps."""
     start, devices, windows = WAYS[way]
     own = ["--devices", str(devices), "--training.batch_size", str(windows), "--output", str(output)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -69,7 +69,7 @@ def train(way: str, arguments: Sequence[str], output: Path) -> dict[str, Any]:
 
 
 def difference(a: Path, b: Path) -> float:
-    """The largest difference between the weights of two runs, by the largest of each tensor."""
+    """Compute the largest difference between the weights of two runs, relative to the largest of each tensor."""
     one, other = (load_model(run).state_dict() for run in (a, b))
     return max(
         float((value - other[name]).abs().max() / value.abs().max().clamp(min=1e-30))
@@ -79,7 +79,7 @@ def difference(a: Path, b: Path) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure each way and write the result."""
+    """Measure each variant and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spots", type=int, default=600, help="of a section")
     parser.add_argument("--epochs", type=int, default=3)

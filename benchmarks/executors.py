@@ -17,7 +17,7 @@ Executor = Callable[[Sequence[Cell], Path, Path, str, int, float], Iterator[tupl
 def run_cells(
     key: str, cells: Sequence[Cell], results: Path, work: Path, wandb: str, jobs: int, gpus: float
 ) -> Iterator[tuple[Cell, bool]]:
-    """Run cells by one of :data:`hist2st_pyg.utils.executors.EXECUTORS`; yields each with whether it succeeded.
+    """Run cells by one of :data:`hist2st_pyg.utils.executors.EXECUTORS`, and yield each with its success.
 
     Every machine of a cluster must see the repository and the folders of data, results and work at the same path.
     """

@@ -1,15 +1,15 @@
-"""When does the graph help? The gain of graph layers over none, on made sections whose answer is known.
+"""Measure the gain of graph layers on synthetic sections, whose dependence on neighbors is known.
 
     python -m benchmarks.graph_gain                                     # half an hour on one core
     python -m benchmarks.graph_gain --layers all --seeds 0 1 2 3 4 --spots 64 144 400 1600
 
-In the synthetic sections expression follows the tissue under a spot and, by weights of about the same size, that around
-it, so neighbors help wherever the patches do not show them. One thing changes at a time: the spots of a section, the
-widest field of view (in spot distances), and the number of training sections, each of another patient; the test
-sections are of patients of their own. Each seed is another cohort. Models are ``graph_only`` of the ``small`` preset:
-statistics of the patches, then the layer. ``no edges`` is SAGE on a graph without edges: the same depth and width, and
-no neighbor. Beside them stand the real splits: Hist2ST's networks in the cells of ``her2st_small`` and ``mob_small``.
-Writes ``results/graph_gain.json`` and ``report/graph_gain.png``; ``--draw`` only draws.
+In the synthetic sections, expression depends on the tissue under a spot and, with similar weights, on the tissue around
+it, so neighbors help if the patches do not show them. One setting varies at a time: the spots of a section, the widest
+field of view (in spot distances), and the number of training sections, each of another patient; the test sections are
+of separate patients. Each seed is another cohort. Models are ``graph_only`` of the ``small`` preset: statistics of the
+patches, then the layer. ``no edges`` is SAGE on a graph without edges: the same depth and width, without neighbors. For
+comparison, real splits are shown: Hist2ST's networks in the cells of ``her2st_small`` and ``mob_small``. Writes
+``results/graph_gain.json`` and ``report/graph_gain.png``; ``--draw`` only draws.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 GRIDS = {"her2st_small": "breast", "mob_small": "bulb"}
-"""The grids of real sections, and what they are of."""
+"""The grids of real sections, and their tissues."""
 RESULTS, PICTURE = HERE / "results" / "graph_gain.json", HERE / "report" / "graph_gain.png"
 NONE, NO_EDGES = "none", "no edges"
 LAYERS = ("sage", "gat", "gcn", "hist2st")
 TEST = ("Y1", "Z1")
-"""Sections of two patients that never train."""
+"""Test sections of two patients without training sections."""
 GENES = 40
 AXES = {"spots": "spots of a section", "field": "widest field of view, spot distances", "sections": "training sections"}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where models are compared.
+    """A setting in which models are compared.
 
     Args:
         spots: Spots of each section.
-        field: The widest field of view in spot distances; 1 is the only one, a wider one comes beside it.
-        sections: Training sections, each of a patient of its own.
+        field: The widest field of view in spot distances; a field wider than 1 is added to that of 1.
+        sections: Training sections, each of a separate patient.
     """
 
     spots: int = 144
@@ -70,17 +70,17 @@ class Setting:
 
 
 BASE = Setting()
-"""What the others differ from in one value."""
+"""The setting from which each other one differs in one value."""
 
 
 def settings(values: Mapping[str, Sequence[float]], base: Setting) -> list[Setting]:
-    """The base with one value changed at a time, each once."""
+    """List the settings that differ from the base in one value, each once."""
     changed = [replace(base, **{axis: value}) for axis, given in values.items() for value in given]
     return list(dict.fromkeys([base, *changed]))
 
 
 def config_of(setting: Setting, layer: str, seed: int, epochs: int) -> TrainConfig:
-    """The configuration of a model in a setting."""
+    """Build the configuration of a model in a setting."""
     return preset_config(
         "small",
         data={
@@ -98,7 +98,7 @@ def config_of(setting: Setting, layer: str, seed: int, epochs: int) -> TrainConf
 
 
 def score(config: TrainConfig, datamodule: SectionDataModule) -> float:
-    """Train a model; its mean PCC over genes and test sections."""
+    """Train a model, and return its mean PCC over genes and test sections."""
     pl.seed_everything(config.seed, verbose=False)
     model = make_model(config, datamodule)
     with without_lines("pytorch_lightning", "lightning_fabric"), warnings.catch_warnings():
@@ -112,7 +112,7 @@ def score(config: TrainConfig, datamodule: SectionDataModule) -> float:
 
 
 def scores_of(setting: Setting, layers: Sequence[str], seed: int, epochs: int) -> Iterator[tuple[str, float]]:
-    """The PCC of each layer in a setting, on the cohort of a seed; patches are cut once for all."""
+    """Compute the PCC of each layer in a setting, on the cohort of a seed; all layers share the patches."""
     options = {"seed": seed, "patients": 26, "sections_per_patient": 1, "spots": setting.spots}
     first = config_of(setting, NONE, seed, epochs)
     sections = load_sections("synthetic", names=[*first.data.train, *TEST], **options)
@@ -131,7 +131,7 @@ def scores_of(setting: Setting, layers: Sequence[str], seed: int, epochs: int) -
 def run(
     places: Sequence[Setting], layers: Sequence[str], seeds: Sequence[int], epochs: int
 ) -> list[dict[str, float | str]]:
-    """Train everything; a row for each setting, seed and layer."""
+    """Train all models; return a row for each setting, seed and layer."""
     rows: list[dict[str, float | str]] = []
     for seed in seeds:
         for setting in tqdm(places, desc=f"seed {seed}", disable=None):
@@ -141,14 +141,14 @@ def run(
 
 
 def gains(rows: Sequence[Mapping[str, Any]], setting: Setting, layer: str) -> list[float]:
-    """The PCC of a layer less that of none, of each seed."""
+    """Compute the PCC of a layer minus that without layers, for each seed."""
     here = [row for row in rows if all(row[name] == value for name, value in vars(setting).items())]
     pcc = {(row["layer"], row["seed"]): row["pcc"] for row in here}
     return [pcc[layer, seed] - pcc[NONE, seed] for seed in sorted({row["seed"] for row in here})]
 
 
 def ranges(result: Mapping[str, Any]) -> dict[str, list[float]]:
-    """The least and the largest gain of each layer over the settings, means over cohorts."""
+    """Compute the smallest and the largest gain of each layer over the settings, means over cohorts."""
     places = settings(result["values"], Setting(**result["base"]))
     found = {
         layer: [float(np.mean(gains(result["rows"], place, layer))) for place in places]
@@ -159,7 +159,7 @@ def ranges(result: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def real_gains(cells: Sequence[Cell], layer: str) -> dict[str, list[float]]:
-    """The PCC of a layer less that of none on real sections, of each seed, by test patient."""
+    """Compute the gain of a layer on real sections, for each seed, by test patient."""
     found: dict[str, list[float]] = {}
     pcc = {(c["grid"], c["fold"], c["model"], c["seed"]): c["metrics"]["pcc_mean"] for c in cells if c["grid"] in GRIDS}
     for (grid, fold, model, seed), value in sorted(pcc.items()):
@@ -170,7 +170,7 @@ def real_gains(cells: Sequence[Cell], layer: str) -> dict[str, list[float]]:
 
 
 def drawn(result: Mapping[str, Any], cells: Sequence[Cell]) -> Figure:
-    """The gain of each layer along each axis and on real sections: mean over seeds, and its standard error.
+    """Draw the gain of each layer along each axis and on real sections: mean over seeds, and its standard error.
 
     Args:
         result: The result file.
@@ -201,7 +201,7 @@ def drawn(result: Mapping[str, Any], cells: Sequence[Cell]) -> Figure:
 
 
 def _curve(panel: Axes, found: Sequence[Sequence[float]], layer: str, line: str) -> None:
-    """Mean and standard error of the gains at each place; a layer has its color in all panels."""
+    """Draw mean and standard error of the gains at each position; a layer has the same color in all panels."""
     error = [np.std(each, ddof=1) / len(each) ** 0.5 if len(each) > 1 else 0 for each in found]
     color = "gray" if layer == NO_EDGES else f"C{sorted(CONVS).index(layer)}"
     panel.errorbar(
@@ -211,7 +211,7 @@ def _curve(panel: Axes, found: Sequence[Sequence[float]], layer: str, line: str)
 
 
 def _draw_real(panel: Axes, layers: Sequence[str], cells: Sequence[Cell]) -> None:
-    """Each layer's gain by test patient; patients are no axis, so that points are not joined."""
+    """Draw each layer's gain by test patient; points are not joined, because patients have no order."""
     by_layer = {layer: found for layer in layers if layer != NONE and (found := real_gains(cells, layer))}
     patients = sorted({patient for found in by_layer.values() for patient in found})
     for layer, found in by_layer.items():
@@ -230,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sections", type=int, nargs="+", default=[1, 2, 8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--draw", action="store_true", help="train nothing; draw the results that are there")
+    parser.add_argument("--draw", action="store_true", help="draw the existing results without training")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="the JSON file")
     parser.add_argument("--cells", type=Path, default=RESULTS.parent, help="folder of the grids' results")
     parser.add_argument("--picture", type=Path, default=PICTURE, help="the picture")

@@ -47,9 +47,9 @@ def run_grid(
         work: Folder of run folders, wandb runs, patch cache and logs.
         wandb: As in :class:`~hist2st_pyg.training.TrainConfig`.
         executor: ``"local"`` (processes of this machine) or ``"ray"``.
-        jobs: Cells at a time; a Ray cluster runs as many as its resources allow.
-        gpus: GPUs of a cell, with Ray.
-        overwrite: Run cells again whose result has another configuration, instead of raising an error.
+        jobs: Number of cells in parallel; a Ray cluster runs as many as its resources allow.
+        gpus: Number of GPUs per cell, with Ray.
+        overwrite: Rerun cells whose result has another configuration, instead of raising an error.
 
     Returns:
         The failed cells.
@@ -72,7 +72,7 @@ def run_grid(
 
 
 def is_done(cell: Cell, results: Path, overwrite: bool = False) -> bool:
-    """Whether a cell has a result; one of another configuration is an error, or ignored with ``overwrite``."""
+    """Whether a cell has a result; raises for one of another configuration, or ignores it with ``overwrite``."""
     path = cell.result(results)
     if not path.is_file():
         return False
@@ -94,9 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common(parser)
     parser.add_argument("--executor", choices=sorted(EXECUTORS), default="local")
-    parser.add_argument("--jobs", type=int, help="cells at a time; default: the machine's cores / a cell's threads")
-    parser.add_argument("--gpus", type=float, default=0, help="GPUs of a cell, with ray")
-    parser.add_argument("--overwrite", action="store_true", help="run cells again whose configuration changed")
+    parser.add_argument("--jobs", type=int, help="cells in parallel; default: the machine's cores / a cell's threads")
+    parser.add_argument("--gpus", type=float, default=0, help="number of GPUs per cell, with ray")
+    parser.add_argument("--overwrite", action="store_true", help="rerun cells whose configuration changed")
     arguments = parser.parse_args(argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:

@@ -1,4 +1,4 @@
-"""A synthetic slide of any size: pieces of tissue on glass, as a pyramid of JPEG tiles, written with bounded memory."""
+"""Write a synthetic slide of any size, tissue on glass in a pyramid of JPEG tiles, with bounded memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from scipy.ndimage import gaussian_filter, zoom
 from hist2st_pyg.utils.files import atomic_path
 
 TILE = 512
-"""Side of a tile in pixels, as scanners write them."""
+"""Side of a tile in pixels, as in scanners' files."""
 
 CELL = 64
-"""Side of the mosaic's squares of one tissue, in pixels of level 0."""
+"""Side of a square of one tissue in the mosaic, in pixels of level 0."""
 
 STAINS = np.array([[0.65, 0.70, 0.29], [0.16, 0.92, 0.35]])
 """Optical density (red, green, blue) of haematoxylin and eosin."""
@@ -29,8 +29,8 @@ TISSUES = ((0.0, 0.0, 0.0), (0.06, 0.10, 2.0), (0.14, 0.30, 6.0), (0.16, 0.20, 1
 def make_slide(path: Path, size: int, um_per_pixel: float = 0.25, seed: int = 0) -> float:
     """Write a slide of tiled JPEG with its pyramid in SubIFDs, as in OME-TIFF.
 
-    Tiles of one tissue are equal and encoded once, so that a slide of 100,000 pixels takes minutes instead of hours;
-    reading decodes each tile as in a scanner's slide.
+    Tiles of one tissue are identical and encoded once, so that a slide of 100,000 pixels takes minutes instead of
+    hours; reading decodes each tile as in a scanner's slide.
 
     Args:
         path: The TIFF file.
@@ -67,7 +67,7 @@ def make_slide(path: Path, size: int, um_per_pixel: float = 0.25, seed: int = 0)
 
 
 def _mosaic(cells: int, seed: int) -> NDArray[np.uint8]:
-    """The tissue of each square, [cells, cells]; 0 is glass. Three sections of several tissues."""
+    """Generate the tissue of each square, [cells, cells], 0 for glass: three sections of several tissues."""
     rng = default_rng([seed, 0])
     across = np.linspace(-1, 1, cells)
     outline = np.full((cells, cells), -np.inf)
@@ -80,14 +80,14 @@ def _mosaic(cells: int, seed: int) -> NDArray[np.uint8]:
 
 
 def _smooth(rng: np.random.Generator, side: int, waves: int) -> NDArray[np.float64]:
-    """A random field of unit deviation with about ``waves`` / 4 hills along a side, [side, side]."""
+    """Generate a random field [side, side] of unit deviation with about ``waves`` / 4 maxima along a side."""
     coarse = gaussian_filter(rng.normal(size=(waves + 4, waves + 4)), 2)
     field = zoom(coarse, side / waves, order=1)[:side, :side]
     return np.asarray((field - field.mean()) / coarse.std())
 
 
 def _textures(um_per_pixel: float, seed: int) -> NDArray[np.uint8]:
-    """The texture of each tissue, uint8 [tissues, TILE, TILE, 3], periodic at its borders."""
+    """Generate the texture of each tissue, uint8 [tissues, TILE, TILE, 3], periodic at its borders."""
     rng = default_rng([seed, 1])
     radius = 3.0 / um_per_pixel
     pictures = []
@@ -102,7 +102,7 @@ def _textures(um_per_pixel: float, seed: int) -> NDArray[np.uint8]:
 
 
 def _tiles(tissue: NDArray[np.uint8], textures: NDArray[np.uint8], level: int, side: int) -> Iterator[bytes]:
-    """The encoded tiles of a level, row by row."""
+    """Yield the encoded tiles of a level, row by row."""
     from imagecodecs import jpeg_encode
 
     shrunk = 2**level

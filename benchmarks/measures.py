@@ -1,4 +1,4 @@
-"""The contents of a cell's result besides metrics: configuration, code, curves, cost."""
+"""Collect the contents of a cell's result besides metrics: configuration, code, curves, cost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ N_VARIABLE_GENES = 50
 
 
 def comparable(config: TrainConfig) -> dict[str, Any]:
-    """The configuration without values that differ between machines."""
+    """Return the configuration without values that differ between machines."""
     values = config_dict(config)
     tracked = ("wandb", "project", "group", "job_type", "run_name", "entity", "tags", "notes")
     for name in ("output", "overwrite", "resume", "strategy", "num_workers", "memory_gb", *tracked):
@@ -41,10 +41,10 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
 
 
 def every_value(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of :func:`comparable` with all options, including defaults, by names such as ``data.k``.
+    """Expand a configuration of :func:`comparable` to all options, including defaults, by names such as ``data.k``.
 
-    Two cells are the same if these are equal: earlier results have options of later versions at their defaults, and the
-    preset behind the values does not matter.
+    Two cells are the same if these are equal: options that a later version added have their defaults in earlier
+    results, and the preset of the values does not matter.
     """
     model = parameters_of(MODELS[config["model"]["name"]])
     defaults = {"data": asdict(DataConfig()), "training": asdict(TrainingConfig()), "model": model}
@@ -56,12 +56,12 @@ def every_value(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """How values grow with the size: the slope of their logarithm over the size's."""
+    """Fit the exponent of growth: the slope of the values' logarithm over that of the sizes."""
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
 def variable_genes(train: Sequence[Section], preprocessing: Preprocessing) -> list[str]:
-    """The genes of the panel whose target varies most over the training spots."""
+    """Select the genes of the panel with the highest variance of the target over the training spots."""
     return [
         preprocessing.genes[i]
         for i in most_varying(train, preprocessing.genes, N_VARIABLE_GENES, preprocessing.normalize_by)
@@ -69,7 +69,7 @@ def variable_genes(train: Sequence[Section], preprocessing: Preprocessing) -> li
 
 
 def curves(metrics: Path) -> list[dict[str, float]]:
-    """Loss and validation PCC of each epoch, from Lightning's ``metrics.csv``; empty without the file."""
+    """Read loss and validation PCC of each epoch from ``metrics.csv``; empty without the file."""
     if not metrics.exists():
         return []
     epochs: dict[int, dict[str, list[float]]] = {}
@@ -86,12 +86,12 @@ def curves(metrics: Path) -> list[dict[str, float]]:
 
 
 def rounded(scores: dict[str, float | None]) -> dict[str, float | None]:
-    """Correlations of genes to four decimals, which halves a file of thousands."""
+    """Round the correlations of genes to four decimals, which halves a file of thousands."""
     return {gene: value if value is None else round(value, 4) for gene, value in scores.items()}
 
 
 def forward_flops(model: ExpressionModel, section: Section, config: TrainConfig) -> int:
-    """Floating-point operations of predicting a section, by torch's counter (which skips an LSTM)."""
+    """Count floating-point operations of predicting a section, by torch's counter (which skips an LSTM)."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -100,12 +100,12 @@ def forward_flops(model: ExpressionModel, section: Section, config: TrainConfig)
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this process so far, in MB (Linux counts in KiB)."""
+    """Return the largest resident memory of this process so far, in MB (Linux counts in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def versions() -> dict[str, str]:
-    """The code's commit, if it is a repository, and the packages' versions."""
+    """Return the code's commit, if it is in a repository, and the packages' versions."""
     found = {name: version for name in PACKAGES if (version := installed_version(name)) is not None}
     try:
         commit = subprocess.run(

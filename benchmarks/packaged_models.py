@@ -1,14 +1,14 @@
-"""The models that come with the package: trained on real sections, in half precision, with a card each.
+"""Train the models that are installed with the package, and write them in half precision with a model card.
 
     python -m benchmarks.packaged_models --data DIR                      # trains all: minutes each on one core
     python -m benchmarks.packaged_models --data DIR --only her2st-small
     python -m benchmarks.packaged_models --cards                         # trains nothing: cards, index, table anew
 
-Each is the model ``small`` of ``configs/accuracy/test.yaml``, seed 0, trained on all sections that
-``packaged_recipes.py`` names. Its accuracy is that of the same setting on the splits of that grid, where the test
-section is kept out of training. Writes ``hist2st_pyg/models/weights/<name>`` and ``index.json`` there, which pins the
-files by SHA-256, ``results/packaged``, and the table of ``docs/packaged.md``. A model whose data state no license is
-only made elsewhere (``--output FOLDER``), where ``hist2st predict FOLDER/<name>`` takes it.
+Each is the model ``small`` of ``configs/accuracy/test.yaml``, seed 0, trained on all sections listed in
+``packaged_recipes.py``. Its accuracy is that of the same settings on the splits of that grid, where the test section is
+not in training. Writes ``hist2st_pyg/models/weights/<name>`` and ``index.json`` there, which has the SHA-256 of the
+files, ``results/packaged``, and the table of ``docs/packaged.md``. A model whose data state no license is only written
+to another folder (``--output FOLDER``), for ``hist2st predict FOLDER/<name>``.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ PAGE = HERE.parent / "docs" / "packaged.md"
 START = "<!-- table: benchmarks.packaged_models -->"
 MODEL, REFERENCE = "small", "ridge_neighbors"
 MOST_BYTES = 2_500_000
-"""A packaged model is no larger."""
+"""Largest size of a packaged model."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The accuracy of the setting on a section that it was not trained on.
+    """The accuracy of the same settings on a held-out section.
 
     Args:
         trained: The training sections.
         test: The test section.
-        seen: Whether its patient trains too, by another section or another part.
+        seen: Whether another section, or another part, of its patient is in training.
         pcc: The mean PCC over genes of each seed.
-        reference: The same of ridge regression on the patches' statistics, mean over seeds.
+        reference: The mean PCC of ridge regression on the patches' statistics, mean over seeds.
         ceiling: The attainable PCC.
     """
 
@@ -69,13 +69,13 @@ class HeldOut:
     ceiling: float
 
     def whose(self, subject: str) -> str:
-        """Whose section it is, in words."""
+        """Describe whose section it is."""
         article = "an" if subject[0] in "aeiou" else "a"
         return f"{article} {subject} {'that also trains' if self.seen else 'never seen'}"
 
 
 def held_out(recipe: Recipe, results: Path = RESULTS) -> list[HeldOut]:
-    """Read the accuracy of a recipe's setting from the result files of the grid.
+    """Read the accuracy of a recipe's settings from the result files of the grid.
 
     Raises:
         ValueError: If there are no results of a split.
@@ -107,7 +107,7 @@ def held_out(recipe: Recipe, results: Path = RESULTS) -> list[HeldOut]:
 
 
 def config_of(name: str, recipe: Recipe, data: Path | None, work: Path, grid: Path = GRID) -> TrainConfig:
-    """The configuration of the grid's model, with all of a recipe's sections in training."""
+    """Build the configuration of the grid's model, with all of a recipe's sections in training."""
     cells = [cell for cell in read_grid(grid, data) if (cell.dataset, cell.model) == (recipe.dataset, MODEL)]
     if not cells:
         raise ValueError(f"{grid} has no model {MODEL!r} on {recipe.dataset!r}.")
@@ -120,7 +120,7 @@ def make(config: TrainConfig) -> tuple[ExpressionModel, dict[str, Any]]:
     """Train a packaged model, and compare its predictions in half precision with those in single precision.
 
     Returns:
-        The model in single precision, and the record of how it was made.
+        The model in single precision, and the record of its training.
     """
     started = time.perf_counter()
     sections = read_sections(config.data, config.data.train)
@@ -138,7 +138,7 @@ def make(config: TrainConfig) -> tuple[ExpressionModel, dict[str, Any]]:
 
 
 def apart(model: ExpressionModel, halved: ExpressionModel, sections: Iterable[Section]) -> dict[str, float]:
-    """How far predictions of two models lie apart on sections, in log10 expression.
+    """Compute the differences between the predictions of two models on sections, in log10 expression.
 
     Returns:
         ``largest`` and ``mean`` of the absolute differences over spots and genes, and the ``lowest_pcc`` of a gene
@@ -158,13 +158,13 @@ def apart(model: ExpressionModel, halved: ExpressionModel, sections: Iterable[Se
 
 
 def card(recipe: Recipe, genes: int, found: Sequence[HeldOut], record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model's card is told; see :func:`hist2st_pyg.models.card.model_card`.
+    """Return the arguments of the model's card; see :func:`hist2st_pyg.models.card.model_card`.
 
     Args:
         recipe: The recipe.
         genes: The number of genes.
-        found: The accuracy of the setting.
-        record: How the model was made.
+        found: The accuracy of the settings.
+        record: The record of the model's training.
     """
     rows: dict[str, float | str] = {}
     for held in found:
@@ -201,7 +201,7 @@ def pack(
     Args:
         name: Its name.
         model: The model.
-        record: How it was made.
+        record: The record of its training.
         folder: The folder of all packaged models.
         results: The folder of the results, for the card.
 
@@ -209,13 +209,15 @@ def pack(
         Its entry in the index.
 
     Raises:
-        ValueError: If it is larger than packaged ones may be.
+        ValueError: If it is larger than a packaged model may be.
     """
     recipe, found = RECIPES[name], held_out(RECIPES[name], results)
     genes = len(model.genes)
     size = sum(value.numel() * (2 if value.dim() > 1 else 4) for value in model.state_dict().values())
     if size > MOST_BYTES:
-        raise ValueError(f"{name} has {size:,} bytes in half precision; a packaged model has at most {MOST_BYTES:,}.")
+        raise ValueError(
+            f"{name} has {size:,} bytes in half precision; a packaged model may have at most {MOST_BYTES:,}."
+        )
     save_pretrained(model, folder / name, card(recipe, genes, found, record), overwrite_card=True, packaged=True)
     hardest = found[0]
     return Packaged(
@@ -230,7 +232,7 @@ def pack(
 
 
 def table(folder: Path = FOLDER, results: Path = RESULTS) -> str:
-    """The packaged models as a Markdown table, a row for each section that tells their accuracy."""
+    """Format the packaged models as a Markdown table, with one row per test section."""
     heads = ("name", "tissue", "genes", "trained on", "PCC on", "PCC", "attainable", "MB", "license")
     rows = [heads, ("---",) * 5 + ("---:",) * 3 + ("---",)]
     for name, entry in json.loads((folder / INDEX.name).read_text(encoding="utf-8")).items():
@@ -244,7 +246,7 @@ def table(folder: Path = FOLDER, results: Path = RESULTS) -> str:
 
 
 def write_index(name: str, entry: Packaged, folder: Path) -> None:
-    """Write or renew an entry of the index, which is in the order of :data:`RECIPES`."""
+    """Write or replace an entry of the index, which is in the order of :data:`RECIPES`."""
     path = folder / INDEX.name
     there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     there[name] = asdict(entry)
@@ -255,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of the data sets; default: $HIST2ST_DATA, else ../shared")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=f"of {', '.join(RECIPES)}")
-    parser.add_argument("--cards", action="store_true", help="train nothing; write cards, index and table anew")
+    parser.add_argument("--cards", action="store_true", help="rewrite cards, index and table without training")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the models; default: the package's")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the run folders")
@@ -284,12 +286,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _chosen(only: Sequence[str], packaged: bool, cards: bool) -> list[str]:
-    """The models to make; of those that the package holds none whose data state no license."""
+    """Select the models to train; those whose data state no license cannot be in the package."""
     for name in only:
         recipe = resolve(RECIPES, name, "--only")
         if packaged and recipe.license is None:
             raise ValueError(
-                f"The data of {name} state no license, so it does not come with the package; make it elsewhere by "
+                f"The data of {name} state no license, so it cannot be in the package; write it to another folder by "
                 "--output FOLDER."
             )
     names = list(only) or [name for name, recipe in RECIPES.items() if recipe.license is not None or not packaged]

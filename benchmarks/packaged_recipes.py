@@ -1,4 +1,4 @@
-"""What the packaged models are made of: sections, whose data they are, and what each model is not for."""
+"""The recipes of the packaged models: sections, data source, license and limits."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a packaged model is made of.
+    """The recipe of a packaged model.
 
     Args:
         dataset: The data set's name in the grid.
         sections: All its training sections.
-        folds: The splits of the grid that tell its accuracy, the hardest first.
+        folds: The splits of the grid for its accuracy, the hardest first.
         species: The species.
         tissue: The tissue.
         subject: A patient or an animal.
-        source: Whose data these are and where they lie, as Markdown.
-        license: The license of the data, which the weights take over, by the hub's name; None where none is stated.
-        terms: Where the license is stated.
-        limits: What the model is not for, beside the limits of every card.
+        source: Authors and location of the data, as Markdown.
+        license: The license of the data, which also applies to the weights, by the hub's name; None if none is stated.
+        terms: The statement of the license.
+        limits: The model's limits, in addition to those of every card.
     """
 
     dataset: str

@@ -1,4 +1,4 @@
-"""Keep the numbers in the pages' prose equal to their result files.
+"""Update the numbers in the pages' prose from the result files.
 
     python -m benchmarks.quoted_numbers            # rewrites the numbers of README.md, docs/guide.md, benchmarks/*.md
     python -m benchmarks.quoted_numbers --check    # changes nothing; exit status 1 if a number differs from its result
@@ -7,10 +7,10 @@ A comment after a number, invisible on the rendered page, names its source:
 
     0.163<!-- search/her2st_rates/*/*/hist2st_lr_0.001/*.json val_pcc -->
 
-The source is a pattern of files below ``benchmarks/results`` and a key in them, and means the mean over each folder's
-files, then over the folders. A leading ``min`` or ``max`` takes the smallest or largest mean of a folder instead,
-`` - `` between two sources takes their difference, and `` / 1000`` at the end divides. Before a ``%`` the number is a
-percentage. A page's log of single tries, which no result file holds, stands between ``<!-- log -->`` and
+The source is a pattern of files below ``benchmarks/results`` and a key in them. Its value is the mean over each
+folder's files, then over the folders. A leading ``min`` or ``max`` selects the smallest or largest mean of a folder
+instead, `` - `` between two sources computes their difference, and `` / 1000`` at the end divides. Before a ``%`` the
+number is a percentage. A page's log of single experiments without result files is between ``<!-- log -->`` and
 ``<!-- end of log -->``.
 """
 
@@ -46,7 +46,7 @@ def value(source: str, results: Path) -> float:
         results: The folder of the results.
 
     Raises:
-        ValueError: If the source has another form, or no file holds it.
+        ValueError: If the source has another form, or no file has it.
     """
     source, _, divisor = source.partition(" / ")
     numbers = [_mean(part.split(), results, source) for part in re.split(r" -\s", source)]
@@ -70,7 +70,7 @@ def _at(path: Path, key: str) -> float:
     for part in key.split("."):
         found = found[int(part)] if isinstance(found, list) else found.get(part) if isinstance(found, dict) else None
     if not isinstance(found, (int, float)):
-        raise ValueError(f"{path} holds no number under {key!r}.")
+        raise ValueError(f"{path} has no number under {key!r}.")
     return float(found)
 
 
@@ -89,7 +89,7 @@ def with_numbers(text: str, results: Path = HERE / "results") -> str:
 
 
 def without_source(text: str) -> list[str]:
-    """The numbers with two or more decimals and without a source in a page, with the text before them."""
+    """List the numbers with two or more decimals and without a source in a page, with the text before them."""
     prose = _PRINTED.sub("", _APART.sub("", text))
     found = re.finditer(r"(?<!Python )(?<![\d.])\d+\.\d\d+(?!\d|\.\d)", prose)
     return [prose[max(0, match.start() - 30) : match.end()].rpartition("\n")[2].strip() for match in found]

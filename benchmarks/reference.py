@@ -1,8 +1,8 @@
-"""Hist2ST computed the published way, from the formulas: what the fast paths are measured against and must equal.
+"""Hist2ST as published, directly from the formulas: the reference for results and speed of the fast code.
 
-The adjacency matrix is dense [N, N], the softmax of attention is written out, neighbors come from all distances, and
-the views of distillation are kept one after another. The weights are a :class:`~hist2st_pyg.Hist2ST`'s own, whose
-layers are the paper's (``gnn="hist2st"``, one stream).
+The adjacency matrix is dense [N, N], attention computes its softmax explicitly, neighbors are found from all distances,
+and the activations of all views of distillation are kept. The weights are those of a :class:`~hist2st_pyg.Hist2ST` with
+the paper's layers (``gnn="hist2st"``, one stream).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hist2st_pyg.nn.transformer import SpotTransformer
 
 
 class Reference(nn.Module):
-    """A model's own weights, computed the published way; one section at a time.
+    """Computes the published model with the weights of a given model, one section at a time.
 
     Args:
         model: The model.
@@ -39,12 +39,12 @@ class Reference(nn.Module):
         self.own_losses = model.own_losses
 
     def forward(self, data: Data) -> dict[str, Tensor]:
-        """The model's output."""
+        """Run the model."""
         out = self.expression(data)
         return out | (self.likelihood(out["embedding"]) if self.likelihood is not None else {})
 
     def expression(self, data: Data) -> dict[str, Tensor]:
-        """Expression and embedding."""
+        """Compute expression and embedding."""
         stream = self.model.streams[0]
         h = self.model.encode(stream.vision, data)
         h = attend(stream.transformer, h, data.grid)
@@ -52,7 +52,7 @@ class Reference(nn.Module):
         return {"expression": self.model.unstandardize(stream.expression(h)), "embedding": h}
 
     def distil(self, views: Iterable[Data], n_kept: int = 0) -> Tensor:
-        """The views' predictions, weighted; what each needs for its gradient is kept."""
+        """Average the views' predictions by their weights; all activations are kept for the gradient."""
         assert self.model.distillation is not None
         outs = [self.expression(view) for view in views]
         h, expression = (torch.stack([out[key] for out in outs]) for key in ("embedding", "expression"))
@@ -60,7 +60,7 @@ class Reference(nn.Module):
 
 
 def attend(transformer: SpotTransformer, h: Tensor, grid: Tensor) -> Tensor:
-    """Position embedding and self-attention, softmax(Q K^T / sqrt(d)) V, with the N x N weights of each head."""
+    """Compute position embedding and self-attention, softmax(Q K^T / sqrt(d)) V, with N x N weights per head."""
     h = h if transformer.position is None else h + transformer.position(grid)
     for block in transformer.blocks:
         attention = block.attention
@@ -72,14 +72,14 @@ def attend(transformer: SpotTransformer, h: Tensor, grid: Tensor) -> Tensor:
 
 
 def adjacency(edge_index: Tensor, n: int) -> Tensor:
-    """A[i, j] = 1 / the number of i's neighbors, where j is one, [N, N]."""
+    """Build the matrix [N, N] with A[i, j] = 1 / (number of neighbors of i) if j is a neighbor of i."""
     matrix = torch.zeros(n, n)
     matrix[edge_index[1], edge_index[0]] = 1.0
     return matrix / matrix.sum(1, keepdim=True).clamp(min=1)
 
 
 def aggregate(gnn: GNN, h: Tensor, matrix: Tensor) -> Tensor:
-    """h <- normalize(ReLU(W A h)) at each depth, and the LSTM over depths."""
+    """Compute h <- normalize(ReLU(W A h)) at each layer, and the LSTM over layers."""
     depths = []
     for conv in gnn.convs:
         h = torch.relu(conv.lin(matrix @ h))
@@ -89,7 +89,7 @@ def aggregate(gnn: GNN, h: Tensor, matrix: Tensor) -> Tensor:
 
 
 def dense_graph(pos: NDArray[np.float64], k: int, max_distance: float) -> NDArray[np.float32]:
-    """The graph as a matrix [N, N], by the distances of each spot to all, sorted."""
+    """Build the graph as a matrix [N, N] from the sorted distances of each spot to all others."""
     matrix = np.zeros((len(pos), len(pos)), dtype=np.float32)
     for spot, place in enumerate(pos):
         distance = np.sqrt(((pos - place) ** 2).sum(1))

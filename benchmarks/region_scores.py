@@ -1,4 +1,4 @@
-"""Agreement of regions from predictions, measured expression or positions, with labels or each other."""
+"""Compute the agreement of regions from predictions, measured expression or positions with labels or each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hist2st_pyg.data.expression import expression_target, panel_counts, variabl
 from hist2st_pyg.io.tables import UNLABELED
 
 N_VARIABLE_GENES = 1000
-"""Number of genes of the measured expression without a panel."""
+"""Number of variable genes of the measured expression, if there is no panel."""
 
 Floats = NDArray[np.floating[Any]]
 Partitions = list[NDArray[Any]]
@@ -25,7 +25,7 @@ Scores = dict[str, dict[str, Any]]
 def clusterings(
     expression: Floats, n_regions: int, seeds: int, labels: ArrayLike | None = None
 ) -> dict[str, Partitions]:
-    """The regions of each method and seed; with labels also of the published method, with its fixed seed."""
+    """Find the regions of each method and seed; with labels also of the published method, with its fixed seed."""
     adata = AnnData(np.asarray(expression, dtype=np.float64))
     given: dict[str, dict[str, Any]] = {"kmeans": {"n_regions": n_regions}, PAPER: {"labels": labels}}
 
@@ -38,7 +38,7 @@ def clusterings(
 def clusterings_of_positions(
     pos: Floats, n_regions: int, seeds: int, labels: ArrayLike | None = None
 ) -> dict[str, Partitions]:
-    """The same from the coordinates alone, used as components: the score of any patchwork of compact regions."""
+    """Find regions from the coordinates alone: a baseline for any partition into compact regions."""
 
     def find(method: str, seed: int) -> NDArray[Any]:
         every = np.ones(len(pos), dtype=bool)
@@ -60,7 +60,7 @@ def _by_method(find: Callable[[str, int], NDArray[Any]], seeds: int, labels: Arr
 
 
 def compare(found: Mapping[str, Partitions], truth: Callable[[str], Partitions]) -> Scores:
-    """Agreement of each method's regions with the reference, mean and deviation over seeds."""
+    """Compute the agreement of each method's regions with the reference, mean and deviation over seeds."""
     scores: Scores = {}
     for method, partitions in found.items():
         pairs = zip(partitions, truth(method), strict=True)
@@ -79,7 +79,7 @@ def compare(found: Mapping[str, Partitions], truth: Callable[[str], Partitions])
 def against_labels(
     section: Section, genes: Sequence[str], predictions: Mapping[str, Floats], seeds: int
 ) -> dict[str, Any]:
-    """Agreement with a section's labels.
+    """Compute the agreement with a section's labels.
 
     Args:
         section: A section with labels.
@@ -109,7 +109,7 @@ def against_labels(
 def against_measured(
     section: Section, genes: Sequence[str], predictions: Mapping[str, Floats], n_regions: int, seeds: int
 ) -> dict[str, Any]:
-    """Agreement with the regions of a section's measured expression.
+    """Compute the agreement with the regions of a section's measured expression.
 
     Two rows show the attainable agreement: ``measured_again`` is the same expression clustered with other seeds, and
     ``measured_halves`` the agreement of two random halves of the counts, each of half the depth.
@@ -133,7 +133,7 @@ def against_measured(
     for seed in range(seeds):
         first = np.random.default_rng(seed).binomial(counts.astype(np.int64), 0.5)
         for half, part in zip(halves, (first, counts - first), strict=True):
-            # One seed of the clustering each; the random halves differ.
+            # One seed of the clustering for each pair of random halves.
             for method, partitions in clusterings(_target(section, part), n_regions, 1).items():
                 half[method] += partitions
     scores["measured_halves"] = compare(halves[0], halves[1].__getitem__)
@@ -149,5 +149,5 @@ def _target(section: Section, counts: NDArray[Any]) -> Floats:
 
 
 def _detected(section: Section) -> int:
-    """Number of genes detected in a tenth of the spots, from which variable genes are chosen."""
+    """Count the genes detected in a tenth of the spots, from which variable genes are chosen."""
     return int((np.asarray((section.adata.X > 0).mean(0)).ravel() >= 0.1).sum())

@@ -3,11 +3,11 @@
     python -m benchmarks.regions --data DIR
 
 Reads her2st in DIR, from :data:`FOLDERS`, and writes two files to ``results/regions``. ``labels.json``: agreement of
-regions with a pathologist's labels, on all sections with labels, and of models on those with an image too.
+regions with a pathologist's labels, on all sections with labels, and of models on those that also have an image.
 ``measured.json``: agreement of a prediction's regions with those of the measured expression of the same section, on all
 sections with an image, with or without labels. Agreement is the adjusted Rand index and the normalized mutual
-information, averaged over seeds of the clustering; Leiden finds the number of regions, k-means takes that of the
-labels, and ``paper`` is the published procedure, which fixes the seed. Each model is trained once.
+information, averaged over seeds of the clustering; Leiden finds the number of regions, k-means uses that of the labels,
+and ``paper`` is the published procedure, which fixes the seed. Each model is trained once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "ridge_neighbors": {"model": {"name": "ridge_neighbors"}},
     "kernel_ridge": {"model": {"name": "kernel_ridge"}},
 }
-"""The models by their names in the tables, with their changes of the small preset."""
+"""The models by their names in the tables, with their changes to the small preset."""
 FOLDS = {"C4": ("C2", "C3"), "B4": ("C2", "C3", "C4")}
 """Test sections and their training sections: splits a (the same patient) and b (another) of ACCURACY.md.
 
@@ -73,7 +73,7 @@ def predictions_of(
 def config_of(
     name: str, section: str, train_on: Sequence[str], data: Mapping[str, Any], work: Path, epochs: int | None = None
 ) -> TrainConfig:
-    """The training configuration of a model of :data:`MODELS` for a section.
+    """Build the training configuration of a model of :data:`MODELS` for a section.
 
     Args:
         name: The model's name in the tables.
@@ -81,7 +81,7 @@ def config_of(
         train_on: The training sections.
         data: The data configuration: name, root, panel.
         work: Folder of the runs.
-        epochs: Epochs of the training; None takes the preset's.
+        epochs: Epochs of the training; None uses the preset's.
     """
     change = resolve(MODELS, name, "model")
     return preset_config(
@@ -112,7 +112,7 @@ def read(data: Path) -> list[Section]:
 
 
 def folds(sections: Iterable[Section]) -> dict[str, list[str]]:
-    """Test sections with an image and their training sections: :data:`FOLDS`, or all other patients' sections."""
+    """Map test sections with an image to their training sections: :data:`FOLDS`, or all other patients' sections."""
     with_image = {section.name: section for section in sections if section.image is not None}
     result = {
         test: list(names) for test, names in FOLDS.items() if test in with_image and set(names) <= set(with_image)
@@ -134,7 +134,7 @@ def measure(
     epochs: int | None = None,
     seeds: int = SEEDS,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The contents of ``labels.json`` and ``measured.json``.
+    """Compute the contents of ``labels.json`` and ``measured.json``.
 
     Args:
         sections: The sections.
@@ -142,7 +142,7 @@ def measure(
         data: The data configuration of the training: name, root, panel.
         work: Folder of the runs.
         models: The models, keys of :data:`MODELS`.
-        epochs: Epochs of a training; None takes the preset's.
+        epochs: Epochs of a training; None uses the preset's.
         seeds: Number of seeds of the clustering.
     """
     by_name = {section.name: section for section in sections}
@@ -158,7 +158,7 @@ def measure(
     for name, trained in tqdm(chosen.items(), desc="trained for", disable=None):
         section = by_name[name]
         predicted[name] = predictions_of(section, [by_name[t] for t in trained], configs[name])
-        # As many as the pathologist's labels in this section, or in another of the patient.
+        # The number of the pathologist's labels in this section, or in another section of the patient.
         patient = [k for other, k in counted.items() if by_name[other].patient == section.patient]
         k = counted.get(name, patient[0] if patient else typical)
         measured[name] = {"train": trained, **against_measured(section, genes, predicted[name], k, seeds)}
@@ -178,7 +178,7 @@ def measure(
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """ARI by section, source and method, with the number of regions if the method finds it, in Markdown."""
+    """Format the ARI by section, source and method in Markdown, with the number of regions if the method finds it."""
     methods = [
         m for m in METHODS if any(m in of for part in result["sections"].values() for of in part["scores"].values())
     ]

@@ -3,8 +3,8 @@
     python -m benchmarks.report                          # benchmarks/results -> benchmarks/report
     python -m benchmarks.report RESULTS -o REPORT --reference ridge_neighbors --readme benchmarks/README.md
 
-It trains and predicts nothing. It writes ``report.md``, ``report.html``, which opens without network (``#sort=rmse`` in
-its address sorts the tables), their pictures ``figures/*.png``, and ``genes/*.csv``: each gene's PCC in every model.
+It neither trains nor predicts. It writes ``report.md``, ``report.html``, which needs no network (``#sort=rmse`` in its
+URL sorts the tables), their pictures ``figures/*.png``, and ``genes/*.csv``: each gene's PCC in every model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def report(results: str | Path, output: str | Path, reference: str = REFERENCE) 
     """Write the report of a folder of results.
 
     Args:
-        results: Holds ``<dataset>/<split>/<fold>/<model>/<seed>.json``, and ``<seed>.failed.txt`` of failed cells.
+        results: Folder of ``<dataset>/<split>/<fold>/<model>/<seed>.json``, and ``<seed>.failed.txt`` of failed cells.
         output: The folder of the report.
         reference: The reference model of the comparisons.
 
@@ -38,7 +38,7 @@ def report(results: str | Path, output: str | Path, reference: str = REFERENCE) 
         The HTML page.
 
     Raises:
-        ValueError: If the folder holds no result or an invalid one, or no group has the reference.
+        ValueError: If the folder has no result or an invalid one, or no group has the reference.
     """
     output = Path(output)
     groups = grouped(read_cells(results), read_failures(results))

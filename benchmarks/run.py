@@ -49,7 +49,7 @@ from hist2st_pyg.utils.own_folder import replace_earlier
 HERE = Path(__file__).parent
 RESULTS, WORK = HERE / "results", HERE / "work"
 MARKER = ".cell"
-"""The file by which a cell knows the run folder of an earlier attempt."""
+"""The file that marks the run folder of a cell's earlier attempt."""
 
 
 def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str = "auto") -> Path:
@@ -65,7 +65,7 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
         The JSON file.
 
     Raises:
-        FileExistsError: If the cell's run folder holds anything but an earlier attempt.
+        FileExistsError: If the cell's run folder has other files than those of an earlier attempt.
     """
     torch.set_num_threads(cell.threads)
     config = cell.config(work, wandb)
@@ -77,7 +77,9 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
         sections = {section.name: section for section in read_sections(config.data, names)}
         reading = time.perf_counter() - started
         train(config, list(sections.values()), loggers)
-        processor = time.process_time() - processor  # of reading, preparing and fitting, whatever runs beside
+        processor = (
+            time.process_time() - processor
+        )  # processor time of reading, preparing and fitting, independent of other processes
         summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
         model = load_model(output)
         if model.preprocessing is None:
@@ -116,7 +118,7 @@ def _result(
     evaluation: dict[str, Any],
     test: Sequence[Section],
 ) -> dict[str, Any]:
-    """The content of the cell's JSON."""
+    """Build the content of the cell's JSON."""
     trained = read_training_sections(summary["sections"], config.output)
     parts = {**trained, "test": [section.record for section in test]}
     return {
@@ -164,7 +166,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common(parser)
-    # The longer names are for wandb sweeps, whose parameters must not share names with the run's configuration.
+    # The longer names are for wandb sweeps, whose parameters must differ from keys of the run's configuration.
     for name in ("dataset", "fold", "model", "seed"):
         parser.add_argument(f"--{name}", f"--grid_{name}", help=f"the cell's {name}; default: the first")
     parser.add_argument("--index", type=int, help="the cell's number, from 0")

@@ -1,13 +1,13 @@
-"""Training and evaluation on sections of many bins: seconds and memory, and how they grow with the number of bins.
+"""Measure time and memory of training and evaluation on sections of many bins, and their growth with the bins.
 
     python -m benchmarks.scale                                                   # minutes, for a look
     python -m benchmarks.scale --bins 12500 25000 50000 100000 --cache CACHE     # patches in a file instead of cut anew
     python -m benchmarks.scale --losses --bins 10000 --depth 3 --epochs 10       # squared error beside a likelihood
 
-The sections are made, square arrays like Visium HD's with few counts a bin. Each size runs in a process of its own, so
-that its peak of memory is its own; seconds are those of the processor. ``results/scale.json`` holds the rows and the
-exponents, the slopes of log seconds over log bins. With ``--losses`` ``results/scale_losses.json`` holds the mean PCC
-over another section of what each error predicts: with the measured target, the measured counts, and the true shares.
+The sections are synthetic: square arrays as in Visium HD, with few counts per bin. Each size runs in a separate process
+to measure its peak memory; seconds are processor time. ``results/scale.json`` has the rows and the exponents, the
+slopes of log seconds over log bins. With ``--losses``, ``results/scale_losses.json`` has, for each error, the mean PCC
+of the prediction on another section with the measured target, the measured counts, and the true shares.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from hist2st_pyg.utils.rows import row_blocks
 
 RESULTS = Path(__file__).parent / "results"
 PITCH = 8
-"""Pixels of a bin's side."""
+"""Side of a bin in pixels."""
 FIELDS = 4
-"""Smooth fields over the section, which colors and genes follow."""
+"""Number of smooth fields over the section that determine colors and genes."""
 Floats = NDArray[np.float64]
 
 
 def made_section(name: str, bins: int, genes: int, depth: float) -> Section:
-    """A section of bins on a square array: colors and genes follow the same smooth fields, counts are Poisson.
+    """Generate a section of bins on a square array: the same smooth fields determine colors and genes; Poisson counts.
 
     Args:
-        name: Its name, which with the number of bins decides everything random but the genes.
+        name: Its name; with the number of bins it is the seed of all random numbers except those of the genes.
         bins: Number of bins, N.
         genes: Number of genes, G.
         depth: Mean counts of a bin over all genes.
@@ -77,14 +77,14 @@ def made_section(name: str, bins: int, genes: int, depth: float) -> Section:
 
 
 def true_shares(fields: Floats, genes: int) -> Floats:
-    """The genes' shares of a bin's counts [N, G], by the fields at it [N, FIELDS]."""
+    """Compute the genes' shares of each bin's counts [N, G] from the fields [N, FIELDS]."""
     biology = np.random.default_rng(genes)
     share = biology.lognormal(0, 1, genes) * np.exp(fields @ biology.normal(0, 0.6, (FIELDS, genes)))
     return np.asarray(share / share.sum(1, keepdims=True))
 
 
 def _image(fields: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Colors by the fields, the same ones in all sections, under a fine texture."""
+    """Draw the image: colors determined by the fields, in the same way in all sections, with a fine texture."""
     colors = 150 + 18 * np.tensordot(fields, np.random.default_rng(0).normal(size=(FIELDS, 3)), axes=(0, 0))
     colors = np.pad(colors, ((1, 1), (1, 1), (0, 0)), mode="edge")
     side = PITCH * len(colors)
@@ -96,7 +96,7 @@ def _image(fields: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def configuration(arguments: argparse.Namespace, output: Path, data: dict[str, Any], **model: Any) -> TrainConfig:
-    """The ``small`` preset."""
+    """Build the configuration of the ``small`` preset."""
     given = {
         "patch_size": arguments.patch_size,
         "n_genes": arguments.genes // 3,
@@ -109,7 +109,7 @@ def configuration(arguments: argparse.Namespace, output: Path, data: dict[str, A
 
 
 def measure(arguments: argparse.Namespace, bins: int) -> dict[str, Any]:
-    """Train on one section, with held-out squares to validate on, and evaluate on another."""
+    """Train on one section, with held-out squares for validation, and evaluate on another."""
     sections = [made_section(name, bins, arguments.genes, arguments.depth) for name in ("A1", "B1")]
     row: dict[str, Any] = {
         name: getattr(arguments, name) for name in ("genes", "depth", "patch_size", "window", "epochs")
@@ -131,7 +131,7 @@ def measure(arguments: argparse.Namespace, bins: int) -> dict[str, Any]:
 
 
 def losses(arguments: argparse.Namespace, bins: int) -> list[dict[str, Any]]:
-    """What squared error alone predicts of another section, and what a Poisson likelihood beside it does."""
+    """Score predictions of another section after training with squared error, without and with Poisson likelihood."""
     first, second = (made_section(name, bins, arguments.genes, arguments.depth) for name in ("A1", "B1"))
     rows = []
     for likelihood in (None, "poisson"):
@@ -151,7 +151,7 @@ def losses(arguments: argparse.Namespace, bins: int) -> list[dict[str, Any]]:
 
 
 def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The slope of log seconds over log bins, of training and of evaluation, from three sizes on."""
+    """Compute the slope of log seconds over log bins of training and evaluation, given three sizes or more."""
     if len(rows) < 3:
         return {}
     n = [row["n"] for row in rows]
@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--patch-size", type=int, default=28)
     parser.add_argument("--window", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--cache", help="folder of the patch cache; None cuts patches when they are asked for")
+    parser.add_argument("--cache", help="folder of the patch cache; None reads patches on access")
     parser.add_argument("--train-only", action="store_true", help="do not evaluate")
     parser.add_argument("--losses", action="store_true", help="compare errors on sparse bins instead")
     parser.add_argument("--output", type=Path, help="the result, by default in results/")
@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     output = arguments.output or RESULTS / ("scale_losses.json" if arguments.losses else "scale.json")
     rows: list[dict[str, Any]] = []
-    measured_by = versions()  # before the result of a size makes the checkout differ from its commit
+    measured_by = versions()  # before writing results, which make the checkout dirty
     for bins in arguments.bins:
         if arguments.losses:
             rows += losses(arguments, bins)
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             out = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=RESULTS.parents[1])
             rows.append(json.loads(out.stdout.splitlines()[-1]))
         print(*rows[-3 if arguments.losses else -1 :], sep="\n", flush=True)
-        result = {"versions": measured_by, "rows": rows}  # after each size, so that what is measured is kept
+        result = {"versions": measured_by, "rows": rows}  # after each size, so that an interruption loses no result
         write_json(output, result if arguments.losses else {**result, "exponents": exponents(rows)})
     return 0
 

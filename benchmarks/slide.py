@@ -1,10 +1,10 @@
-"""Cost of predicting a whole slide without spots: peak memory and patches per second, in a separate process.
+"""Measure the cost of predicting a whole slide without spots: peak memory and patches per second.
 
     python -m benchmarks.slide --size 100000
 
 The slide is synthetic (0.25 µm per pixel, a pyramid of JPEG tiles; 1 GB on disk for 100,000 x 100,000 pixels, removed
-afterwards) and the model is the small preset's with random weights and a kernel stream of random spots, because the
-cost does not depend on them.
+afterwards). The model is that of the small preset with random weights and a kernel stream of random spots, because the
+cost does not depend on them. The prediction runs in a separate process.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ UM_PER_PIXEL, TRAINED_UM_PER_PIXEL, PITCH_UM = 0.25, 0.5, 100.0
 SMALLEST = 2048
 MEASURED = "measured.json"
 KERNEL_SPOTS = 1000
-"""Spots of the kernel stream, as of three or four sections of HER2+ breast."""
+"""Spots of the kernel stream, as from three or four sections of HER2+ breast."""
 
 
 def small_model(genes: int) -> Hist2ST:
-    """The small preset's model, with the preprocessing of training sections of 0.5 µm per pixel and 100 µm pitch."""
+    """Build the small preset's model, for training sections of 0.5 µm per pixel and 100 µm pitch."""
     torch.manual_seed(0)
     config = preset_config("small")
     arguments = {name: value for name, value in config.model.items() if name != "name"}
@@ -67,13 +67,13 @@ def small_model(genes: int) -> Hist2ST:
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this program so far, in MB; ``ru_maxrss`` would include the parent's."""
+    """Return the largest resident memory of this program in MB; ``ru_maxrss`` would include the parent's."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def measure(work: Path, block: int, device: str) -> dict[str, Any]:
-    """Predict the slide in ``work`` with its model in this process, which should be a new one; return the cost."""
+    """Predict the slide in ``work`` with its model in this process, which should be new; return the cost."""
     model = load_model(work / "model")
     assert model.preprocessing is not None
     before, started = peak_mb(), time.perf_counter()
@@ -105,7 +105,7 @@ def measure(work: Path, block: int, device: str) -> dict[str, Any]:
 
 
 def bounds(model: Hist2ST, slide: Path, adata: AnnData, block: int, device: str) -> tuple[float, float]:
-    """Seconds of reading the patches of a prediction's spots, and of the model on as many, each by itself."""
+    """Measure the seconds of reading the patches of a prediction's spots, and those of the model on them."""
     assert model.preprocessing is not None
     pos, grid = adata.obsm["spatial"], adata.obs[["array_col", "array_row"]].to_numpy()
     patches = model.preprocessing.patches(
@@ -127,7 +127,7 @@ def bounds(model: Hist2ST, slide: Path, adata: AnnData, block: int, device: str)
 
 
 def run(size: int, work: Path, genes: int = 250, block: int = BLOCK_SPOTS, device: str = "auto") -> dict[str, Any]:
-    """Make a slide and a model in a folder, and predict it in a fresh process.
+    """Generate a slide and a model in a folder, and predict the slide in a new process.
 
     Args:
         size: Side of the slide in pixels.

@@ -1,13 +1,13 @@
-"""Speed and memory beside the published way: one table, each case in a process of its own, ours and it alternating.
+"""Compare speed and memory with the published algorithm, in separate, alternating processes.
 
     python -m benchmarks.speed                       # minutes, for a look
     python -m benchmarks.speed --spots 300 1000 4000 --many 16000 100000 --graph 10000 100000 1000000 --repeats 5
 
-``results/speed.json`` holds rows of seconds, ratios (reference over ours) and peaks of memory. Seconds are those of the
-processor (of the clock on a GPU), the least of the repeats, so that other work beside counts for little; ratios hold on
-any machine. What the reference is, :mod:`benchmarks.reference` writes out; for a graph of more spots than a matrix
-holds it is the bare query of a k-d tree. Predictions of more spots than its attention holds, and ``fit``, a whole
-training of the small preset or a kernel ridge regression, have none.
+``results/speed.json`` has rows of seconds, ratios (reference over ours) and peak memory. Seconds are processor time
+(wall time on a GPU), the minimum over the repeats, so that other processes matter little; ratios are similar on any
+machine. The reference is :mod:`benchmarks.reference`; for graphs too large for a matrix it is a plain query of a k-d
+tree. There is no reference for predictions too large for its attention, and for ``fit``, a complete training of the
+small preset or a kernel ridge regression.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from hist2st_pyg.utils.files import write_json
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 GENES, K, MAX_DISTANCE = 785, 4, 2.0
 DENSE_SPOTS = 20_000
-"""Largest number of spots for which a dense graph is made: its matrix has 1.6 GB."""
+"""Largest number of spots for a dense graph, whose matrix has 1.6 GB."""
 ATTENDED_SPOTS = 5_000
-"""Largest number of spots for which attention is written out: a block's matrices of 16 heads have 1.6 GB each."""
+"""Largest number of spots for explicit attention: a block's matrices of 16 heads have 1.6 GB each."""
 PITCH = 250
-"""Between the spots of a picture, in pixels, as in the HER2+ sections."""
+"""Distance between the spots of an image in pixels, as in the HER2+ sections."""
 Run = Callable[[], object]
-"""What is timed."""
+"""The timed function."""
 
 
 def section(spots: int) -> SectionData:
-    """A section of random patches and counts on a square array; the cost does not depend on them."""
+    """Generate a section of random patches and counts on a square array; the cost does not depend on the values."""
     grid = array(spots)
     edge_index, distance = knn_edges(grid, K, MAX_DISTANCE)
     counts = torch.poisson(torch.full((spots, GENES), 2.0))
@@ -68,18 +68,18 @@ def section(spots: int) -> SectionData:
 
 
 def array(spots: int) -> torch.Tensor:
-    """Places of spots on a square array, [N, 2]."""
+    """Return array positions of spots on a square array, [N, 2]."""
     side = int(np.ceil(spots**0.5))
     return torch.stack([torch.arange(spots) % side, torch.arange(spots) // side], dim=1)
 
 
 def paper_model(spots: int, n_views: int = 0, **arguments: Any) -> Hist2ST:
-    """The paper's architecture, for an array that holds so many spots."""
+    """Build the paper's architecture, for an array with this number of spots."""
     return Hist2ST(GENES, n_views=n_views, n_pos=max(64, int(np.ceil(spots**0.5))), **arguments)
 
 
 def train_step(spots: int, variant: str, ours: bool, device: str) -> Run:
-    """A step of the paper's preset; the variant is the number of views, and perhaps the memory that they may take."""
+    """Return a training step of the paper's preset; the variant has the number of views and optionally their memory."""
     n_views, *memory_gb = (int(number) for number in re.findall(r"\d+", variant))
     model = paper_model(spots, n_views).to(device)
     task = ExpressionTask(model, TrainingConfig(n_views=n_views), *memory_gb)
@@ -99,7 +99,7 @@ def train_step(spots: int, variant: str, ours: bool, device: str) -> Run:
 
 
 def inference(spots: int, variant: str, ours: bool, device: str) -> Run:
-    """A prediction by the paper's architecture; ours with full or local attention, the reference with full."""
+    """Return a prediction of the paper's architecture, with full or local attention; the reference's is full."""
     model = paper_model(spots, attention=variant if ours else "full").to(device).eval()
     data = section(spots).to(device)
     run = model if ours else Reference(model)
@@ -112,7 +112,7 @@ def inference(spots: int, variant: str, ours: bool, device: str) -> Run:
 
 
 def graph(spots: int, variant: str, ours: bool, device: str) -> Run:
-    """The k nearest spots of each, beside a dense matrix or the bare query of a tree."""
+    """Return the construction of a kNN graph; the reference is a dense matrix or a plain query of a tree."""
     pos = array(spots).double().cpu().numpy()
     if ours:
         return lambda: knn_edges(pos, K, MAX_DISTANCE)
@@ -124,19 +124,19 @@ def graph(spots: int, variant: str, ours: bool, device: str) -> Run:
 
 
 def patches(spots: int, variant: str, ours: bool, device: str) -> Run:
-    """Patches of a JPEG: read from the cache beside cut anew (``cached``), or cut beside the image's bare decoding."""
+    """Return the reading of a JPEG's patches; the reference cuts them without cache (``cached``) or only decodes it."""
     from PIL import Image
 
     work = tempfile.TemporaryDirectory(prefix="speed-")
     side = PITCH * int(np.ceil(spots**0.5)) + PITCH
     path = Path(work.name) / "image.jpg"
     noise = np.random.default_rng(0).integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
-    Image.fromarray(noise).resize((side, side)).save(path)  # about as detailed as tissue
+    Image.fromarray(noise).resize((side, side)).save(path)  # approximately as detailed as tissue
     pos = PITCH * array(spots).double().cpu().numpy() + PITCH
 
     def cut(cache: Path | None = None) -> object:
-        assert work  # which removes its folder when nothing refers to it any more
-        return np.array(cut_patches(open_image(path), pos, 112, cache=cache, name="A"))  # which reads a memory map
+        assert work  # keeps a reference, so that the temporary folder is not removed
+        return np.array(cut_patches(open_image(path), pos, 112, cache=cache, name="A"))  # copying reads the memory map
 
     if variant == "cached" and ours:
         cut(Path(work.name))
@@ -147,7 +147,7 @@ def patches(spots: int, variant: str, ours: bool, device: str) -> Run:
 
 
 def fit(spots: int, variant: str, ours: bool, device: str) -> Run:
-    """A training with everything before it: the small preset, or a regression; it has no reference."""
+    """Return a complete training of the small preset or a regression, including data loading; without reference."""
     work = tempfile.TemporaryDirectory(prefix="speed-")
     sections = load_sections("synthetic", names=["A1"], spots=spots)
     config = preset_config(
@@ -169,16 +169,16 @@ WORKS: dict[str, Callable[[int, str, bool, str], Run]] = {
     "patches": patches,
     "fit": fit,
 }
-"""What is measured: a function of the spots, the variant, whether it is ours, and the device."""
+"""The measured tasks: functions of the number of spots, the variant, whether it is ours, and the device."""
 
 
 def measure(work: str, spots: int, variant: str, ours: bool, device: str, repeats: int) -> dict[str, float]:
-    """The least seconds of a case and the peak of memory in this process, which should be a new one."""
+    """Measure the minimum seconds of a case and the peak memory in this process, which should be new."""
     torch.manual_seed(0)
     run = WORKS[work](spots, variant, ours, device)
     gpu = device != "cpu"
     seconds = []
-    for _ in range(repeats + 1):  # the first is to warm up, and where memory grows
+    for _ in range(repeats + 1):  # the first is a warm-up, in which memory grows
         started = time.perf_counter() if gpu else time.process_time()
         run()
         if gpu:
@@ -189,7 +189,7 @@ def measure(work: str, spots: int, variant: str, ours: bool, device: str, repeat
 
 
 def compare(work: str, spots: int, variant: str, device: str, repeats: int, rounds: int) -> dict[str, Any]:
-    """A row of the table: ours and the reference in turn, each time in a new process."""
+    """Compute a row of the table: ours and the reference alternating, each time in a new process."""
     sides = (True, False) if has_reference(work, spots) else (True,)
     found: dict[bool, list[dict[str, float]]] = {ours: [] for ours in sides}
     for _ in range(rounds):
@@ -213,12 +213,12 @@ def compare(work: str, spots: int, variant: str, device: str, repeats: int, roun
 
 
 def has_reference(work: str, spots: int) -> bool:
-    """Whether the published way can do it."""
+    """Whether the published algorithm can run this size."""
     return work != "fit" and (work not in ("train_step", "inference") or spots <= ATTENDED_SPOTS)
 
 
 def cases(arguments: argparse.Namespace) -> list[tuple[str, int, str]]:
-    """Work, spots and variant of each row."""
+    """List task, spots and variant of each row."""
     rows = []
     for spots in arguments.spots:
         for views in arguments.views:
@@ -233,7 +233,7 @@ def cases(arguments: argparse.Namespace) -> list[tuple[str, int, str]]:
 
 
 def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """How our seconds grow with N, by work and variant: the slope of log seconds over log N, from three sizes on."""
+    """Compute the slope of our log seconds over log N, by task and variant, given three sizes or more."""
     found = {}
     for key in sorted({f"{row['work']}, {row['variant']}" for row in rows}):
         own = [row for row in rows if f"{row['work']}, {row['variant']}" == key]
@@ -245,12 +245,16 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", nargs="+", choices=sorted(WORKS), default=sorted(WORKS))
-    parser.add_argument("--spots", type=int, nargs="+", default=[300], help="of steps, predictions, patches, fits")
-    parser.add_argument("--many", type=int, nargs="+", default=[], help="of predictions with local attention too")
-    parser.add_argument("--views", type=int, nargs="+", default=[0, 5], help="of training")
+    parser.add_argument(
+        "--spots", type=int, nargs="+", default=[300], help="spots of steps, predictions, patches, fits"
+    )
+    parser.add_argument(
+        "--many", type=int, nargs="+", default=[], help="spots of further predictions with local attention"
+    )
+    parser.add_argument("--views", type=int, nargs="+", default=[0, 5], help="numbers of views in training")
     parser.add_argument("--graph", type=int, nargs="+", default=[10_000, 100_000], help="spots of graphs")
-    parser.add_argument("--repeats", type=int, default=2, help="of a case in its process, after the first")
-    parser.add_argument("--rounds", type=int, default=1, help="processes of each case")
+    parser.add_argument("--repeats", type=int, default=2, help="repeats of a case in its process, after the warm-up")
+    parser.add_argument("--rounds", type=int, default=1, help="number of processes per case")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
@@ -264,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(rows[-1], flush=True)
         card = torch.cuda.get_device_name() if arguments.device != "cpu" else f"{torch.get_num_threads()} CPU threads"
         result = {"device": card, "versions": versions(), "rows": rows, "exponents": exponents(rows)}
-        write_json(arguments.output, result)  # after each row, so that what is measured is kept
+        write_json(arguments.output, result)  # after each row, so that an interruption loses no result
     return 0
 
 

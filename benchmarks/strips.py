@@ -1,13 +1,13 @@
-"""The README's strips: a section's H&E, one gene as measured, and the same gene as predicted.
+"""Draw the README's strips: a section's H&E image, one gene's measured and predicted expression.
 
     python -m benchmarks.strips                              # docs/images/strip_synthetic.png, strip_her2st.png
     python -m benchmarks.strips --run runs/demo -o DIR       # the model of a demo that was run before
     python -m benchmarks.strips --data ../shared -o DIR      # with the H&E image of the real section beside its maps
 
-The synthetic section is of a patient that the demo's model was not trained on; without ``--run`` the demo is run first
-(about two minutes). The real section is of two result files of the ``accuracy`` grids, the preset's and ridge
-regression's, so nothing is trained for it. Its image is drawn where ``--data`` holds the HER2+ breast cancer data
-(Andersson et al. 2021), which are not part of the repository, and neither is a picture of them.
+The synthetic section is of a patient that the demo's model was not trained on; without ``--run`` the demo runs first
+(about two minutes). The real section is drawn from two result files of the ``accuracy`` grids, the preset's and ridge
+regression's, without training. Its image is drawn if ``--data`` has the HER2+ breast cancer data (Andersson et al.
+2021); neither the data nor a picture of them are in the repository.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ def strip(
     title: str,
     **background: Any,
 ) -> Figure:
-    """Draw a gene as measured and as predicted in one range of colors, beside the H&E image if there is one.
+    """Draw a gene's measured and predicted expression with one color scale, next to the H&E image if there is one.
 
     Args:
         pos: Spot centers [N, 2] (x, y) in pixels.
         gene: The gene.
         measured: Its measured expression [N].
-        predictions: Its predicted expression [N] and PCC, by what made it.
+        predictions: Its predicted expression [N] and PCC, by the name of the model.
         title: The figure's title.
-        background: What :func:`~hist2st_pyg.figures.expression_maps` takes of a section.
+        background: Arguments of :func:`~hist2st_pyg.figures.expression_maps` about the section.
     """
     maps = {f"{gene}, measured": measured}
     maps |= {f"{gene}, {name} (PCC {pcc:.2f})": values for name, (values, pcc) in predictions.items()}
@@ -72,7 +72,7 @@ def strip(
 
 
 def synthetic_strip(run: Path) -> Figure:
-    """Draw a held-out synthetic section by the model of a demo; the gene is the best of those that validated.
+    """Draw a held-out synthetic section by the model of a demo, for the gene with the highest validation PCC.
 
     Args:
         run: The demo's folder.
@@ -94,11 +94,11 @@ def synthetic_strip(run: Path) -> Figure:
 
 
 def real_strip(results: Mapping[str, Path], data: Path | None = None) -> Figure:
-    """Draw a real section from result files: the gene that the first predicts best of those whose maps it holds.
+    """Draw a real section from result files, for the mapped gene with the highest PCC in the first file.
 
     Args:
-        results: The files of cells with the same test section, by what the model is called.
-        data: The folder that holds ``her2st``, for the H&E image; None draws none.
+        results: The files of cells with the same test section, by the name of the model.
+        data: The folder of ``her2st``, for the H&E image; None draws none.
     """
     cells = {called: json.loads(path.read_text(encoding="utf-8")) for called, path in results.items()}
     ((name, first),) = next(iter(cells.values()))["test"].items()

@@ -8,7 +8,7 @@ from hist2st_pyg.datasets import load_sections
 
 EPOCHS = 50
 MARKER = ".demo"
-"""The file by which a demo knows the folder of an earlier one."""
+"""The file that marks the folder of a demo."""
 
 
 def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str = "auto") -> None:
@@ -21,7 +21,7 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
         wandb: As in :class:`~hist2st_pyg.training.TrainConfig`.
 
     Raises:
-        FileExistsError: If the folder holds anything but an earlier demo.
+        FileExistsError: If the folder has other files than those of an earlier demo.
     """
     from hist2st_pyg.analysis.maps import draw_prediction
     from hist2st_pyg.evaluation.run import evaluate
@@ -36,7 +36,7 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
     check_folder(output, "output")
     folder = Path(output)
     check_replaceable(folder, MARKER, "demo")
-    print("Making the synthetic cohort: 3 patients, 2 sections each.")
+    print("Generating the synthetic cohort: 3 patients, 2 sections each.")
     sections = load_sections("synthetic", seed=seed)
     held_out = [section for section in sections if section.patient == "C"]
     config = preset_config(
@@ -48,7 +48,7 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
         output=str(folder),
         wandb=wandb,
     )
-    check_config(config)  # before an earlier demo is removed
+    check_config(config)  # before removing an earlier demo
     replace_earlier(folder, MARKER, "demo")
     print("Training Hist2ST (preset small) on patients A and B.")
     train(config, sections)

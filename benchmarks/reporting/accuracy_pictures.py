@@ -1,4 +1,4 @@
-"""Pictures of the accuracy on five splits: the reached share of the attainable, and what reaching it takes."""
+"""Draw the accuracy on five splits: share of the attainable PCC, and PCC against training time."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ COLORS = {
 }
 """The models in the picture of shares."""
 MARKERS = "s^Dv*P"
-"""Of other models."""
+"""Markers of the other models."""
 
 
 def ceiling(group: Group) -> float:
-    """The attainable mean PCC of a split's test section."""
+    """Return the attainable mean PCC of a split's test section."""
     return float(np.mean([cell["metrics"]["ceiling_pcc_mean"] for cell in group.cells]))
 
 
@@ -60,7 +60,7 @@ def time_to_accuracy(groups: Mapping[str, Group]) -> Figure | None:
     """Draw each model's PCC against the processor seconds of its training, split by split; mean over seeds.
 
     Returns:
-        None if no result holds the seconds.
+        None if no result has the seconds.
     """
     from matplotlib.figure import Figure
 
@@ -87,7 +87,7 @@ def time_to_accuracy(groups: Mapping[str, Group]) -> Figure | None:
 
 
 def _timed(group: Group) -> dict[str, tuple[float, float]]:
-    """Seconds and PCC of each model whose seconds are known."""
+    """Return seconds and PCC of each model whose seconds are known."""
     found = {}
     for name in group.models():
         seconds, pcc = (group.mean(name, value) for value in (_seconds, metric("pcc_mean")))

@@ -80,27 +80,27 @@ class Group:
 
     @property
     def n_expected(self) -> int:
-        """The number of cells of a complete model: every fold with every seed of any model, failed ones included."""
+        """The number of cells of a complete model: every fold with every seed of any model, including failed cells."""
         folds = {*self.folds, *(failure.fold for failure in self.failures)}
         return len(folds) * len({*map(str, self.seeds), *(failure.seed for failure in self.failures)})
 
     def models(self, task: str = "prediction") -> list[str]:
-        """The models of a task by mean PCC, best first; models that lack a fold, and so a mean, come last."""
+        """List the models of a task by mean PCC, best first; models that lack a fold have no mean and come last."""
         names = {cell["model"] for cell in self.cells if cell["task"] == task}
         means = {name: self.mean(name, metric("pcc_mean")) for name in names}
         return sorted(names, key=lambda name: (means[name] is None, -(means[name] or 0.0), name))
 
     def of(self, model: str, fold: str | None = None) -> list[Cell]:
-        """The cells of a model, of one fold or of all, by seed."""
+        """Return the cells of a model, of one fold or of all, by seed."""
         return [c for c in self.cells if c["model"] == model and fold in (None, c["fold"])]
 
     def by_fold(self, model: str, value: Value) -> dict[str, list[float]]:
-        """The numbers of all seeds, by fold."""
+        """Return the numbers of all seeds, by fold."""
         numbers = {fold: [value(cell) for cell in self.of(model, fold)] for fold in self.folds}
         return {fold: known for fold, seeds in numbers.items() if (known := [n for n in seeds if n is not None])}
 
     def mean(self, model: str, value: Value, per_cell: bool = False) -> float | None:
-        """Mean over test sections of the mean over seeds.
+        """Average over seeds, then over test sections.
 
         Args:
             model: The model.
@@ -118,14 +118,14 @@ class Group:
         return float(np.average([np.mean(numbers) for numbers in seeds.values()], weights=weights))
 
     def deviation(self, model: str, value: Value) -> float | None:
-        """Deviation of the folds' means, or of the seeds with a single fold; None for a single number."""
+        """Compute the deviation of the folds' means, or of the seeds with a single fold; None for a single number."""
         seeds = list(self.by_fold(model, value).values())
         numbers = [float(np.mean(v)) for v in seeds] if len(self.folds) > 1 else [n for v in seeds for n in v]
         return float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
 
 
 def metric(name: str) -> Value:
-    """A function that reads a metric of a cell; None if the cell lacks it."""
+    """Return a function that reads a metric of a cell; None if the cell lacks it."""
 
     def value(cell: Cell) -> float | None:
         found: float | None = cell["metrics"].get(name)
@@ -138,10 +138,10 @@ def read_cells(folder: str | Path) -> list[Cell]:
     """Read every result of a folder.
 
     Args:
-        folder: Holds ``<dataset>/<split>/<fold>/<model>/<seed>.json``.
+        folder: Folder of ``<dataset>/<split>/<fold>/<model>/<seed>.json``.
 
     Raises:
-        ValueError: If the folder holds no result or an invalid one; the message names the file.
+        ValueError: If the folder has no result or an invalid one; the message names the file.
     """
     paths = sorted(Path(folder).glob(PATTERN))
     if not paths:
@@ -166,10 +166,10 @@ def _read(path: Path) -> Cell:
 
 
 def patient_sources(cell: Cell) -> dict[PatientSource, list[str]]:
-    """The sections of a cell by the source of their patients.
+    """Group the sections of a cell by the source of their patients.
 
-    Earlier results do not record it. There it follows from their configuration if that gives the patients, or if no
-    section has the name of a patient, as was the case for data sets without patients.
+    Earlier results do not record the source: it is ``"given"`` if their configuration sets the patients,
+    ``"unrecorded"`` if patients have names of sections, as in data sets without patients, otherwise ``"dataset"``.
     """
     if "patient_sources" in cell:
         recorded: dict[PatientSource, list[str]] = cell["patient_sources"]

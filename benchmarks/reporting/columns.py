@@ -17,9 +17,9 @@ class Column:
     """A column of numbers.
 
     Args:
-        key: Its name in the page's address (``#sort=rmse``).
+        key: Its name in the page's URL (``#sort=rmse``).
         head: Its heading.
-        better: 1 if more is better, -1 if less is, 0 if neither; the first order of sorting.
+        better: 1 if higher is better, -1 if lower is, 0 if neither; determines the initial sorting.
         help: The meaning of the number.
     """
 
@@ -36,8 +36,8 @@ class Number:
     Args:
         column: The column.
         value: Reads it from a cell.
-        form: A format of one number.
-        spread: Write the deviation too.
+        form: Format string of one number.
+        spread: Also write the deviation.
         per_cell: Weight every fold equally, regardless of its number of test sections.
     """
 
@@ -49,7 +49,7 @@ class Number:
 
 
 def main_numbers(over: str) -> list[Number]:
-    """The most important metrics.
+    """Return the columns of the most important metrics.
 
     Args:
         over: The unit of the deviation, ``"folds"`` or ``"seeds"``.
@@ -70,7 +70,7 @@ def main_numbers(over: str) -> list[Number]:
 
 
 def more_numbers() -> list[Number]:
-    """All other metrics, and a model's cost."""
+    """Return the columns of all other metrics, and of a model's cost."""
     regions = "regions found in the prediction against the pathologist's"
     covered = "share of counts in the predicted interval; {} % is right"
     constant = "genes predicted as a constant, which score 0"
@@ -139,13 +139,13 @@ def _metric(name: str) -> Number:
 
 
 def percent(name: str) -> Value:
-    """A function that reads a share, in percent."""
+    """Return a function that reads a share, in percent."""
     value = metric(name)
     return lambda cell: None if (share := value(cell)) is None else 100 * share
 
 
 def seconds(name: str) -> Value:
-    """A function that reads the seconds of a stage."""
+    """Return a function that reads the seconds of a stage."""
     return lambda cell: cell["seconds"].get(name)
 
 
@@ -167,7 +167,7 @@ def _field(name: str) -> Value:
 
 
 def _chosen_epoch(cell: Cell) -> float | None:
-    """Counted from 1; result files count from 0."""
+    """Return the chosen epoch counted from 1; result files count from 0."""
     return None if cell.get("chosen_epoch") is None else cell["chosen_epoch"] + 1
 
 

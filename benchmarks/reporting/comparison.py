@@ -1,4 +1,4 @@
-"""Compare models with a reference, gene by gene, and choose a variant by validation."""
+"""Compare models with a reference by gene, and choose a variant by validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHOSEN = "hist2st, chosen by validation"
-"""Name of the model that takes, in each fold, the hist2st variant with the highest validation PCC."""
+"""Name of the row that uses, in each fold, the hist2st variant with the highest validation PCC."""
 
 Scores = dict[str, dict[str, float | None]]
 
@@ -28,7 +28,7 @@ class Comparison:
         table: One row per model, from :func:`~hist2st_pyg.evaluation.compare.compare_to`; with a row ``CHOSEN`` if the
             choice differs between folds.
         chosen: The variant that validation chooses in each fold; empty if a fold has no validated variant.
-        row: The row of ``table`` that holds the choice; None without one.
+        row: The row of ``table`` with the choice; None without one.
     """
 
     reference: str
@@ -56,7 +56,7 @@ def compared(group: Group, reference: str) -> Comparison | None:
 
 
 def gene_scores(group: Group, model_of: dict[str, str]) -> Scores:
-    """PCC of each test section's genes, mean over seeds.
+    """Compute the PCC of each test section's genes, mean over seeds.
 
     Args:
         group: The results.
@@ -74,19 +74,19 @@ def gene_scores(group: Group, model_of: dict[str, str]) -> Scores:
 
 
 def mean_over(scores: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """Mean of each gene's known scores; None without any."""
+    """Average each gene's known scores; None without any."""
     genes = dict.fromkeys(gene for score in scores for gene in score)
     known = {gene: [s for score in scores if (s := score.get(gene)) is not None] for gene in genes}
     return {gene: float(np.mean(values)) if values else None for gene, values in known.items()}
 
 
 def mean_genes(group: Group, model_of: dict[str, str]) -> dict[str, float | None]:
-    """Each gene's PCC, mean over test sections of the mean over seeds."""
+    """Compute each gene's PCC, averaged over seeds, then over test sections."""
     return mean_over(list(gene_scores(group, model_of).values()))
 
 
 def gene_ceilings(group: Group) -> dict[str, float | None]:
-    """Each gene's attainable PCC, mean over test sections."""
+    """Compute each gene's attainable PCC, mean over test sections."""
     sections = {
         (cell["fold"], name): result["ceiling"] for cell in group.cells for name, result in cell["test"].items()
     }
@@ -94,7 +94,7 @@ def gene_ceilings(group: Group) -> dict[str, float | None]:
 
 
 def gene_table(group: Group) -> pd.DataFrame:
-    """Each gene's attainable PCC and its PCC in every model, mean over test sections of the mean over seeds."""
+    """Tabulate each gene's attainable PCC and its PCC in every model, averaged over seeds, then over test sections."""
     import pandas as pd
 
     models = [model for task in TASKS for model in group.models(task)]
@@ -129,7 +129,7 @@ def is_variant(cell: Cell) -> bool:
 
 
 def mean_of_chosen(group: Group, chosen: dict[str, str], name: str) -> float | None:
-    """A metric of the chosen variants, mean over test sections of the mean over seeds; None if a fold lacks it."""
+    """Average a metric of the chosen variants over seeds, then over test sections; None if a fold lacks it."""
     value = metric(name)
     seeds = {fold: group.by_fold(model, value).get(fold, []) for fold, model in chosen.items()}
     if not all(seeds.values()):
@@ -139,9 +139,10 @@ def mean_of_chosen(group: Group, chosen: dict[str, str], name: str) -> float | N
 
 
 def pictured(group: Group, comparison: Comparison | None) -> tuple[dict[str, str], str]:
-    """The model to draw in each fold, and the reason for the choice.
+    """Choose the model to draw in each fold, and return it with the reason.
 
-    It is the variant that validation chose, else the model with the highest test PCC besides the reference, else none.
+    The choice is the variant with the best validation, otherwise the model with the highest test PCC besides the
+    reference, otherwise none.
     """
     if chosen := choose_variants(group):
         return chosen, "the hist2st variant with the highest validation PCC"

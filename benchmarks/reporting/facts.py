@@ -1,4 +1,4 @@
-"""Facts about the results for readers of a table: split, sections, budget, code, and warnings."""
+"""Describe the results of a table: split, sections, budget, code, and warnings."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ BY_SECTION = (
 
 
 def title(group: Group) -> str:
-    """A group's heading."""
+    """Return a group's heading."""
     return f"{group.dataset}, {group.split.replace('_', ' ')}"
 
 
 def describe(group: Group) -> str:
-    """The description of the split."""
+    """Describe the split."""
     said = resolve(SPLITS, group.split, "split")
     sources = sources_of(group)
     if group.split.endswith(("_section_out", "_sections")) or not {"each_section", "unrecorded"} & set(sources):
@@ -52,7 +52,7 @@ def describe(group: Group) -> str:
 
 
 def sources_of(group: Group) -> dict[PatientSource, list[str]]:
-    """The sections of the group's cells by the source of their patients."""
+    """Group the sections of the group's cells by the source of their patients."""
     found: dict[PatientSource, set[str]] = {}
     for cell in group.cells:
         for source, names in patient_sources(cell).items():
@@ -61,7 +61,7 @@ def sources_of(group: Group) -> dict[PatientSource, list[str]]:
 
 
 def leaks(group: Group) -> dict[str, list[str]]:
-    """The test patients that also train or validate, by fold."""
+    """Find the test patients that are also in training or validation, by fold."""
     found: dict[str, set[str]] = {}
     for cell in group.cells:
         patients = cell["patients"]
@@ -72,7 +72,7 @@ def leaks(group: Group) -> dict[str, list[str]]:
 
 
 def warnings(group: Group) -> list[str]:
-    """Warnings about results of the group that are doubtful or hard to compare, one or two sentences each."""
+    """Return warnings about results that are doubtful or hard to compare, one or two sentences each."""
     found = []
     if leaking := leaks(group):
         patients = sorted({patient for names in leaking.values() for patient in names})
@@ -113,7 +113,7 @@ def warnings(group: Group) -> list[str]:
 
 
 def facts(group: Group) -> list[tuple[str, str]]:
-    """Facts about the group's results, as pairs of a term and its text."""
+    """Return facts about the group's results, as pairs of a term and its text."""
     cells = group.cells
     if not cells:
         return []
@@ -140,18 +140,18 @@ def facts(group: Group) -> list[tuple[str, str]]:
 
 
 def ceiling(group: Group, fold: str) -> float | None:
-    """A fold's attainable PCC; it depends only on the counts, so any cell holds it."""
+    """Return a fold's attainable PCC; it depends only on the counts, so it is the same in every cell."""
     value = metric("ceiling_pcc_mean")
     return next((c for cell in group.cells if cell["fold"] == fold and (c := value(cell)) is not None), None)
 
 
 def n_spots(result: dict[str, Any]) -> int:
-    """Spots of a test section."""
+    """Count the spots of a test section."""
     return int(result["metrics"].get("n_spots") or len(result["map"]["pos"]))
 
 
 def verdict(group: Group, comparison: Comparison | None) -> str:
-    """The score of the variant that validation chose, relative to the reference and the ceiling."""
+    """Describe the score of the variant chosen by validation, relative to the reference and the ceiling."""
     if comparison is None:
         return ""
     if not comparison.chosen or comparison.row is None:
@@ -177,7 +177,7 @@ def verdict(group: Group, comparison: Comparison | None) -> str:
 
 
 def _budget(cells: Iterable[Cell]) -> str:
-    """Epochs and patience of the configurations, with the models if they differ."""
+    """Describe epochs and patience of the configurations, with the models if they differ."""
     models: dict[str, set[str]] = {}
     for cell in cells:
         training = cell["config"]["training"]

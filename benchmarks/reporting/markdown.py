@@ -1,4 +1,4 @@
-"""The report as Markdown, and its short tables."""
+"""Format the report and its short tables in Markdown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def report_markdown(
     pictures: Sequence[Sequence[tuple[str, str]]],
     genes: Sequence[str],
 ) -> str:
-    """The whole report.
+    """Format the complete report.
 
     Args:
         groups: The groups.
@@ -54,7 +54,7 @@ def report_markdown(
 
 
 def _methods(groups: Sequence[Group]) -> list[str]:
-    """What is as published; the page's cells are Markdown already."""
+    """Format the table of published methods, whose cells are already Markdown."""
     if not (methods := methods_of(groups)):
         return []
     rows = [f"| `{method.key}` | {method.published} | {method.changed} |" for method in methods]
@@ -114,7 +114,7 @@ def _table(table: Table, group: Group) -> list[str]:
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table's lines: the first row is the head, columns after the first are aligned to the right."""
+    """Format a table's lines: the first row is the head, columns after the first are aligned to the right."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return [lines[0], "|---|" + "---:|" * (len(rows[0]) - 1), *lines[1:]]
 
@@ -128,12 +128,12 @@ def _rows(table: Table, rows: Sequence[Row], marks: dict[str, str] | None = None
 
 
 def _escaped(text: str) -> str:
-    """A text as it is: without HTML, table borders and line breaks."""
+    """Escape HTML and table borders in a text, and remove its line breaks."""
     return " ".join(html.escape(text, quote=False).replace("|", "\\|").splitlines())
 
 
 def readme_table(cells: Sequence[Cell], reference: str = REFERENCE) -> str:
-    """The short tables of ``benchmarks/README.md``, one for each data set and split.
+    """Format the short tables of ``benchmarks/README.md``, one for each data set and split.
 
     Args:
         cells: The results.
@@ -156,7 +156,7 @@ def with_table(text: str, table: str, start: str = START) -> str:
     Args:
         text: The page.
         table: The table.
-        start: The first of the two lines, which names the command that makes the table.
+        start: The first of the two lines, which names the command that writes the table.
 
     Raises:
         ValueError: If the comment lines do not occur once each and in order.

@@ -1,4 +1,4 @@
-"""The report as a page that opens without network."""
+"""Format the report as an HTML page that needs no network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def report_page(
     pictures: Sequence[Sequence[tuple[str, str]]],
     genes: Sequence[str],
 ) -> str:
-    """The whole page; style and script are inline, and a policy in its head forbids to load anything but pictures.
+    """Format the complete page; style and script are inline, and its security policy allows only pictures to load.
 
     Args:
         groups: The groups.
@@ -76,7 +76,7 @@ def _context(
 
 
 def interval_svg(entry: Entry, table: Table) -> Markup:
-    """An interval as a line with a dot, on one axis for the table's first column; the vertical line is 0."""
+    """Draw an interval as a line with a dot, on a common axis for the column; the vertical line is 0."""
     if entry.interval is None:
         return Markup("")
     ends = [end for row in table.rows if (interval := row.entries[0].interval) for end in (interval[0], interval[2])]

@@ -1,4 +1,4 @@
-"""The report's pictures, from result files alone. Each function returns a figure."""
+"""Draw the report's pictures from result files alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MODEL, REFERENCE, OTHER, CEILING = "#6d4fb3", "#c46a00", "#8a8a94", "#1a7f64"
 COLUMNS = 3
 NAME_WIDTH, LINE_HEIGHT = 60, 9
-"""Room for a model's name in points."""
+"""Space for a model's name, in points."""
 
 
 def draw(group: Group, comparison: Comparison | None, folder: Path) -> list[tuple[str, str]]:
@@ -134,7 +134,7 @@ def gene_against_gene(
 
 
 def curves(group: Group, models: list[str]) -> Figure:
-    """Draw the validation PCC of every model and seed, one panel per model, the other models in grey."""
+    """Draw the validation PCC of every model and seed, one panel per model, the other models in gray."""
     trained = [model for model in models if any(_curve(cell) for cell in group.of(model))]
     columns = min(COLUMNS, max(1, len(trained)))
     rows = max(1, -(-len(trained) // columns))
@@ -172,11 +172,11 @@ def cost(group: Group, models: list[str], chosen: set[str], reference: str | Non
             points.append((seconds, pcc, model))
     axis.set(xscale="log", xlabel="seconds of training, mean of a cell", ylabel="mean PCC")
     axis.margins(x=0.2, y=0.12)
-    figure.draw_without_rendering()  # the scales are known from here on
+    figure.draw_without_rendering()  # this determines the scales
     taken: list[tuple[float, float]] = []
     for seconds, pcc, model in points:
         x, y = axis.transData.transform((seconds, pcc)) * 72 / figure.dpi
-        # Stack the names of dots that are close to each other.
+        # Stack the names of neighboring dots.
         below = y
         while any(abs(x - left) < NAME_WIDTH and abs(below - line) < LINE_HEIGHT for left, line in taken):
             below -= 1
@@ -188,7 +188,7 @@ def cost(group: Group, models: list[str], chosen: set[str], reference: str | Non
 
 
 def maps(section: str, cells: dict[str, Cell]) -> Figure:
-    """Draw the genes whose maps all models' results hold, one row and color range per gene: measured, predictions."""
+    """Draw the genes that have maps in all results, one row and color range per gene: measured, predictions."""
     drawn = {name: cell["test"][section] for name, cell in cells.items()}
     first = next(iter(drawn.values()))
     values, limits = {}, {}
@@ -205,13 +205,13 @@ def maps(section: str, cells: dict[str, Cell]) -> Figure:
 
 
 def mapped_genes(section: str, cells: dict[str, Cell]) -> list[str]:
-    """The genes of a section whose maps all results hold."""
+    """List the genes of a section that have maps in all results."""
     first, *others = (cell["test"][section]["map"]["genes"] for cell in cells.values())
     return [gene for gene in first if all(gene in maps for maps in others)]
 
 
 def section_ceiling(group: Group, fold: str, section: str) -> float | None:
-    """A section's attainable PCC, which any cell that tested it holds."""
+    """Return a section's attainable PCC, which is the same in every cell that tested it."""
     found = (
         cell["test"][section]["metrics"] for cell in group.cells if cell["fold"] == fold and section in cell["test"]
     )
@@ -219,23 +219,23 @@ def section_ceiling(group: Group, fold: str, section: str) -> float | None:
 
 
 def label_of(chosen: dict[str, str]) -> str:
-    """The name of the drawn model; the names of all if it differs between folds."""
+    """Return the name of the drawn model; the names of all if it differs between folds."""
     return " / ".join(sorted(set(chosen.values())))
 
 
 def slug(name: str) -> str:
-    """A name as part of a file name or an address."""
+    """Convert a name to a part of a file name or a URL."""
     return re.sub(r"[^\w.-]+", "-", name)
 
 
 def shrink(path: Path) -> None:
-    """Reduce to 256 colors, enough for these pictures, which quarters the size of many files."""
+    """Reduce a picture to 256 colors, which quarters the size of many files."""
     with Image.open(path) as image, atomic_path(path) as temporary:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(temporary, optimize=True)
 
 
 def _curve(cell: Cell) -> list[tuple[int, float]]:
-    """Epochs, counted from 1, and their validation PCC; result files count from 0."""
+    """Return epochs, counted from 1, and their validation PCC; result files count from 0."""
     return [(int(row["epoch"]) + 1, float(row["val/pcc"])) for row in cell["curves"] if row.get("val/pcc") is not None]
 
 
@@ -250,7 +250,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _close(axes: NDArray[Any], used: int, columns: int) -> None:
-    """Hide the panels that are left over, and number the axis below the last panel of each column."""
+    """Hide unused panels, and label the axis below the last panel of each column."""
     for axis in axes[max(0, used - columns) : used]:
         axis.tick_params(labelbottom=True)
     for axis in axes[used:]:

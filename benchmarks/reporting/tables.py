@@ -1,4 +1,4 @@
-"""Tables of a group's numbers: their text, and the values to sort by."""
+"""Build the tables of a group's numbers, with text and the values to sort by."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchmarks.reporting.comparison import Comparison
 from hist2st_pyg.metrics.ceiling import COVERS
 
 MAX_FOLDS = 5
-"""Number of folds above which the folds' scores have a separate table."""
+"""Largest number of folds in the main table; more have a separate table."""
 HEADLINE = ("pcc_mean", "share_of_ceiling")
-"""Number of columns before those of the folds."""
+"""The columns before those of the folds."""
 NONE = "–"
 
 
@@ -66,17 +66,17 @@ class Table:
 
     @property
     def predictions(self) -> list[Row]:
-        """Rows that are comparable with each other."""
+        """The rows of predictions, which are comparable with each other."""
         return [row for row in self.rows if row.task == "prediction"]
 
     @property
     def others(self) -> list[Row]:
-        """Rows of other tasks."""
+        """The rows of other tasks."""
         return [row for row in self.rows if row.task != "prediction"]
 
 
 def main_table(group: Group) -> Table:
-    """The most important scores, one row per model, sorted by mean PCC."""
+    """Build the table of the most important scores, one row per model, sorted by mean PCC."""
     folds = fold_columns(group) if 1 < len(group.folds) <= MAX_FOLDS else []
     over = "folds" if len(group.folds) > 1 else "seeds"
     kept = _known(group, main_numbers(over))
@@ -100,7 +100,7 @@ def main_table(group: Group) -> Table:
 
 
 def fold_table(group: Group) -> Table | None:
-    """Each fold's PCC, if the main table has no room for the folds."""
+    """Build the table of each fold's PCC, if the folds are too many for the main table."""
     if len(group.folds) <= MAX_FOLDS:
         return None
     folds = fold_columns(group)
@@ -111,7 +111,7 @@ def fold_table(group: Group) -> Table | None:
 
 
 def more_table(group: Group) -> Table:
-    """All other metrics, and a model's cost."""
+    """Build the table of all other metrics and of the cost."""
     kept = _known(group, more_numbers())
     rows = tuple(
         Row(model, tuple(_entry(group, model, number) for number in kept), task)
@@ -126,7 +126,7 @@ def more_table(group: Group) -> Table:
 
 
 def statistics_table(comparison: Comparison) -> Table:
-    """Each model's paired difference from the reference."""
+    """Build the table of each model's paired difference from the reference."""
     columns = (
         Column("difference", "difference in PCC [95 %]", 1, "of the mean PCC over genes and sections, paired"),
         Column("p_bootstrap", "p, genes", -1, "paired bootstrap over genes within sections"),
@@ -154,19 +154,19 @@ def statistics_table(comparison: Comparison) -> Table:
 
 
 def floor(n: int) -> str:
-    """The smallest two-sided p of a signed-rank test of ``n`` pairs."""
+    """Format the smallest two-sided p of a signed-rank test of ``n`` pairs."""
     return p_value(2.0 ** (1 - n)) if n > 1 else "1"
 
 
 def p_value(p: float | None) -> str:
-    """A p-value as a number."""
+    """Format a p-value."""
     if p is None:
         return NONE
     return f"{p:.4f}" if p >= 0.0001 else f"{p:.1e}"
 
 
 def readme_rows(group: Group, comparison: Comparison | None) -> Table:
-    """The short table: each fold, the mean, the share of the ceiling, the difference from the reference."""
+    """Build the short table: each fold, mean, share of the ceiling, difference from the reference."""
     folds = fold_columns(group) if len(group.folds) <= MAX_FOLDS else []
     columns = [*folds]
     if len(group.folds) > 1:
@@ -191,7 +191,7 @@ def readme_rows(group: Group, comparison: Comparison | None) -> Table:
 
 
 def difference_of(comparison: Comparison, model: str) -> Entry:
-    """A model's difference from the reference, with its interval; a dash for the reference itself."""
+    """Format a model's difference from the reference, with its interval; a dash for the reference itself."""
     if model not in comparison.table.index:
         return Entry(NONE)
     row: Any = comparison.table.loc[model]
@@ -199,13 +199,13 @@ def difference_of(comparison: Comparison, model: str) -> Entry:
 
 
 def fold_columns(group: Group) -> list[Column]:
-    """A column of each fold."""
+    """Return one column per fold."""
     head = "PCC" if len(group.folds) == 1 else "fold {}"
     return [Column(f"fold_{f}", head.format(f), 1, f"mean PCC of fold {f}, ± sd over seeds") for f in group.folds]
 
 
 def fold_entries(group: Group, model: str, columns: Sequence[Column]) -> list[Entry]:
-    """A model's PCC in each fold, mean ± deviation over seeds, with the number of seeds if some are missing."""
+    """Format a model's PCC in each fold, mean ± deviation over seeds, with the number of seeds if some are missing."""
     seeds = group.by_fold(model, metric("pcc_mean"))
     entries = []
     for fold, _ in zip(group.folds, columns, strict=False):
@@ -217,7 +217,7 @@ def fold_entries(group: Group, model: str, columns: Sequence[Column]) -> list[En
 
 
 def footnotes(group: Group) -> list[tuple[str, list[str]]]:
-    """Notes on the encoders' weights, each with its models."""
+    """Collect the notes on the encoders' weights, each with its models."""
     notes: dict[str, list[str]] = {}
     for cell in group.cells:
         if note := cell.get("encoder_weights"):
@@ -233,7 +233,7 @@ def _entry(group: Group, model: str, number: Number) -> Entry:
 
 
 def written(mean: float | None, sd: float | None, form: str, note: str = "") -> Entry:
-    """A mean ± its deviation, if any."""
+    """Format a mean ± its deviation, if any."""
     if mean is None:
         return Entry(NONE)
     text = form.format(mean) + (f" ± {form.format(sd)}" if sd is not None else "") + note
@@ -248,5 +248,5 @@ def _with_interval(value: float | None, low: float | None, high: float | None, f
 
 
 def _known(group: Group, numbers: Sequence[Number]) -> list[Number]:
-    """The columns with a number of at least one model."""
+    """Select the columns with a number of at least one model."""
     return [number for number in numbers if any(number.value(cell) is not None for cell in group.cells)]

@@ -1,4 +1,4 @@
-"""A model's confidence in its prediction, by its likelihood, and a check against counts."""
+"""Compute a model's confidence from its likelihood, and compare it with measured counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def spot_confidence(adata: AnnData) -> DataFrame:
     """Compute the model's confidence in each spot, relative to the section's other spots.
 
     A gene's coefficient of variation, sd / mean, is the relative width of its predicted counts. Counting noise makes it
-    large for rare genes, so genes cannot be averaged directly; instead the spots are ranked within each gene, and the
+    large for rare genes, so genes cannot be averaged directly; instead, spots are ranked within each gene, and the
     ranks averaged. The model rates itself: it accounts neither for unseen tissue nor for errors of its mean, and its
     confidence is low where few counts are expected. :func:`check_confidence` compares it with the errors.
 
@@ -85,7 +85,7 @@ def check_confidence(
     """Check the width of the predicted distribution, for spots of high and of low confidence.
 
     Args:
-        adata: A prediction with the layers ``mean`` and ``sd``, and ``zero_probability`` if it has it.
+        adata: A prediction with the layers ``mean``, ``sd`` and optionally ``zero_probability``.
         measured: The same section's raw counts; spots and genes are joined by their names.
         levels: Levels of the intervals.
 
@@ -103,7 +103,9 @@ def check_confidence(
     counts = np.asarray(shared.X)
     totals = counts.sum(axis=1)
     if not np.median(totals) > 0:
-        raise ValueError("The median spot has no counts of the predicted genes; is this the panel's section?")
+        raise ValueError(
+            "The median spot has no counts of the predicted genes; check that section and panel belong together."
+        )
     likelihood = likelihood_of(predicted)
     sure = spot_confidence(adata).loc[predicted.obs_names, "confidence"].to_numpy()
     more = sure > np.median(sure)
@@ -144,13 +146,13 @@ def _moments(adata: AnnData) -> tuple[Floats, Floats]:
         )
     mean, sd = (expression_of(adata, layer) for layer in LAYERS)
     if not (np.isfinite(mean).all() and np.isfinite(sd).all() and (mean >= 0).all() and (sd >= 0).all()):
-        raise ValueError("The layers mean and sd must be finite and not negative; did the training diverge?")
+        raise ValueError("The layers mean and sd must be finite and not negative; the training may have diverged.")
     mean = np.maximum(mean, SMALLEST)
-    return mean, np.maximum(sd, np.sqrt(mean))  # counts vary at least as Poisson's
+    return mean, np.maximum(sd, np.sqrt(mean))  # the variance of counts is at least that of Poisson counts
 
 
 def likelihood_of(adata: AnnData) -> dict[str, Floats]:
-    """The zero-inflated negative binomial of a prediction: ``mean``, ``dispersion``, ``dropout``, each [N, G].
+    """Compute the zero-inflated negative binomial of a prediction: ``mean``, ``dispersion``, ``dropout``, each [N, G].
 
     The three layers determine its three parameters: for a given dropout, mean and variance fix the negative binomial,
     and more dropout gives more zeros, so bisection finds the dropout. Without the layer ``zero_probability`` the
@@ -164,7 +166,7 @@ def likelihood_of(adata: AnnData) -> dict[str, Floats]:
     """
     mean, sd = _moments(adata)
     excess = np.maximum(sd**2 / mean - 1, 0)
-    # At the largest dropout all excess variance comes from dropout, and the rest is Poisson.
+    # At the largest dropout, dropout explains all excess variance, and the counts are otherwise Poisson.
     low, high = np.zeros_like(mean), excess / (excess + mean)
     if ZERO not in adata.layers:
         return _parameters(mean, excess, low)

@@ -1,4 +1,4 @@
-"""Read gene sets from .gmt files and from the tables of g:Profiler's g:Convert that her2st holds."""
+"""Read gene sets from .gmt files and from tables of g:Profiler's g:Convert, as in her2st."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_gene_sets(path: str | Path) -> GeneSets:
         Each set's genes without duplicates, in the file's order.
 
     Raises:
-        FileNotFoundError: If the file does not exist, or the folder holds none.
+        FileNotFoundError: If the file does not exist, or the folder has none.
         ValueError: If the format is unknown, a line is malformed, or a set is repeated.
     """
     path = Path(path)
@@ -61,7 +61,7 @@ def read_gene_sets(path: str | Path) -> GeneSets:
 
 
 def panel_sets(gene_sets: Mapping[str, Sequence[str]], genes: Sequence[str], min_genes: int = MIN_GENES) -> GeneSets:
-    """The genes of each set that a panel holds; skips sets with too few genes and logs them.
+    """Return the genes of each set that are in a panel; skips sets with too few genes and logs them.
 
     Args:
         gene_sets: Genes by the set's name.
@@ -81,7 +81,7 @@ def panel_sets(gene_sets: Mapping[str, Sequence[str]], genes: Sequence[str], min
         found = "" if most is None else f"; {most!r} has the most, {len(inside[most])} of {len(gene_sets[most])}"
         raise ValueError(
             f"None of {len(gene_sets)} gene sets has {min_genes} genes in the panel of {len(panel)} ({genes[0]!r}, ...)"
-            f"{found}. Do both use gene symbols of the same species? A lower min_genes keeps smaller sets."
+            f"{found}. Check that both use gene symbols of the same species, or set a lower min_genes."
         )
     if left := [f"{name} ({len(members)})" for name, members in inside.items() if name not in kept]:
         shown = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")

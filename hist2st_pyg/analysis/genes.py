@@ -1,7 +1,8 @@
 """Rank the genes of a prediction by spatial pattern (Moran's I) and as markers of regions.
 
-Genes of a prediction are ranked, not tested. A prediction has no counting noise and is as smooth as the image, so that
-nearly every gene is far from random, whether it follows the tissue or not. p-values exist for measured expression only.
+Genes of a prediction are ranked, not tested. A prediction has no counting noise and is as smooth as the image, so
+nearly every gene is far from random, whether or not its expression follows the tissue. Only measured expression has
+p-values.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ P_ADJUSTED = "pvals_adj"
 BASE = 10.0
 """Base of the expression's logarithm."""
 ALIKE = 0.9
-"""Correlation above which two genes' maps look the same."""
+"""Correlation above which the maps of two genes count as the same."""
 
 
 def spatial_genes(adata: AnnData, layer: str | None = None) -> AnnData:
     """Compute Moran's I of each gene between adjacent spots, with the result of squidpy's ``spatial_autocorr``.
 
-    Measured expression also gets p-values of a random map: by the normal distribution (Cliff and Ord 1981), one-sided
-    on the side of I, corrected for the number of genes (Benjamini and Hochberg 1995).
+    For measured expression it also computes p-values against a random map: by the normal distribution (Cliff and Ord
+    1981), one-sided in the direction of I, corrected for the number of genes (Benjamini and Hochberg 1995).
 
     Args:
         adata: A prediction, or measured log expression.
@@ -103,7 +104,7 @@ def rank_markers(adata: AnnData, key: str = REGION_KEY) -> AnnData:
 
 
 def check_regions(adata: AnnData, key: str) -> Series[Any]:
-    """The sizes of the regions of which markers can be ranked.
+    """Return the sizes of the regions, and check that markers can be ranked.
 
     Raises:
         ValueError: If the column does not exist, or has fewer than two regions of two spots.
@@ -112,7 +113,7 @@ def check_regions(adata: AnnData, key: str) -> Series[Any]:
         columns = ", ".join(map(str, adata.obs.columns)) or "none"
         raise ValueError(
             f"The prediction has no column obs[{key!r}]; it has {columns}. "
-            "`hist2st regions PREDICTION.h5ad -o OUT.h5ad` finds regions."
+            "Find regions by `hist2st regions PREDICTION.h5ad -o OUT.h5ad`."
         )
     regions = adata.obs[key].astype("category").cat.remove_unused_categories()
     sizes: Series[Any] = regions.value_counts(sort=False).drop(UNLABELED, errors="ignore")
@@ -122,9 +123,9 @@ def check_regions(adata: AnnData, key: str) -> Series[Any]:
 
 
 def marker_table(adata: AnnData) -> DataFrame:
-    """The table of :func:`rank_markers`, best first: ``group, names, scores, logfoldchanges``, ``pvals, pvals_adj``.
+    """Return the markers, best first: ``group, names, scores, logfoldchanges``, ``pvals, pvals_adj``.
 
-    The last two exist for measured expression only.
+    Only measured expression has the last two columns.
     """
     import scanpy as sc
 
@@ -135,9 +136,9 @@ def marker_table(adata: AnnData) -> DataFrame:
 
 
 def top_spatial(adata: AnnData, n: int = 50, fdr: float = 0.05) -> list[str]:
-    """The at most ``n`` genes with the highest Moran's I, if above that of a random map.
+    """Return at most ``n`` genes with the highest Moran's I, if above that of a random map.
 
-    For measured expression they must also be below the false discovery rate ``fdr``.
+    For measured expression, their adjusted p-values must also be below ``fdr``.
     """
     table: DataFrame = adata.uns[MORAN]
     kept = table["I"] > -1 / (adata.n_obs - 1)
@@ -147,7 +148,7 @@ def top_spatial(adata: AnnData, n: int = 50, fdr: float = 0.05) -> list[str]:
 
 
 def top_markers(table: DataFrame, n: int = 50, fdr: float = 0.05) -> dict[str, list[str]]:
-    """Each region's at most ``n`` genes with the highest scores, among those with higher expression there.
+    """Return each region's at most ``n`` best markers, among genes with higher expression there.
 
     Args:
         table: The result of :func:`marker_table`.
@@ -167,7 +168,7 @@ def top_markers(table: DataFrame, n: int = 50, fdr: float = 0.05) -> dict[str, l
 def draw_genes(adata: AnnData, folder: str | Path, n: int = 7) -> Path:
     """Draw the maps of the genes with the highest Moran's I, ``<name>_spatial_genes.png``.
 
-    Many of them look the same, so genes that correlate (or anticorrelate) with a drawn one are skipped.
+    Genes that correlate or anticorrelate strongly with a drawn one are skipped, because their maps look the same.
 
     Args:
         adata: A prediction with ``uns["moranI"]``, as :func:`spatial_genes` returns it.
@@ -187,14 +188,14 @@ def draw_genes(adata: AnnData, folder: str | Path, n: int = 7) -> Path:
     if not maps:
         raise ValueError("Every gene is constant, so there is no map to draw.")
     titled = {f"{gene}  (I = {table['I'][gene]:.2f})": drawn for gene, drawn in maps.items()}
-    of = "predicted expression: it ranks genes, it tests nothing" if is_prediction(adata) else "measured expression"
+    of = "predicted expression: a ranking, not a test" if is_prediction(adata) else "measured expression"
     figure = figures.expression_maps(
         adata.obsm["spatial"],
         titled,
         **background_of(adata),
         columns=4 if len(titled) > 4 else 5,
         title=f"{name_of(adata)}: the {len(maps)} of {adata.n_vars} genes with the highest Moran's I, without "
-        f"look-alikes\nI is that of {of}",
+        f"similar maps\nMoran's I of {of}",
     )
     return figures.save(figure, Path(folder) / f"{file_of(adata)}_spatial_genes.png")
 
@@ -218,7 +219,7 @@ def draw_markers(adata: AnnData, folder: str | Path, key: str = REGION_KEY, n: i
     values = adata.to_df()[genes]
     standard = (values - values.mean()) / values.std(ddof=0)
     means = standard.groupby(adata.obs[key].to_numpy(str)).mean().T
-    # Order the regions as the genes.
+    # The regions in the order of their markers.
     order = [str(region) for region in adata.obs[key].cat.categories if region != UNLABELED]
     title = f"{name_of(adata)}: markers" + (", ranked in the prediction" if is_prediction(adata) else "")
     figure = figures.heat_map(means[order], title=title, unit="mean standardized expression", column_unit=key)
@@ -226,7 +227,7 @@ def draw_markers(adata: AnnData, folder: str | Path, key: str = REGION_KEY, n: i
 
 
 def _graph(edges: NDArray[np.int64], n: int) -> csr_matrix:
-    """Adjacency [N, N]: 1 if the column's spot is a neighbor of the row's."""
+    """Build the adjacency [N, N]: 1 if the column's spot is a neighbor of the row's."""
     from scipy.sparse import csr_matrix
 
     source, target = edges
@@ -234,7 +235,7 @@ def _graph(edges: NDArray[np.int64], n: int) -> csr_matrix:
 
 
 def _p_values(scores: NDArray[np.float64], graph: csr_matrix) -> dict[str, NDArray[np.float64]]:
-    """Squidpy's columns besides ``I``."""
+    """Compute the p-value columns of squidpy's table."""
     from scipy.stats import norm
     from statsmodels.stats.multitest import multipletests
 
@@ -248,7 +249,7 @@ def _p_values(scores: NDArray[np.float64], graph: csr_matrix) -> dict[str, NDArr
 
 
 def _normal_variance(graph: csr_matrix) -> float:
-    """Variance of Moran's I of normal values on the row-normalized graph (Cliff and Ord 1981)."""
+    """Compute the variance of Moran's I of normal values on the row-normalized graph (Cliff and Ord 1981)."""
     from sklearn.preprocessing import normalize
 
     weights, n = normalize(graph, norm="l1"), graph.shape[0]

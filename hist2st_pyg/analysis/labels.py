@@ -1,4 +1,4 @@
-"""The labels by which a prediction's regions are judged."""
+"""Read the labels that a prediction's regions are compared with."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def labels_of(adata: AnnData, source: str | Path | None) -> NDArray[Any] | None:
-    """The labels that a user names: a file, or a column of ``obs``.
+    """Read labels from a file or a column of ``obs``.
 
     Args:
         adata: The prediction.
-        source: A file for :func:`~hist2st_pyg.io.labels.read_labels`, a column's name, or None, which takes
-            ``obs["label"]`` where there is one.
+        source: A file for :func:`~hist2st_pyg.io.labels.read_labels`, a column's name, or None, which uses
+            ``obs["label"]`` if it exists.
 
     Returns:
-        Labels [N], str, "undetermined" where a spot has none; None where there are none at all.
+        Labels [N], str, "undetermined" for spots without one; None if there are no labels.
 
     Raises:
-        ValueError: If there is neither such a file nor such a column, or the file is not right.
+        ValueError: If neither such a file nor such a column exists, or the file is invalid.
     """
     if source is None and LABEL not in adata.obs:
         return None
@@ -39,7 +39,7 @@ def labels_of(adata: AnnData, source: str | Path | None) -> NDArray[Any] | None:
         raise ValueError(f"Labels {column!r}: there is no such file, and no such column of obs; columns: {columns}.")
     if has_places(path) and adata.uns.get("hist2st", {}).get("positions") == GRID:
         raise ValueError(
-            f"{path} has labels by array place, but the prediction's spots are a grid laid on the tissue; predict at "
+            f"{path} has labels by array position, but the prediction's spots are a grid on the tissue; predict at "
             "the section's spots (--spots)."
         )
     return read_labels(path, adata)

@@ -1,4 +1,4 @@
-"""Pictures of a prediction: maps of its genes, and the positions of its spots."""
+"""Draw a prediction: maps of its genes, and the positions of its spots."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw_prediction(
     Args:
         adata: A prediction, as :func:`~hist2st_pyg.predict` returns it.
         folder: Folder of the pictures.
-        genes: The genes to draw; None draws those that vary most over the tissue.
+        genes: The genes to draw; None draws those with the highest variance over the tissue.
         n_genes: Number of genes if ``genes`` is None.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Gene sets on a prediction: scores of the spots, enrichment of gene lists, agreement with measured scores."""
+"""Score gene sets on a prediction, test gene lists for enrichment, and compare with measured scores."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def score_gene_sets(
 ) -> DataFrame:
     """Score each spot for each gene set: scanpy's ``score_genes`` (Satija et al. 2015).
 
-    A score is the mean expression of the set's genes minus that of control genes of about the same mean expression, so
-    that a spot of many counts does not score high in all sets. Control genes come from the rest of the panel, which has
-    fewer than scanpy's usual thousands.
+    A score is the mean expression of the set's genes minus that of control genes with similar mean expression, so that
+    a spot with many counts does not score high in all sets. Control genes come from the rest of the panel, which is
+    smaller than the thousands of genes usual in scanpy.
 
     Args:
         adata: A prediction.
@@ -65,8 +65,8 @@ def score_gene_sets(
                 sc.tl.score_genes(scored, genes, score_name=name, n_bins=bins, random_state=seed, use_raw=False)
             except RuntimeError as error:
                 raise ValueError(
-                    f"The gene set {name!r} has {len(genes)} of the panel's {adata.n_vars} genes, which leaves no "
-                    "control genes of similar expression."
+                    f"The gene set {name!r} has {len(genes)} of the panel's {adata.n_vars} genes, so no control genes "
+                    "of similar expression are left; omit the set."
                 ) from error
     finally:
         np.random.set_state(state)  # noqa: NPY002
@@ -96,8 +96,8 @@ def enrich(
 
     Raises:
         ImportError: If the ``pathways`` extra is not installed.
-        ValueError: If no set is left, a list holds a gene outside the background, or genes are numbers, which gseapy
-            would take for Entrez ids.
+        ValueError: If no set is left, a list has a gene outside the background, or genes are numbers, which gseapy
+            would read as Entrez ids.
     """
     import pandas as pd
     from statsmodels.stats.multitest import multipletests
@@ -150,7 +150,7 @@ def score_agreement(
         one is), the predicted and the measured scores [N spots, sets] of the shared spots and genes.
 
     Raises:
-        ValueError: If they share too few spots or genes, or no set is left.
+        ValueError: If prediction and measurement share too few spots or genes, or no set is left.
     """
     import pandas as pd
 
@@ -168,7 +168,7 @@ def draw_scores(
     measured: DataFrame | None = None,
     n: int = 7,
 ) -> Path:
-    """Draw the maps of the gene sets' scores, ``<name>_gene_sets.png``, with measured scores in another row.
+    """Draw the maps of the gene sets' scores, ``<name>_gene_sets.png``, with measured scores in a second row.
 
     Args:
         adata: The prediction.

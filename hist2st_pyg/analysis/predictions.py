@@ -1,4 +1,4 @@
-"""Read a prediction from its file, and measured expression in its order and unit."""
+"""Read a prediction, and measured expression in the prediction's order and unit."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def read_measured(
 
 
 def check_prediction(adata: AnnData, source: str = "The prediction") -> None:
-    """Reject data without expression or positions, and raw counts; the error names ``source``."""
+    """Raise a ValueError for data without expression or positions, and for raw counts; it names ``source``."""
     if not adata.n_obs or not adata.n_vars:
         raise ValueError(f"{source} is empty: {adata.n_obs} spots and {adata.n_vars} genes.")
     if adata.X is None:
@@ -72,7 +72,7 @@ def check_prediction(adata: AnnData, source: str = "The prediction") -> None:
         raise ValueError(f"{source}: positions (obsm['spatial']) must be finite, got nan or infinity.")
     for what, names in (("gene", adata.var_names), ("spot", adata.obs_names)):
         if not names.is_unique:
-            raise ValueError(f"{source} has the {what} {names[names.duplicated()][0]!r} twice; give each its own name.")
+            raise ValueError(f"{source} has the {what} {names[names.duplicated()][0]!r} twice; make the names unique.")
     values = expression_of(adata)
     if not np.isfinite(values).all():
         raise ValueError(f"{source}: X must be finite, got nan or infinity.")
@@ -81,7 +81,7 @@ def check_prediction(adata: AnnData, source: str = "The prediction") -> None:
 
 
 def expression_of(adata: AnnData, layer: str | None = None) -> Floats:
-    """The expression as a dense array, float [N spots, G genes], of ``X`` or of a layer."""
+    """Return ``X`` or a layer as a dense array, float [N spots, G genes]."""
     if layer is not None and layer not in adata.layers:
         known = ", ".join(adata.layers) or "none"
         raise ValueError(f"The prediction has no layer {layer!r}; it has: {known}.")
@@ -95,17 +95,17 @@ def is_prediction(adata: AnnData) -> bool:
 
 
 def name_of(adata: AnnData) -> str:
-    """The section's name in ``uns["spatial"]``; else ``section``."""
+    """Return the section's name in ``uns["spatial"]``, or ``section``."""
     return next(iter(libraries(adata)), "section")
 
 
 def file_of(adata: AnnData) -> str:
-    """The section's name as that of files."""
+    """Return the section's name as a valid file name."""
     return file_name(name_of(adata))
 
 
 def background_of(adata: AnnData) -> dict[str, Any]:
-    """What is known of ``um_per_pixel``, ``spot_diameter``, ``image`` and ``image_scale``, for the figures of maps."""
+    """Return the known ones of ``um_per_pixel``, ``spot_diameter``, ``image`` and ``image_scale``, for maps."""
     known = {"um_per_pixel": adata.uns.get("hist2st", {}).get("um_per_pixel")}
     library = next(iter(libraries(adata).values()), {})
     images, scales = library.get("images"), library.get("scalefactors")
@@ -132,7 +132,7 @@ def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnDat
         or all genes) in ``obs["total"]``.
 
     Raises:
-        ValueError: If they share fewer than three spots or no gene, or ``measured`` does not hold raw counts.
+        ValueError: If they share fewer than three spots or no gene, or ``measured`` has no raw counts.
     """
     from anndata import AnnData
 
@@ -147,7 +147,7 @@ def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnDat
         raise ValueError(
             f"The prediction and {what} share {len(spots)} of {adata.n_obs} spots and {len(genes)} of {adata.n_vars} "
             f"genes, but 3 spots and 1 gene are needed; their first spots are {adata.obs_names[0]!r} and "
-            f"{counts.obs_names[0]!r}. Is this the same section, predicted at its own spots?"
+            f"{counts.obs_names[0]!r}. Check that this is the same section, predicted at its own spots."
         )
     values = expression_of(counts[spots, genes])
     if problem := wrong_count(values):
@@ -161,7 +161,7 @@ def measured_counts(adata: AnnData, measured: AnnData | Section) -> tuple[AnnDat
 
 
 def measured_expression(adata: AnnData, measured: AnnData | Section) -> tuple[AnnData, AnnData]:
-    """As :func:`measured_counts`, with log10 expression in the prediction's unit instead of counts."""
+    """Like :func:`measured_counts`, with log10 expression in the prediction's unit instead of counts."""
     predicted, counts = measured_counts(adata, measured)
     counts.X = log_expression(np.asarray(counts.X), counts.obs["total"].to_numpy(dtype=np.float64)[:, None])
     return predicted, counts

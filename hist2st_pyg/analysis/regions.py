@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REGION_KEY = "region"
 PAPER, PAPER_COMPONENTS = "paper", 50
-"""The published procedure (``cluster`` in Hist2ST's ``predict.py``), and its principal components."""
+"""The published procedure (``cluster`` in Hist2ST's ``predict.py``), and its number of principal components."""
 
 
 @preserve_num_threads()
@@ -41,7 +41,7 @@ def find_regions(
 
     Args:
         adata: Log expression, as :func:`~hist2st_pyg.predict` returns it.
-        method: One of :data:`METHODS`: ``"leiden"`` finds the number of regions, ``"kmeans"`` takes ``n_regions``.
+        method: One of :data:`METHODS`: ``"leiden"`` finds the number of regions, ``"kmeans"`` uses ``n_regions``.
             ``"paper"`` is the procedure of Zeng et al. 2022: it drops spots labeled "undetermined" and finds as many
             regions as labels by k-means on 50 components. The published numbers are those of seed 0.
         n_regions: Number of regions of k-means.
@@ -49,7 +49,7 @@ def find_regions(
             methods ignore them.
         resolution: Leiden's resolution; higher gives more regions.
         n_neighbors: Leiden's number of neighbors of a spot in expression space.
-        n_components: Largest number of principal components; ``"paper"`` always takes 50.
+        n_components: Largest number of principal components; ``"paper"`` always uses 50.
         seed: Seed of all random numbers.
 
     Returns:
@@ -116,19 +116,19 @@ def region_agreement(
 ) -> dict[str, float] | None:
     """Measure the agreement of a prediction's regions with labels, through scikit-learn.
 
-    :func:`find_regions` clusters the spots. Those labeled "undetermined" are not compared; ``"paper"`` does not
-    cluster them either.
+    :func:`find_regions` clusters the spots. Spots labeled "undetermined" are not compared; ``"paper"`` does not cluster
+    them either.
 
     Args:
         expression: Predicted log expression [N spots, G genes].
         labels: The spots' labels [N], in the form of ``section.label``.
         seed: Seed of the clustering.
         method: One of :data:`METHODS`.
-        n_regions: Number of regions of k-means; None takes the number of labels.
+        n_regions: Number of regions of k-means; None uses the number of labels.
         resolution: Leiden's resolution.
 
     Returns:
-        As :func:`agreement`; both are 0 for a single region.
+        The result of :func:`agreement`; both values are 0 for a single region.
 
     Raises:
         ImportError: If the method is Leiden and the ``cluster`` extra is not installed.
@@ -184,12 +184,12 @@ def agreement(found: ArrayLike, labels: ArrayLike) -> dict[str, float] | None:
 
 
 def n_labels(labels: ArrayLike) -> int:
-    """The number of different labels without "undetermined"."""
+    """Count the different labels except "undetermined"."""
     return len(set(np.asarray(labels, dtype=object).astype(str)) - {UNLABELED})
 
 
 def draw_regions(adata: AnnData, folder: str | Path, labels: ArrayLike | None = None) -> Path:
-    """Draw the regions on the image, beside the labels if given.
+    """Draw the regions on the image, next to the labels if given.
 
     Args:
         adata: A prediction with regions, as :func:`find_regions` returns it.

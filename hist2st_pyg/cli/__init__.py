@@ -2,7 +2,7 @@
 
 A module defines ``EXAMPLES``, command lines that end the help, and ``build(parser, arguments)``, which adds the
 command's arguments and returns the function that runs it; that function returns None or an exit status. It may define
-``arrange(arguments)``, which reorders them for its parser. A module whose name begins with ``_`` is no command.
+``arrange(arguments)``, which reorders them for its parser. A module whose name begins with ``_`` is not a command.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ Run = Callable[[Any], int | None]
 COMMANDS: tuple[str, ...] = tuple(sorted(module.name for module in iter_modules(__path__) if module.name[0] != "_"))
 DEBUG = "--debug"
 LEVELS = {"-q": logging.WARNING, "--quiet": logging.WARNING, "-v": logging.DEBUG, "--verbose": logging.DEBUG}
-"""The level of messages that each option prints; without one, those that concern the command."""
+"""The log level of each option; the default is INFO for hist2st_pyg and WARNING for other libraries."""
 EVERYWHERE = {
     ("-q", "--quiet"): "Print only results, warnings and errors",
-    ("-v", "--verbose"): "Print everything, also what other libraries say",
+    ("-v", "--verbose"): "Print debug messages, also of other libraries",
     (DEBUG,): "Show the traceback of an error",
 }
-"""The options of every command, which may stand anywhere among its words."""
+"""The options of every command, at any position in the command line."""
 EXAMPLES = ("hist2st demo", "hist2st train --help", "hist2st list models")
 OURS = (ValueError, TypeError, OSError, ImportError)
-"""What the program raises for users, with messages of its own."""
+"""The errors that this package raises for users; their messages are printed without the type."""
 _REQUIRED = "the following arguments are required: "
 _DENIED = re.compile(r"Importing ('.*?') is not allowed, .*?set_parsing_settings to allow it\.")
 
 
 class OneLine:
-    """Mixin of parsers: an error is one line, without the usage."""
+    """Parser mixin that prints an error as one line, without the usage."""
 
     prog: str
     exit_on_error: bool
     command = ""
-    """The chosen command; the main parser reports its errors too."""
+    """The chosen command, also for errors of the main parser."""
     options: Mapping[str, str] = {}
-    """The names of the chosen command's arguments in errors, by the parser's names."""
+    """The names for errors of the chosen command's arguments, by the parser's names."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the error and end the process with status 2; the parser of a part raises it for the whole."""
+        """Print the error and exit with status 2; a parser of a part of the configuration raises it instead."""
         if not self.exit_on_error:
             raise ArgumentError(None, message) from ex
         parser = getattr(ex, "subcommand_parser", None) or self
         prog = " ".join([parser.prog.replace(" [options]", ""), *([self.command] if parser is self else [])]).strip()
-        # jsonargparse tells programmers how to have it import what a text names, where a part of keys is expected.
-        text = _DENIED.sub(r"\1 is neither keys and values nor the path of a file (FOLDER/FILE).", one_line(message))
+        # jsonargparse's message is for programmers: it explains how to allow importing a name.
+        text = _DENIED.sub(r"\1 is neither a mapping of keys nor the path of a file (FOLDER/FILE).", one_line(message))
         if text.startswith(_REQUIRED):
             names = text.removeprefix(_REQUIRED).split(", ")
             text = f"{_REQUIRED}{', '.join(self.options.get(name, name) for name in names)} ({prog} --help)"
@@ -86,11 +86,11 @@ class Parser(OneLine, ArgumentParser):
         self.parts: list[Parser] = []
 
     def actions(self) -> Iterator[Action]:
-        """The arguments of the commands."""
+        """Iterate over the arguments of the commands."""
         yield from (action for part in self.parts for action in part._actions)
 
     def format_help(self, *args: Any) -> str:
-        """The help, the options of every command, and the examples."""
+        """Format the help, with the options of every command and the examples."""
         everywhere = ", ".join("/".join(words) for words in EVERYWHERE)
         lines = ["", f"with every command: {everywhere}", "examples:", *(f"  {line}" for line in self.examples), ""]
         return super().format_help(*args) + "\n".join(lines)
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: The arguments; None takes the process's.
+        argv: The arguments; None uses ``sys.argv``.
 
     Returns:
         The command's exit status, by default 0; 2 after an error, which is one line; 130 after Ctrl-C.
@@ -131,20 +131,20 @@ def _command(chosen: str, arguments: list[str]) -> int:
     if chosen in COMMANDS:
         arrange = getattr(import_module(f"{__name__}.{chosen}"), "arrange", None)
         arguments[1:] = arguments[1:] if arrange is None else arrange(arguments[1:])
-    # Only the chosen command's parser is built: training's needs Lightning.
+    # Only the chosen command's parser is built, because that of training imports Lightning.
     parser, run = command_line({chosen: arguments[1:]}, yaml_mode(trusted=TRUST in arguments))
     return run(parser.parse_args(arguments)[chosen]) or 0
 
 
 def command_line(built: Mapping[str, list[str]], mode: str) -> tuple[Parser, Run]:
-    """The parser of ``hist2st``, with the arguments of some commands.
+    """Build the parser of ``hist2st``, with the arguments of some commands.
 
     Args:
-        built: The words behind each of these commands, which may decide on its arguments.
+        built: The command line of each of these commands, on which its arguments may depend.
         mode: The parsers' mode.
 
     Returns:
-        The parser, and what runs the last of the commands.
+        The parser, and the function that runs the last of the commands.
     """
     version = installed_version("hist2st_pyg") or "(not installed)"
     parser = Parser(
@@ -172,18 +172,18 @@ def command_line(built: Mapping[str, list[str]], mode: str) -> tuple[Parser, Run
 
 
 def _called(action: Action) -> str:
-    """The name of an argument for a user."""
+    """Return the name of an argument as the user writes it."""
     words = sorted(action.option_strings, key=len, reverse=True)
     return " or ".join(words) or action.dest.upper()
 
 
 def one_line(text: object) -> str:
-    """A message without its line breaks."""
+    """Remove the line breaks of a message."""
     return " ".join(str(text).split())
 
 
 def _told(error: Exception) -> str:
-    """An error in one line: by its message where the program raised it for users, else by its type too."""
+    """Format an error in one line: the message, with the type if the error is not one of :data:`OURS`."""
     if isinstance(error, OURS) and str(error).strip():
         return one_line(error)
     first = next((one_line(line) for line in str(error).splitlines() if line.strip()), "")
@@ -193,7 +193,7 @@ def _told(error: Exception) -> str:
 
 @contextmanager
 def _told_from(level: int) -> Iterator[None]:
-    """Tell what the package says of a level or above, and its libraries' warnings; of debugging what they say too."""
+    """Print the package's log messages from a level on, and warnings of libraries; with DEBUG, all their messages."""
     package, root = logging.getLogger(__name__.partition(".")[0]), logging.getLogger()
     before = package.level, root.level
     package.setLevel(level)
@@ -208,7 +208,7 @@ def _told_from(level: int) -> Iterator[None]:
 
 @contextmanager
 def _sigterm_ends_the_process() -> Iterator[None]:
-    """Let SIGTERM end the process with status 143 as an error would, so that temporary files are removed."""
+    """Raise SystemExit with status 143 on SIGTERM, so that temporary files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -224,7 +224,7 @@ def _sigterm_ends_the_process() -> Iterator[None]:
 
 
 def _nobody_reads() -> bool:
-    """Whether the reader of the standard output is gone, ``head`` for example; then nothing more is written to it."""
+    """Whether the reader of standard output, such as ``head``, has exited; if so, stop writing to it."""
     stdout, poll = sys.stdout.fileno(), select.poll()
     poll.register(stdout, select.POLLOUT)
     if not any(event & select.POLLERR for _, event in poll.poll(0)):
@@ -234,13 +234,13 @@ def _nobody_reads() -> bool:
 
 
 class _NotYamlError(ValueError):
-    """A text is not YAML; jsonargparse takes it for a plain text then."""
+    """The text is not YAML; jsonargparse then reads it as a string."""
 
 
 def yaml_mode(trusted: bool = False) -> str:
-    """The mode of the parsers: jsonargparse's YAML, with an error on duplicate keys, and on code unless it is trusted.
+    """Return the parsers' mode: jsonargparse's YAML, with errors for duplicate keys and, unless trusted, for code.
 
-    jsonargparse itself imports nothing that a value names, as it does where a dataclass is expected.
+    It also prevents jsonargparse from importing classes that values name, as it does for dataclasses.
     """
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[__name__.partition(".")[0]])
 

@@ -1,4 +1,4 @@
-"""What can be chosen by key, read from the dictionaries that resolve the keys: for ``--help``, ``list``, completion."""
+"""The registries of choices by key, for ``--help``, ``hist2st list`` and completion."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PACKAGE = __name__.partition(".")[0]
 
 @dataclass(frozen=True)
 class Choice:
-    """A dictionary of choices.
+    """A registry of choices.
 
     Args:
-        place: Where it is, ``module:NAME`` of the package.
-        options: The options that take its keys, by the name behind their last dot, or in full.
-        listed: Whether ``hist2st list`` shows it; those that it shows have a docstring each.
+        place: Its location in the package, ``module:NAME``.
+        options: The options that take its keys, by their last component or their full name.
+        listed: Whether ``hist2st list`` shows it, with the docstring of each choice.
     """
 
     place: str
@@ -30,7 +30,7 @@ class Choice:
     listed: bool = True
 
     def values(self) -> Mapping[str, Any]:
-        """The dictionary."""
+        """Import the dictionary."""
         module, name = self.place.split(":")
         found: Mapping[str, Any] = getattr(import_module(f"{PACKAGE}.{module}"), name)
         return found
@@ -56,13 +56,13 @@ CHOICES: dict[str, Choice] = {
     "executors": Choice("utils.executors:EXECUTORS", ("executor",), listed=False),
     "methods": Choice("analysis.regions:METHODS", ("method",), listed=False),
 }
-"""The dictionaries by what their values are, in the plural."""
+"""The registries by the kind of their values, in the plural."""
 
 LISTED = tuple(name for name, choice in CHOICES.items() if choice.listed)
 
 
 def choices_of(action: Action) -> list[str]:
-    """The values that an argument can be chosen from; none where any value of its type will do."""
+    """Return the choices of an argument; empty if it accepts any value of its type."""
     if action.choices is not None:
         return [str(choice) for choice in action.choices]
     hint = getattr(action, "_typehint", None) or action.type
@@ -79,7 +79,7 @@ def _parts(hint: Any) -> tuple[Any, ...]:
 
 
 def sentence(kind: str, key: str) -> str:
-    """The first sentence about a choice, from its docstring.
+    """Return the first sentence of a choice's docstring.
 
     Args:
         kind: A key of :data:`CHOICES`.
@@ -87,8 +87,8 @@ def sentence(kind: str, key: str) -> str:
     """
     value = CHOICES[kind].values()[key]
     if value is None:
-        return "Nothing: this is left out."
-    if kind == "datasets":  # its values are loaders that import the module of the data set
+        return "None: disables it."
+    if kind == "datasets":  # the values are functions that import the module of the data set
         value = import_module(f"{PACKAGE}.datasets.{key}")
     if isinstance(value, Mapping):
         return str(value["about"])
@@ -100,14 +100,14 @@ def sentence(kind: str, key: str) -> str:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a docstring, without its markup; torch begins its with the function's signature."""
+    """Return the first sentence of a docstring without markup, and without the signature that torch prepends."""
     blocks = [" ".join(block.split()) for block in text.split("\n\n")]
     prose = next((block for block in blocks if block and not re.match(r"\w+\(.*\) *->", block)), "")
     return re.split(r"(?<!\bal\.)(?<=\.)\s", plain(prose))[0]
 
 
 def plain(text: str) -> str:
-    """Text without reStructuredText's marks."""
+    """Remove the reStructuredText markup of a text."""
     text = re.sub(r"`([^`<]*?)\s*<[^`>]*>`_+", r"\1", text)
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?([^`]*)`", r"\1", text)
     text = re.sub(r"\\mathrm{(\w+)}", r"\1", text)

@@ -1,4 +1,4 @@
-"""``--help``: each option as a user writes it, with its default, its meaning and its choices."""
+"""Format ``--help``: each option with its default, its meaning and its choices."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from jsonargparse import DefaultHelpFormatter, Namespace
 from hist2st_pyg.cli._choices import choices_of, first_sentence, plain
 
 COLUMN = 28
-"""Where the text of an argument begins."""
+"""Column of the descriptions."""
 DENSE = 6
-"""Where its further lines begin, among the many keys of a configuration."""
+"""Column of their continuation lines in the help of a configuration, which has many keys."""
 MODEL = (
     "A run folder, a saved model's folder, a checkpoint, a packaged model (hist2st list models), or a model's id on "
     "the hub (owner/name)."
 )
-"""What commands that use a model take."""
+"""Description of the model argument."""
 NOT_ARGUMENTS = ("ActionSubCommands", "_ChoicesPseudoAction")
 
 
 class Help(DefaultHelpFormatter):
-    """The help of a command: ``--key=default  What it is: what it can be.``
+    """The help of a command: ``--key=default  Description: choices.``
 
-    The keys of a configuration, of which there are many, are told by the first clause of their docstring.
+    For the many keys of a configuration, the description is only the first clause of the docstring.
     """
 
     configures = False
 
     def add_usage(self, usage: str | None, actions: Iterable[Action], *args: Any, **kwargs: Any) -> None:
-        """The usage, without jsonargparse's ``[options]`` between the program and its command."""
+        """Add the usage, without jsonargparse's ``[options]`` between the program and its command."""
         self._prog = self._prog.replace(" [options]", "")
         super().add_usage(usage, actions, *args, **kwargs)
 
     def add_arguments(self, actions: Iterable[Action]) -> None:
-        """The arguments of a group."""
+        """Add the arguments of a group."""
         actions = list(actions)
         self.configures = self.configures or any(_is_file(action) for action in actions)
         super().add_arguments(actions)
@@ -59,7 +59,7 @@ class Help(DefaultHelpFormatter):
         return "\n".join(lines).replace("\0", "") + "\n"
 
     def _head(self, action: Action) -> str:
-        """The option with its default, or the argument's name."""
+        """Format the option with its default, or the argument's name."""
         name = action.dest.rpartition(".")[2].upper()
         words = sorted((word for word in action.option_strings if not word.endswith("+")), key=len)
         if not words:
@@ -85,18 +85,18 @@ class Help(DefaultHelpFormatter):
 
 
 def _is_file(action: Action) -> bool:
-    """Whether an option takes a file of the keys, as ``--config`` does."""
+    """Whether an option takes a configuration file, like ``--config``."""
     return type(action).__name__ == "ActionConfigFile"
 
 
 def _first_clause(text: str) -> str:
-    """What the text says before it goes into details; where its choices are is of no use to who gives a key."""
+    """Return the first clause of a text, without references to the dictionary of its choices."""
     text = re.sub(r",? (?:see :\w+:`[^`]+`|a key of (?::\w+:)?`+[^`]*[A-Z_]+`+(?:, or None)?)", "", text)
     return re.split(r";\s|\s\(see\b", first_sentence(text))[0]
 
 
 def _written(default: Any) -> str:
-    """A default as the command line takes it."""
+    """Format a default as it is written on the command line."""
     if isinstance(default, Namespace):
         default = default.as_dict()
         default = default.get("init_args", default)

@@ -33,13 +33,13 @@ def run(parsed: Namespace) -> None:
 
 
 def script(shell: str) -> str:
-    """The script that completes every command's options, with the keys that they take."""
+    """Generate the script that completes every command's options and their choices."""
     from hist2st_pyg.cli import COMMANDS, command_line, yaml_mode
     from hist2st_pyg.cli._choices import choices_of
     from hist2st_pyg.utils.optional import require_extra
 
     with require_extra("Shell completion", "shtab", "completion"):
-        import_module("shtab")  # which jsonargparse's completion uses
+        import_module("shtab")  # jsonargparse's completion imports it
     parser, _ = command_line({name: [] for name in COMMANDS}, yaml_mode())
     for action in parser.actions():
         action.choices = choices_of(action) or action.choices

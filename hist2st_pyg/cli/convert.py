@@ -14,7 +14,7 @@ FLAGS: dict[str, tuple[type, str]] = {
     "policy": (str, "mean or max over the neighbors (Hist2ST)."),
     "heads": (int, "Attention heads, if they are not 64 channels wide (HisToGene)."),
     "dim_head": (int, "Channels of a head (HisToGene)."),
-    "dropout": (float, "Dropout, for training on."),
+    "dropout": (float, "Dropout, for further training."),
     "neighbors": (int, "Neighbors of each spot."),
     "prune": (
         str,
@@ -34,7 +34,10 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "--genes", type=str | None, default=None, help="The gene panel, one gene per line, in the order of the weights."
     )
     parser.add_argument(
-        "--training_sections", type=list[str], default=[], help="Its training sections: '[A/A1, A/A2, B/B1]'."
+        "--training_sections",
+        type=list[str],
+        default=[],
+        help="The checkpoint's training sections: '[A/A1, A/A2, B/B1]'.",
     )
     parser.add_argument("--config", type=str | None, default=None, help="JSON file of the program's arguments.")
     for name, (kind, text) in FLAGS.items():
@@ -66,4 +69,4 @@ def run(parsed: Namespace) -> None:
     if parsed.genes is None:
         print("The checkpoint does not name its genes, so they are numbered; set --genes to name them.")
     if not parsed.training_sections:
-        print("It does not name its training sections; set --training_sections, so that evaluate can detect them.")
+        print("The checkpoint names no training sections; set --training_sections, so that evaluate detects them.")

@@ -1,4 +1,4 @@
-"""Show versions, devices and optional packages; each package is tried by importing it."""
+"""Show versions, devices and optional packages; each package is tested by importing it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def doctor() -> str:
 
     Returns:
         One line for each package in the metadata of hist2st_pyg, with the install command if it is missing and the
-        error if it does not load; one for what reduces by group in graph layers, and one for the devices.
+        error if it does not load; one for the implementation of scatter in graph layers, and one for the devices.
     """
     lines = [
         f"hist2st_pyg {installed_version('hist2st_pyg') or '(not installed)'} on Python {platform.python_version()}"
@@ -49,7 +49,7 @@ def doctor() -> str:
 
 
 def _devices() -> list[str]:
-    """What computes; the error where torch or PyTorch Geometric do not load."""
+    """Describe scatter and the devices, or the error if torch or PyTorch Geometric does not load."""
     try:
         import torch
 
@@ -65,7 +65,7 @@ def _devices() -> list[str]:
 
 
 def _modules() -> dict[str, str]:
-    """The module to import for each installed distribution, by its canonical name."""
+    """Map the canonical name of each installed distribution to the module to import."""
     found: dict[str, str] = {}
     for module, names in sorted(metadata.packages_distributions().items()):
         for name in map(canonicalize_name, names):

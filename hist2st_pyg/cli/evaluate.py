@@ -16,7 +16,7 @@ EXAMPLES = (
     "hist2st evaluate runs/start --data.name visium --data.root outs -o outs.json",
 )
 DATA: dict[str, tuple[Any, str]] = {
-    "name": (str, "The data set. None takes the training's settings from the run folder, for the following ones too."),
+    "name": (str, "The data set; None reads this and the following options from the run folder."),
     "root": (str, "Its folder."),
     "options": (dict[str, Any], "Further options of its reader."),
     "patients": (
@@ -37,7 +37,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "--data.sections",
         type=list[str] | str | None,
         default=None,
-        help="Sections; None takes the test sections of the run, or all.",
+        help="Sections; None uses the test sections of the run, or all.",
     )
     parser.add_argument("--output", "-o", type=str | None, default=None, help="The .json file to write.")
     parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")

@@ -31,7 +31,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "-o",
         type=str | None,
         default=None,
-        help="The .csv of Moran's I (I_of_prediction where predicted); markers go to <name>_markers.csv.",
+        help="The .csv of Moran's I (I_of_prediction for a prediction); markers are written to <name>_markers.csv.",
     )
     parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
     return run

@@ -43,7 +43,7 @@ def run(parsed: Namespace) -> None:
 
 
 def _dataset(path: Path) -> str | None:
-    """The data set of a path; None for a model, or for a file that only a model's reader can check."""
+    """Detect the data set of a path; None for a model, or for a file that only a model's reader can check."""
     from hist2st_pyg.datasets import detect_dataset, detect_datasets
     from hist2st_pyg.models.pretrained import CONFIG, WEIGHTS
 
@@ -58,7 +58,7 @@ def _dataset(path: Path) -> str | None:
 
 
 def show_model(path: str) -> None:
-    """Print the description of a saved model, as JSON; of a packaged one also its accuracy and its card's place."""
+    """Print the description of a saved model as JSON, with accuracy and path of the card of a packaged model."""
     import json
     from dataclasses import asdict
 
@@ -108,7 +108,7 @@ def _count(things: Sequence[Any], name: str) -> str:
 
 
 def _row(section: Section) -> tuple[str, ...]:
-    """The row of a section, in the order of :data:`COLUMNS`."""
+    """Return the row of a section, in the order of :data:`COLUMNS`."""
     parts = {"image": section.image, "resolution": section.um_per_pixel, "labels": section.label}
     size = "–" if section.image is None else "{} × {}".format(*section.require_image().size)
     return (

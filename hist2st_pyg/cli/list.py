@@ -1,4 +1,4 @@
-"""List what can be chosen by key: models, layers, encoders, data sets, presets; with models also the packaged ones."""
+"""List the choices by key: models, also packaged ones, layers, encoders, data sets, presets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from hist2st_pyg.cli import Run
 
 EXAMPLES = ("hist2st list", "hist2st list layers", "hist2st list models")
-PACKAGED = "packaged models, which predict, evaluate, explain and info take by name"
+PACKAGED = "packaged models, accepted by name in predict, evaluate, explain and info"
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
@@ -22,7 +22,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 
 def run(parsed: Namespace) -> None:
-    """Print a line for each choice: its key, and the first sentence about it."""
+    """Print one line per choice: its key, and the first sentence of its docstring."""
     from hist2st_pyg.cli._choices import CHOICES, LISTED, sentence
 
     for kind in LISTED if parsed.kind is None else [parsed.kind]:
@@ -39,7 +39,7 @@ def run(parsed: Namespace) -> None:
 
 
 def packaged_lines() -> list[str]:
-    """A line for each packaged model: name, species, tissue, number of genes, PCC on a section kept out."""
+    """Format one line per packaged model: name, species, tissue, number of genes, PCC on a held-out section."""
     from hist2st_pyg.models.packaged import packaged_models
 
     rows = [

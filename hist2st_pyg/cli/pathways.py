@@ -41,7 +41,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "-o",
         type=str | None,
         default=None,
-        help="The .csv of gene sets; <name>_scores.csv and <name>_enrichment.csv are written beside it.",
+        help="The .csv of gene sets; <name>_scores.csv and <name>_enrichment.csv are written next to it.",
     )
     parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
     return run
@@ -103,7 +103,7 @@ def run(parsed: Namespace) -> None:
 
 
 def _lists(adata: AnnData, of: str) -> dict[str, list[str]]:
-    """The gene lists to test: the genes with the highest Moran's I, or the markers of each region."""
+    """Return the gene lists to test: the genes with the highest Moran's I, or the markers of each region."""
     from hist2st_pyg.analysis.genes import marker_table, rank_markers, spatial_genes, top_markers, top_spatial
 
     if of == MORAN:

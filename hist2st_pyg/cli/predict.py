@@ -32,8 +32,8 @@ COHORT: dict[str, tuple[type, Any, str]] = {
         "h5ad, zarr (SpatialData stores), csv (tables without layers and notes) or geojson (for QuPath).",
     ),
     "executor": (str, "local", "local (processes of this machine) or ray (a Ray cluster)."),
-    "jobs": (int, 1, "Number of slides at a time; they share the machine's cores."),
-    "gpus": (float, 0.0, "GPUs of a slide, with ray."),
+    "jobs": (int, 1, "Number of slides in parallel; they share the machine's cores."),
+    "gpus": (float, 0.0, "Number of GPUs per slide, with ray."),
 }
 """Options of a folder of predictions, with their defaults."""
 
@@ -84,7 +84,7 @@ def run(parsed: Namespace) -> int:
 
 
 def _format_of(output: str) -> str | None:
-    """The key of ``OUTPUTS`` that a file's name ends with; None for a folder."""
+    """Return the key of ``OUTPUTS`` that a file's name ends with; None for a folder."""
     from pathlib import Path
 
     from hist2st_pyg.inference.outputs import OUTPUTS
@@ -123,7 +123,7 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
     check_folder(parsed.figures)
     adata = inference.predict(model, parsed.images[0], parsed.spots, **options)
     if suffix == "zarr":
-        # An existing store, for example that of the section, gets a table.
+        # In an existing store, for example that of the section, a table is added.
         inference.write_spatialdata(adata, parsed.output, overwrite=parsed.overwrite)
     else:
         OUTPUTS[suffix].write(adata, Path(parsed.output))

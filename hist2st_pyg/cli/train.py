@@ -24,7 +24,7 @@ CODE = {
     "model.gnn_edge_weight": "Weight of an edge by its length",
     "model.vision": "Encoder of the patches",
 }
-"""What takes a class or function beside a key: from Python, and with ``--trust-code`` from a configuration."""
+"""Options that accept a class or function besides a key: in Python, and in a configuration with ``--trust-code``."""
 TITLES = {
     "TrainConfig": "run (here and below: each key with its default)",
     "data": "data (or --data FILE.yaml)",
@@ -70,7 +70,7 @@ def arrange(arguments: list[str]) -> list[str]:
 
 
 def _keys_and_values(words: list[str]) -> Iterator[tuple[str, str]]:
-    """The options of a command line, ``--key=value`` and ``--key value``."""
+    """Iterate over the options of a command line, ``--key=value`` and ``--key value``."""
     for word, following in pairwise([*words, ""]):
         if word.startswith("--"):
             key, given, value = word.removeprefix("--").partition("=")
@@ -78,7 +78,7 @@ def _keys_and_values(words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _with_absolute_files(words: list[str]) -> Iterator[str]:
-    """The words, with the path of a file of one part, which jsonargparse would else take for ``module.Class``."""
+    """Make the paths of files of one part absolute; jsonargparse would read a relative one as ``module.Class``."""
     from pathlib import Path
 
     for before, word in pairwise(["", *words]):
@@ -102,7 +102,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     from hist2st_pyg.utils.resolver import resolve
 
     given, trusted = _given(arguments), TRUST in arguments
-    if not trusted:  # the files have been looked through before
+    if not trusted:  # arrange has already checked the files
         refuse_code({"model": given.model.as_dict()}, "the command line", CODE)
     build_model = resolve(MODELS, given.model.name, "model.name")
     values = preset_values(
@@ -122,13 +122,13 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     group = groups["model"]
     group.title = f"model (of {given.model.name}; --model.name NAME --help shows those of another)"
     group.add_argument("--model.name", default=given.model.name, help="The model.")
-    for name in sorted(code):  # as jsonargparse would add them, it would import what they name
+    for name in sorted(code):  # added here, because jsonargparse would import the class that a value names
         text = f"{CODE[f'model.{name}']}."
         group.add_argument(f"--model.{name}", type=str | dict[str, Any] | None, default=known[name], help=text)
     parser.add_class_arguments(TrainingConfig, "training")
     for part, title in TITLES.items():
         groups[part].title = title
-    # A part's file is told in its title; nobody asks for the help of a part by its class.
+    # The title of a part already names its file option, and its help option is not needed.
     for action in parser._actions:
         if action.option_strings == ["--print_config"]:
             action.metavar, action.help = "", "Print the configuration as YAML, and exit."
@@ -157,7 +157,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
 
 
 def _given(arguments: list[str]) -> Namespace:
-    """A first parse with the arguments of every model; preset and model decide other keys' defaults and names."""
+    """Parse with the arguments of every model, because preset and model determine defaults and names of other keys."""
     from dataclasses import field, make_dataclass
 
     from hist2st_pyg.cli import Parser, yaml_mode
@@ -181,14 +181,14 @@ def _given(arguments: list[str]) -> Namespace:
 
 
 def _add_run_and_data(parser: ArgumentParser) -> None:
-    """The arguments of the run and its data, which do not depend on the model."""
+    """Add the arguments of the run and its data, which do not depend on the model."""
     import argparse
 
     from hist2st_pyg.training import DataConfig, TrainConfig
     from hist2st_pyg.utils.named_code import TRUST
 
     class Said(argparse.Action):
-        """An option of the command line alone, which is no key of the configuration."""
+        """An option of the command line that is not a key of the configuration."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **{**kwargs, "nargs": 0, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS})

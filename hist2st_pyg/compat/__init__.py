@@ -1,4 +1,4 @@
-"""Compatibility with the original programs, Hist2ST and HisToGene: their calls, weights and checkpoints."""
+"""Calls, weights and checkpoints of the original programs, Hist2ST and HisToGene."""
 
 from hist2st_pyg.compat.arguments import ORIGINALS, Original
 from hist2st_pyg.compat.convert import Converted, convert, read_config

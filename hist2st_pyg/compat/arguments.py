@@ -38,7 +38,7 @@ class Original:
         told: Derives arguments from the weights and the given arguments.
         published: The published values of the other arguments.
         known: The type of each argument, by name.
-        load: Builds our model from weights, arguments and genes.
+        load: Builds this package's model from weights, arguments and genes.
     """
 
     mark: str
@@ -49,7 +49,7 @@ class Original:
 
 
 def original_arguments(original: Original, state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
-    """All arguments of a program: derived from its weights, given, or else as published.
+    """Return all arguments of a program: derived from its weights, given, or otherwise as published.
 
     Args:
         original: The program.
@@ -71,7 +71,7 @@ def original_arguments(original: Original, state: Mapping[str, Tensor], given: M
 
 
 def _published(original: Original, told: Mapping[str, Any]) -> dict[str, Any]:
-    """The published values of the other arguments, for the data set with this number of genes."""
+    """Return the published values of the other arguments, for the data set with this number of genes."""
     return {**original.published, **({"prune": "NA"} if told["n_genes"] == CSCC_GENES else {})}
 
 
@@ -125,7 +125,7 @@ def _common(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _heads(state: Mapping[str, Tensor], qkv: str, width: int) -> int:
-    """The number of heads of a width, or the width of a number of heads; the weights only hold their product."""
+    """Divide the total width, which the weights have, by the width of a head or by the number of heads."""
     channels = _shape(state, qkv, 2)[0] // 3
     if width < 1 or channels % width:
         raise ValueError(f"The weight {qkv} has 3 times {channels} channels, which are not a multiple of {width}.")
@@ -142,7 +142,7 @@ def _shape(state: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int
 
 
 def _count(state: Mapping[str, Tensor], layer: str) -> int:
-    """The number of layers, which are numbered from 0."""
+    """Count the layers, which are numbered from 0."""
     return 1 + max((int(match[1]) for name in state if (match := re.match(layer, name))), default=-1)
 
 

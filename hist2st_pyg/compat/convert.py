@@ -1,6 +1,6 @@
-"""Convert a checkpoint of an original program to our model, without executing code from it.
+"""Convert a checkpoint of an original program, without executing code from it.
 
-Hist2ST's checkpoints are state dicts, HisToGene's are Lightning's; neither holds the model's arguments or genes.
+Hist2ST's checkpoints are state dicts, HisToGene's are Lightning's; neither stores the model's arguments or genes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Converted:
     """A converted checkpoint.
 
     Args:
-        model: Our model in eval mode, with a preprocessing that cuts patches as the program does.
+        model: The converted model in eval mode, with a preprocessing that cuts patches as the program does.
         name: The program, a key of :data:`ORIGINALS`.
         arguments: The program's arguments.
         assumed: Those arguments that neither the file nor the caller determined, with their published values.
@@ -61,7 +61,7 @@ def convert(
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file holds something else, or an argument does not fit the weights.
+        ValueError: If the file is not such a checkpoint, or an argument does not fit the weights.
     """
     path = Path(path)
     if not path.is_file():
@@ -75,7 +75,7 @@ def convert(
     state, saved = _read(path)
     name = _recognize(state, path) if name is None else name
     original = resolve(ORIGINALS, name, "name")
-    # Lightning may have saved arguments that do not belong to the model.
+    # Lightning may have saved arguments that the model does not have.
     given = {key: value for key, value in saved.items() if key in original.known} | dict(config or {})
     try:
         arguments = original_arguments(original, state, given)
@@ -104,7 +104,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights, and the arguments that Lightning saved."""
+    """Read the weights and the arguments that Lightning saved."""
     content = read_lightning(path)
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} must hold weights by name, got {type(content).__name__}.")
@@ -116,7 +116,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(saved, Mapping):
         raise ValueError(f"{path}: hyper_parameters must hold arguments by name, got {type(saved).__name__}.")
     if names := [key for key in state if not isinstance(key, str)]:
-        raise ValueError(f"{path} must hold weights by name, got one by {names[0]!r:.100}.")
+        raise ValueError(f"{path} must hold weights by name, got the name {names[0]!r:.100}.")
     if wrong := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"{path} holds {wrong[0]!r}, which is not a weight but {type(state[wrong[0]]).__name__}.")
     return dict(state), dict(saved)
@@ -131,7 +131,7 @@ def _recognize(state: Mapping[str, Tensor], path: Path) -> str:
 
 
 def _panel(genes: str | Path | Sequence[str], n_genes: int) -> list[str]:
-    """The genes, whose number must fit the weights."""
+    """Read the gene panel and check its length against the weights."""
     if not isinstance(genes, str | Path):
         source, panel = "genes", list(genes)
     elif Path(genes).suffix == ".npy":

@@ -1,4 +1,4 @@
-"""The original programs' calls and weights, mapped to our models.
+"""Map the original programs' calls and weights to this package's models.
 
 Hist2ST (Zeng et al. 2022) and HisToGene (Pang et al. 2021) as published take patches, array coordinates and an
 adjacency matrix, and cut their patches from an image with swapped axes, [3, W, H]. The preprocessing of a converted
@@ -134,12 +134,12 @@ def to_data(patches: Any, coordinates: Any, adjacency: Any = None) -> SectionDat
 def load_hist2st(
     arrays: Mapping[str, Any], config: Mapping[str, Any], genes: Sequence[str] | None = None
 ) -> models.Hist2ST:
-    """Build our Hist2ST from the original's weights.
+    """Build :class:`hist2st_pyg.models.Hist2ST` from the original's weights.
 
     Args:
         arrays: The original's state dict, arrays or tensors by the original's names.
         config: The original constructor's arguments; of its data ``neighbors`` and ``prune``.
-        genes: The gene panel, in the order of the weights; the original files do not hold it. None numbers the genes.
+        genes: The gene panel, in the order of the weights, which the original files lack. None numbers the genes.
 
     Returns:
         The model in eval mode with all weights, and a preprocessing that cuts patches as the original does.
@@ -158,7 +158,7 @@ def load_hist2st(
 def load_histogene(
     arrays: Mapping[str, Any], config: Mapping[str, Any], genes: Sequence[str] | None = None
 ) -> models.HisToGene:
-    """Build our HisToGene from the original's weights; see :func:`load_hist2st`."""
+    """Build :class:`hist2st_pyg.models.HisToGene` from the original's weights; see :func:`load_hist2st`."""
     model = models.HisToGene(
         int(config["n_genes"]),
         patch_size=int(config["patch_size"]),
@@ -176,7 +176,7 @@ def load_histogene(
 
 
 def _preprocessing(model: ExpressionModel, genes: Sequence[str] | None, config: Mapping[str, Any]) -> Preprocessing:
-    """The preprocessing of the original programs' tensors: swapped image axes, the graph on array positions."""
+    """Return the preprocessing of the original programs: swapped image axes, graph on array positions."""
     prune = str(config.get("prune", "Grid"))
     return Preprocessing(
         tuple(genes) if genes is not None else tuple(f"gene_{i}" for i in range(model.config["n_genes"])),
@@ -227,7 +227,7 @@ _HISTOGENE = [
 
 
 def _load(model: Model, arrays: Mapping[str, Any], names: Sequence[tuple[str, str]]) -> Model:
-    """Load renamed weights into the model, strictly."""
+    """Rename the weights and load them into the model, strictly."""
     expected = model.state_dict()
     state = {name: value for name, value in expected.items() if name.startswith(("pixel_", "target_"))}
     for original, value in arrays.items():

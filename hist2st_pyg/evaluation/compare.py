@@ -99,7 +99,7 @@ def paired_bootstrap(a: Scores, b: Scores, n: int = 2000, seed: int = 0, level: 
 def wilcoxon_over_sections(a: Scores, b: Scores) -> float | None:
     """Two-sided p-value of Wilcoxon's signed-rank test of the sections' mean differences (Wilcoxon 1945).
 
-    It tests whether another section would agree, and needs many: with n sections the p-value is at least 2^(1 - n),
+    It tests whether other sections would agree, and needs many: with n sections the p-value is at least 2^(1 - n),
     0.06 for five. Sections of one patient are not independent.
 
     Args:
@@ -134,10 +134,10 @@ def compare_to(
         level: Level of the intervals.
 
     Returns:
-        One row a model: ``mean_difference`` (the model minus the reference) with ``low`` and ``high``, ``p_bootstrap``,
+        One row per model: ``mean_difference`` (model minus reference) with ``low`` and ``high``, ``p_bootstrap``,
         ``effect_size`` with ``effect_low`` and ``effect_high``, ``n_sections``, ``p_wilcoxon``, and both p-values
         corrected for the number of models (``_holm``; Holm 1979). See :func:`paired_bootstrap` and
-        :func:`wilcoxon_over_sections`; None where a number cannot be computed.
+        :func:`wilcoxon_over_sections`; None if a number cannot be computed.
 
     Raises:
         ValueError: If the reference is unknown, is the only model, or shares no gene with a model.
@@ -170,7 +170,7 @@ def compare_to(
         "p_wilcoxon": over_sections,
         "p_wilcoxon_holm": _holm(over_sections),
     }
-    # A column of floats would turn None into nan.
+    # An object column, because a float column would convert None to nan.
     series = {
         name: pd.Series(values, index=models, dtype=object if None in values else None)
         for name, values in columns.items()
@@ -179,7 +179,7 @@ def compare_to(
 
 
 def _differences(a: Scores, b: Scores) -> dict[str, tuple[Floats, list[str]]]:
-    """The differences of the genes of each common section, and the genes."""
+    """Compute the differences of the genes of each common section, and return them with the genes."""
     result = {}
     for section in sorted(set(a) & set(b)):
         first, second = a[section], b[section]
@@ -196,7 +196,7 @@ def _differences(a: Scores, b: Scores) -> dict[str, tuple[Floats, list[str]]]:
 
 
 def _effect(differences: Floats) -> Floats:
-    """Cohen's d_z along the last axis; 0 if all differences are 0, nan if they are all equal and not 0."""
+    """Compute Cohen's d_z along the last axis; 0 if all differences are 0, nan if they are all equal and not 0."""
     mean = differences.mean(axis=-1)
     spread = differences.std(axis=-1, ddof=1) if differences.shape[-1] > 1 else np.zeros_like(mean)
     same = spread <= ROUNDING
@@ -205,7 +205,7 @@ def _effect(differences: Floats) -> Floats:
 
 
 def _holm(p: list[float] | list[float | None]) -> list[float | None]:
-    """Holm's correction of the p-values, skipping None."""
+    """Correct the p-values by Holm's method, skipping None."""
     from statsmodels.stats.multitest import multipletests
 
     known = [value for value in p if value is not None]

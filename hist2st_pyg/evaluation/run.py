@@ -43,7 +43,7 @@ def evaluate(
 
     Args:
         model: A trained model with its preprocessing.
-        sections: Measured sections; the result names those that the model has seen in training.
+        sections: Measured sections; the result lists those that the model has seen in training.
         output: The ``.json`` file of the result, written before pictures are drawn; None writes none.
         figures: Folder for pictures of each section (true and predicted maps of the best genes, histogram of PCC).
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
@@ -85,8 +85,8 @@ def evaluate(
 
     Raises:
         OSError: If the result or the pictures cannot be written; checked before any work.
-        ValueError: If ``sections`` is empty, two have the same name, a gene set names a gene outside the panel, or
-            there is no such device.
+        ValueError: If ``sections`` is empty, two have the same name, a gene set has a gene outside the panel, or the
+            device does not exist.
 
     >>> import hist2st_pyg as h
     >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
@@ -145,12 +145,12 @@ def evaluate(
 
 
 def scalars(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics of a result of :func:`evaluate`, or of one of its sections, without genes, maps and ``held_out``."""
+    """Return the metrics of a result of :func:`evaluate` or of one section, without genes, maps and ``held_out``."""
     return {name: value for name, value in result.items() if not isinstance(value, dict | list | bool)}
 
 
 def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
-    """PCC over the spots of all sections that measured a gene, averaged over genes."""
+    """Compute the PCC over the spots of all sections that measured a gene, averaged over genes."""
     measured = np.stack([result.mask for result in results])
     scores = np.full(measured.shape[1], np.nan)
     for pattern in np.unique(measured, axis=1).T:
@@ -166,7 +166,7 @@ def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
 
 
 def _seen_in_training(model: ExpressionModel, names: Sequence[str]) -> list[str]:
-    """The sections on which, or on a stripe of which, the model was trained or selected."""
+    """Return the sections on which, or on a stripe of which, the model was trained or selected."""
     trained = {section.name for part in model.training_sections.values() for section in part}
     return sorted((trained | {name[:-2] for name in trained if name[-2:-1] == "_"}) & set(names))
 

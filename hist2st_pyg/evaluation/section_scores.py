@@ -1,4 +1,4 @@
-"""All scores of a model on one section."""
+"""Compute all scores of a model on one section."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def measure_section(
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
-    """The mean of the values that are not None; None if all are."""
+    """Average the values that are not None; None if all are."""
     known = [value for value in values if value is not None and not np.isnan(value)]
     return float(np.mean(known)) if known else None
 
@@ -138,7 +138,7 @@ def _regions(predicted: Floats, section: Section, seed: int) -> dict[str, float 
 def _map(
     section: Section, ceilings: Mapping[str, float | None], genes: Sequence[str], target: Floats, predicted: Floats
 ) -> dict[str, Any]:
-    """The genes with the highest ceiling, which are the same for every model."""
+    """Return maps of the genes with the highest ceiling, which are the same for every model."""
     order = sorted((-value, gene) for gene, value in ceilings.items() if value is not None)[:N_MAPS]
     return {
         "pos": _rounded(section.pos, 1),

@@ -1,4 +1,4 @@
-"""The picture of an explanation: its neighbors on the tissue, and its pixels."""
+"""Draw an explanation: its neighbors on the tissue, and its pixels."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SMOOTHING_SHARE = 1 / 56
 SATURATION_QUANTILE = 0.99
 """Quantile of the pixels at which the heat map's colors saturate."""
 CROWDED_PITCH = 0.12
-"""Pitch as a share of the map's side below which numbers stand above the spots."""
+"""Pitch, as a share of the map's side, below which numbers are drawn above the spots."""
 WHOLE_IMAGE_SHARE = 0.8
-"""Share of the image above which a map needs no overview of its place."""
+"""Share of the image above which a map is drawn without an overview of its position."""
 LABELED_SHARE = 0.1
-"""Importance from which spots get a number, as a share of the most important spot's."""
+"""Smallest importance of numbered spots, as a share of the most important spot's."""
 
 
 @plain_text
@@ -45,13 +45,13 @@ def explanation_figure(
     um_per_pixel: float | None = None,
     sides: Sequence[float] = (),
 ) -> Figure:
-    """Draw one explanation: its spots on the tissue, and each patch beside its heat map.
+    """Draw one explanation: its spots on the tissue, and each patch next to its heat map.
 
     Args:
         explanation: The explanation.
         pos: Centers of the section's spots [N, 2] (x, y) in pixels.
         image: The section's image; the figure shows the part around the spot.
-        thumbnail: The whole image, reduced; it shows the place of that part.
+        thumbnail: The whole image, downscaled, for an overview of the position.
         um_per_pixel: The image's resolution, for scale bars; None if unknown.
         sides: Side of each field of view in pixels of the image; without them patches have no scale bar.
 
@@ -117,7 +117,7 @@ def _neighbors(
     top = np.abs(importance).max() or 1.0
     matters = np.abs(importance) >= LABELED_SHARE * top
     matters[0] = True
-    diameter = np.where(matters, 0.5, 0.16) * pitch  # unimportant spots must not cover the tissue
+    diameter = np.where(matters, 0.5, 0.16) * pitch  # small circles, so that unimportant spots do not cover the tissue
     circles = EllipseCollection(
         diameter,
         diameter,
@@ -146,7 +146,7 @@ def _neighbors(
     axis.set_title(_summary(explanation), fontsize=10)
     axis.spines[:].set_visible(False)
     bar = figure.colorbar(circles, ax=axis, orientation="horizontal", shrink=0.6, pad=0.02)
-    bar.set_label("what the spot adds, log10 expression; lines are as wide as their edge matters", fontsize=9)
+    bar.set_label("contribution of the spot, log10 expression; line width: importance of the edge", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
     if thumbnail is not None and image is not None and side < WHOLE_IMAGE_SHARE * max(image.size):
@@ -158,7 +158,7 @@ def _neighbors(
 
 
 def _summary(explanation: Explanation) -> str:
-    """The sum of the spots' importances, in words."""
+    """Describe the sum of the spots' importances."""
     center, others = explanation.importance[0], explanation.importance[1:]
     return (
         f"an average spot {explanation.reference:.2f}, this spot {_signed(center)}, "
@@ -167,7 +167,7 @@ def _summary(explanation: Explanation) -> str:
 
 
 def _patch(left: Axes, right: Axes, explanation: Explanation, pixels: PixelMap, field: int, limit: float) -> None:
-    """Draw a field of view, and beside it in grey with the effect of its pixels."""
+    """Draw a field of view, and next to it in gray the contributions of its pixels."""
     patch, heat = pixels.patch[field], _smooth(pixels.attribution[field])
     of = "the spot" if pixels.spot == explanation.spot else "a neighbor"
     left.imshow(patch)
@@ -176,7 +176,7 @@ def _patch(left: Axes, right: Axes, explanation: Explanation, pixels: PixelMap, 
     right.imshow(0.35 * grey + 165, cmap="gray", vmin=0, vmax=255)
     strength = np.clip(np.abs(heat) / limit, 0, 1)
     right.imshow(heat, cmap=COLORS, vmin=-limit, vmax=limit, alpha=strength**0.7)
-    right.set_title(f"its pixels add {_signed(pixels.attribution[field].sum())}", fontsize=9)
+    right.set_title(f"contribution of its pixels {_signed(pixels.attribution[field].sum())}", fontsize=9)
     if field == len(pixels.patch) - 1:
         right.set_xlabel("red raises the prediction, blue lowers it,\ncompared with the blurred patch", fontsize=8)
     for axis in (left, right):
@@ -199,7 +199,7 @@ def _smooth(heat: NDArray[np.float32]) -> NDArray[np.float32]:
 def _view(
     image: HistologyImage, corner: NDArray[np.float64], side: float
 ) -> tuple[NDArray[np.uint8], tuple[float, float, float, float]]:
-    """A reduced square of the image, and its extent (left, right, bottom, top)."""
+    """Read a downscaled square of the image, and return its extent (left, right, bottom, top)."""
     from PIL import Image
 
     level = image.level_for(side / VIEW_PIXELS)

@@ -33,7 +33,7 @@ OVERVIEW_PIXELS = 300
 
 @dataclass(frozen=True, eq=False)
 class ImageExplanations:
-    """Explanations of one image.
+    """The explanations of one image.
 
     Args:
         name: The image's name.
@@ -52,7 +52,7 @@ class ImageExplanations:
     sides: tuple[float, ...] = ()
 
     def draw(self, folder: str | Path) -> list[Path | None]:
-        """Write a picture of each, ``<image>_<gene>_<spot>.png`` by ``file_name``; None and a warning on an error."""
+        """Draw ``<image>_<gene>_<spot>.png`` (see ``file_name``) of each; None and a warning on an error."""
         thumbnail = self.image.thumbnail(OVERVIEW_PIXELS)
         paths = []
         for explanation in tqdm(self.explanations, desc="pictures", leave=False, disable=None):
@@ -67,7 +67,7 @@ class ImageExplanations:
         return figures.save(figure, path)
 
     def numbers(self) -> list[dict[str, Any]]:
-        """The explanations without pixels, as plain values with the spots' names."""
+        """Convert the explanations without pixels to plain values with the spots' names."""
         return [numbers(explanation, self.spots) for explanation in self.explanations]
 
 
@@ -92,10 +92,10 @@ def explain_image(
         genes: Genes of the panel.
         spots: Spots or a spot file; None lays a hexagonal grid over the tissue, as
             :func:`~hist2st_pyg.predict` does.
-        names: The spots to explain; None takes those with the gene's highest prediction.
+        names: The spots to explain; None uses those with the gene's highest prediction.
         top: Number of spots if ``names`` is None.
         pitch: Distance of the grid's spots in pixels.
-        um_per_pixel: Resolution of the image in µm per pixel; None takes the file's.
+        um_per_pixel: Resolution of the image in µm per pixel; None reads it from the file.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...; the model is moved there.
         options: Further arguments of :func:`explain_spot`: ``pixels``, ``steps``.
 
@@ -143,7 +143,7 @@ def find_spots(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
 
 
 def numbers(explanation: Explanation, spots: Spots) -> dict[str, Any]:
-    """An explanation as plain values, without its pixels.
+    """Convert an explanation, without its pixels, to plain values.
 
     Args:
         explanation: The explanation.
@@ -189,6 +189,6 @@ def _highest(
     device: str,
     name: str,
 ) -> dict[str, list[int]]:
-    """The spots with each gene's highest prediction."""
+    """Find the spots with each gene's highest prediction."""
     expression = predict_blocks(model, graph, patches, device=device, name=name).values["expression"]
     return {gene: np.argsort(-expression[:, column], kind="stable")[:top].tolist() for gene, column in columns.items()}

@@ -20,14 +20,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Contributions:
-    """What spots and edges add to a prediction.
+    """The contributions of spots and edges to a prediction.
 
     Args:
         spots: The spots that it reads, indices in the section [K].
-        importance: What each adds, signed log10 expression [K].
+        importance: The contribution of each spot, signed log10 expression [K].
         reference: The prediction of average spots; the importances add up to the difference from it.
         edges: Edges (source, target) between the spots, indices in the section [2, M].
-        edge_importance: What the messages of each edge add [M]; None if the layers do not pass messages as PyG's do.
+        edge_importance: The contribution of each edge's messages [M]; None if the layers are not PyG's MessagePassing.
     """
 
     spots: NDArray[np.int64]
@@ -40,8 +40,8 @@ class Contributions:
 def contributions(field: ReceptiveField, values: list[Tensor], steps: int) -> Contributions:
     """Integrate the prediction's gradient from an average spot's features to each spot's own.
 
-    Features are those of the vision stage, so that contributions through attention count too. What an edge adds is the
-    contribution of its messages, compared with no messages.
+    Features are those of the vision stage, so that contributions through attention are included. The contribution of an
+    edge is that of its messages, compared with no messages.
 
     Args:
         field: The prediction.
@@ -60,8 +60,8 @@ def contributions(field: ReceptiveField, values: list[Tensor], steps: int) -> Co
             prediction = field.predict(field.subgraph.x[:1])
         if not prediction.requires_grad:
             raise ValueError(
-                f"The prediction of this {type(field.model).__name__} does not change gradually with the features of "
-                "patches, so it has no gradient that explains it; a bleep of weighting='distance' has one."
+                f"The prediction of this {type(field.model).__name__} is not differentiable in the patches' features, "
+                "so it cannot be explained by gradients; a bleep with weighting='distance' can."
             )
         gradients = torch.autograd.grad(prediction, leaves)
         for gradient, value, mean in zip(gradients, values, means, strict=True):
@@ -73,7 +73,7 @@ def contributions(field: ReceptiveField, values: list[Tensor], steps: int) -> Co
 
 
 def _edges(field: ReceptiveField, values: list[Tensor], shares: list[float]) -> tuple[NDArray[np.int64], Floats | None]:
-    """The edges within the graph layers' hops, and the prediction's gradient by the weight of each one's messages."""
+    """Return the edges within the graph layers' hops, and the gradient of the prediction by their message weights."""
     model, edge_index = field.model, field.subgraph.edge_index
     layers = list(model.streams[0].gnn.convs) if isinstance(model, Hist2ST) else []
     if not layers:

@@ -40,7 +40,7 @@ class PixelMap:
 
 
 def blurred(patch: Tensor) -> Tensor:
-    """The blurred patch, [3·S, P, P], which keeps its colors but loses its structure."""
+    """Blur a patch [3·S, P, P], which preserves its mean colors but removes its structure."""
     from scipy.ndimage import gaussian_filter1d
 
     image, sigma = patch.cpu().numpy(), BLUR_SHARE * patch.shape[-1]
@@ -60,7 +60,7 @@ def pixel_map(field: ReceptiveField, values: list[Tensor], row: int, steps: int,
         transpose_patches: Whether the preprocessing's patches are [3, W, H]; the result is always [P rows, P columns].
 
     Raises:
-        ValueError: If the vision stage passes no gradient.
+        ValueError: If the vision stage has no gradient.
     """
     patch = field.subgraph.x[row].float()
     start = blurred(patch)
@@ -71,7 +71,7 @@ def pixel_map(field: ReceptiveField, values: list[Tensor], row: int, steps: int,
             slopes: Sequence[Tensor | None] = torch.autograd.grad(field.predict(x), x, allow_unused=True)
         if slopes[0] is None:
             vision = type(vision_stages(field.model)[0]).__name__
-            raise ValueError(f"{vision} passes no gradient to the pixels; set pixels=0 to explain only the neighbors.")
+            raise ValueError(f"{vision} has no gradient by the pixels; set pixels=0 to explain only the neighbors.")
         total += slopes[0][0]
     with torch.no_grad(), fixed_features(field, values, row):
         reference = float(field.predict(start[None]))

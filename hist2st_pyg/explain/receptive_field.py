@@ -1,4 +1,4 @@
-"""The input of one prediction: the spots in its reach, and their features."""
+"""The input of one prediction: the spots in its receptive field, and their features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hist2st_pyg.nn.foundation import FoundationEncoder
 GRAPH_FIELDS = ("edge_index", "edge_attr", "pos", "grid")
 """The fields of a section's ``Data``, besides ``x``, that a model reads when it predicts from images."""
 REFERENCE_SPOTS = 64
-"""Number of spots, evenly spaced over the section, whose mean represents an average spot."""
+"""Number of spots, evenly spaced over the section, whose mean is the average spot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class ReceptiveField:
 
     Args:
         model: The model, in evaluation mode.
-        subgraph: The K spots that the prediction reads or that make the average spot, on the model's device.
+        subgraph: The K spots that the prediction or the average spot uses, on the model's device.
         spots: Their indices in the section [K].
         center: The row of the explained spot.
         gene: The gene's column.
@@ -47,7 +47,7 @@ class ReceptiveField:
     reference: Tensor
 
     def predict(self, x: Tensor | None = None) -> Tensor:
-        """Predict log10 expression; inside :func:`fixed_features`, from the given patches."""
+        """Predict log10 expression; within :func:`fixed_features`, from the given patches."""
         subgraph = self.subgraph
         if x is not None:
             subgraph = SectionData(**{key: subgraph[key] for key in GRAPH_FIELDS}, x=x, num_nodes=len(self.spots))
@@ -55,7 +55,7 @@ class ReceptiveField:
         return self.model(subgraph)["expression"][self.center, self.gene]  # type: ignore[no-any-return]
 
     def average(self, value: Tensor) -> Tensor:
-        """The features [1, C] of an average spot, from features [K, C]."""
+        """Compute the features [1, C] of the average spot from features [K, C]."""
         return value[self.reference.to(value.device)].mean(0, keepdim=True)
 
 
@@ -94,7 +94,7 @@ def receptive_field(
 
 
 def vision_stages(model: ExpressionModel) -> list[nn.Module]:
-    """The model's vision stages, one per stream.
+    """Return the model's vision stages, one per stream.
 
     Raises:
         TypeError: If the model is not differentiable or has no vision stage.
@@ -113,7 +113,7 @@ def vision_stages(model: ExpressionModel) -> list[nn.Module]:
 
 @contextmanager
 def eval_mode(model: ExpressionModel) -> Iterator[None]:
-    """Set evaluation mode with gradients, through frozen encoders too; restores the model afterwards."""
+    """Set evaluation mode with gradients, also in frozen encoders; restore the model afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     frozen = [module for module in model.modules() if isinstance(module, FoundationEncoder) and module.frozen]
     model.eval()
@@ -132,7 +132,7 @@ def eval_mode(model: ExpressionModel) -> Iterator[None]:
 
 @contextmanager
 def hooked(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
-    """Hook modules during the block."""
+    """Register a forward hook on modules during the block."""
     with ExitStack() as handles:
         for module in modules:
             handles.enter_context(module.register_forward_hook(hook))
@@ -140,7 +140,7 @@ def hooked(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]
 
 
 def features(field: ReceptiveField) -> tuple[float, list[Tensor]]:
-    """The prediction, and its features [K, C], one for each call of a vision stage."""
+    """Return the prediction and its features [K, C], one for each call of a vision stage."""
     seen: list[Tensor] = []
 
     def keep(module: nn.Module, args: Any, out: Tensor) -> None:
@@ -167,7 +167,7 @@ def fixed_features(field: ReceptiveField, values: list[Tensor], row: int | None 
         value = calls.pop(0)
         if row is None:
             return value
-        # A stage that reads what was filled of another one encodes all rows.
+        # A stage that reads the replaced output of another stage encodes all rows.
         own = out[row : row + 1] if len(out) > 1 else out
         return value.index_copy(0, torch.tensor([row], device=out.device), own)
 

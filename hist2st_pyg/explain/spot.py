@@ -29,10 +29,10 @@ class Explanation:
         measured: Measured log10 expression, if known.
         neighbors: The spots that the prediction reads, indices in the section [K]: the spot itself, then the others,
             the most important first.
-        importance: What each spot adds, signed log10 expression [K].
+        importance: The contribution of each spot, signed log10 expression [K].
         edges: Edges (source, target) between them, indices in the section [2, M].
-        edge_importance: What the messages of each edge add, log10 expression [M]; None if the graph layers do not pass
-            messages as PyG's do.
+        edge_importance: The contribution of each edge's messages, log10 expression [M]; None if the graph layers are
+            not PyG's MessagePassing.
         reference: The prediction of average spots: the importances add up to the difference from it.
         pixels: The contributions of the pixels: of the spot's own patch first, then of its most important neighbors'.
     """
@@ -72,10 +72,10 @@ def explain_spot(
         gene: A gene of the panel.
         pixels: Number of patches to explain: 1 is the spot's own, 2 adds its most important neighbor's, ...; 0 is
             none, for models of embeddings.
-        steps: Steps from the blurred patch to the patch, and from an average spot to the spots.
-        patches: The patches of the spots, if ``data`` has no ``x``; only the spots that the prediction reads and a
-            sample are cut.
-        name: The spot's name; None takes its index.
+        steps: Integration steps from the blurred patch to the patch, and from an average spot to the spots.
+        patches: The patches of the spots, if ``data`` has no ``x``; only those of the spots that the prediction reads
+            and of a sample are loaded.
+        name: The spot's name; None uses its index.
 
     Raises:
         TypeError: If the model cannot be explained.
@@ -118,7 +118,7 @@ def explain_spot(
 
 
 def gene_column(genes: tuple[str, ...], gene: str) -> int:
-    """The column of a gene.
+    """Return the column of a gene.
 
     Raises:
         ValueError: If the gene is not in the panel.
@@ -129,6 +129,6 @@ def gene_column(genes: tuple[str, ...], gene: str) -> int:
 
 
 def closest(name: str, names: tuple[str, ...] | list[str]) -> str:
-    """A sentence that suggests similar names, or nothing."""
+    """Return a sentence that suggests similar names, or an empty string."""
     near = get_close_matches(name, names)
     return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -1,4 +1,4 @@
-"""Prediction: a model and an image of any size in, an AnnData out."""
+"""Predict expression from a model and an image of any size, as an AnnData."""
 
 from hist2st_pyg.data.parts import spatial_blocks
 from hist2st_pyg.inference.blocks import BLOCK_SPOTS, WHOLE_SECTION_SPOTS, predict_blocks

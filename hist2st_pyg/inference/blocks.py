@@ -1,4 +1,4 @@
-"""Run a model on a section, at once or in blocks of neighboring spots, so that memory does not grow with it."""
+"""Run a model on a section, at once or in blocks of neighboring spots, which bound the memory."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Prediction:
     """The prediction of a section.
 
     Args:
-        values: The values kept of the model's output, each [N, ...].
+        values: The selected values of the model's output, each [N, ...].
         color_distance: See :attr:`~hist2st_pyg.inference.domain_shift.Colors.distance`.
-        notes: Warnings for the reader of the prediction.
+        notes: Warnings to store with the prediction.
     """
 
     values: dict[str, NDArray[np.float32]]
@@ -47,15 +47,15 @@ class Prediction:
 def with_moments(
     model: ExpressionModel, out: dict[str, Tensor], genes: Sequence[int] | None = None
 ) -> dict[str, Tensor]:
-    """``expression`` [N, G], ``embedding`` [N, C] and the moments of a likelihood.
+    """Return ``expression`` [N, G], ``embedding`` [N, C] and the moments of a likelihood.
 
-    These are ``mean``, ``sd`` and ``zero_probability`` [N, G] of the counts at size factor 1; its parameters
-    would take as much memory again.
+    The moments are ``mean``, ``sd`` and ``zero_probability`` [N, G] of the counts at size factor 1. The likelihood's
+    parameters are dropped to save memory.
 
     Args:
         model: The model.
         out: Its output.
-        genes: The columns to keep of what is [N, G]; None keeps all.
+        genes: The columns to keep of values [N, G]; None keeps all.
     """
     kept = {"expression": out["expression"]}
     likelihood = getattr(model, "likelihood", None)
@@ -83,9 +83,9 @@ def predict_blocks(
 
     Each block includes the surrounding spots within the model's ``receptive_field``, so that the result equals that of
     the whole section. A model with a likelihood or local attention encodes each patch once, in blocks, and predicts
-    from the features; with local attention those of the section at once. A model that needs the whole section predicts
-    up to :data:`WHOLE_SECTION_SPOTS` spots at once. On larger sections self-attention and shared exemplars are limited
-    to the block, with a note; other models of this kind raise an error.
+    from the features; with local attention, from the features of the whole section. A model that needs the whole
+    section predicts up to :data:`WHOLE_SECTION_SPOTS` spots at once. On larger sections, self-attention and shared
+    exemplars are limited to the block, with a note; other models of this kind raise an error.
 
     Args:
         model: The model.
@@ -95,7 +95,7 @@ def predict_blocks(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         name: The section's name, for the progress bar and errors.
         keep: Selects the values to keep, by default :func:`with_moments`.
-        spots: The spots to predict, ascending; None predicts all. The values are of these.
+        spots: The spots to predict, ascending; None predicts all.
         warn: Log the notes.
 
     Raises:
@@ -113,11 +113,11 @@ def predict_blocks(
     in_parts = len(blocks) > 1 or len(blocks[0]) < n
     in_stages = in_parts and (local or (isinstance(model, CountsModel) and model.receptive_field is not None))
     shown = blocks
-    if in_stages and spots is not None and not local:  # with what the spots look at
+    if in_stages and spots is not None and not local:  # the spots and those that they read
         near = parts.around(torch.from_numpy(spots), hops).cpu().numpy()
         shown = [near[own] for own in spatial_blocks(pos[near], block)]
     with (
-        lent(model, device),  # once, not for every block
+        lent(model, device),  # move the model once, not for every block
         kept_open(patches) as opened,
         tqdm(
             total=sum(map(len, shown)), desc=f"spots of {name}", leave=False, disable=None if in_parts else True
@@ -146,7 +146,7 @@ def predict_blocks(
 
 
 def _with_moments(graph: SectionData, moments: Tensor | None) -> SectionData:
-    """The graph with what the model standardizes the section by, so that each part is as in the whole section."""
+    """Add the moments that the model standardizes the section by, so that blocks match the whole section."""
     if moments is not None:
         graph = copy.copy(graph)
         graph.section_moments = moments.cpu()
@@ -156,7 +156,7 @@ def _with_moments(graph: SectionData, moments: Tensor | None) -> SectionData:
 def _plan(
     model: ExpressionModel, pos: NDArray[np.floating], block: int, name: str
 ) -> tuple[list[NDArray[np.int64]], int, list[str]]:
-    """The blocks, the number of hops of context around each, and notes."""
+    """Return the blocks, the number of hops of context around each, and notes."""
     if block < 1:
         raise ValueError(f"block must be 1 spot or more, got {block!r}.")
     n, hops = len(pos), model.receptive_field
@@ -172,11 +172,11 @@ def _plan(
         if hops is None:
             raise ValueError(
                 f"Section {name!r} has {n} spots, but the model {type(model).__name__} reads a whole section at once, "
-                f"of at most {max(WHOLE_SECTION_SPOTS, block)} spots. Set block={n} if memory allows, or predict parts "
+                f"at most {max(WHOLE_SECTION_SPOTS, block)} spots. Set block={n} if memory allows, or predict parts "
                 "of the section."
             )
         notes.append(
-            f"The section has {n} spots, too many for each to read all others: it reads its block of at most {block} "
+            f"The section has {n} spots, too many to read at once: each spot reads only its block of at most {block} "
             "spots and their surroundings, so predictions may change at the borders of blocks."
         )
     return spatial_blocks(pos, block), hops, notes

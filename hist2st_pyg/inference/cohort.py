@@ -1,4 +1,4 @@
-"""Predict many slides, each in a process; finished slides are skipped, and an error affects only its own slide."""
+"""Predict many slides, each in its own process: skip finished slides, and continue after errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SlideResult:
         outcome: Whether it was predicted now, skipped as finished, or failed.
         spots: Number of predicted spots.
         seconds: Time of the prediction, without loading the model and drawing.
-        message: The error, or warnings for the reader of the prediction.
+        message: The error, or the warnings stored with the prediction.
     """
 
     name: str
@@ -67,11 +67,11 @@ class CohortResult:
     slides: tuple[SlideResult, ...]
 
     def of(self, outcome: Outcome) -> list[SlideResult]:
-        """The slides with an outcome."""
+        """Return the slides with an outcome."""
         return [slide for slide in self.slides if slide.outcome == outcome]
 
     def table(self) -> str:
-        """A line for each slide, and the number of slides of each outcome."""
+        """Format one line per slide, and the number of slides per outcome."""
         rows = [("slide", "outcome", "spots", "seconds", "")]
         for slide in self.slides:
             spots = "" if slide.spots is None else str(slide.spots)
@@ -101,9 +101,10 @@ def predict_cohort(
 ) -> CohortResult:
     """Predict many slides into a folder.
 
-    ``<slide>.json`` beside each output records how it was made. A slide that was predicted with the same model, image
-    and options is skipped; only new pictures are drawn. ``<slide>.failed.txt`` holds the traceback of a failed slide;
-    the next call retries failed and interrupted slides. ``logs/<slide>.txt`` holds the output of a slide's process.
+    ``<slide>.json`` next to each output records its model, image and options. A slide predicted with the same model,
+    image and options is skipped; only new pictures are drawn. ``<slide>.failed.txt`` has the traceback of a failed
+    slide; the next call retries failed and interrupted slides. ``logs/<slide>.txt`` has the output of a slide's
+    process.
 
     Args:
         model: A path or name that :func:`~hist2st_pyg.load_model` reads.
@@ -113,13 +114,13 @@ def predict_cohort(
             spot file of a single slide; None lays grids over the tissue.
         format: One of :data:`~hist2st_pyg.inference.outputs.OUTPUTS`.
         draw: Draws a slide: :func:`hist2st_pyg.analysis.maps.draw_prediction`; None draws nothing.
-        figures: Folder of the pictures; None takes ``figures`` in the output's folder.
+        figures: Folder of the pictures; None uses ``figures`` in the output's folder.
         genes: The genes to draw; None lets ``draw`` choose.
         overwrite: Replace outputs of another model, image or other options, instead of raising an error.
         executor: One of :data:`~hist2st_pyg.utils.executors.EXECUTORS`.
-        jobs: Slides at a time; each gets its share of this machine's cores. A Ray cluster runs as many as its resources
-            allow.
-        gpus: GPUs of a slide, with Ray.
+        jobs: Number of slides to predict in parallel; they share this machine's cores. A Ray cluster runs as many as
+            its resources allow.
+        gpus: Number of GPUs per slide, with Ray.
         options: Keywords of :func:`~hist2st_pyg.predict`.
 
     Raises:
@@ -127,8 +128,8 @@ def predict_cohort(
         ImportError: If Ray is chosen and not installed.
         TypeError: If :func:`~hist2st_pyg.predict` has no such keyword.
         ValueError: If a script without main guard calls this, two slides have the same name, pitch or resolution is
-            out of range, there is no such device, an output has another or an unknown configuration, a gene is not in
-            the panel, or the model does not predict from images. All errors are raised before any work.
+            out of range, the device does not exist, an output has another or an unknown configuration, a gene is not in
+            the panel, or the model does not predict from images. All errors are raised before the first prediction.
     """
     if executor == "local":
         check_main()
@@ -173,7 +174,7 @@ def predict_cohort(
 
 
 def _slides(images: Sequence[str | Path], spots: str | Path | None, output: Path) -> list[Slide]:
-    """The slides, from their names alone."""
+    """List the slides without reading their pixels."""
     if not images:
         raise ValueError("images is empty; pass at least one image.")
     if output.exists() and not output.is_dir():
@@ -184,8 +185,8 @@ def _slides(images: Sequence[str | Path], spots: str | Path | None, output: Path
         slide = Slide(Path(image).absolute(), _spots(Path(image), spots, len(images)), output)
         if slide.name in slides:
             raise ValueError(
-                f"Slides are named by their files, but two are {slide.name!r}: {slides[slide.name].image} and "
-                f"{slide.image}. Rename one, or predict them into two folders."
+                f"Two slides have the same name {slide.name!r}: {slides[slide.name].image} and {slide.image}. Rename "
+                "one, or predict them into two folders."
             )
         slides[slide.name] = slide
     return list(slides.values())
@@ -205,12 +206,12 @@ def _spots(image: Path, spots: str | Path | None, n: int) -> Path | None:
     found = [spots / name for name in names if (spots / name).is_file()]
     if len(found) != 1:
         has = " and ".join(path.name for path in found) or "none"
-        raise ValueError(f"{spots} must hold one spot file for each image; of {', '.join(names)} it holds {has}.")
+        raise ValueError(f"{spots} must have exactly one of {', '.join(names)} for the image, found {has}.")
     return found[0]
 
 
 def check_genes_drawn(model: ExpressionModel, genes: Sequence[str] | None) -> None:
-    """Check before any work that a model predicts from images, and has the genes to draw.
+    """Check before any prediction that the model predicts from images and its panel has the genes to draw.
 
     Raises:
         ValueError: If it does not.
@@ -225,7 +226,7 @@ def check_genes_drawn(model: ExpressionModel, genes: Sequence[str] | None) -> No
 def _known(options: dict[str, Any]) -> dict[str, Any]:
     """Check the keywords of predict and drop those with default values."""
     parameters = inspect.signature(predict).parameters
-    own = ("genes", "name")  # a cohort's genes are those drawn, its names those of the files
+    own = ("genes", "name")  # predict_cohort draws its genes, and names slides by their files
     known = [name for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY and name not in own]
     for key in options:
         if key not in known:
@@ -234,7 +235,7 @@ def _known(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _noted(job: Job, slide: Slide, outcome: State | Failed) -> SlideResult:
-    """Log the result of a slide; write its traceback, or remove that of an earlier try."""
+    """Log the result of a slide; write its traceback, or remove the traceback of an earlier attempt."""
     keep_failure(slide.state, outcome)
     if isinstance(outcome, Failed):
         if not slide.output(job.format).exists():

@@ -1,4 +1,4 @@
-"""Check whether an image matches a model's training: its resolution, the distance of its spots, its colors.
+"""Check whether an image matches a model's training images in resolution, spot distance and color.
 
 Mismatches become notes in the log and in the prediction.
 """
@@ -25,13 +25,13 @@ SAME_SCALE = 0.1
 FAR_COLORS = 0.5
 """Color distance from which a note warns that a slide's colors differ from training.
 
-Measured on real sections: those of one tissue are 0.04 to 0.54 apart with ``stain="macenko"``, 0.08 to 0.85 as scanned,
-those of different tissues 0.07 to 1.0 and 0.08 to 2.3. From 0.25 on the error of the genes' means at least doubles.
+Measured between real sections: 0.04 to 0.54 within a tissue with ``stain="macenko"`` and 0.08 to 0.85 without; 0.07 to
+1.0 and 0.08 to 2.3 between tissues. From 0.25 on, the error of the genes' means at least doubles.
 """
 
 
 def resolution_notes(preprocessing: Preprocessing, um_per_pixel: float | None) -> list[str]:
-    """A note if patches of a fixed number of pixels show another width of tissue than in training.
+    """Return a note if patches of a fixed number of pixels show another width of tissue than in training.
 
     Args:
         preprocessing: The model's preprocessing.
@@ -50,7 +50,7 @@ def resolution_notes(preprocessing: Preprocessing, um_per_pixel: float | None) -
 
 
 def pitch_notes(pitch: float, trained: float | None) -> list[str]:
-    """A note if the distance of the spots differs from training.
+    """Return a note if the distance of the spots differs from training.
 
     Args:
         pitch: Distance of neighboring spots in pixels.
@@ -58,23 +58,22 @@ def pitch_notes(pitch: float, trained: float | None) -> list[str]:
     """
     if trained is None or abs(pitch / trained - 1) < SAME_SCALE:
         return []
-    apart = f"The spots are {pitch:.4g} px apart, those of training were {trained:.4g} px apart in this image's pixels."
+    apart = (
+        f"The spots are {pitch:.4g} px apart; the training spots were {trained:.4g} px apart, in this image's pixels."
+    )
     if pitch < trained:
-        return [
-            f"{apart} Values in between are interpolated from what the model learned at the training distance, not "
-            "measured at this resolution."
-        ]
+        return [f"{apart} The model learned at the training distance, so the additional values are interpolated."]
     return [f"{apart} A spot's neighbors are farther away than in training."]
 
 
 def log_notes(notes: Iterable[str], name: str) -> None:
-    """Warn of each note, with the name of the image or section."""
+    """Log each note as a warning, with the name of the image or section."""
     for note in notes:
         logger.warning("%s: %s", name, note)
 
 
 def check_positions(model: ExpressionModel, places: NDArray[np.int64]) -> None:
-    """Reject array positions outside a model's position table before any work.
+    """Raise if array positions are outside the model's position table.
 
     Args:
         model: The model.
@@ -91,7 +90,7 @@ def check_positions(model: ExpressionModel, places: NDArray[np.int64]) -> None:
 
 
 class Colors:
-    """Compares the mean color of patches, added in parts, with that of the training patches.
+    """Compares the mean color of patches, added in blocks, with that of the training patches.
 
     Args:
         model: The model; the comparison needs its fitted color statistics.
@@ -111,7 +110,7 @@ class Colors:
 
     @property
     def distance(self) -> float | None:
-        """Distance of the mean color from that of training, in standard deviations of the training pixels.
+        """The distance of the mean color from that of training, in standard deviations of the training pixels.
 
         The root mean square over the 3·S channels of (mean − training mean) / training deviation; None without patches
         or training statistics.
@@ -122,12 +121,12 @@ class Colors:
 
     @property
     def notes(self) -> list[str]:
-        """A warning if the distance is large."""
+        """Return a warning if the distance is large."""
         distance = self.distance
         if distance is None or distance < FAR_COLORS:
             return []
         return [
             f"The patches' mean color is {distance:.2f} standard deviations of the training pixels from that of "
             f"training (mostly within {FAR_COLORS:g} for the same tissue and stain). Likely causes: another stain, "
-            "scanner or tissue, or spots on glass. Levels of expression are then less certain than their pattern."
+            "scanner or tissue, or spots on glass. Predicted levels are then less reliable than spatial patterns."
         ]

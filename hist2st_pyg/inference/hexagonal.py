@@ -78,7 +78,7 @@ def interleaved(
     """Divide a hexagonal grid into ``factor``² interleaved grids of ``factor`` times its pitch.
 
     Args:
-        pos: Spots of one hexagonal grid [N, 2], all or some of its places.
+        pos: Spots [N, 2] of one hexagonal grid, possibly with gaps.
         pitch: Its pitch, in the unit of ``pos``.
         factor: Pitch of the coarser grids divided by ``pitch``.
 
@@ -87,10 +87,10 @@ def interleaved(
     """
     x, y = ((pos - pos[0]) / pitch).T
     row = np.rint(y / ROW).astype(np.int64)
-    # Along the axes at 60 degrees every step is one spot, so the remainder of a division identifies the coarser grid.
+    # Along axes at 60 degrees each step is one spot, so the coordinates modulo factor identify the coarser grid.
     column = np.rint(x - row / 2).astype(np.int64)
     places = np.stack([column // factor + row // factor // 2, row // factor], axis=1)
-    # Subtract an even number of rows, so that odd rows remain those shifted to the right.
+    # Subtract an even number of rows, so that the odd rows are still those shifted to the right.
     places -= [places[:, 0].min(), places[:, 1].min() // 2 * 2]
     own = column % factor * factor + row % factor
     return [np.flatnonzero(own == key) for key in np.unique(own)], places

@@ -1,4 +1,4 @@
-"""The input of a model from an image: its spots, their patches and graph, and mismatches with the training."""
+"""Build a model's input from an image: spots, patches and graph, and mismatches with the training."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class ImageInput:
         image: The image.
         um_per_pixel: Its resolution, if known.
         layout: Its spots.
-        notes: Warnings for the reader of the prediction; they were logged.
-        patches: The patches of the spots, cut when they are read.
+        notes: Warnings to store with the prediction; they were already logged.
+        patches: The patches of the spots, read on access.
         graph: The graph of the spots.
     """
 
@@ -55,7 +55,7 @@ def read_image(
     um_per_pixel: float | None = None,
     name: str | None = None,
 ) -> ImageInput:
-    """Lay out an image for a model; the arguments are those of :func:`~hist2st_pyg.predict`.
+    """Build a model's input from an image; the arguments are those of :func:`~hist2st_pyg.predict`.
 
     Raises:
         ValueError: If the model has no preprocessing, no tissue is found, or the input does not fit the model.
@@ -87,7 +87,7 @@ def check_layout(
         pitch: Distance of the grid's spots in pixels.
         pitch_um: The same in µm.
         um_per_pixel: Resolution of the image.
-        spots_given: Whether the user gives the spots; else a grid is laid.
+        spots_given: Whether the user passes the spots; otherwise a grid is laid.
 
     Raises:
         ValueError: If a value is out of range, or the pitch is given twice or together with spots.
@@ -101,4 +101,4 @@ def check_layout(
     if pitch is not None and pitch_um is not None:
         raise ValueError(f"Set pitch or pitch_um, not both: got {pitch:g} px and {pitch_um:g} µm.")
     if spots_given and (pitch is not None or pitch_um is not None):
-        raise ValueError("spots and pitch exclude each other, because the pitch is that of a grid; set one of them.")
+        raise ValueError("Set spots or pitch, not both: pitch is the spacing of a grid, which spots replace.")

@@ -27,15 +27,15 @@ THUMBNAIL_PIXELS = 1024
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Spots, and their arrangement for the model.
+    """Spots and their array positions for the model.
 
     Args:
         spots: The spots.
         positions: The source of the spots, in words.
         places: Array column and row for the model [N, 2].
-        arrays: The spots of each array, if several arrays are interleaved.
-        array_pitch: Distance of an array's spots in pixels, if known; else it is measured.
-        notes: Warnings for the reader of the prediction.
+        arrays: The spots of each array, if several are interleaved.
+        array_pitch: Distance of an array's spots in pixels; None measures it.
+        notes: Warnings to store with the prediction.
         thumbnail: The picture on which the tissue was found, if any.
     """
 
@@ -51,7 +51,7 @@ class Layout:
 def given_layout(
     spots: Spots | AnnData | str | Path, preprocessing: Preprocessing, um_per_pixel: float | None
 ) -> Layout:
-    """Lay out given spots, or those of an AnnData or a spot file.
+    """Arrange given spots, or those of an AnnData or a spot file.
 
     Args:
         spots: The spots, the AnnData or the file.
@@ -59,7 +59,7 @@ def given_layout(
         um_per_pixel: Resolution of the image, if known.
 
     Raises:
-        TypeError: If the spots are something else.
+        TypeError: If the spots have another type.
     """
     if isinstance(spots, str | Path):
         spots = read_spots(spots)
@@ -80,9 +80,9 @@ def grid_layout(
 ) -> Layout:
     """Lay a hexagonal grid over the tissue, at the training spots' distance or another.
 
-    A grid of a finer pitch consists of several interleaved grids of about the training pitch. A spot's neighbors in
-    the graph are on its own grid, at the distance of training, so that a finer pitch adds spots without changing the
-    values of the others.
+    A grid of a finer pitch consists of several interleaved grids of about the training pitch. A spot's graph neighbors
+    are on the same grid, at the training distance, so that a finer pitch adds spots without changing the predictions
+    of the others.
 
     Args:
         image: The H&E image.
@@ -121,10 +121,10 @@ def grid_layout(
 
 
 def grid_pitch(preprocessing: Preprocessing, um_per_pixel: float | None) -> float:
-    """Distance of the training spots in this image's pixels.
+    """Compute the distance of the training spots in this image's pixels.
 
     Raises:
-        ValueError: If the preprocessing does not hold it.
+        ValueError: If the preprocessing does not record it.
     """
     if preprocessing.pitch is None:
         raise ValueError(
@@ -139,7 +139,7 @@ def lay_grid(image: HistologyImage, pitch: float, thumbnail: NDArray[np.uint8] |
     Args:
         image: The H&E image.
         pitch: Distance of neighboring spots in pixels.
-        thumbnail: Its thumbnail; None makes one.
+        thumbnail: Its thumbnail; None computes it.
 
     Raises:
         ValueError: If no tissue is found.
@@ -151,6 +151,6 @@ def lay_grid(image: HistologyImage, pitch: float, thumbnail: NDArray[np.uint8] |
 
 def _unknown_resolution(pitch: float) -> str:
     return (
-        "The resolution of this image or of the training images is unknown; they are assumed equal, which makes the "
-        f"training spots' distance {pitch:.1f} px."
+        "The resolution of this image or of the training images is unknown; assuming equal resolutions, the training "
+        f"spots are {pitch:.1f} px apart in this image."
     )

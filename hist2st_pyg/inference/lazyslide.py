@@ -1,4 +1,4 @@
-"""A trained model in LazySlide, which predicts a slide's tiles from their embeddings or from their pixels."""
+"""Use a trained model in LazySlide, to predict a slide's tiles from their embeddings or pixels."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 class _Predictor:
-    """What LazySlide asks of any model.
+    """The interface that LazySlide needs of any model.
 
     Args:
         model: A trained model with its preprocessing.
-        name: Its name; None takes the class's name.
+        name: Its name; None uses the class's name.
 
     Raises:
         ValueError: If the model has no preprocessing, or reads counts.
@@ -66,9 +66,9 @@ class FeaturePredictor(_Predictor):
 
     Args:
         model: A trained model of precomputed embeddings, with its preprocessing.
-        features_model_name: LazySlide's key of the features that the model reads; None takes the name of the embeddings
+        features_model_name: LazySlide's key of the features that the model reads; None uses the name of the embeddings
             in training (``preprocessing.embedding``).
-        name: The model's name, from which LazySlide makes the key of the result; None takes the class's name.
+        name: The model's name, from which LazySlide derives the key of the result; None uses the class's name.
 
     Raises:
         ValueError: If the model has no preprocessing, or reads patches or counts.
@@ -82,7 +82,7 @@ class FeaturePredictor(_Predictor):
         if self.preprocessing.embedding is None:
             raise ValueError(
                 "The model reads patches of an image, but LazySlide passes features of tiles; train a model of "
-                "embeddings (data.embedding), predict the slide with hist2st_pyg.predict, or take TilePredictor."
+                "embeddings (data.embedding), predict the slide with hist2st_pyg.predict, or use TilePredictor."
             )
         self.features_model_name = features_model_name or self.preprocessing.embedding
 
@@ -106,7 +106,7 @@ class FeaturePredictor(_Predictor):
         """
         if coords is None:
             raise ValueError(
-                "The model needs the tiles' positions, coords [N, 2]; this LazySlide is too old to give them "
+                "The model needs the tiles' positions, coords [N, 2]; this version of LazySlide does not pass them "
                 "(needs_coords)."
             )
         dense = features.toarray() if hasattr(features, "toarray") else features
@@ -124,13 +124,13 @@ class FeaturePredictor(_Predictor):
         if x.ndim != 2 or len(x) == 0 or (width is not None and x.shape[1] != width):
             raise ValueError(
                 f"The model reads features [N, {width or 'D'}] of {self.features_model_name!r}, got {list(x.shape)}; "
-                "use the encoder of its training."
+                "use the encoder that the model was trained on."
             )
         if pos.shape != (len(x), 2):
             raise ValueError(f"coords must be [{len(x)}, 2] for {len(x)} tiles, got {list(pos.shape)}.")
         for field, values in (("Features", x), ("Positions", pos)):
             if not np.isfinite(values).all():
-                raise ValueError(f"{field} must be finite; those of tile {_first_not_finite(values)} are not.")
+                raise ValueError(f"{field} must be finite, but tile {_first_not_finite(values)} has nan or infinity.")
 
 
 def _first_not_finite(values: NDArray[np.floating]) -> int:
@@ -140,10 +140,10 @@ def _first_not_finite(values: NDArray[np.floating]) -> int:
 class TilePredictor(_Predictor):
     """A model with the interface of lazyslide-models' ``TilePredictionModelProtocol``, which is not imported.
 
-    LazySlide shows it the tiles of a slide in batches, without their positions, and stores a column for each gene with
-    the tiles. So it is for models that read each spot alone (``receptive_field`` 0, no position), such as ``stnet``,
-    and whose colors are not normalized by section. A tile has to show the field of view of a training spot, the
-    largest of several: :attr:`tile_um` in µm, where training knew it::
+    LazySlide passes the tiles of a slide in batches, without their positions, and stores a column per gene. The model
+    must therefore predict each spot independently (``receptive_field`` 0, no position), such as ``stnet``, without
+    stain normalization by section. A tile must cover the largest field of view of a training spot, which is
+    :attr:`tile_um` in µm if the training resolution is known::
 
         predictor = TilePredictor(load_model(RUN))
         zs.pp.tile_tissues(wsi, tile_px=256, mpp=predictor.tile_um / 256)
@@ -151,7 +151,7 @@ class TilePredictor(_Predictor):
 
     Args:
         model: A trained model of patches, with its preprocessing.
-        name: The model's name; None takes the class's name.
+        name: The model's name; None uses the class's name.
 
     Raises:
         ValueError: If the model has no preprocessing, or reads embeddings, counts, other spots or a section's stain.
@@ -161,15 +161,15 @@ class TilePredictor(_Predictor):
         super().__init__(model, name)
         instead = "predict the slide with hist2st_pyg.predict"
         if self.preprocessing.embedding is not None:
-            raise ValueError("The model reads embeddings of tiles, not their pixels; take FeaturePredictor.")
+            raise ValueError("The model reads embeddings of tiles, not their pixels; use FeaturePredictor.")
         placed = any(isinstance(part, TablePosition | FourierPosition) for part in model.modules())
         if model.receptive_field != 0 or placed:
-            reads = "the place of a spot on its array" if model.receptive_field == 0 else "the surroundings of a spot"
-            raise ValueError(f"{type(model).__name__} reads {reads}, but LazySlide shows each tile alone; {instead}.")
+            reads = "the array position of a spot" if model.receptive_field == 0 else "the surroundings of a spot"
+            raise ValueError(f"{type(model).__name__} reads {reads}, but LazySlide passes single tiles; {instead}.")
         if self.preprocessing.stain != "none":
             raise ValueError(
-                f"The model's colors are normalized by section (stain={self.preprocessing.stain!r}), but LazySlide "
-                f"shows each tile alone; {instead}."
+                f"The model needs stain normalization by section (stain={self.preprocessing.stain!r}), but LazySlide "
+                f"passes single tiles; {instead}."
             )
 
     @property
@@ -185,14 +185,14 @@ class TilePredictor(_Predictor):
         return None if made.pitch is None else largest * made.patch_pitch * made.pitch * made.um_per_pixel
 
     def get_transform(self) -> _Patch:
-        """The function that makes a patch [3·S, P, P] of a tile [H, W, 3]."""
+        """Return the function that converts a tile [H, W, 3] to a patch [3·S, P, P]."""
         return _Patch(self.preprocessing)
 
     def predict(self, image: Tensor) -> dict[str, NDArray[np.float32]]:
         """Predict the expression of tiles.
 
         Args:
-            image: Patches of tiles as :meth:`get_transform` makes them, 0 to 255, [N, 3·S, P, P].
+            image: Patches [N, 3·S, P, P], 0 to 255, converted by :meth:`get_transform`.
 
         Returns:
             The log10 expression of each gene [N], in the order of the model's panel.
@@ -204,8 +204,8 @@ class TilePredictor(_Predictor):
         shape = [3 * len(made.scales), made.patch_size, made.patch_size]
         if image.dim() != 4 or list(image.shape[1:]) != shape or not len(image):
             raise ValueError(
-                f"The model reads patches [N, {', '.join(map(str, shape))}], got {list(image.shape)}; leave out "
-                "transform=, so that LazySlide takes the model's own."
+                f"The model reads patches [N, {', '.join(map(str, shape))}], got {list(image.shape)}; omit "
+                "transform=, so that LazySlide uses the model's own."
             )
         n = len(image)
         alone = np.zeros((n, 2))
@@ -216,7 +216,7 @@ class TilePredictor(_Predictor):
             edge_index=torch.empty(2, 0, dtype=torch.long),
             edge_attr=torch.empty(0, 1),
         )
-        # LazySlide runs models in half precision where it may.
+        # LazySlide runs models in half precision if the device supports it.
         with torch.autocast(image.device.type, enabled=False):
             expression = run_model(self.model, graph, self.device)["expression"].cpu().numpy()
         if not np.isfinite(expression).all():
@@ -225,7 +225,7 @@ class TilePredictor(_Predictor):
 
 
 class _Patch:
-    """A tile uint8 [H, W, 3] as a patch [3·S, P, P]; smaller fields of view are cut from its middle."""
+    """Converts a tile uint8 [H, H, 3] to a patch [3·S, P, P]; crops smaller fields of view from its center."""
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self.size, self.transpose = preprocessing.patch_size, preprocessing.transpose_patches
@@ -234,7 +234,7 @@ class _Patch:
     def __call__(self, tile: ArrayLike) -> Tensor:
         pixels = np.asarray(tile)
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.shape[0] != pixels.shape[1] or pixels.dtype != np.uint8:
-            raise ValueError(f"A tile is square, uint8 [H, H, 3], got {pixels.dtype} {list(pixels.shape)}.")
+            raise ValueError(f"A tile must be square, uint8 [H, H, 3], got {pixels.dtype} {list(pixels.shape)}.")
         fields = [self._field(pixels, share) for share in self.shares]
         return torch.from_numpy(np.concatenate(fields))
 
@@ -243,5 +243,7 @@ class _Patch:
         start = (len(pixels) - side) // 2
         field = Image.fromarray(np.ascontiguousarray(pixels[start : start + side, start : start + side]))
         if side != self.size:
-            field = field.resize((self.size, self.size), Image.Resampling.BILINEAR)  # as patches are cut
+            field = field.resize(
+                (self.size, self.size), Image.Resampling.BILINEAR
+            )  # the same resampling as for patches
         return np.asarray(field).transpose((2, 1, 0) if self.transpose else (2, 0, 1))

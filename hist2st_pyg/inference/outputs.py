@@ -29,7 +29,7 @@ class Output(NamedTuple):
 
 
 def check_output(path: str, format: str, genes: Sequence[str], overwrite: bool = False) -> None:
-    """Check before a prediction that it can be written; the arguments are those of the output.
+    """Check before a prediction that its output can be written.
 
     Args:
         path: The file or store.
@@ -67,7 +67,7 @@ def _read_store(path: Path) -> AnnData:
 
 
 def _write_csv(adata: AnnData, path: Path) -> None:
-    """Write a row for each spot: its name, ``x, y`` in pixels, each gene's expression; without layers and notes."""
+    """Write one row per spot: name, ``x, y`` in pixels, expression of each gene; without layers and notes."""
     import pandas as pd
 
     check_columns("csv", list(adata.var_names))
@@ -76,9 +76,9 @@ def _write_csv(adata: AnnData, path: Path) -> None:
 
 
 def check_columns(format: str, genes: Sequence[str]) -> None:
-    """Refuse genes that a format has no columns for."""
+    """Raise if a gene has the name of a reserved column of the format."""
     if taken := [gene for gene in genes if format == "csv" and gene in CSV_COLUMNS]:
-        raise ValueError(f"The gene {taken[0]!r} has the name of another column of the .csv; write .h5ad instead.")
+        raise ValueError(f"The gene {taken[0]!r} has the name of a reserved column of the .csv; write .h5ad instead.")
 
 
 CSV_COLUMNS = ("spot", "x", "y")

@@ -1,4 +1,4 @@
-"""Prediction: a model and an image in, an AnnData out."""
+"""Predict expression from a model and an image or a section."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def predict(
     name: str | None = None,
     block: int = BLOCK_SPOTS,
 ) -> AnnData:
-    """Predict expression from an image or a whole slide; patches are cut and predicted block by block.
+    """Predict expression from an image or a whole slide, reading its patches block by block.
 
     Args:
         model: A trained model with its preprocessing, as :func:`~hist2st_pyg.load_model` returns it.
@@ -48,13 +48,13 @@ def predict(
         spots: The positions to predict: an AnnData with ``obsm["spatial"]`` (x, y in pixels), a spot file, or
             :class:`~hist2st_pyg.io.spots.Spots`; None lays a hexagonal grid over the tissue.
         genes: The genes to keep, of the model's panel (``model.genes``) and in this order; None keeps all.
-        pitch: Distance of the grid's spots in pixels; None takes that of the training sections (in µm if both
-            resolutions are known). A smaller one gives a dense map, see
+        pitch: Distance of the grid's spots in pixels; None uses that of the training sections (in µm if both
+            resolutions are known). A smaller pitch gives a dense map, see
             :func:`~hist2st_pyg.inference.layout.grid_layout`.
         pitch_um: The same in µm; needs the resolution.
-        um_per_pixel: Resolution of the image in µm per pixel; None takes the file's.
+        um_per_pixel: Resolution of the image in µm per pixel; None reads it from the file.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        name: Name of the section; None takes the file's.
+        name: Name of the section; None uses the file's name.
         block: Largest number of spots predicted at a time, see
             :func:`~hist2st_pyg.inference.blocks.predict_blocks`.
 
@@ -64,13 +64,13 @@ def predict(
         :func:`~hist2st_pyg.training.trust.gene_trust`),
         ``obsm["spatial"]`` x, y in pixels, layers ``mean``, ``sd`` and ``zero_probability`` of the counts at size
         factor 1 if the model has a likelihood, and ``uns["spatial"]`` for drawing with scanpy and squidpy.
-        ``uns["hist2st"]`` records how it was made, with a ``note`` if the input does not match the training, and
+        ``uns["hist2st"]`` records model and input, with a ``note`` if the input does not match the training, and
         ``color_distance``, the distance of the colors from training (see
         :attr:`~hist2st_pyg.inference.domain_shift.Colors.distance`).
 
     Raises:
-        ValueError: If the model has no preprocessing or reads counts, a gene is not in its panel, there is no such
-            device, no tissue is found, or the input does not fit.
+        ValueError: If the model has no preprocessing or reads counts, a gene is not in its panel, the device does not
+            exist, no tissue is found, or the input does not fit the model.
 
     >>> import hist2st_pyg as h
     >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
@@ -125,8 +125,8 @@ def predict_section(
         ``section.adata``. Measured and predicted values of a spot thus have the same name.
 
     Raises:
-        ValueError: If the model has no preprocessing, a gene is not in its panel, the section has no image, array
-            places beyond the model's, or no such embeddings, or there is no such device.
+        ValueError: If the model has no preprocessing, a gene is not in its panel, the section lacks the image or the
+            embeddings, an array position is outside the model's position table, or the device does not exist.
 
     >>> import hist2st_pyg as h
     >>> (section,) = h.load_sections("synthetic", names=["A1"], spots=48, genes=20, noise_genes=4)
@@ -175,7 +175,7 @@ def predict_spots(
 
 
 def model_data(model: ExpressionModel, section: Section, cache: str | Path | None = None) -> SectionData:
-    """A model's input from a section: patches and graph, and the counts only if its ``task`` needs them.
+    """Build a model's input from a section: patches, graph, and the counts only if its ``task`` needs them.
 
     Args:
         model: A model with its preprocessing.
@@ -187,21 +187,21 @@ def model_data(model: ExpressionModel, section: Section, cache: str | Path | Non
 
 
 def _kept(model: ExpressionModel, genes: Sequence[str] | None) -> list[int]:
-    """The places in the panel of the genes to keep.
+    """Return the panel indices of the genes to keep.
 
     Raises:
-        TypeError: If ``genes`` is a single text.
-        ValueError: If there is none, one is not in the panel, or one is there twice.
+        TypeError: If ``genes`` is a string.
+        ValueError: If ``genes`` is empty, has duplicates, or a gene is not in the panel.
     """
     panel = model.genes
     if genes is None:
         return list(range(len(panel)))
     if isinstance(genes, str):
-        raise TypeError(f"genes is a list of names, got the text {genes!r}; give [{genes!r}].")
+        raise TypeError(f"genes must be a list of names, got the string {genes!r}; pass [{genes!r}].")
     place = {gene: index for index, gene in enumerate(panel)}
     if unknown := [gene for gene in genes if gene not in place]:
         raise ValueError(f"The gene {unknown[0]!r} is not in the model's panel of {len(panel)} genes (model.genes).")
     kept = [place[gene] for gene in genes]
     if not kept or len(set(kept)) < len(kept):
-        raise ValueError(f"genes holds different genes, at least one; got {list(genes)!r:.100}.")
+        raise ValueError(f"genes must have at least one gene and no duplicates, got {list(genes)!r:.100}.")
     return kept

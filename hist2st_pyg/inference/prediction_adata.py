@@ -1,4 +1,4 @@
-"""A prediction as an AnnData, with what a reader has to know of it."""
+"""Convert a prediction to an AnnData with its metadata."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _var(model: ExpressionModel, kept: list[int]) -> DataFrame:
-    """The training's record of each gene: numbers (nan if missing) and booleans."""
+    """Return the training's record of each gene: numbers (nan if missing) and booleans."""
     import pandas as pd
 
     columns = {
@@ -31,7 +31,7 @@ def _var(model: ExpressionModel, kept: list[int]) -> DataFrame:
 
 
 def _library(name: str) -> str:
-    """The section's name as a key of ``uns``, which files hold as a path."""
+    """Convert the section's name to a key of ``uns``, which files store as a path."""
     return file_name(name) if name in ("", ".", "..") or set(name) & {"/", "\0"} else name
 
 
@@ -47,19 +47,19 @@ def prediction_adata(
     facts: dict[str, Any],
     spot_diameter: float | None = None,
 ) -> AnnData:
-    """The AnnData that :func:`~hist2st_pyg.predict` describes.
+    """Build the AnnData that :func:`~hist2st_pyg.predict` documents.
 
     Args:
         model: The model.
         predicted: Its prediction.
-        kept: The places in the panel of the predicted genes.
+        kept: The panel indices of the predicted genes.
         spots: The spots.
         image: The image, or None.
-        thumbnail: Its thumbnail; None makes one.
+        thumbnail: Its thumbnail; None computes it.
         name: The section's name.
-        notes: Warnings for the reader, in addition to the prediction's own.
+        notes: Warnings in addition to the prediction's own.
         facts: Further entries of ``uns["hist2st"]``; None is left out.
-        spot_diameter: Diameter of the spots in pixels, where known.
+        spot_diameter: Diameter of the spots in pixels, if known.
     """
     import anndata
     import pandas as pd
@@ -81,7 +81,7 @@ def prediction_adata(
                 "images": {"hires": small},
                 "scalefactors": {
                     "tissue_hires_scalef": small.shape[1] / image.size[0],
-                    # Draw spots of unknown size half a pitch wide, about as in ST and Visium.
+                    # Draw spots of unknown size half a pitch wide, approximately as in ST and Visium.
                     "spot_diameter_fullres": pitch / 2 if spot_diameter is None else spot_diameter,
                 },
                 "metadata": {},

@@ -1,4 +1,4 @@
-"""Run a model on a device, and leave it as and where it was."""
+"""Run a model on a device, and restore its mode and device afterwards."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def run_model(
         model: The model.
         data: The section.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        features: What its vision stages made of the patches, for a model that takes them; ``data`` needs no ``x`` then.
+        features: The output of its vision stages, for a model that accepts it; then ``data`` needs no ``x``.
 
     Raises:
         ValueError: If the device does not exist.
     """
     device = find_device(device)
-    # PyG's Data.to changes the data in place; a copy shares the tensors that need not move.
+    # PyG's Data.to changes the data in place; a shallow copy shares the tensors that are already on the device.
     moved = copy.copy(data).to(device)
     with lent(model, device), torch.inference_mode():
         out = model(moved) if features is None else model(moved, [each.to(device) for each in features])
@@ -40,7 +40,7 @@ def run_model(
 
 @contextmanager
 def lent(model: ExpressionModel, device: str) -> Iterator[None]:
-    """The model in eval mode on a device; afterwards it is as and where it was."""
+    """Put the model in eval mode on a device; restore its mode and device on exit."""
     was_training, home = model.training, model.target_mean.device
     model.to(device).eval()
     try:
@@ -60,11 +60,11 @@ def find_device(device: str) -> str:
         return "cuda" if found else "cpu"
     try:
         place = torch.device(device)
-        if place.type == "cuda":  # counted, because a tensor would open CUDA's driver in this process
+        if place.type == "cuda":  # counting devices does not initialize CUDA in this process, creating a tensor does
             known = found and (place.index or 0) < torch.cuda.device_count()
         else:
             known = torch.zeros(1, device=place).item() == 0
-    except (RuntimeError, AssertionError, ImportError) as error:  # what torch makes of a device that is not there
+    except (RuntimeError, AssertionError, ImportError) as error:  # the errors of torch for a missing device
         logger.debug("%s: %s", device, error)
         known = False
     if not known:

@@ -1,4 +1,4 @@
-"""The predicted expression of some of a section's spots, whether it is held whole or streamed."""
+"""Predict the expression of some spots of a section in memory or of a streamed section."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hist2st_pyg.models.base import ExpressionModel
 def expression_at(model: ExpressionModel, section: SectionParts, spots: Tensor, device: str = "auto") -> Tensor:
     """Predict the expression of some spots, [n, G] on the CPU.
 
-    A streamed section is predicted in blocks; by a model that reads counts, or all spots at once, it is made whole.
+    A streamed section is predicted in blocks; for a model that reads counts or all spots at once it is read whole.
 
     Args:
         model: The model.
-        section: What cuts parts out of the section.
-        spots: The spots that are meant, bool [N].
+        section: Access to parts of the section.
+        spots: Mask of the spots to predict, bool [N].
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     """
     if not isinstance(section, StreamedSection) or model.uses_counts or model.num_hops is None:
@@ -33,6 +33,6 @@ def expression_at(model: ExpressionModel, section: SectionParts, spots: Tensor, 
         name=section.data.section,
         keep=lambda _, out: {"expression": out["expression"]},
         spots=spots.nonzero()[:, 0].cpu().numpy(),
-        warn=False,  # of each epoch anew
+        warn=False,  # would repeat in each epoch
     ).values
     return torch.from_numpy(values["expression"])

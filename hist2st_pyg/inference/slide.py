@@ -1,4 +1,4 @@
-"""One slide of a cohort: make its prediction, or find that it is finished."""
+"""Predict one slide of a cohort, or detect that its prediction is finished."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Slide:
     """A slide and its files.
 
     Args:
-        image: The image; its name without suffix is the slide's.
+        image: The image; its name without suffix names the slide.
         spots: Its spot file, or None.
         folder: Folder of the output.
     """
@@ -84,21 +84,21 @@ class Slide:
 
     @property
     def file(self) -> str:
-        """The name of its files, without suffix."""
+        """The name of the slide's files, without suffix."""
         return file_name(self.name)
 
     @property
     def log(self) -> Path:
-        """The file of the output of its process."""
+        """The log file of the slide's process."""
         return self.folder / "logs" / f"{self.file}.txt"
 
     @property
     def state(self) -> Path:
-        """The file that records how the output was made."""
+        """The JSON file that records the configuration and result of the prediction."""
         return self.folder / f"{self.file}.json"
 
     def output(self, format: str) -> Path:
-        """The prediction."""
+        """Return the path of the prediction."""
         return self.folder / f"{self.file}.{format}"
 
 
@@ -140,7 +140,7 @@ def make(job: Job, slide: Slide) -> State:
 
 
 def finished(job: Job, slide: Slide, overwrite: bool = False) -> State | None:
-    """The state of a slide whose prediction has the job's configuration, else None.
+    """Return the state of a slide whose prediction has the job's configuration, otherwise None.
 
     Args:
         job: The settings of the cohort.
@@ -148,14 +148,14 @@ def finished(job: Job, slide: Slide, overwrite: bool = False) -> State | None:
         overwrite: Ignore outputs of another configuration, instead of raising an error.
 
     Raises:
-        ValueError: If the output has another configuration or is not a cohort's.
+        ValueError: If the output has another configuration or was not written by a cohort.
     """
     outputs = [path for format in OUTPUTS if (path := slide.output(format)).exists()]
     if not slide.state.exists():
         if outputs and not overwrite:
             raise ValueError(
-                f"{outputs[0]} exists without a {slide.state.name} that records how it was made; remove it, choose "
-                "another folder, or replace it with --overwrite (overwrite=True)."
+                f"{outputs[0]} exists, but {slide.state.name}, which records its configuration, does not; remove it, "
+                "choose another folder, or replace it with --overwrite (overwrite=True)."
             )
         return None
     state = read_state(slide.state)
@@ -185,12 +185,14 @@ def read_state(path: Path) -> State:
     except ValueError:
         state = None
     if not isinstance(state, dict) or not {"model", "image", "spots", "options"} <= set(state):
-        raise ValueError(f"{path} is not the record of a slide and will not be replaced; choose another folder.")
+        raise ValueError(
+            f"{path} was not written by a cohort's prediction and will not be replaced; choose another folder."
+        )
     return state
 
 
 def fingerprint(model: Path) -> str:
-    """A hash of a saved model's files.
+    """Compute a hash of a saved model's files.
 
     Args:
         model: A path that :func:`~hist2st_pyg.load_model` reads.
@@ -205,7 +207,7 @@ def fingerprint(model: Path) -> str:
 
 @lru_cache(maxsize=1)
 def _loaded(model: Path, expected: str) -> ExpressionModel:
-    """The model, loaded once in a process."""
+    """Load the model, once per process."""
     loaded = load_model(model)
     if fingerprint(model) != expected:
         raise ValueError(f"{model} has changed since the cohort was started; restart the cohort.")
@@ -229,6 +231,6 @@ def _file(path: Path | None) -> dict[str, Any]:
 
 
 def _flat(state: State) -> dict[str, Any]:
-    """The values that identify a prediction's configuration; files may have been moved."""
+    """Return the values that identify a prediction's configuration, independent of the location of files."""
     parts = ("model", "image", "spots", "options")
     return {f"{part}.{key}": value for part in parts for key, value in state[part].items() if key != "path"}

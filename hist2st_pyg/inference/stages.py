@@ -1,4 +1,4 @@
-"""What a model makes of a section's blocks: at once from their patches, or in stages from features made before."""
+"""Run a model on a section's blocks, from their patches or in two stages, features first."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def encoded(
     colors: Colors,
     spots: NDArray[np.int64] | None,
 ) -> Iterator[dict[str, Tensor]]:
-    """What each vision stage makes of the patches of each block; colors are of the spots that are asked for."""
+    """Compute each vision stage's features of the patches, block by block; colors cover only the requested spots."""
     with closing(_ahead(partial(_piece, parts, patches, 0), blocks)) as pieces:
         for of_block, (piece, _) in zip(blocks, pieces, strict=True):
             colors.add(piece.x if spots is None else piece.x[torch.from_numpy(np.isin(of_block, spots))])
@@ -55,7 +55,7 @@ def from_features(
     device: str,
     keep: Keep,
 ) -> Iterator[dict[str, Tensor]]:
-    """What is kept of each block's prediction from its spots' features and those around them."""
+    """Predict each block from the features of its spots and their surroundings, and select the values to keep."""
     for spots in blocks:
         piece, around, own = _part(parts, hops, spots)
         given = features if around is None else [each[around] for each in features]
@@ -73,7 +73,7 @@ def predicted(
     keep: Keep,
     colors: Colors,
 ) -> Iterator[dict[str, Tensor]]:
-    """What is kept of each block's prediction from its spots' patches and those around them."""
+    """Predict each block from the patches of its spots and their surroundings, and select the values to keep."""
     with closing(_ahead(partial(_piece, parts, patches, hops), blocks)) as pieces:
         for piece, own in pieces:
             colors.add(piece.x[own])
@@ -89,7 +89,7 @@ def collected(
     name: str,
     bar: Any,
 ) -> dict[str, NDArray[np.float32]]:
-    """The blocks' values in the order of the section's spots, each [N, ...]; a bar counts spots."""
+    """Collect the blocks' values [N, ...] in the order of the section's spots; the progress bar counts spots."""
     values: dict[str, NDArray[np.float32]] = {}
     for spots, of_block in zip(blocks, made, strict=True):
         for key, value in of_block.items():
@@ -100,16 +100,16 @@ def collected(
         if bar is not None:
             bar.update(len(spots))
         if len(blocks) > 1:
-            trim_memory()  # without it a slide of 30,000 spots took 50 % more memory
+            trim_memory()  # otherwise a slide of 30,000 spots takes 50 % more memory
     return values
 
 
 def _part(
     parts: SectionParts, hops: int, spots: NDArray[np.int64]
 ) -> tuple[SectionData, NDArray[np.int64] | None, Tensor]:
-    """A block and its surrounding spots as a ``Data`` without patches, which spots these are, and the block's rows.
+    """Return a block with its surroundings as a ``Data`` without patches, the indices of these spots, the block's rows.
 
-    None stands for all spots of the section.
+    None as indices means all spots of the section.
     """
     if len(spots) == len(parts.data.pos):
         return copy.copy(parts.data), None, torch.arange(len(spots))
@@ -119,7 +119,7 @@ def _part(
 
 
 def _piece(parts: SectionParts, patches: Patches, hops: int, spots: NDArray[np.int64]) -> tuple[SectionData, Tensor]:
-    """A block and its surrounding spots as a ``Data``, and the rows of the block's own spots."""
+    """Return a block with its surroundings as a ``Data``, and the rows of the block's own spots."""
     piece, around, own = _part(parts, hops, spots)
     piece.x = patches(around)
     return piece, own
@@ -128,7 +128,7 @@ def _piece(parts: SectionParts, patches: Patches, hops: int, spots: NDArray[np.i
 def _ahead(make: Callable[[Item], Made], items: Sequence[Item]) -> Generator[Made, None, None]:
     """Apply ``make`` to each item, one item ahead in a thread, so that reading overlaps with prediction.
 
-    A single item needs no thread.
+    A single item is computed without a thread.
     """
     if len(items) == 1:
         yield make(items[0])
@@ -147,5 +147,5 @@ def _check_finite(values: Tensor, key: str, model: ExpressionModel, name: str) -
     if wrong:
         raise ValueError(
             f"{name}: {wrong} of {values.numel()} values of {key!r} from the model {type(model).__name__} are not "
-            "finite. Its weights or statistics are damaged, or its training diverged."
+            "finite. The model's weights or statistics are damaged, or its training diverged."
         )

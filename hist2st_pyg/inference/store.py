@@ -33,7 +33,7 @@ TABLE, SPOTS, THUMBNAIL = "hist2st", "spots", "thumbnail"
 """The default names of the elements of a new store."""
 
 REGION, INSTANCE = "spatialdata_region", "spatialdata_instance"
-"""The columns of ``obs`` with the element, and its spot, that a row of the table annotates."""
+"""The columns of ``obs`` with the element and the spot that a row of the table annotates."""
 
 TOLERANCE = 0.5
 """Largest distance of a spot from its position in the store, in pixels."""
@@ -52,14 +52,14 @@ def write_spatialdata(
 ) -> None:
     """Write a prediction as a SpatialData store, or into the store that its section came from.
 
-    An existing store at ``path`` gets a table that annotates its spots, without other changes. A new store holds the
-    spots as circles, the thumbnail as an image, both in pixels of the full-resolution image ("global"), and the table.
+    In an existing store at ``path``, only a table that annotates its spots is added. A new store has the spots as
+    circles, the thumbnail as an image, both in pixels of the full-resolution image ("global"), and the table.
 
     Args:
         adata: A prediction, as :func:`~hist2st_pyg.predict` returns it.
         path: The store, a folder; ``.zarr`` by convention.
         table: Key of the table.
-        shapes: Key of the spots. In an existing store, None takes the only shapes with the prediction's spots.
+        shapes: Key of the spots. In an existing store, None selects the only shapes with the prediction's spots.
         image: Key of the thumbnail; in an existing store, of the predicted image, or None if it has only one.
         coordinate_system: The coordinate system of spots and image in an existing store, as in
             :func:`hist2st_pyg.datasets.spatialdata.load`.
@@ -84,12 +84,12 @@ def write_spatialdata(
 
 
 def check_store(path: Path, table: str = TABLE, overwrite: bool = False) -> None:
-    """Check before a prediction that a store, new or existing, takes its table.
+    """Check before a prediction that its table can be written to a store, new or existing.
 
     Raises:
         ImportError: If the ``spatialdata`` extra is not installed.
         OSError: If the store cannot be written.
-        ValueError: If there is something else, or a table that must not be replaced.
+        ValueError: If the path is not a store, or has a table that must not be replaced.
     """
     require_spatialdata(path)
     if is_store(path):
@@ -149,13 +149,13 @@ def _add_table(
     if away.max() > TOLERANCE:
         raise ValueError(
             f"{path}: the prediction's spot {names[int(away.argmax())]!r} is {away.max():.1f} px from its position in "
-            f"{shapes!r}. Is the prediction of this section, and of its image {image!r}?"
+            f"{shapes!r}; check that the prediction is of this section and of its image {image!r}."
         )
     _put(store, path, table, shapes, _table(adata, shapes, found[shapes]))
 
 
 def _check_key(store: SpatialData, path: Path, table: str, overwrite: bool) -> None:
-    """Reject a key of another element, ignoring case, and a table that must not be replaced."""
+    """Raise if the key belongs to another element, ignoring case, or to a table that must not be replaced."""
     kinds = [path / kind for kind in ("images", "labels", "points", "shapes", "tables") if (path / kind).is_dir()]
     for other in (folder for kind in kinds for folder in kind.iterdir()):
         if other.name.casefold() == table.casefold() and other != path / "tables" / table:
@@ -167,7 +167,7 @@ def _check_key(store: SpatialData, path: Path, table: str, overwrite: bool) -> N
 
 
 def _instances(store: SpatialData, shapes: str, names: list[str], path: Path) -> NDArray[Any] | None:
-    """Each spot's name in the index of the shapes: from a table that annotates them, or the name itself."""
+    """Map each spot to its name in the index of the shapes: from a table that annotates them, or the name itself."""
     import pandas as pd
 
     tables = [table_rows(store, key, shapes, path) for key in store.tables if shapes in annotated_spots(store, key)]
@@ -180,7 +180,7 @@ def _instances(store: SpatialData, shapes: str, names: list[str], path: Path) ->
 
 
 def _table(adata: AnnData, shapes: str, instances: NDArray[Any] | list[str]) -> AnnData:
-    """The prediction as a table that annotates the spots."""
+    """Convert the prediction to a table that annotates the spots."""
     import pandas as pd
     from spatialdata.models import TableModel
 
@@ -191,7 +191,7 @@ def _table(adata: AnnData, shapes: str, instances: NDArray[Any] | list[str]) -> 
 
 
 def _put(store: SpatialData, path: Path, table: str, shapes: str, adata: AnnData) -> None:
-    """Write a table beside the store, in the store's format, and move it in when it is complete."""
+    """Write a table next to the store, in the store's format, and move it into the store when it is complete."""
     import zarr
     from spatialdata import SpatialData
     from spatialdata._io.format import SpatialDataContainerFormatV01

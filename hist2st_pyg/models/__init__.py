@@ -1,4 +1,4 @@
-"""The models, each in a short file."""
+"""The models, one per file."""
 
 from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.bleep import Bleep

@@ -1,4 +1,4 @@
-"""What all models share: fitted statistics, the preprocessing of their data, what they read and are trained on."""
+"""The base classes of all models, with their fitted statistics, preprocessing, inputs and losses."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from hist2st_pyg.section import SectionRecord
 
 
 class ExpressionModel(nn.Module, Saving):
-    """A model from a section's ``Data`` to expression.
+    """A model that predicts expression from a section's ``Data``.
 
-    A subclass sets ``config`` to its own arguments, so that it can be built again, and writes ``forward``. With a
-    ``key`` of its own it is one of ``MODELS`` and is loaded by that; else by its own ``from_pretrained``. ``task``
-    says what it does: ``"prediction"`` reads images, ``"interpolation"`` also the expression of the section's other
-    spots, ``"diagnostic"`` something of the spot's own counts. The last two are other tasks, and results say so.
+    A subclass sets ``config`` to its arguments, so that loading can rebuild it, and implements ``forward``. With a
+    ``key`` it is registered in ``MODELS`` and loaded by that key; otherwise by its own ``from_pretrained``. ``task``
+    states the input: ``"prediction"`` reads images, ``"interpolation"`` also the expression of the section's other
+    spots, ``"diagnostic"`` part of the spot's own counts. Results report the last two as separate tasks.
 
     Args:
         n_genes: Number of genes, G.
@@ -69,52 +69,52 @@ class ExpressionModel(nn.Module, Saving):
 
     @property
     def num_hops(self) -> int | None:
-        """How many edges of the graph away a spot may be that a spot's prediction reads; None where it reads them all.
+        """The number of graph hops over which a spot's prediction reads other spots; None: all spots.
 
-        Spots that attend to each other (:attr:`attends`) are not counted. A model that does not say reads them all.
+        Attention between spots (:attr:`attends`) is not counted. The default is None.
         """
         return None
 
     @property
     def attends(self) -> str | None:
-        """The key of :data:`~hist2st_pyg.nn.ATTENTIONS` by which spots read others; None: by the graph alone."""
+        """The key of :data:`~hist2st_pyg.nn.ATTENTIONS` of the attention between spots; None: the graph alone."""
         return None
 
     @property
     def receptive_field(self) -> int | None:
-        """The prediction of a spot is the same without the spots farther than this many edges; None: it needs all."""
+        """The number of hops beyond which other spots do not change a spot's prediction; None: all spots can."""
         return None if self.attends is not None else self.num_hops
 
     @property
     def vision_stages(self) -> list[nn.Module]:
-        """What encodes the patches: ``vision``, where the model has it."""
+        """The modules that encode the patches: ``vision``, if the model has it."""
         vision = getattr(self, "vision", None)
         return [vision] if isinstance(vision, nn.Module) else []
 
     @property
     def section_features(self) -> Callable[[Data], Tensor] | None:
-        """What of the patches the model standardizes within their section, a function to [n, F]; None: nothing."""
+        """The function to the features [n, F] that the model standardizes within each section, or None."""
         return None
 
     @classmethod
     def upgrade_state(cls, state: Mapping[str, Tensor], version: int) -> dict[str, Tensor]:
-        """The weights of a model that was saved in an earlier format, under today's names.
+        """Rename the weights of a model that was saved in an earlier format to the current names.
 
         Args:
             state: The weights as saved.
-            version: The format.
+            version: The format's version.
         """
         return dict(state)
 
     def normalize(self, x: Tensor) -> Tensor:
-        """Patches 0 to 255, [N, 3·S, P, P], by the training sections' color statistics."""
+        """Standardize patches [N, 3·S, P, P], 0 to 255, by the training sections' color statistics."""
         self._check_patches(x)
         return (x.to(self.pixel_mean.dtype) - self.pixel_mean[:, None, None]).div_(self.pixel_std[:, None, None])
 
     def encode(self, encoder: nn.Module, data: Data) -> Tensor:
-        """A vision stage's features [N, C] of what it takes: patches normalized or as pixels, or embeddings [N, D].
+        """Compute a vision stage's features [N, C] from its kind of input: normalized patches, pixels or embeddings.
 
-        A ``Data`` with the ``statistics`` [N, 27·S] of its patches spares the stage that takes them their computation.
+        A stage that takes ``statistics`` [N, 27·S] reads them from the ``Data`` if they are already computed.
         """
         takes = getattr(encoder, "takes", "normalized")
         if takes == "embeddings":
@@ -132,9 +132,9 @@ class ExpressionModel(nn.Module, Saving):
         return encoder(self.normalize(data.x))  # type: ignore[no-any-return]
 
     def features(self, data: Data) -> list[Tensor]:
-        """What each vision stage makes of the patches, [N, C].
+        """Compute each vision stage's features of the patches, [N, C].
 
-        Models with local attention or a likelihood take it as ``forward(data, features)``, and no ``x`` then.
+        Models with local attention or a likelihood accept them as ``forward(data, features)``, without ``data.x``.
         """
         return [self.encode(stage, data) for stage in self.vision_stages]
 
@@ -143,58 +143,58 @@ class ExpressionModel(nn.Module, Saving):
             raise ValueError(f"Patches are [N, {len(self.pixel_mean)}, P, P], got {list(x.shape)}.")
 
     def initialize(self, mean_expression: Tensor) -> None:
-        """Set the initial weights that a model takes from its training sections; most take none.
+        """Set the initial weights that depend on the training sections; most models have none.
 
         Args:
             mean_expression: The mean target of each gene over the training spots, [G].
         """
 
     def remember(self, train: Sequence[Data | SectionParts]) -> None:
-        """Keep the training spots that predictions are looked up in, or fit what is fitted at once, before training.
+        """Store the training spots that predictions retrieve, or fit closed-form parts, before training.
 
-        Training gives what cuts parts out of its sections, so that a large one need not be read whole:
-        ``target_at`` and ``patches_at`` some spots, or ``whole()``. The package's models also take their ``Data``.
+        Training passes ``SectionParts``, so that large sections are not read whole: ``target_at`` and ``patches_at``
+        of some spots, or ``whole()``. The package's models also accept ``Data``.
 
         Args:
-            train: The training sections, whose statistics the model has.
+            train: The training sections, whose statistics are already set in the model.
         """
 
     def own_losses(self, out: dict[str, Tensor], data: Data, how: losses.Options) -> dict[str, Tensor] | None:
-        """The losses by name of a model that has its own; None: it is trained on the error of its expression.
+        """Compute the model's own losses by name; None: the model is trained on the error of its expression.
 
         Args:
-            out: Its output in training.
+            out: The model's output in training.
             data: The sections of the step.
-            how: How a difference of expression becomes a number.
+            how: The loss function, scale and reduction of the expression error.
         """
         return None
 
     def standardize(self, expression: Tensor) -> Tensor:
-        """From log10 to standardized expression, [N, G]."""
+        """Convert log10 to standardized expression, [N, G]."""
         return (expression - self.target_mean) / self.target_std
 
     def unstandardize(self, standard: Tensor) -> Tensor:
-        """From standardized to log10 expression, [N, G]."""
+        """Convert standardized to log10 expression, [N, G]."""
         return standard * self.target_std + self.target_mean
 
 
 class ClosedFormModel(ExpressionModel, ABC):
-    """A model that is fitted in one go from the training sections, not by gradient steps."""
+    """A model that is fitted in closed form to the training sections, without gradient steps."""
 
     @abstractmethod
     def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
         """Fit to the training spots' targets, those that networks are trained on (``training_target``).
 
-        What is to be chosen is chosen by the validation PCC with the targets as measured.
+        Hyperparameters are chosen by the validation PCC with the measured targets.
 
         Args:
-            train: The training sections; with ``train_mask`` where squares of them are held out.
-            val: The sections that validate, empty where none do; with ``val_mask`` where they are the same sections.
+            train: The training sections; with ``train_mask`` if squares of them are held out.
+            val: The validation sections, possibly none; with ``val_mask`` if they are the training sections.
         """
 
 
 def section_ptr(data: Data) -> list[int]:
-    """Where each section of a ``Data`` or ``Batch`` begins and ends: [0, ..., N]."""
+    """The row offsets of the sections in a ``Data`` or ``Batch``: [0, ..., N]."""
     if data.get("ptr") is not None:
         return [int(i) for i in data.ptr.tolist()]
     if data.get("batch") is not None and data.batch is not None:
@@ -203,10 +203,10 @@ def section_ptr(data: Data) -> list[int]:
 
 
 def require_preprocessing(model: ExpressionModel) -> Preprocessing:
-    """The model's preprocessing, or an error that says how to set one."""
+    """Return the model's preprocessing, or raise a ValueError that says how to set it."""
     if model.preprocessing is None:
         raise ValueError(
-            "The model has no preprocessing (gene panel, patch size, graph), so it cannot be given an image; models "
-            "trained by `hist2st train` have one, others get one by `model.preprocessing = Preprocessing(genes=...)`."
+            "The model has no preprocessing (gene panel, patch size, graph), so it cannot read an image; train it by "
+            "`hist2st train`, or set `model.preprocessing = Preprocessing(genes=...)`."
         )
     return model.preprocessing

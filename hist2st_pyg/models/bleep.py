@@ -1,4 +1,4 @@
-"""BLEEP: images and expression in one space, and the expression of the training spots nearest to an image."""
+"""BLEEP: contrastive embedding of patches and expression, and retrieval of the nearest training spots."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hist2st_pyg.utils.bounds import check_least
 from hist2st_pyg.utils.resolver import resolve
 
 BLOCK_SPOTS = 1024
-"""Spots that are looked up at a time."""
+"""Number of query spots per block of the retrieval."""
 WEIGHTINGS = {name: name for name in ("distance", "mean")}
 
 
 class ProjectionHead(nn.Module):
-    """Into the common space: a linear map, and a residual layer with normalization, [N, in] -> [N, out]."""
+    """The projection into the common space: linear map, residual layer, layer norm, [N, in] -> [N, out]."""
 
     def __init__(self, in_channels: int, out_channels: int, dropout: float) -> None:
         super().__init__()
@@ -41,35 +41,35 @@ class ProjectionHead(nn.Module):
 class Bleep(ExpressionModel):
     r"""Retrieval of training spots by a contrastive embedding (Xie et al., NeurIPS 2023).
 
-    With the embeddings :math:`V` of a step's patches and :math:`U` of their spots' expression, [N, C] each, the rows of
-    :math:`U V^\top / t` shall be those of :math:`\mathrm{softmax}((U U^\top + V V^\top) / 2t)`, and the columns its
-    columns: the mean of both cross entropies is the loss. A prediction is the mean expression of the ``k`` training
-    spots whose embedding has the largest cosine with the patch's.
+    With the embeddings :math:`V` of a step's patches and :math:`U` of their spots' expression, [N, C] each, the loss is
+    the mean of two cross entropies between the logits :math:`U V^\top / t` and the target
+    :math:`\mathrm{softmax}((U U^\top + V V^\top) / 2t)`, over rows and over columns. A prediction is the mean
+    expression of the ``k`` training spots whose embeddings have the largest cosine similarity to the patch's.
 
     As published: both projections, loss, retrieval and their values. Changed: the vision stage is any encoder instead
-    of ResNet-50; expression is this package's target instead of a batch-corrected matrix; at most ``n_reference``
-    training spots are kept. They are saved as expression [M, G], and embedded when they are looked up in.
+    of ResNet-50; expression is this package's target instead of a batch-corrected matrix; the model keeps at most
+    ``n_reference`` training spots, saves their expression [M, G] and embeds them at prediction.
 
     Args:
         n_genes: Number of genes, G.
         patch_size: Side of a patch in pixels, P.
         n_scales: Number of fields of view in a patch's channels, S.
         vision: A key of ``nn.ENCODERS``, or a class or factory ``(in_channels, patch_size) -> module``.
-        vision_kwargs: Further arguments of the encoder; ``weights`` of the default one are ImageNet's if the download
+        vision_kwargs: Further arguments of the encoder; the default encoder has ImageNet weights if their download
             succeeds.
         channels: Width C of the common space.
         dropout: Dropout of the projections.
         temperature: The t of the loss.
-        k: Number of training spots that a prediction is made of.
-        weighting: ``"mean"`` weights them alike; ``"distance"`` by exp(-d²) of the embeddings, the publication's other
-            way, through which a prediction has a gradient and can be explained.
-        n_reference: Largest number of training spots that are kept, evenly of all.
+        k: Number of training spots that a prediction averages.
+        weighting: ``"mean"`` weights them equally; ``"distance"`` by exp(-d²) of the embeddings, the publication's
+            alternative, which is differentiable, so that a prediction can be explained.
+        n_reference: Largest number of training spots to keep, evenly spaced over all.
 
     Shapes:
         ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, C]; in training the latter alone.
 
     Raises:
-        ValueError: If a number is too small or ``weighting`` unknown; in ``forward``, if no training spots are kept.
+        ValueError: If a number is too small or ``weighting`` unknown; in ``forward``, if no training spots are stored.
     """
 
     key = "bleep"
@@ -110,7 +110,7 @@ class Bleep(ExpressionModel):
         self.register_load_state_dict_pre_hook(make_room("reference"))  # type: ignore[no-untyped-call]
 
     def remember(self, train: Sequence[Data | SectionParts]) -> None:
-        """Keep training spots' expression."""
+        """Store the expression of the training spots."""
         sections = section_parts(train)
         self.reference = reference_expression(sections, spread_spots(sections, self.n_reference)).to(self.reference)
 
@@ -126,25 +126,25 @@ class Bleep(ExpressionModel):
         return {"expression": torch.cat(found), "embedding": image}
 
     def retrieve(self, query: Tensor, keys: Tensor) -> Tensor:
-        """The expression [N, G] of the kept spots whose embeddings [M, C] are nearest to the queries' [N, C]."""
+        """Average the expression of the spots whose embeddings [M, C] are nearest to the queries [N, C], to [N, G]."""
         cosine = F.normalize(query, dim=1) @ F.normalize(keys, dim=1).T
         nearest = cosine.topk(min(self.k, len(keys)), dim=1).indices
         closeness = torch.zeros_like(nearest, dtype=cosine.dtype)
         if self.weighting == "distance":
             closeness = -(keys[nearest] - query[:, None]).square().sum(2)
         weight = closeness.softmax(1)
-        # As a matrix, for the spots' expression itself, [N, k, G], is large.
+        # A weight matrix, because gathering the expression of each neighbor, [N, k, G], takes much memory.
         return weight.new_zeros(cosine.shape).scatter(1, nearest, weight) @ self.reference
 
     def own_losses(self, out: dict[str, Tensor], data: Data, how: losses.Options) -> dict[str, Tensor]:
-        """The contrastive loss over the spots of the step that train; a gene that was not measured is at its mean."""
+        """The contrastive loss over the step's training spots; unmeasured genes are set to their means."""
         trains = training_spots(data)
         spot = self.spot_projection(self.standardize(measured_target(data, self.reference.mean(0)))[trains])
         return {"contrast": contrastive_loss(out["embedding"][trains], spot, self.temperature)}
 
 
 def contrastive_loss(image: Tensor, spot: Tensor, temperature: float) -> Tensor:
-    """The loss of BLEEP for embeddings of the same spots by their image and by their expression, [N, C] each."""
+    """The BLEEP loss of the image and the expression embeddings of the same spots, [N, C] each."""
     logits = spot @ image.T / temperature
     target = ((image @ image.T + spot @ spot.T) / (2 * temperature)).softmax(1)
     by_spot = -(target * logits.log_softmax(1)).sum(1)

@@ -20,7 +20,7 @@ from hist2st_pyg.utils.json_files import read_json
 
 CARD = "README.md"
 Kept = Literal["folder", "hub", "package"]
-"""Where a saved model is loaded from."""
+"""The kinds of place that a saved model is loaded from."""
 TAGS = ("spatial-transcriptomics", "gene-expression", "histology", "digital-pathology", "pytorch")
 _SEAL = "<!-- Written by hist2st_pyg, which writes it again only while its text is as written: "
 VALIDATION = "PCC on the validation spots, mean over genes; it chose the epoch, so it is optimistic"
@@ -59,10 +59,10 @@ def model_card(
     Args:
         model: The model.
         description: Its description by :func:`~hist2st_pyg.models.pretrained.describe`.
-        source: What to load it by: a folder, an id on the hub, or the name of a packaged model.
-        kept: Which of these it is.
+        source: The argument that loads it: a folder, an id on the hub, or the name of a packaged model.
+        kept: The kind of ``source``.
         title: The heading.
-        license: The license of the weights, by the hub's name (``"mit"``); None claims none.
+        license: The license of the weights, by the hub's name (``"mit"``); None states none.
         data: The training data, in words; the sections are always listed.
         split: The split into training, validation and test, in words.
         metrics: Numbers by their name.
@@ -97,17 +97,17 @@ def edited(path: Path) -> bool:
     """Whether the card exists and was written or changed by hand."""
     if not path.is_file():
         return False
-    # Ours is UTF-8; another encoding was written by hand.
+    # hist2st_pyg writes UTF-8; a file in another encoding was written by hand.
     text, _, end = path.read_text(encoding="utf-8", errors="replace").rpartition(_SEAL)
     return end.strip() != f"{_digest(text)} -->"
 
 
 def run_facts(run: str | Path) -> dict[str, Any]:
-    """The arguments of :func:`model_card` that a run folder holds; see :func:`summary_facts`.
+    """Read the arguments of :func:`model_card` from a run folder; see :func:`summary_facts`.
 
     Raises:
         FileNotFoundError: If the folder has no ``summary.json``.
-        ValueError: If the file is not a run's.
+        ValueError: If the file is not a run's summary.
     """
     path = Path(run) / "summary.json"
     summary = read_json(path)
@@ -118,7 +118,7 @@ def run_facts(run: str | Path) -> dict[str, Any]:
 
 
 def summary_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """``data``, ``split`` and ``metrics`` for :func:`model_card` from a run's ``summary.json``."""
+    """Return ``data``, ``split`` and ``metrics`` for :func:`model_card` from a run's ``summary.json``."""
     data = summary["config"]["data"]
     sections = read_training_sections(summary["sections"], "summary.json")
     facts: dict[str, Any] = {"data": f"Sections of {code(data['name'])}.", "split": describe_split(sections)}

@@ -1,4 +1,4 @@
-"""What models share that predict the counts' distribution beside expression, and distil from augmented views."""
+"""The base class of models with a likelihood of the counts and self-distillation from augmented views."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from hist2st_pyg.utils.resolver import resolve
 class CountsModel(ExpressionModel, ABC):
     """A model whose embedding also gives the parameters of a likelihood (Zeng et al. 2022).
 
-    A subclass builds its stages, then calls :meth:`add_heads`, and writes :meth:`predict_expression`.
+    A subclass builds its stages, calls :meth:`add_heads`, and implements :meth:`predict_expression`.
     """
 
     def add_heads(
         self, channels: int, likelihood: str | None, published_likelihood: bool, detach_likelihood: bool, n_views: int
     ) -> None:
-        """Build the likelihood, and the average over views.
+        """Build the likelihood's heads and the weights that average the augmented views.
 
         Args:
             channels: Width of the embedding, C.
             likelihood: A key of ``nn.LIKELIHOODS``, or None.
-            published_likelihood: Take its published form.
-            detach_likelihood: Fit it without a gradient to other stages.
-            n_views: Number of views to distil from; 0 builds no weights for it.
+            published_likelihood: Use its published form.
+            detach_likelihood: Train it without a gradient to other stages.
+            n_views: Number of augmented views to distill from; 0 builds no averaging weights.
         """
         n_genes = len(self.target_mean)
         self.likelihood = resolve(LIKELIHOODS, likelihood, "likelihood")(channels, n_genes) if likelihood else None
@@ -45,15 +45,15 @@ class CountsModel(ExpressionModel, ABC):
 
     @abstractmethod
     def predict_expression(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
-        """``expression`` [N, G] and ``embedding`` [N, C], without the likelihood.
+        """Predict ``expression`` [N, G] and ``embedding`` [N, C], without the likelihood.
 
         Args:
             data: The sections.
-            features: Their :meth:`features`, where they are known.
+            features: Their :meth:`features`, if already computed.
         """
 
     def forward(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
+        """Predict from a ``Data`` or a ``Batch``, each section independently."""
         out = self.predict_expression(data, features)
         if self.likelihood is not None:
             h = out["embedding"]
@@ -65,14 +65,14 @@ class CountsModel(ExpressionModel, ABC):
 
         Args:
             views: The same spots with augmented patches.
-            n_kept: The number of views whose activations are kept for the gradient; those of the others are computed
-                again, so that memory does not grow with the number of views, and a step takes up to 1.4 times as long.
+            n_kept: Number of views whose activations are kept for the gradient. Those of the others are recomputed, so
+                that memory does not grow with the number of views; a step takes up to 1.4 times as long.
 
         Raises:
             ValueError: If the model was built without ``n_views``.
         """
         if self.distillation is None:
-            raise ValueError("This model was built with n_views=0; build it with the number of views to distil from.")
+            raise ValueError("This model was built with n_views=0; build it with the number of views to distill from.")
 
         def predicted(view: Data) -> tuple[Tensor, Tensor]:
             out = self.predict_expression(view)

@@ -1,4 +1,4 @@
-"""EGGN: a graph network of spots and of the training spots that look like them."""
+"""EGGN: a graph network over spots and similar training spots."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from hist2st_pyg.utils.bounds import check_least
 from hist2st_pyg.utils.scatter import scatter
 
 CLOSE = 3
-"""Exemplars that an exemplar is connected with."""
+"""Number of exemplars that each exemplar is connected to."""
 APART = 3
-"""Array steps from which on a spot of the only training section may be an exemplar of another, in training."""
+"""Least distance, in array steps, of a spot from its exemplars when training on a single section."""
 
 
 class Eggn(ExpressionModel):
-    """Exemplar-guided graph network (Yang et al., *Pattern Recognition* 2024): a graph of spots and similar ones.
+    """Exemplar-guided graph network (Yang et al., *Pattern Recognition* 2024).
 
-    The ``k`` training spots nearest to a spot by features of a frozen encoder are its exemplars. Spots exchange
-    messages with their neighbors, exemplars with exemplars like them, and both with each other; an attention over the
-    exemplars of each spot ends in a linear map.
+    The exemplars of a spot are its ``k`` nearest training spots in the feature space of a frozen encoder. Messages pass
+    between neighboring spots, between similar exemplars, and between a spot and its exemplars; attention over the
+    exemplars of each spot and a linear map give its expression.
 
-    As published: retrieval (L1), graph layers, bridge, read-out and their values. Changed: the frozen encoder is any
-    one, by default the statistics of color and texture, instead of ResNet-18; neighbors are the section's graph;
+    As published: retrieval (L1), graph layers, bridge, read-out and their values. Changed: the frozen encoder can be
+    chosen, by default color and texture statistics, instead of ResNet-18; neighbors are those of the section's graph;
     the bridge reads the exemplars' expression, as in the paper, where the public program reads hidden channels; the
-    loss is the training's squared error, without the correlation; at most ``n_reference`` training spots are kept, by
-    their features and expression. In training a spot's own section gives it no exemplars, as published; where there is
-    no other section, the spots around it do not.
+    loss is the training's squared error, without the correlation; the model stores features and expression of at most
+    ``n_reference`` training spots. In training a spot has no exemplars in its own section, as published; with a single
+    training section, it has none among the spots around it.
 
     Args:
         n_genes: Number of genes, G.
@@ -53,17 +53,17 @@ class Eggn(ExpressionModel):
         channels: Width C, a multiple of 4.
         layers: Number of graph layers.
         k: Exemplars of a spot.
-        n_reference: Largest number of training spots that are kept, evenly of all.
+        n_reference: Largest number of training spots to keep, evenly spaced over all.
 
     Shapes:
         ``forward(data)`` gives ``expression`` [N, G] and ``embedding`` [N, C].
 
     Raises:
-        ValueError: If a number does not fit; in ``forward``, if no training spots are kept.
+        ValueError: If a number is out of range; in ``forward``, if no training spots are stored.
     """
 
     key = "eggn"
-    attends = "full"  # through an exemplar that they share, spots anywhere in a section read each other
+    attends = "full"  # spots that share an exemplar read each other, at any distance
     remembers = True
     feature_mean: Tensor
     feature_std: Tensor
@@ -116,18 +116,18 @@ class Eggn(ExpressionModel):
 
     @property
     def num_hops(self) -> int | None:
-        """As far as the layers look among spots."""
+        """The number of graph layers among the spots."""
         return len(self.layers)
 
     def train(self, mode: bool = True) -> Self:
-        """The encoder stays as in evaluation."""
+        """Set the mode; the frozen encoder stays in eval mode."""
         super().train(mode)
         self.vision.eval()
         return self
 
     @torch.no_grad()
     def remember(self, train: Sequence[Data | SectionParts]) -> None:
-        """Keep training spots' features, expression and places."""
+        """Store the training spots' features, expression, sections and array positions."""
         sections = section_parts(train)
         rows, encode = spread_spots(sections, self.n_reference), partial(self.encode, self.vision)
         features, places = [], []
@@ -144,7 +144,7 @@ class Eggn(ExpressionModel):
         self.reference_place = torch.cat(places).to(self.reference_place.device)
 
     def forward(self, data: Data) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
+        """Predict from a ``Data`` or a ``Batch``, each section independently."""
         if not len(self.reference):
             raise ValueError("Eggn has no training spots for exemplars; train it, or call model.remember(train).")
         x = (self.encode(self.vision, data) - self.feature_mean) / self.feature_std
@@ -157,7 +157,7 @@ class Eggn(ExpressionModel):
     def relate(
         self, x: Tensor, exemplar: Tensor, expression: Tensor, near: Tensor, refer: Tensor, close: Tensor
     ) -> Tensor:
-        """The spots' embedding [N, C] from their features [N, F], the exemplars' [E, F + G] and expression [E, G]."""
+        """Embed spots [N, C] from features [N, F] and the exemplars' features [E, F + G] and expression [E, G]."""
         spot, exemplar = (
             F.leaky_relu(self.mix(F.leaky_relu(h, SLOPE)), SLOPE) for h in (self.of_spot(x), self.of_exemplar(exemplar))
         )
@@ -166,12 +166,12 @@ class Eggn(ExpressionModel):
             spot, exemplar = layer(spot, exemplar, expression, near, refer, close)
             expression = F.leaky_relu(expression, SLOPE)
         spot, (source, target) = self.head(spot), refer
-        # Each channel's attention over the exemplars of a spot.
+        # Attention over the exemplars of a spot, for each channel.
         weight = softmax(0.1 * (exemplar[source] - spot[target]), target, num_nodes=len(spot))
         return spot + self.share * scatter(weight * exemplar[source], target, len(spot), "sum")  # type: ignore[no-any-return]
 
     def exemplars(self, x: Tensor, data: Data) -> tuple[Tensor, Tensor, Tensor]:
-        """The kept spots that are exemplars [E], edges (exemplar, spot), and edges among the exemplars of a section."""
+        """Return the exemplars [E], the edges (exemplar, spot), and the edges among the exemplars of a section."""
         n_kept, ptr = len(self.reference), section_ptr(data)
         distance = torch.cdist(x, self.reference_features, p=1)
         if self.training:
@@ -194,7 +194,7 @@ class Eggn(ExpressionModel):
         return which, torch.stack([source, target]), torch.cat(close, dim=1)
 
     def _own(self, data: Data, ptr: Sequence[int]) -> Tensor:
-        """Which kept spots are no exemplars of a spot in training, [N, M]."""
+        """Mask [N, M] of the stored spots that must not be exemplars of each spot in training."""
         names = [record.name for record in self.training_sections.get("train", [])]
         own = torch.zeros(ptr[-1], len(self.reference), dtype=torch.bool, device=self.reference.device)
         sections = [data.section] if isinstance(data.section, str) else data.section

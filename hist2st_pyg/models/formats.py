@@ -1,4 +1,4 @@
-"""Models saved by earlier versions: their descriptions and weights under today's names."""
+"""Convert models saved by earlier versions: rename their arguments and weights."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 FORMAT = 3
 READ = (1, 2, 3)
-"""Formats that are read; in 1 a training section is ``"patient/section"``, up to 2 other names hold."""
+"""Formats that can be read: 1 writes a training section as ``"patient/section"``; 1 and 2 have other names."""
 
 PUBLISHED = ("graph_only", "hist2st")
-"""Models that had the likelihood as published, before it could be chosen."""
+"""Models that used the published likelihood before ``published_likelihood`` existed."""
 ARGUMENTS = {"readout": "jk", "statistics": "color_stream", "views": "n_views"}
 OPTIONS = {"total": "normalize_by", "graph_on": "coord_type", "swap_axes": "transpose_patches"}
 VALUES = {"statistics": "color_texture", "standardise": "standardize", "ridge_neighbours": "ridge_neighbors"}
 
 
 def upgrade_description(description: Mapping[str, Any]) -> dict[str, Any]:
-    """A description of any format that is read, with today's names."""
+    """Rename the fields of a description of any readable format to the current names."""
     if description["model"] in PUBLISHED and "published_likelihood" not in description["arguments"]:
         arguments = {**description["arguments"], "published_likelihood": True}
         description = {**description, "arguments": arguments}
@@ -40,7 +40,7 @@ def upgrade_description(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_weights(state: Mapping[str, Tensor], version: int) -> dict[str, Tensor]:
-    """The weights of a model of a format, under today's names of the modules that all models share."""
+    """Rename the weights of the modules that all models share to the current names."""
     if version > 2:
         return dict(state)
     return {name.replace(".standardise.", ".standardize.").replace(".readout.", ".jk."): v for name, v in state.items()}

@@ -8,9 +8,9 @@ from hist2st_pyg.models.hist2st import Hist2ST
 
 
 class GraphOnly(Hist2ST):
-    """:class:`Hist2ST` whose node features are only 27 color and texture statistics of the patch.
+    """:class:`Hist2ST` with 27 color and texture statistics of the patch as its only node features.
 
-    Its score shows what the graph learns from colors; the difference to Hist2ST shows the effect of the vision stage.
+    Its score is that of the graph on colors alone; the difference from Hist2ST is the effect of the vision stage.
 
     Args:
         n_genes: Number of genes, G.

@@ -1,4 +1,4 @@
-"""HGGEP: stages of features, each refined, and a hypergraph over their sum."""
+"""HGGEP: three feature maps, refined by attention, and a hypergraph over their sum."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class EnhancedTiles(nn.Module):
         super().__init__()
         if tiles.takes != "normalized":
             raise ValueError(
-                f"Gradient enhancement is for a vision stage that takes normalized patches, not {tiles.takes}; give "
+                f"Gradient enhancement needs a vision stage that takes normalized patches, not {tiles.takes}; set "
                 "enhance=False (model.enhance)."
             )
         self.takes, self.origin, self.out_channels = tiles.takes, tiles.origin, tiles.out_channels
@@ -41,21 +41,21 @@ class EnhancedTiles(nn.Module):
 
 
 class HGGEP(CountsModel):
-    r"""Stages of a spot's features and a hypergraph (Li et al., *Briefings in Bioinformatics* 2024).
+    r"""Hypergraph network on three levels of patch features (Li et al., *Briefings in Bioinformatics* 2024).
 
-    The patch and its gradient are encoded to a map :math:`m_1` of features, which a convolution deepens to :math:`m_2`
-    and whose maximum is :math:`m_3`. Each is refined within the patch and between the spots,
+    An encoder maps the patch and its gradient to features :math:`m_1`; a convolution maps them to :math:`m_2`, and
+    max-pooling to :math:`m_3`. Attention refines each within the patch and between the spots,
 
     .. math::
         h_i = \mathrm{Transformer}_i(\mathrm{flat}(\mathrm{Attention}_i(m_i)) + \mathrm{Position}(p)), \qquad
         h = \overline{\mathrm{LSTM}}(h_1, h_2, h_3, \mathrm{Hypergraph}(h_1 + h_2 + h_3, E))
 
-    and expression and the likelihood are read from h as in :class:`Hist2ST`; losses are Hist2ST's too.
+    Heads, likelihood and losses on h are those of :class:`Hist2ST`.
 
     As published: gradient enhancement, attention within and between spots, hyperedges, LSTM and heads; the defaults are
-    the published class's. Changed, see ``docs/methods.md``: the map is of tiles encoded by a vision stage that is
-    trained from scratch, not ShuffleNetV2's with ImageNet weights; hyperedges are among graph neighbors alone and have
-    no weights; dropout is off when predicting.
+    the published class's. Changed, see ``docs/methods.md``: the features are tiles encoded by a vision stage that is
+    trained from scratch, not ShuffleNetV2's with ImageNet weights; hyperedges join only graph neighbors and have no
+    weights; dropout is off at prediction.
 
     Args:
         n_genes: Number of genes, G.
@@ -63,8 +63,8 @@ class HGGEP(CountsModel):
         n_scales: Number of fields of view in a patch's channels, S.
         vision: A key of ``nn.ENCODERS``, or a class or factory ``(in_channels, patch_size) -> module``.
         vision_kwargs: Further arguments of the encoder.
-        enhance: Enhance the gradient of a patch, at half its resolution, before it is encoded; only a vision stage that
-            takes normalized patches can follow.
+        enhance: Enhance the gradient of a patch, at half its resolution, before it is encoded; requires a vision stage
+            that takes normalized patches.
         tiles: Tiles along a side of a patch, T.
         channels: Width C, a multiple of T².
         transformer_layers: Transformer blocks of each of the three stages.
@@ -76,9 +76,9 @@ class HGGEP(CountsModel):
         hypergraph_dropout: Dropout between the hypergraph's convolutions.
         lstm_layers: Layers of the LSTM over the stages.
         likelihood: Likelihood of the counts, a key of ``nn.LIKELIHOODS``, or None.
-        published_likelihood: The likelihood as it was published.
-        detach_likelihood: Fit it without a gradient to other stages.
-        n_views: Number of augmented views for self-distillation; 0 builds no weights for it.
+        published_likelihood: Use the published form of the likelihood.
+        detach_likelihood: Train it without a gradient to other stages.
+        n_views: Number of augmented views for self-distillation; 0 builds no averaging weights.
         dropout: Dropout of the Transformers.
         attention: Spots that a spot attends to. See :class:`~hist2st_pyg.nn.SpotTransformer`. ``"local"`` is for
             sections of many thousand spots.
@@ -88,7 +88,7 @@ class HGGEP(CountsModel):
         ``forward(data)`` gives ``expression`` [N, G], ``embedding`` [N, C] and the likelihood's parameters [N, G].
 
     Raises:
-        ValueError: If T² does not divide C, a number is too small, or the vision stage cannot follow ``enhance``.
+        ValueError: If T² does not divide C, a number is too small, or ``enhance`` does not fit the vision stage.
     """
 
     key = "hggep"
@@ -165,7 +165,7 @@ class HGGEP(CountsModel):
 
     @property
     def attends(self) -> str | None:
-        """As ``attention`` says, where there are Transformer blocks."""
+        """The ``attention`` argument; None without Transformer blocks."""
         return self.transformers[0].attends  # type: ignore[return-value]
 
     def predict_expression(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:

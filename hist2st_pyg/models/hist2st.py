@@ -22,7 +22,7 @@ from hist2st_pyg.utils.bounds import check_least
 
 
 class Stream(nn.Module):
-    """The stages that a spot's patch goes through, each [N, C] -> [N, C]; ``expression`` reads off the genes [N, G]."""
+    """Vision, Transformer and graph stages, each [N, C] -> [N, C], and the expression head [N, C] -> [N, G]."""
 
     def __init__(self, vision: nn.Module, transformer: SpotTransformer, gnn: GNN, expression: ExpressionHead) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class Hist2ST(CountsModel):
 
     .. math:: h = \mathrm{GNN}(\mathrm{Transformer}(\mathrm{Vision}(x) + \mathrm{Position}(p)), E), \qquad y = W h + b
 
-    and the likelihood's parameters are read from h. Every stage is [N, C] -> [N, C] and can be chosen by key or
-    replaced. The defaults are the paper's, but for the likelihood's exact form.
+    and the likelihood's parameters are computed from h. Every stage is [N, C] -> [N, C] and can be chosen by key or
+    replaced. The defaults are the paper's, except for the form of the likelihood.
 
     Args:
         n_genes: Number of genes, G.
@@ -49,7 +49,7 @@ class Hist2ST(CountsModel):
         n_scales: Number of fields of view in a patch's channels, S.
         vision: A key of ``nn.ENCODERS``, or a class or factory ``(in_channels, patch_size) -> module``.
         vision_kwargs: Further arguments of the encoder.
-        transformer_layers: Transformer blocks; 0 leaves the stage out but for the position.
+        transformer_layers: Transformer blocks; with 0 the stage only adds the position embedding.
         heads: Attention heads.
         dim_head: Width of a head.
         mlp_channels: Hidden width of the Transformer's MLP; None means C.
@@ -58,24 +58,24 @@ class Hist2ST(CountsModel):
         gnn: A key of ``nn.CONVS``, a PyG convolution's class, or a factory ``(in_channels, out_channels) -> layer``.
         gnn_kwargs: Further arguments of each layer.
         gnn_layers: Number of graph layers.
-        gnn_act: Activation after each graph layer; by PyG's name.
+        gnn_act: Activation after each graph layer, by PyG's name.
         gnn_norm: Normalization after it, a key of ``nn.NORMS``.
         gnn_residual: Add each graph layer's input to its output.
         gnn_dropout: Dropout after each graph layer.
-        gnn_edge_weight: How the distance becomes the ``edge_weight`` of layers that take one, a key of
+        gnn_edge_weight: The ``edge_weight`` as a function of distance, for layers that take one: a key of
             ``nn.EDGE_WEIGHTS`` or a function ``(distance [E], in spot pitches) -> weight [E]``.
         jk: Jumping knowledge over the layers, a key of ``nn.JUMPING_KNOWLEDGE``.
-        seen_scales: Fields of view that the streams see. The first of a patch; None means all.
-        color_stream: Add a stream of color and texture statistics; it has a Transformer and a graph of its own,
-            and the expression is the streams' mean.
-        kernel_stream: Average with a kernel ridge regression. Outside of training the streams' expression is averaged
-            with that of a regression on color statistics of all fields of view, standardized within the section, which
-            is fitted before training.
+        seen_scales: Number of fields of view that the streams see; None means all.
+        color_stream: Add a stream of color and texture statistics; it has its own Transformer and graph, and the
+            predicted expression is the streams' mean.
+        kernel_stream: Average with a kernel ridge regression. It is fitted before training to color statistics of all
+            fields of view, standardized within the section; at prediction its expression is averaged with the
+            streams'.
         likelihood: Likelihood of the counts, a key of ``nn.LIKELIHOODS``, or None.
-        published_likelihood: The likelihood as it was published; where ours is exact or bounded (see ``nn.ZINB`` and
-            ``nn.NB``). The ``paper`` preset takes it.
-        detach_likelihood: Fit it without a gradient to other stages.
-        n_views: Number of augmented views for self-distillation; 0 builds no weights for it.
+        published_likelihood: Use the published form of the likelihood; the default form is exact or bounded (see
+            ``nn.ZINB`` and ``nn.NB``). The ``paper`` preset sets it.
+        detach_likelihood: Train it without a gradient to other stages.
+        n_views: Number of augmented views for self-distillation; 0 builds no averaging weights.
         dropout: Dropout of the Transformer.
         attention: Spots that a spot attends to. ``"full"`` is the paper's; ``"local"`` is for sections of many thousand
             spots: see :class:`~hist2st_pyg.nn.SpotTransformer`.
@@ -84,12 +84,12 @@ class Hist2ST(CountsModel):
     Shapes:
         ``forward(data)`` gives a dict: ``expression`` [N, G] (log10), ``embedding`` [N, C]; with ``"zinb"`` also
         ``mean`` (before the size factor), ``dispersion``, ``dropout`` [N, G]; with ``"nb"`` ``log_r``, ``logit_p``;
-        with ``color_stream`` the ``streams`` [2, N, G], and embeddings of both side by side.
+        with ``color_stream`` also ``streams`` [2, N, G], and ``embedding`` concatenates both streams'.
 
     Raises:
-        TypeError: If ``gnn`` or ``vision`` is an instance, or ``gnn`` a class that two widths do not build.
-        ValueError: If a key is unknown (the message lists the choices), a graph layer does not give finite features
-            [N, C], or there are statistics of no patches.
+        TypeError: If ``gnn`` or ``vision`` is an instance, or ``gnn`` a class that cannot be built from two widths.
+        ValueError: If a key is unknown (the message lists the choices), a graph layer does not return finite features
+            [N, C], or ``color_stream`` or ``kernel_stream`` is combined with precomputed embeddings.
 
     >>> from hist2st_pyg.data import to_data
     >>> from hist2st_pyg.datasets import load_sections
@@ -145,7 +145,7 @@ class Hist2ST(CountsModel):
                 raise ValueError(f"{name} is at least 0 and below 1, got {config[name]}.")
         for name in ("color_stream", "kernel_stream"):
             if config[name] and vision == "precomputed":
-                raise ValueError(f"Precomputed embeddings have no patches to take statistics of; give {name}=False.")
+                raise ValueError(f"Precomputed embeddings have no patches to compute statistics of; set {name}=False.")
         super().__init__(n_genes, n_scales)
 
         def stream(encoder: nn.Module) -> Stream:
@@ -204,26 +204,26 @@ class Hist2ST(CountsModel):
 
     @property
     def num_hops(self) -> int | None:
-        """As far as the graph layers look."""
+        """The number of hops of the graph layers."""
         return self.streams[0].gnn.hops
 
     @property
     def attends(self) -> str | None:
-        """As ``attention`` says, where there are Transformer blocks."""
+        """The ``attention`` argument; None without Transformer blocks."""
         return self.streams[0].transformer.attends
 
     @property
     def vision_stages(self) -> list[nn.Module]:
-        """One of each stream."""
+        """The vision stage of each stream, then the kernel stream's."""
         return [*(stream.vision for stream in self.streams), *([self.kernel.vision] if self.kernel is not None else [])]
 
     @property
     def section_features(self) -> Callable[[Data], Tensor] | None:
-        """Those of the kernel stream."""
+        """The section features of the kernel stream."""
         return self.kernel.section_features if self.kernel is not None else None
 
     def features(self, data: Data) -> list[Tensor]:
-        """As of other models; the streams and the kernel share the statistics of the patches."""
+        """Compute each vision stage's features; the streams and the kernel share the patch statistics."""
         if self.kernel is None:
             return super().features(data)
         data = self.kernel.with_statistics(data)
@@ -239,9 +239,9 @@ class Hist2ST(CountsModel):
         batch = torch.repeat_interleave(torch.tensor(ptr).diff()).to(data.edge_index.device) if len(ptr) > 2 else None
         kernel = self.kernel if self.kernel is not None and not self.training and len(self.kernel.spots) else None
         if kernel is not None and features is None:
-            data = kernel.with_statistics(data)  # which the color stream reads too
+            data = kernel.with_statistics(data)  # the color stream reads them too
         embeddings, expressions = [], []
-        # One stream after the other, so that the features of one are held at a time.
+        # One stream after the other, so that memory holds the features of one stream at a time.
         given = features or (self.encode(stream.vision, data) for stream in self.streams)
         for stream, h in zip(self.streams, given, strict=False):  # a kernel stream's features come last
             h = stream.transformer(h, data.grid, ptr)
@@ -257,7 +257,7 @@ class Hist2ST(CountsModel):
 
     @classmethod
     def upgrade_state(cls, state: Mapping[str, Tensor], version: int) -> dict[str, Tensor]:
-        """Up to format 2 the second stream was a whole model, and the first one's stages the model's own."""
+        """Move the weights of formats 1 and 2, in which the second stream was a complete model, to ``streams``."""
         if version > 2:
             return dict(state)
         upgraded = {}

@@ -81,11 +81,11 @@ class HisToGene(ExpressionModel):
 
     @property
     def attends(self) -> str | None:
-        """As ``attention`` says, where there are Transformer blocks."""
+        """The ``attention`` argument; None without Transformer blocks."""
         return self.transformer.attends
 
     def features(self, data: Data) -> list[Tensor]:
-        """The projected patches, [N, C]."""
+        """Project the patches, [N, C]."""
         # Channels last, the order of the published weights.
         return [self.vision(self.normalize(data.x).permute(0, 2, 3, 1).flatten(1))]
 

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: downloaded and uploaded by huggingface_hub, loaded and saved like any folder."""
+"""Download models from and upload them to the Hugging Face hub with huggingface_hub."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ def from_pretrained(
         expected: The class of the model.
         classes: The classes of models by key.
         name: A path on this machine or the name of a packaged model; if there is neither, an id on the hub.
-        fetch: The hub's options; not used for what is on this machine.
+        fetch: The hub's options; ignored if the model is on this machine.
         custom: Classes and factories that a file cannot hold.
     """
     here = local_path(name).exists()
     if here and fetch["revision"] is not None:
-        raise ValueError(f"{name} is on this machine, so revision={fetch['revision']!r} does not apply.")
+        raise ValueError(f"{name} is on this machine, so revision={fetch['revision']!r} has no effect; remove it.")
     source = str(name) if here else f"{name} (Hugging Face hub)"
     return load_local(expected, classes, locate_model(name, fetch), source, custom)
 
 
 def locate_model(name: str | Path, fetch: Mapping[str, Any] | None = None) -> Path:
-    """Where a model is on this machine, which its id on the hub is downloaded to.
+    """Return the path of a model on this machine, after downloading it if the name is an id on the hub.
 
     Args:
         name: A path or the name of a packaged model; if there is neither, an id on the hub.
-        fetch: The hub's options; not used for what is on this machine.
+        fetch: The hub's options; ignored if the model is on this machine.
 
     Returns:
         The path, or the folder in the package or in the hub's cache.
 
     Raises:
         FileNotFoundError: If there is no such path, no such packaged model, and no such id.
-        ImportError: If the hub is asked without the ``hub`` extra.
+        ImportError: If the model is on the hub and the ``hub`` extra is not installed.
     """
     if (path := local_path(name)).exists():
         return path
@@ -86,7 +86,7 @@ def push_to_hub(
         private: Whether a new repository is private.
         token: The hub's token.
         card: Arguments of :func:`~hist2st_pyg.models.card.model_card`.
-        overwrite_card: Write the card even if the hub's was changed by hand.
+        overwrite_card: Write the card even if the hub's was edited by hand.
     """
     api = _hub().HfApi(token=token, library_name="hist2st_pyg")
     with tempfile.TemporaryDirectory() as temporary:
@@ -97,7 +97,7 @@ def push_to_hub(
         if not overwrite_card and api.file_exists(repo_id, CARD, revision=commit["revision"]):
             where = {"revision": commit["revision"], "cache_dir": Path(temporary) / "cache"}
             if edited(Path(api.hf_hub_download(repo_id, CARD, **where))):
-                logger.warning("%s: its card was changed by hand and is kept; overwrite_card=True writes it.", repo_id)
+                logger.warning("%s: its card was edited and is kept; overwrite_card=True overwrites it.", repo_id)
                 names.remove(CARD)
         return str(api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=names, **commit))
 
@@ -106,7 +106,7 @@ def _fetch(repo_id: str, options: Mapping[str, Any]) -> Path:
     """Download the model unless the hub's cache holds it, and return its folder there."""
     hub = _hub()
     try:
-        # Other files of the repository do not belong to the model.
+        # Only the model's files: a repository may hold others.
         return Path(hub.snapshot_download(repo_id, allow_patterns=[WEIGHTS, CONFIG], **options))
     except (hub.errors.HfHubHTTPError, hub.errors.EntryNotFoundError, hub.errors.HFValidationError) as error:
         reason = " ".join(str(error).split())

@@ -20,7 +20,7 @@ from hist2st_pyg.utils.resolver import resolve
 
 MAX_SPOTS = 20_000
 WIDTH_SAMPLE_SPOTS = 2000
-"""Number of evenly spaced training spots, about, for the median distance."""
+"""Approximate number of evenly spaced training spots for the median distance."""
 BLOCK_SPOTS = 1024
 SMALLEST_VARIANCE = 0.01
 """Added to the variance of a principal component, of features of variance 1, before whitening."""
@@ -35,15 +35,15 @@ def gaussian(x: Tensor, y: Tensor, width: Tensor | float) -> Tensor:
 def exponential(x: Tensor, y: Tensor, width: Tensor | float) -> Tensor:
     """The kernel exp(-d / width), steeper than the Gaussian near a spot and flatter far from it."""
     square = (x**2).sum(1, keepdim=True) + (y**2).sum(1) - 2 * x @ y.T
-    return torch.exp(square.clamp(min=1e-12).sqrt() / -width)  # the root has a gradient where two spots are equal
+    return torch.exp(square.clamp(min=1e-12).sqrt() / -width)  # keeps the gradient finite for equal spots
 
 
 KERNELS = {"exponential": exponential, "gaussian": gaussian}
-"""Similarities of spots by distance, by key."""
+"""Kernels, by key."""
 
 
 class KernelSolver(Solver):
-    """The basis is the similarity to each training spot: the kernel of standardized features.
+    """Kernel ridge regression: the basis is the kernel of standardized features with each training spot.
 
     Its width is the median distance between training spots. The intercept is each gene's mean, which is not penalized.
 
@@ -60,10 +60,10 @@ class KernelSolver(Solver):
         if len(x) > MAX_SPOTS:
             raise ValueError(
                 f"kernel_ridge stores the similarity of all pairs of training spots, at most {MAX_SPOTS} spots, got "
-                f"{len(x)}; train on fewer sections, or choose ridge_neighbors."
+                f"{len(x)}; train on fewer sections, or use ridge_neighbors."
             )
         self.mean, deviation = x.mean(0), x.std(0)
-        # What does not vary in training keeps its unit: divided by its rounding it would alone tell spots apart.
+        # A feature that is constant in training is not scaled: division by its rounding error would make it dominate.
         self.scale = np.where(deviation > SMALLEST_DEVIATION, deviation, 1.0)
         self.kernel = KERNELS[kernel]
         self.rotation = _whitening((x - self.mean) / self.scale, whiten) if whiten else None
@@ -73,7 +73,7 @@ class KernelSolver(Solver):
         self.size, self.gram = len(x), self.basis(x)
 
     def basis(self, x: Floats) -> Floats:
-        """The kernel of features [n, F] with the training spots', [n, N]."""
+        """Compute the kernel [n, N] of features [n, F] with the training spots."""
         standard = torch.from_numpy(self._standard(x))
         return np.asarray(self.kernel(standard, torch.from_numpy(self.spots), self.width).cpu().numpy())
 
@@ -82,7 +82,7 @@ class KernelSolver(Solver):
         return np.asarray(standard if self.rotation is None else standard @ self.rotation)
 
     def solve(self, rows: NDArray[np.bool_], y: Floats, alpha: float) -> tuple[Floats, Floats]:
-        """Solve (K + alpha) weight = y - mean by Cholesky's factors; other spots get weight 0."""
+        """Solve (K + alpha) weight = y - mean by Cholesky factorization; other spots get weight 0."""
         bias = y.mean(0)
         weight = np.zeros((self.size, y.shape[1]))
         factor = cho_factor(self.gram[np.ix_(rows, rows)] + alpha * np.eye(len(y)))
@@ -99,16 +99,16 @@ class KernelRidge(FeatureRegression[KernelSolver]):
         n_genes: Number of genes, G.
         neighbors: Append the mean of the graph neighbors' features.
         kernel: Similarity of two spots, a key of :data:`KERNELS`.
-        contrast: Take the color statistics of each field of view less the mean color of the next.
-        whiten: Power of the principal components' deviations that they are divided by: 0 leaves the features, 1 gives
-            all directions the same variance.
-        rank: Largest number of patterns over genes that predictions are made of; None leaves each gene its own
-            coefficients. Denoised targets have few, so that a model of them is small and the same.
+        contrast: Subtract from the color statistics of each field of view the mean color of the next larger one.
+        whiten: Exponent of the whitening: each principal component is divided by its standard deviation to this power;
+            0 keeps the features, 1 gives all directions equal variance.
+        rank: Largest rank of the coefficients over genes; None stores the coefficients of every gene. Denoised targets
+            have a low rank, so a small rank loses nothing.
         arguments: Those of :class:`~hist2st_pyg.models.regression.FeatureRegression`.
 
     Raises:
         ValueError: If the kernel is unknown, ``whiten`` is not from 0 to 1, ``rank`` is below 1, or ``contrast`` is
-            asked of an encoder.
+            combined with an encoder.
     """
 
     key = "kernel_ridge"
@@ -140,7 +140,7 @@ class KernelRidge(FeatureRegression[KernelSolver]):
         if rank is not None and rank < 1:
             raise ValueError(f"rank is at least 1, got {rank}.")
         if contrast and self.config["vision"] is not None:
-            raise ValueError(f"contrast is taken of color statistics, not of vision={self.config['vision']!r}.")
+            raise ValueError(f"contrast needs color statistics (vision=None), got vision={self.config['vision']!r}.")
         self.kernel, self.contrast, self.whiten = resolve(KERNELS, kernel, "kernel"), contrast, whiten
         self.config |= {"kernel": kernel, "contrast": contrast, "whiten": whiten, "rank": rank}
         self.register_buffer("feature_mean", torch.zeros(self.n_features))
@@ -157,7 +157,7 @@ class KernelRidge(FeatureRegression[KernelSolver]):
         self.register_load_state_dict_pre_hook(make_room("spots", "weight"))  # type: ignore[no-untyped-call]
 
     def own_features(self, data: Data, encoded: Tensor | None = None) -> Tensor:
-        """The features [N, F] of each spot's own patch, with ``contrast`` less those around."""
+        """Compute the features [N, F] of each spot's own patch, with ``contrast`` if set."""
         x = super().own_features(data, encoded)
         return contrasts(x) if self.contrast else x
 
@@ -165,7 +165,7 @@ class KernelRidge(FeatureRegression[KernelSolver]):
         standard = (h - self.feature_mean) / self.feature_scale
         if self.whiten:
             standard = standard @ self.rotation
-        # In parts, because the kernel of all spots may not fit into memory.
+        # In blocks, because the kernel of all spots may not fit into memory.
         parts = torch.split(standard, BLOCK_SPOTS)
         found = torch.cat([self.kernel(part, self.spots, self.width) @ self.weight for part in parts])
         return (found @ self.patterns if "patterns" in self._buffers else found) + self.bias
@@ -174,7 +174,7 @@ class KernelRidge(FeatureRegression[KernelSolver]):
         return KernelSolver(x, self.config["kernel"], self.whiten)
 
     def keep(self, solver: KernelSolver, weight: Floats, bias: Floats) -> None:
-        """Store the training spots and their coefficients."""
+        """Store the training spots and their coefficients in the buffers."""
         fitted = {"feature_mean": solver.mean, "feature_scale": solver.scale, "width": solver.width}
         if solver.rotation is not None:
             fitted["rotation"] = solver.rotation
@@ -185,13 +185,13 @@ class KernelRidge(FeatureRegression[KernelSolver]):
 
 
 def _whitening(x: Floats, power: float) -> Floats:
-    """The map [F, F] of standardized features [N, F] to their principal components, of more equal variance."""
+    """The matrix [F, F] that maps standardized features [N, F] to whitened principal components."""
     variance, directions = np.linalg.eigh(x.T @ x / len(x))
     return np.asarray(directions / (np.maximum(variance, 0) + SMALLEST_VARIANCE) ** (power / 2))
 
 
 def _low_rank(weight: Floats, rank: int) -> tuple[Floats, Floats]:
-    """The factors [N, rank] and [rank, G] whose product is nearest to a matrix [N, G]."""
+    """Factor a matrix [N, G] into [N, rank] and [rank, G] by truncated SVD."""
     u, s, v = np.linalg.svd(weight, full_matrices=False)
-    missing = max(rank - len(s), 0)  # there are fewer spots
+    missing = max(rank - len(s), 0)  # fewer spots than the rank
     return np.pad((u * s)[:, :rank], ((0, 0), (0, missing))), np.pad(v[:rank], ((0, missing), (0, 0)))

@@ -1,4 +1,4 @@
-"""The kernel ridge regression that Hist2ST's streams are averaged with."""
+"""The kernel ridge regression that is averaged with Hist2ST's streams."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hist2st_pyg.models.kernel_ridge import KernelRidge
 from hist2st_pyg.models.section_moments import features_at, moments
 
 KERNEL_SPOTS = 4096
-"""The most training spots that it holds, taken evenly, so that a model does not grow with its training sections."""
+"""Largest number of stored training spots, evenly spaced; it bounds the size of the model."""
 
 
 class KernelStream(KernelRidge):
     """A kernel ridge regression on color statistics, fitted to some spots of sections of any size.
 
-    Its settings were chosen inside training sections (benchmarks/ACCURACY.md).
+    Its settings were chosen on training sections alone (benchmarks/ACCURACY.md).
 
     Args:
         n_genes: Number of genes, G.
@@ -48,7 +48,7 @@ class KernelStream(KernelRidge):
         )
 
     def remember(self, train: Sequence[Data | SectionParts]) -> None:
-        """Fit to at most :data:`KERNEL_SPOTS` training spots; few patches are cut at a time.
+        """Fit to at most :data:`KERNEL_SPOTS` training spots; patches are read in small blocks.
 
         Args:
             train: The training sections.
@@ -60,14 +60,14 @@ class KernelStream(KernelRidge):
         self.fit([self._some(section, of) for section, of in kept], [])
 
     def with_statistics(self, data: Data) -> Data:
-        """The same spots with the ``statistics`` [N, 27·S] of their patches."""
+        """Add the ``statistics`` [N, 27·S] of the patches to a shallow copy of the ``Data``."""
         if data.get("statistics") is None:
             data = copy.copy(data)
             data.statistics = self.encode(self.vision, data)
         return data
 
     def _some(self, section: SectionParts, spots: Tensor) -> Data:
-        """Some spots of a section, with the moments of the whole."""
+        """Return some spots of a section, with the moments of the whole section."""
         known, n = section.data.get("statistics"), len(section.data.pos)
 
         def statistics(of: NDArray[np.int64]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Names as code in Markdown, whatever is in them."""
+"""Format any names as code in Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def code(name: str) -> str:
-    """A name as code; more backticks enclose one that has some, and line breaks become spaces.
+    """Format a name as code; longer fences enclose backticks, and line breaks become spaces.
 
     >>> code("A1"), code("a`b")
     ('`A1`', '`` a`b ``')
@@ -20,5 +20,5 @@ def code(name: str) -> str:
 
 
 def code_list(names: Iterable[str]) -> str:
-    """Names as code, with commas between them."""
+    """Format names as code, separated by commas."""
     return ", ".join(map(code, names))

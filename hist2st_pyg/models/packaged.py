@@ -1,4 +1,4 @@
-"""Models that come with the package: what they are, and where their files lie."""
+"""Models that are installed with the package: their metadata and files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Packaged:
     Args:
         species: The species of its training sections.
         tissue: Their tissue.
-        genes: How many genes it predicts.
-        pcc: Mean PCC over genes on a section that the same setting was not trained on, mean over seeds.
-        ceiling: The attainable PCC there.
+        genes: Number of genes that it predicts.
+        pcc: PCC on a section held out from a training with the same settings, mean over genes and seeds.
+        ceiling: The noise ceiling of the PCC on that section.
         held_out: That section, in words.
         sha256: The digests of its files, by name.
     """
@@ -39,19 +39,19 @@ class Packaged:
 
 @cache
 def packaged_models() -> dict[str, Packaged]:
-    """The packaged models by name."""
+    """Read the packaged models, by name."""
     return {name: Packaged(**entry) for name, entry in read_json(INDEX).items()}
 
 
 def packaged_folder(name: str) -> Path:
-    """The folder of a packaged model, whose files are those that were packaged.
+    """Return the folder of a packaged model after checking the digests of its files.
 
     Args:
         name: A name of :func:`packaged_models`.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file has another digest than it was packaged with.
+        ValueError: If the digest of a file differs from that in the index.
     """
     for file, digest in packaged_models()[name].sha256.items():
         if hashlib.sha256((FOLDER / name / file).read_bytes()).hexdigest() != digest:
@@ -63,7 +63,7 @@ def packaged_folder(name: str) -> Path:
 
 
 def local_path(model: str | Path) -> Path:
-    """Where a model is on this machine: at its path, or in the package where nothing else has its name.
+    """Return a model's local path: the given path, or the packaged model of that name if the path does not exist.
 
     Args:
         model: A path, or the name of a packaged model.
@@ -73,7 +73,7 @@ def local_path(model: str | Path) -> Path:
 
 
 def hint(model: str | Path) -> str:
-    """What to add to the error that there is no such model: the packaged ones, where it may be meant as such."""
+    """The end of the error for a missing model: lists the packaged models if the name could be one."""
     if Path(model).name != str(model) or Path(model).suffix:
         return ""
     return f" The packaged models are {', '.join(packaged_models())}."

@@ -1,4 +1,4 @@
-"""Saving a model as safetensors and JSON, and loading it without executing anything from the file."""
+"""Save a model as safetensors and JSON, and load it without executing code from the files."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def describe(model: SavedModel) -> dict[str, Any]:
-    """Everything but the weights: what ``config.json`` and a checkpoint hold.
+    """Describe the model without its weights: the content of ``config.json`` and of a checkpoint.
 
-    A layer or encoder given as a class or factory is noted by name; loading asks for it again.
+    A layer or encoder given as a class or factory is stored by name; the caller passes it again when loading.
     """
     key = vars(type(model)).get("key", type(model).__name__)
     return {
@@ -54,7 +54,7 @@ def describe(model: SavedModel) -> dict[str, Any]:
         "arguments": {name: _argument(name, value) for name, value in model.config.items()},
         "preprocessing": model.preprocessing.to_dict() if model.preprocessing is not None else None,
         "training_sections": plain_sections(model.training_sections),
-        # Models of before it, and checkpoints, have none.
+        # Absent in checkpoints and in models of earlier versions.
         **({"gene_trust": model.gene_trust} if model.gene_trust else {}),
     }
 
@@ -66,7 +66,7 @@ def _argument(name: str, value: Any) -> Any:
         json.dumps(value)
     except TypeError as error:
         raise TypeError(
-            f"{name}={value!r} cannot be written to {CONFIG}: {error}. Put it into a factory, and pass that."
+            f"{name}={value!r} cannot be written to {CONFIG}: {error}. Pass a factory that builds it instead."
         ) from error
     return value
 
@@ -84,13 +84,13 @@ def save_pretrained(
     Args:
         model: The model.
         folder: The folder; it is created. An existing model in it is replaced.
-        card: What :func:`~hist2st_pyg.models.card.model_card` is told.
-        overwrite_card: Write the card even where the folder's was changed by hand.
-        hub_id: The id by which the card says that the model is loaded, where it is for the hub.
-        packaged: Save it for the package: matrices in half precision, and a card that loads it by the folder's name.
+        card: Arguments of :func:`~hist2st_pyg.models.card.model_card`.
+        overwrite_card: Write the card even if the folder's was edited by hand.
+        hub_id: The hub id that the card's loading example uses; None for a local folder.
+        packaged: Save for the package: matrices in half precision, and a card that loads the model by name.
 
     Raises:
-        TypeError: If an argument of the model is neither plain nor a class or factory, or one of the card is unknown.
+        TypeError: If an argument of the model is neither JSON nor a class or factory, or one of the card is unknown.
         ValueError: If a weight is not finite.
     """
     from safetensors.torch import save
@@ -105,10 +105,10 @@ def save_pretrained(
     if overwrite_card or not edited(folder / CARD):
         names.append(CARD)
     else:
-        logger.warning("%s was changed by hand and stays; overwrite_card=True writes it.", folder / CARD)
-    # All files are complete before the first takes its place.
+        logger.warning("%s was edited and is kept; overwrite_card=True overwrites it.", folder / CARD)
+    # All files are written before the first is moved to its final name.
     with staged(folder / WEIGHTS) as temporary:
-        # By Python's file, whose errors are the operating system's.
+        # Python's own file methods raise OSError with the operating system's reason; safetensors' do not.
         (temporary / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
         write_json(temporary / CONFIG, description)
         write_text(temporary / CARD, text)
@@ -118,10 +118,10 @@ def save_pretrained(
 
 
 def _stored(value: Tensor, packaged: bool) -> Tensor:
-    """A tensor as it is saved: never in double precision, for models are built in single precision.
+    """Convert a tensor to its saved precision: single instead of double, because models are built in single precision.
 
-    In a packaged model all but vectors are in half precision. Vectors are biases and statistics: few numbers, which
-    half precision would move by more than a model's matrices bear (the mean of a pixel's color by 0.06).
+    In a packaged model, matrices are in half precision. Vectors (biases and statistics) are few numbers and stay in
+    single precision, because half precision would shift them too much (the mean pixel color by 0.06).
     """
     value = value.detach().cpu().contiguous()
     if packaged and value.is_floating_point() and value.dim() > 1:
@@ -136,10 +136,10 @@ def load_local(
     source: str,
     custom: Mapping[str, Any],
 ) -> Expected:
-    """Load a model of a class from this machine; see :func:`~hist2st_pyg.models.load_model`.
+    """Load a model of a given class from a local path; see :func:`~hist2st_pyg.models.load_model`.
 
     Args:
-        expected: The class; a model of another is refused.
+        expected: The class that the model must have.
         classes: The classes of models by key.
         path: The folder or checkpoint, or the name of a packaged model.
         source: Its name in errors.
@@ -154,7 +154,7 @@ def load_local(
     elif path.is_file():
         description, state = read_checkpoint(path)
     else:
-        hub = " A model on the hub is loaded by ExpressionModel.from_pretrained." if is_hub_id(path) else ""
+        hub = " Load a model from the hub by ExpressionModel.from_pretrained." if is_hub_id(path) else ""
         raise FileNotFoundError(f"There is no model at {path}.{hub or hint(path)}")
     description = checked_description(description, source)
     key = description["model"]
@@ -172,22 +172,22 @@ def load_local(
 
 
 def is_hub_id(name: str | Path) -> bool:
-    """Whether a name could be a model's on the hub, ``owner/name``."""
+    """Whether a name has the form of a hub id, ``owner/name``."""
     return re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)) is not None
 
 
 def checked_description(description: Any, source: str) -> dict[str, Any]:
-    """What :func:`describe` gave, of this version or an earlier one, under today's names.
+    """Check a description of this or an earlier version, and convert it to the current names.
 
     Raises:
-        ValueError: If it is no description, or of another format.
+        ValueError: If it is not a description, or its format is not supported.
     """
     if not isinstance(description, dict):
-        raise ValueError(f"{source}: the saved model is damaged: its description is no mapping.")
+        raise ValueError(f"{source}: the saved model is damaged: its description is not a mapping.")
     version = description.get("format")
     if type(version) is not int or version not in READ:
         formats = f"{', '.join(map(str, READ[:-1]))} and {READ[-1]}"
-        raise ValueError(f"{source}: model format {version!r:.100} is none of {formats}, those read here.")
+        raise ValueError(f"{source}: model format {version!r:.100} is not supported; this version reads {formats}.")
     data = "recipe" if version < 3 else "preprocessing"
     if missing := sorted({"model", "arguments", data, "training_sections"} - set(description)):
         raise ValueError(f"{source}: the saved model is damaged: its description lacks {', '.join(missing)}.")
@@ -203,9 +203,9 @@ def rebuild(
     build: type[Built],
     custom: Mapping[str, Any],
 ) -> Built:
-    """Build a model of a class from what :func:`describe` gave, and load its weights.
+    """Build a model of a class from its description, and load its weights.
 
-    Nothing is read or fetched that the description names: an encoder is built without pretrained weights.
+    Files and addresses in the description are never opened: an encoder is built without pretrained weights.
     """
     version = description["format"]
     state = build.upgrade_state(upgrade_weights(check_tensors(state, source), version), version)
@@ -216,7 +216,7 @@ def rebuild(
         with weight_limit(f"its file holds less (the largest number is {largest})", **as_large_as(state)):
             model = build(**arguments)
     except UNUSABLE as error:
-        raise ValueError(f"{source}: no model can be built from its arguments: {_one_line(error)}") from error
+        raise ValueError(f"{source}: cannot build the model from its arguments: {_one_line(error)}") from error
     check_weights(state, model.state_dict(), source)
     try:
         model.load_state_dict(state, strict=True)
@@ -243,7 +243,7 @@ def _read_folder(folder: Path, source: str) -> tuple[dict[str, Any], dict[str, T
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a Lightning checkpoint of ours: the model's description and its weights."""
+    """Read the description and the weights of a model from a Lightning checkpoint of this package."""
     checkpoint = read_tensors(path)
     if not isinstance(checkpoint, dict) or not {"description", "state_dict"} <= set(checkpoint):
         raise ValueError(f"{path} is not a checkpoint of hist2st_pyg.")

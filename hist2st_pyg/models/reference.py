@@ -1,4 +1,4 @@
-"""Training spots that a model keeps, to look up at prediction what spots like a new one expressed."""
+"""Training spots that a model stores, to retrieve the expression of similar spots at prediction."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hist2st_pyg.losses import training_target
 
 
 def spread_spots(train: Sequence[SectionParts], limit: int) -> list[Tensor]:
-    """The rows of each section that are kept: its training spots, or of all sections' as many evenly as the limit.
+    """Select the rows of each section to store: all training spots, or evenly spaced ones up to the limit.
 
     Args:
         train: The training sections.
-        limit: Largest number of spots.
+        limit: Largest number of spots over all sections.
     """
     of_each = [training_spots(section.data).nonzero()[:, 0].cpu() for section in train]
     spots, section = torch.cat(of_each), torch.repeat_interleave(torch.tensor([len(each) for each in of_each]))
@@ -29,11 +29,11 @@ def spread_spots(train: Sequence[SectionParts], limit: int) -> list[Tensor]:
 
 
 def reference_expression(train: Sequence[SectionParts], rows: Sequence[Tensor]) -> Tensor:
-    """The training targets of some spots, [M, G]; a gene that a section did not measure is at its mean over the others.
+    """Stack the training targets [M, G] of some spots; unmeasured genes get their mean over the other sections.
 
     Args:
         train: The training sections.
-        rows: The rows of each.
+        rows: The rows of each section.
     """
     mean, _ = target_statistics(train)
     parts = zip(train, rows, strict=True)
@@ -41,17 +41,17 @@ def reference_expression(train: Sequence[SectionParts], rows: Sequence[Tensor]) 
 
 
 def measured_target(data: Data, otherwise: Tensor) -> Tensor:
-    """The training targets [N, G] of a ``Data`` or ``Batch``, and values [G] where a section did not measure a gene."""
+    """Return the training targets [N, G] of a ``Data`` or ``Batch``, with ``otherwise`` [G] for unmeasured genes."""
     batch = data.get("batch")
     mask = data.gene_mask.reshape(-1, len(otherwise))
     return torch.where(mask if batch is None else mask[batch], training_target(data), otherwise)
 
 
 def make_room(*names: str) -> Callable[..., None]:
-    """A hook that resizes a model's buffers before weights are loaded, which alone say how many spots they are of.
+    """Return a hook that resizes buffers before weights are loaded, because only the weights know the number of spots.
 
     Args:
-        names: The buffers, each [M, ...]; the first tells M.
+        names: The buffers, each [M, ...]; the first gives M.
     """
 
     def resize(model: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The models that can be chosen by key: every class of this folder with a key."""
+"""The registry of models: every class of this folder with a key."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ for _module in iter_modules([str(Path(__file__).parent)]):
 MODELS: dict[str, type[ExpressionModel]] = {
     key: cls for key, cls in sorted(ExpressionModel.keyed.items()) if cls.__module__.startswith(f"{__package__}.")
 }
-"""The models that can be chosen by key."""
+"""Model classes, by key."""
 
 
 def parameters_of(build: Callable[..., ExpressionModel]) -> dict[str, Any]:
-    """The names and defaults of a model's arguments, including those that it passes to its base class."""
+    """Return names and defaults of a model's arguments, including those that it passes to its base class."""
     return {name: parameter.default for name, parameter in signature_of(build).items()}
 
 
@@ -32,7 +32,7 @@ def load_model(path: str | Path, **custom: Any) -> ExpressionModel:
     Args:
         path: A folder of :meth:`ExpressionModel.save_pretrained`, a run folder of ``hist2st train``, its ``.ckpt``, or
             the name of a packaged model (``"her2st-small"``; ``hist2st list models``).
-            A model on the hub is loaded by :meth:`ExpressionModel.from_pretrained`.
+            Use :meth:`ExpressionModel.from_pretrained` for a model on the hub.
         custom: Classes or factories that the model was built with, by argument: ``gnn=MyConv``.
 
     Returns:

@@ -24,21 +24,21 @@ from hist2st_pyg.utils.scatter import scatter
 
 Floats = NDArray[np.float64]
 Groups = list[tuple[NDArray[np.bool_], NDArray[np.intp]]]
-"""Rows, and the genes that were measured in exactly these rows."""
+"""Pairs of rows and the genes that were measured in exactly these rows."""
 
 
 class Solver(ABC):
-    """Penalized least squares on a basis, M functions of the features."""
+    """Penalized least squares on a basis of M functions of the features."""
 
     size: int
 
     @abstractmethod
     def basis(self, x: Floats) -> Floats:
-        """The functions [n, M] of features [n, F]."""
+        """Compute the basis [n, M] of features [n, F]."""
 
     @abstractmethod
     def solve(self, rows: NDArray[np.bool_], y: Floats, alpha: float) -> tuple[Floats, Floats]:
-        """Weight [M, G] and bias [G] for the targets y [n, G] of the training spots in ``rows`` [N]."""
+        """Solve for weight [M, G] and bias [G], given targets y [n, G] of the training spots in ``rows`` [N]."""
 
     def solve_all(self, y: Floats, groups: Groups, alpha: float) -> tuple[Floats, Floats]:
         """Solve for genes measured in different sections; an unmeasured gene gets weight and bias 0."""
@@ -54,19 +54,19 @@ SolverType = TypeVar("SolverType", bound=Solver)
 class FeatureRegression(ClosedFormModel, Generic[SolverType]):
     """A regression from features of each spot's patch to expression, with one penalty for all genes.
 
-    It is fitted to the training targets of networks, including denoised ones. Dividing them by each gene's deviation
-    would change no prediction, because each gene is solved independently.
+    It is fitted to the same training targets as networks, including denoised ones. Scaling the targets of each gene
+    would not change predictions, because each gene is solved independently.
 
     Args:
         n_genes: Number of genes, G.
         patch_size: Side of a patch in pixels, P.
         n_scales: Number of fields of view in a patch's channels, S; their features are concatenated.
-        vision: A key of ``nn.ENCODERS``, with frozen weights; None takes the 27 color and texture statistics.
+        vision: A key of ``nn.ENCODERS``, with frozen weights; None uses the 27 color and texture statistics.
         vision_kwargs: Further arguments of the encoder.
         neighbors: Append the mean of the graph neighbors' features.
         per_section: Standardize each feature within its own section (uses all of the section's patches, no counts).
-        alpha: The penalty; None chooses one of ``alphas`` by the PCC with the targets as measured (never denoised), on
-            the validation spots or, without them, on training spots held out in turn, see
+        alpha: The penalty; None chooses one of ``alphas`` by the PCC with the measured (not denoised) targets, on the
+            validation spots or, without them, by cross-validation on the training spots, see
             :func:`~hist2st_pyg.models.selection.folds`.
 
     Shapes:
@@ -101,27 +101,27 @@ class FeatureRegression(ClosedFormModel, Generic[SolverType]):
 
     @property
     def num_hops(self) -> int | None:
-        """1 with neighbors, else 0."""
+        """1 if ``neighbors`` is set, otherwise 0."""
         return int(self.neighbors)
 
     @property
     def section_features(self) -> Callable[[Data], Tensor] | None:
-        """The features, with ``per_section``."""
+        """The features if ``per_section`` is set, otherwise None."""
         return self.own_features if self.per_section else None
 
     def own_features(self, data: Data, encoded: Tensor | None = None) -> Tensor:
-        """The features [N, F] of each spot's own patch.
+        """Compute the features [N, F] of each spot's own patch.
 
         Args:
             data: The patches.
-            encoded: The vision stage's output for them, where it is known.
+            encoded: The vision stage's output for them, if already computed.
         """
         if encoded is None and self.config["vision"] is None:
             encoded = data.get("statistics")
         return self.encode(self.vision.eval(), data) if encoded is None else encoded
 
     def embed(self, data: Data, encoded: Tensor | None = None) -> Tensor:
-        """The features [N, F] that are regressed on; see :meth:`own_features`."""
+        """Compute the regressors [N, F] of each spot; see :meth:`own_features`."""
         x = self.own_features(data, encoded)
         if self.per_section:
             x = standardized(x, data)
@@ -138,11 +138,11 @@ class FeatureRegression(ClosedFormModel, Generic[SolverType]):
 
     @abstractmethod
     def predict(self, h: Tensor) -> Tensor:
-        """Expression [N, G] of features [N, F]."""
+        """Predict expression [N, G] from features [N, F]."""
 
     @abstractmethod
     def solver(self, x: Floats) -> SolverType:
-        """The solver of the regression for the features of the training spots [N, F]."""
+        """Return the solver for the features of the training spots [N, F]."""
 
     @abstractmethod
     def keep(self, solver: SolverType, weight: Floats, bias: Floats) -> None:
@@ -150,7 +150,7 @@ class FeatureRegression(ClosedFormModel, Generic[SolverType]):
 
     @torch.no_grad()
     def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
-        """Fit to the training spots and choose the penalty."""
+        """Fit to the training spots, and choose the penalty if ``alpha`` is None."""
         features = {id(data): self.embed(data) for data in {id(d): d for d in (*train, *val)}.values()}
         train, val = ([_with_features(data, features[id(data)]) for data in part] for part in (train, val))
         if self.alpha is None:
@@ -160,7 +160,7 @@ class FeatureRegression(ClosedFormModel, Generic[SolverType]):
         self.keep(solver, *solver.solve_all(*_targets(train), self.alpha))
 
     def _scores(self, train: Sequence[Data], val: Sequence[Data]) -> list[float]:
-        """The PCC of each penalty."""
+        """Compute the validation PCC of each penalty."""
         solver, (y, groups) = self._solver(train), _targets(train)
         seen = [(solver.basis(_array(data.features[validation_spots(data)])), data) for data in val]
         solutions = (solver.solve_all(y, groups, alpha) for alpha in self.alphas)
@@ -177,7 +177,7 @@ def _with_features(data: Data, features: Tensor) -> Data:
 
 
 def _targets(train: Sequence[Data]) -> tuple[Floats, Groups]:
-    """The training spots' targets [N, G], and the genes grouped by the rows that measured them."""
+    """Return the training spots' targets [N, G], and the genes grouped by the rows that measured them."""
     parts = [_array(training_target(data)[training_spots(data)]) for data in train]
     section = np.repeat(np.arange(len(train)), [len(part) for part in parts])
     measured = np.stack([data.gene_mask.reshape(-1).cpu().numpy() for data in train])

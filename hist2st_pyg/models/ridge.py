@@ -14,7 +14,7 @@ from hist2st_pyg.models.section_moments import SMALLEST_DEVIATION
 
 
 class LinearSolver(Solver):
-    """The basis is the standardized features, or their principal components."""
+    """Ridge regression on the standardized features or their principal components."""
 
     def __init__(self, x: Floats, components: int | None) -> None:
         self.mean, deviation = x.mean(0), x.std(0)
@@ -59,14 +59,14 @@ class Ridge(FeatureRegression[LinearSolver]):
         return LinearSolver(x, self.components)
 
     def keep(self, solver: LinearSolver, weight: Floats, bias: Floats) -> None:
-        """Fold standardizing and projecting into the linear map."""
+        """Store one linear map that includes standardization and projection."""
         weight = solver.projection @ weight
         self.expression.weight.copy_(torch.from_numpy(weight.T))
         self.expression.bias.copy_(torch.from_numpy(bias - solver.mean @ weight))
 
 
 class RidgeNeighbors(Ridge):
-    """:class:`Ridge` on each patch's statistics and the mean of its graph neighbors': the smallest graph model."""
+    """:class:`Ridge` on each patch's statistics and their mean over its graph neighbors: the smallest graph model."""
 
     key = "ridge_neighbors"
 

@@ -1,4 +1,4 @@
-"""The part of :class:`~hist2st_pyg.models.base.ExpressionModel` that saving and loading use."""
+"""The interface of :class:`~hist2st_pyg.models.base.ExpressionModel` that saving and loading use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hist2st_pyg.section import SectionRecord
 
 Task = Literal["prediction", "interpolation", "diagnostic"]
 GeneTrust = dict[str, list[float | bool | None]]
-"""By column (``val_pcc``, ``val_ceiling``, ``detected``) a value of each gene; empty if training recorded none."""
+"""One value per gene in each column (``val_pcc``, ``val_ceiling``, ``detected``); empty if none were recorded."""
 
 
 class SavedModel(Protocol):

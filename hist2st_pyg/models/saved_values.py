@@ -1,4 +1,4 @@
-"""Check what a saved model's files hold, before anything is built from it."""
+"""Validate the contents of a saved model's files before building the model."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ UNUSABLE = (
     TypeError,
     ValueError,
 )
-"""The errors of a constructor that is given values that cannot be right."""
+"""The errors that a constructor raises on invalid values."""
 
 TRIANGLE = np.array([[0, 0], [1, 1], [0, 2]])
-"""Spots of a small section, in any unit."""
+"""Positions of the three spots of a small test section."""
 
 SET_BY_THE_MODEL = ("in_channels", "patch_size")
-"""Arguments of an encoder that are no options of it."""
+"""Arguments of an encoder that the model sets, not the user."""
 
 TRUST = {"detected", "val_ceiling", "val_pcc"}
 """The columns of gene_trust."""
 
 POSITIVE = ("pixel_std", "target_std")
-"""Buffers that predictions are divided or multiplied by."""
+"""Buffers that must be positive, because they scale inputs or outputs."""
 
 
 def signature_of(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """A model's arguments by name, including those that it passes to its base class."""
+    """Return a model's arguments by name, including those that it passes to its base class."""
     found: dict[str, inspect.Parameter] = {}
     for cls in getattr(build, "__mro__", (build,)):
         parameters = inspect.signature(cls, eval_str=cls.__module__.startswith("hist2st_pyg.")).parameters
@@ -60,13 +60,13 @@ def model_arguments(
     custom: Mapping[str, Any],
     source: str,
 ) -> dict[str, Any]:
-    """The arguments that rebuild a saved model, without pretrained weights.
+    """Validate the arguments that rebuild a saved model, without pretrained weights.
 
     Args:
         build: The model's class.
         saved: The arguments in its description.
         state: Its weights.
-        custom: Classes and factories that are passed again, by argument.
+        custom: Classes and factories that the caller passes again, by argument.
         source: The model, for errors.
 
     Raises:
@@ -77,7 +77,7 @@ def model_arguments(
     for name, value in saved.items():
         if isinstance(value, dict) and set(value) == {"custom"} and name not in custom:
             raise ValueError(
-                f"{source}: the model was built with {name}={value['custom']}, which a file cannot hold; "
+                f"{source}: the model was built with {name}={value['custom']}, which a file cannot store; "
                 f"pass it again: load_model(..., {name}=...)."
             )
     if unknown := sorted(set(custom) - set(saved)):
@@ -110,7 +110,7 @@ def model_arguments(
 
 
 def saved_preprocessing(saved: Any, arguments: Mapping[str, Any], source: str) -> Preprocessing | None:
-    """The preprocessing of a saved model, which fits its arguments.
+    """Validate the preprocessing of a saved model against the model's arguments.
 
     Args:
         saved: The value in the model's description.
@@ -130,7 +130,7 @@ def saved_preprocessing(saved: Any, arguments: Mapping[str, Any], source: str) -
         check_kinds(saved.get("graph_kwargs", {}), kinds_of(GRAPHS[saved.get("graph", "knn")]), f"{where}.graph_kwargs")
     try:
         preprocessing = Preprocessing(**saved)
-        preprocessing.build_graph(TRIANGLE.astype(np.float64), TRIANGLE)  # what graph_kwargs hold shows in a graph
+        preprocessing.build_graph(TRIANGLE.astype(np.float64), TRIANGLE)  # building a graph validates graph_kwargs
     except UNUSABLE as error:
         raise ValueError(f"{where}: {error}") from error
     genes = len(preprocessing.genes)
@@ -146,16 +146,16 @@ def saved_preprocessing(saved: Any, arguments: Mapping[str, Any], source: str) -
 
 
 def check_weights(state: Mapping[str, Any], expected: Mapping[str, Tensor], source: str) -> None:
-    """Refuse weights of another number format than a model's, or with values that it cannot have.
+    """Raise if weights have another dtype than the model's, or invalid values.
 
     Args:
         state: The weights.
-        expected: The model's own.
+        expected: The weights of the newly built model.
         source: The model, for errors.
 
     Raises:
-        ValueError: The message names the weight. Those that are missing, left over or of another shape are left to
-            torch.
+        ValueError: If a weight is invalid; the message names it. Torch reports missing and unexpected weights and other
+            shapes.
     """
     for name, value in state.items():
         if name not in expected:
@@ -164,40 +164,42 @@ def check_weights(state: Mapping[str, Any], expected: Mapping[str, Tensor], sour
         # Half precision is exact in single precision.
         if value.dtype != own and not (own == torch.float32 and value.dtype in (torch.float16, torch.bfloat16)):
             raise ValueError(
-                f"{source}: the weight {name} is {_type(value.dtype)}, the model's is {_type(own)}; save the model in "
+                f"{source}: the weight {name} is {_type(value.dtype)}, the model needs {_type(own)}; save the model in "
                 "single precision."
             )
     check_finite(state, source)
     for name in POSITIVE:
         if name in state and bool((state[name] <= 0).any()):
-            raise ValueError(f"{source}: the weight {name} must be above 0 everywhere.")
+            raise ValueError(f"{source}: all values of the weight {name} must be above 0.")
 
 
 def check_finite(state: Mapping[str, Tensor], source: str) -> None:
-    """Refuse weights that are nan or infinite."""
+    """Raise a ValueError if a weight is nan or infinite."""
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise ValueError(f"{source}: the weight {name} holds values that are not finite.")
+            raise ValueError(f"{source}: the weight {name} has values that are not finite.")
 
 
 def check_tensors(state: Any, source: str) -> dict[str, Tensor]:
-    """The weights by name, or an error if a checkpoint's value is something else."""
+    """Return a checkpoint's weights by name; raise a ValueError if a value is not a tensor."""
     if not isinstance(state, Mapping):
         raise ValueError(f"{source}: state_dict must hold weights by name, got {type(state).__name__}.")
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{source}: state_dict holds {name!r:.100}, which is no weight but {value!r:.100}.")
+            raise ValueError(f"{source}: state_dict[{name!r:.100}] must be a tensor, got {value!r:.100}.")
     return dict(state)
 
 
 def read_gene_trust(saved: Any, n_genes: int, source: str) -> GeneTrust:
-    """The gene_trust of a saved model: by column a value of each gene.
+    """Validate the gene_trust of a saved model: columns with one value per gene.
 
     Raises:
-        ValueError: If it has another form.
+        ValueError: If a column or a value is invalid.
     """
     if not isinstance(saved, dict) or any(not isinstance(v, list) or len(v) != n_genes for v in saved.values()):
-        raise ValueError(f"{source}: the saved model is damaged: its gene_trust has not one value for each gene.")
+        raise ValueError(
+            f"{source}: the saved model is damaged: its gene_trust must have one value per gene in each column."
+        )
     if saved and set(saved) != TRUST:
         raise ValueError(f"{source}: gene_trust must hold {', '.join(sorted(TRUST))}, got {sorted(saved)!r:.100}.")
     for column, values in saved.items():
@@ -209,7 +211,7 @@ def read_gene_trust(saved: Any, n_genes: int, source: str) -> GeneTrust:
 
 
 def largest_number(arguments: Mapping[str, Any]) -> str:
-    """The argument, also of an encoder or layer, that holds the largest number, for an error: ``"n_pos=64"``."""
+    """Format the largest number among the arguments, nested ones included, for an error: ``"n_pos=64"``."""
     flat = [(name, value) for name, value in arguments.items()]
     for name, value in flat:
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The methods by which a model is saved, and loaded from a folder or from the Hugging Face hub."""
+"""The methods that save a model and load it from a folder or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Expected = TypeVar("Expected", bound=SavedModel)
 
 
 class Saving:
-    """Saves and loads a model; a class with a ``key`` is known by it."""
+    """Saves and loads a model; registers each subclass that has a ``key``."""
 
     key: ClassVar[str]
     keyed: ClassVar[dict[str, type[Any]]] = {}
-    """The classes that have a key, by it."""
+    """Registered classes, by key."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "key" in vars(cls):
             Saving.keyed[cls.key] = cls
 
-    # Names and keywords of these three are those of huggingface_hub's mixin. It is no base class: whether it were one
-    # would depend on what is installed, importing it takes 0.3 s, it takes a class's arguments from whatever is in
-    # config.json, and its loading lets weights be missing or left over.
+    # These three methods have the names and keywords of huggingface_hub's mixin. It is not a base class, because it is
+    # an optional dependency, importing it takes 0.3 s, it passes anything in config.json to the constructor, and it
+    # accepts missing and unexpected weights.
     def save_pretrained(
         self: SavedModel,
         save_directory: str | Path,
@@ -37,16 +37,16 @@ class Saving:
         """Write ``model.safetensors``, ``config.json`` and a model card, ``README.md``, to a folder.
 
         Args:
-            save_directory: The folder; it is created. A model in it is replaced.
-            model_card_kwargs: What the card cannot know by itself: ``license``, ``data``, ``split``, ``metrics``,
-                ``notes``, ...; see :func:`~hist2st_pyg.models.card.model_card`.
-            overwrite_card: Write the card even where the folder's was changed by hand.
+            save_directory: The folder; it is created. An existing model in it is replaced.
+            model_card_kwargs: Information for the card that the model does not have: ``license``, ``data``, ``split``,
+                ``metrics``, ``notes``, ...; see :func:`~hist2st_pyg.models.card.model_card`.
+            overwrite_card: Write the card even if the folder's was edited by hand.
 
         Returns:
             The folder.
 
         Raises:
-            TypeError: If an argument of the model is neither plain nor a class or factory.
+            TypeError: If an argument of the model is neither JSON nor a class or factory.
             ValueError: If a weight is not finite.
         """
         return pretrained.save_pretrained(self, save_directory, model_card_kwargs, overwrite_card)
@@ -63,27 +63,27 @@ class Saving:
         local_files_only: bool = False,
         **custom: Any,
     ) -> Expected:
-        """Load a model of this class (``ExpressionModel``: of any) from a folder, or by its id from the hub.
+        """Load a model of this class (``ExpressionModel``: of any class) from a folder, or by its id from the hub.
 
-        A class of your own is loaded by itself: ``MyModel.from_pretrained(folder)``.
+        Load a model of your own class by that class: ``MyModel.from_pretrained(folder)``.
 
         Args:
-            pretrained_model_name_or_path: What :func:`~hist2st_pyg.models.load_model` reads, or an id ``"owner/name"``
-                on the Hugging Face hub where there is nothing of that name on this machine.
+            pretrained_model_name_or_path: A path or name that :func:`~hist2st_pyg.models.load_model` accepts; if it
+                does not exist on this machine, an id ``"owner/name"`` on the Hugging Face hub.
             revision: Branch, tag or commit on the hub.
             cache_dir: Folder of the hub's cache.
-            token: The hub's token; None takes that of ``hf auth login``.
-            force_download: Fetch again what is in the cache.
-            local_files_only: Take the hub's model from the cache alone.
-            custom: The class or factory of a model that was built with one, by argument: ``gnn=MyConv``.
+            token: The hub's token; None uses that of ``hf auth login``.
+            force_download: Download even if the model is in the cache.
+            local_files_only: Read the hub's model from the cache only.
+            custom: Classes or factories that the model was built with, by argument: ``gnn=MyConv``.
 
         Returns:
             The model in eval mode, with its ``preprocessing``.
 
         Raises:
             FileNotFoundError: If there is no such model.
-            ImportError: If the hub is asked without the ``hub`` extra.
-            ValueError: If the model is damaged or of another class, or a weight is missing, left over or of another
+            ImportError: If the model is on the hub and the ``hub`` extra is not installed.
+            ValueError: If the model is damaged or of another class, or a weight is missing, unexpected or of another
                 shape.
         """
         fetch = {
@@ -107,20 +107,20 @@ class Saving:
         model_card_kwargs: Mapping[str, Any] | None = None,
         overwrite_card: bool = False,
     ) -> str:
-        """Save the model to a repository on the Hugging Face hub, which is created where there is none.
+        """Upload the model to a repository on the Hugging Face hub; the repository is created if needed.
 
         Args:
             repo_id: ``"owner/name"``.
             commit_message: The commit's message.
-            private: Create it private; None as the owner's setting is.
-            token: The hub's token; None takes that of ``hf auth login``.
+            private: Create it private; None uses the owner's default.
+            token: The hub's token; None uses that of ``hf auth login``.
             branch: The branch; None is the main one.
             create_pr: Open a pull request instead.
             model_card_kwargs: As in :meth:`save_pretrained`.
-            overwrite_card: Write the card even where the hub's was changed by hand.
+            overwrite_card: Write the card even if the hub's was edited by hand.
 
         Returns:
-            The commit's address.
+            The commit's URL.
 
         Raises:
             ImportError: If the ``hub`` extra is not installed.

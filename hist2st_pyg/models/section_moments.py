@@ -1,4 +1,4 @@
-"""Standardizing features within their section, whether it is predicted at once or in blocks."""
+"""Standardize features within their section, for predictions of whole sections and of blocks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from hist2st_pyg.image.stain import stain_spots
 from hist2st_pyg.models.base import ExpressionModel, section_ptr
 
 SMALLEST_DEVIATION = 1e-6
-"""What varies less is rounding, which no division may blow up: it keeps its unit."""
+"""Features with a smaller deviation are not scaled: it is rounding error, which division would amplify."""
 
 
 def moments(x: Tensor) -> Tensor:
-    """Mean and deviation of a section's features [N, F] over the spots that also tell its stain, [1, 2·F]."""
+    """Compute mean and standard deviation [1, 2·F] of features [N, F] over the spots that the stain is estimated on."""
     some = x[torch.from_numpy(stain_spots(len(x))).to(x.device)]
     deviation = some.std(0, unbiased=False)
     return torch.cat([some.mean(0), torch.where(deviation > SMALLEST_DEVIATION, deviation, 1.0)])[None]
 
 
 def standardized(x: Tensor, data: Data) -> Tensor:
-    """Features [N, F] less their section's mean, over its deviation.
+    """Standardize features [N, F] by the mean and standard deviation of their section.
 
     Args:
         x: The features of the spots of ``data``.
@@ -45,11 +45,11 @@ def standardized(x: Tensor, data: Data) -> Tensor:
 def features_at(
     model: ExpressionModel, encode: Callable[[Data], Tensor], spots: NDArray[np.int64], patches: Patches
 ) -> Tensor:
-    """What a model makes of the patches of some spots, [n, F] on its device; few patches are cut at a time.
+    """Compute features [n, F] of some spots' patches on the model's device; patches are read in small blocks.
 
     Args:
         model: The model.
-        encode: What it makes of them: a function to [n, F].
+        encode: The function from patches to features [n, F].
         spots: The spots, one or more.
         patches: The patches of their section.
     """
@@ -62,7 +62,7 @@ def features_at(
 
 
 def section_moments(model: ExpressionModel, n_spots: int, patches: Patches) -> Tensor | None:
-    """The moments [1, 2·F] by which a model standardizes a section, for its parts; None where it does not.
+    """Compute the moments [1, 2·F] by which a model standardizes a section, or None if it does not standardize.
 
     Args:
         model: The model.
@@ -74,11 +74,11 @@ def section_moments(model: ExpressionModel, n_spots: int, patches: Patches) -> T
 
 
 def moments_of_features(model: ExpressionModel, features: Sequence[Tensor]) -> Tensor | None:
-    """The same from what the vision stages made of all the section's patches, the last of which is standardized.
+    """Compute :func:`section_moments` from the vision features of the whole section.
 
     Args:
         model: The model.
-        features: As of ``model.features``.
+        features: The output of ``model.features``; its last item is standardized.
     """
     encode = model.section_features
     if encode is None:

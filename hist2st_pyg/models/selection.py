@@ -1,4 +1,4 @@
-"""The score that selects epochs and settings, and the training spots held out for it without validation spots."""
+"""The score that selects epochs and settings, and the cross-validation that replaces missing validation spots."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hist2st_pyg.data.targets import denoise_targets
 from hist2st_pyg.metrics.expression import pearson_per_gene
 
 FOLDS = 5
-"""Largest number of groups of sections to hold out in turn."""
+"""Largest number of cross-validation folds."""
 
 
 def section_pcc(predicted: ArrayLike, data: Data) -> float:
-    """Mean PCC over the genes of a section; nan if every gene is constant.
+    """Compute the mean PCC over the genes of a section; nan if every gene is constant.
 
     Args:
         predicted: Predicted expression of the validation spots [n, G].
@@ -33,17 +33,17 @@ def section_pcc(predicted: ArrayLike, data: Data) -> float:
 
 
 def mean_pcc(scores: Sequence[float]) -> float:
-    """Mean over sections."""
+    """Average the PCC over sections."""
     # Skip sections in which every gene is constant; if none is left, the score is 0.
     judged = [score for score in scores if np.isfinite(score)]
     return float(np.mean(judged)) if judged else 0.0
 
 
 def folds(train: Sequence[Data]) -> list[tuple[list[Data], list[Data]]]:
-    """Hold out the training spots in turn: whole sections, or each half of a single section.
+    """Split the training spots into cross-validation folds: whole sections, or the halves of a single section.
 
-    Held-out spots represent an unseen section, and neighboring spots look alike, so the pieces are as large as
-    possible. Denoised targets are computed again for each fold, so that held-out spots do not influence them.
+    Held-out spots represent an unseen section, and neighboring spots are similar, so the parts are as large as
+    possible. Denoised targets are recomputed for each fold, so that held-out spots do not influence them.
 
     Args:
         train: The training sections.
@@ -65,14 +65,14 @@ def folds(train: Sequence[Data]) -> list[tuple[list[Data], list[Data]]]:
             found.append((fitted, judged))
     if not found:
         raise ValueError(
-            f"Section {train[0].section!r} has {int(training_spots(train[0]).sum())} training spot, too few to hold "
-            "one out for the choice of alpha. Set validation sections, or alpha itself."
+            f"Section {train[0].section!r} has {int(training_spots(train[0]).sum())} training spot, too few to choose "
+            "alpha by cross-validation; set validation sections or alpha."
         )
     return found
 
 
 def _held_out(train: Sequence[Data]) -> list[list[Tensor]]:
-    """For each fold, the held-out spots [N] of each section."""
+    """Return a mask [N] of the held-out spots of each section, for each fold."""
     if len(train) > 1:
         groups = np.array_split(np.arange(len(train)), min(FOLDS, len(train)))
         return [[torch.full((len(d.y),), i in group) for i, d in enumerate(train)] for group in groups]

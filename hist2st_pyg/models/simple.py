@@ -1,4 +1,4 @@
-"""Models that ignore the image, to show the score that needs no image."""
+"""Baselines that ignore the image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEIGHBORS = (4, 8, 16, 32)
 
 
 class Mean(ClosedFormModel):
-    """Each gene's mean over the training spots, for every spot.
+    """Predicts each gene's mean over the training spots for every spot.
 
     Args:
         n_genes: Number of genes, G.
@@ -39,15 +39,15 @@ class Mean(ClosedFormModel):
         return {"expression": self.target_mean.expand(n, -1).clone(), "embedding": self.target_mean.new_ones(n, 1)}
 
     def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
-        """Average."""
+        """Average the targets of the training spots."""
         self.target_mean.copy_(_moments(train)[0])
 
 
 class PositionKNN(ClosedFormModel):
-    """The mean of the nearest other spots' measured expression, within the predicted section.
+    """Predicts the mean measured expression of the nearest other spots of the same section.
 
-    It does not predict from an image: it reads the counts of all other spots of the section. Its score shows the effect
-    of smoothness alone.
+    It reads the counts of all other spots of the section instead of an image. Its score measures the spatial smoothness
+    of expression.
 
     Args:
         n_genes: Number of genes, G.
@@ -77,7 +77,7 @@ class PositionKNN(ClosedFormModel):
         return {"expression": torch.cat(parts), "embedding": data.pos}
 
     def fit(self, train: Sequence[Data], val: Sequence[Data]) -> None:
-        """Choose the number of spots by the validation sections, or without them by the training sections."""
+        """Choose the number of spots by the PCC on the validation sections; without them, on the training sections."""
         if self.config["k"] is not None:
             return
         scores = {}
@@ -90,10 +90,10 @@ class PositionKNN(ClosedFormModel):
 
 
 class DepthOracle(ClosedFormModel):
-    """A line for each gene from the spot's measured depth, log10(1 + panel counts), to its expression.
+    """Linear regression of each gene on the spot's measured depth, log10(1 + panel counts).
 
-    A diagnostic, not a prediction: it reads the counts of the spot itself. It shows the share of a correlation that
-    comes from cellularity and sequencing depth (the easy signal that log-normalized targets keep).
+    A diagnostic, not a prediction: it reads the counts of the spot itself. Its score is the correlation that
+    cellularity and sequencing depth alone explain, a signal that log-normalized targets keep.
 
     Args:
         n_genes: Number of genes, G.
@@ -111,7 +111,7 @@ class DepthOracle(ClosedFormModel):
         self.register_buffer("depth_mean", torch.zeros(n_genes))
 
     def forward(self, data: Data) -> dict[str, Tensor]:
-        """From ``counts`` [N, G] compute ``expression`` [N, G]; ``embedding`` is the depth [N, 1]."""
+        """Compute ``expression`` [N, G] from ``counts`` [N, G]; ``embedding`` is the depth [N, 1]."""
         depth = _depth(data)
         return {"expression": self.target_mean + (depth - self.depth_mean) * self.slope, "embedding": depth}
 
@@ -131,7 +131,7 @@ def _depth(data: Data) -> Tensor:
 
 
 def _moments(train: Sequence[Data], value: Callable[[Data], Tensor] = training_target) -> tuple[Tensor, Tensor]:
-    """Mean and mean square over the training spots of the sections that measured a gene, [G] each; else 0."""
+    """Compute each gene's mean and mean square [G] over the training spots that measured it; 0 without any."""
     rows = [(value(d).double()[training_spots(d)], d.gene_mask) for d in train]
     count = sum((len(v) * mask for v, mask in rows), start=torch.zeros(1)).clamp(min=1)
     first = sum((v.sum(0) * mask for v, mask in rows), start=torch.zeros(1)) / count

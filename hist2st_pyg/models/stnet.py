@@ -14,10 +14,10 @@ from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_reso
 
 
 class STNet(ExpressionModel):
-    """The baseline of He et al. (*Nature Biomedical Engineering* 2020): DenseNet-121 and a linear map, spot by spot.
+    """The baseline of He et al. (*Nature Biomedical Engineering* 2020): DenseNet-121 and a linear map on each spot.
 
-    As published, the map starts from weight 0 and the mean expression as its bias, and outside training the predictions
-    of the eight symmetries of each patch are averaged.
+    As published, the map is initialized with weight 0 and the mean expression as bias, and predictions average over the
+    eight symmetries of each patch.
 
     Args:
         n_genes: Number of genes, G.
@@ -69,9 +69,9 @@ class STNet(ExpressionModel):
 
 
 def _refuse_layer_norm(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Reject weights of the earlier ST-Net, which was another model."""
+    """Raise a RuntimeError on weights of the earlier ST-Net, which had another architecture."""
     if f"{prefix}expression.0.weight" in state:
         raise RuntimeError(
-            "they are of an ST-Net with a layer norm before its linear map, which the published ST-Net does not have. "
-            "Train it again, or use the version of hist2st_pyg that saved it."
+            "an earlier version saved them, with a layer norm that the published ST-Net does not have. Train the model "
+            "again, or load it by the version of hist2st_pyg that saved it."
         )

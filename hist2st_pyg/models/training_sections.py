@@ -1,4 +1,4 @@
-"""The sections on which a model was trained and selected, in its files and in words."""
+"""Read, write and describe the sections on which a model was trained and validated."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ FIELDS = {field.name for field in fields(SectionRecord)}
 
 
 def plain_sections(sections: Mapping[str, Sequence[SectionRecord]]) -> dict[str, list[dict[str, str | None]]]:
-    """The sections as JSON values."""
+    """Convert the sections to JSON values."""
     return {part: [asdict(record) for record in records] for part, records in sections.items()}
 
 
 def read_training_sections(values: Any, source: str) -> dict[str, list[SectionRecord]]:
-    """The inverse of :func:`plain_sections`; also reads ``"patient/section"`` of earlier versions.
+    """Read the output of :func:`plain_sections`, or ``"patient/section"`` of earlier versions.
 
     Args:
         values: The value of ``training_sections`` in a model's description, or of ``sections`` in a run's summary.
         source: The model, for errors.
 
     Raises:
-        ValueError: If the value has neither form.
+        ValueError: If the value has neither of these formats.
     """
     if not isinstance(values, Mapping) or not all(isinstance(records, list) for records in values.values()):
         raise ValueError(f"{source}: training_sections must map each part to a list of sections, got {values!r:.100}.")
@@ -35,9 +35,9 @@ def read_training_sections(values: Any, source: str) -> dict[str, list[SectionRe
 
 
 def earlier_record(text: str) -> SectionRecord:
-    """Read a section written as ``patient/section``; a patient's name may hold a slash, a section's cannot.
+    """Parse ``patient/section``; a patient's name may contain a slash, a section's cannot.
 
-    If the patient has the name of the section, or of the section of a stripe, the patient was unknown.
+    If patient and section have the same name, except for the suffix of a stripe, the patient was unknown.
     """
     patient, _, name = text.rpartition("/")
     unnamed = patient in ("", name, re.sub(r"_[a-zA-Z]$", "", name))
@@ -45,7 +45,7 @@ def earlier_record(text: str) -> SectionRecord:
 
 
 def describe_sections(sections: Mapping[str, Sequence[SectionRecord]]) -> str:
-    """The sections and patients, and the source of the patients, as Markdown."""
+    """Describe the sections, their patients and the source of the patients in Markdown."""
     rows = []
     for part, records in sections.items():
         if records:
@@ -56,19 +56,19 @@ def describe_sections(sections: Mapping[str, Sequence[SectionRecord]]) -> str:
 
 
 def describe_split(sections: Mapping[str, Sequence[SectionRecord]]) -> str:
-    """The split into training and validation sections, as Markdown."""
+    """Describe the split into training and validation sections in Markdown."""
     if "val" not in sections:
         return "Not recorded."
     train, val = sections.get("train", []), sections["val"]
     if not val:
-        return "No sections validated; parts of the training sections may have."
+        return "No validation sections; parts of the training sections may have been held out."
     shared = {record.patient for record in train if record.patient} & {record.patient for record in val}
     if shared:
         return f"Validation sections share patients with training: {code_list(sorted(filter(None, shared)))}."
     if unknown := [record.name for record in (*train, *val) if record.patient is None]:
         return (
-            "Whether validation sections share patients with training is not known, as the patients of "
-            f"{code_list(unknown)} are not."
+            "It is unknown whether validation sections share patients with training, because the patients of "
+            f"{code_list(unknown)} are unknown."
         )
     declared = any(record.patient_source == "each_section" for record in (*train, *val))
     said = ", as the user declared" if declared else ""

@@ -1,4 +1,4 @@
-"""TRIPLEX: a spot, its surroundings and the whole section, fused by cross-attention."""
+"""TRIPLEX: cross-attention fuses a spot, its surroundings and the whole section."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments
 
 
 class Views(nn.Module):
-    """The tokens of a spot's own field of view, then those of its surroundings; [N, 3·S, P, P] -> [N, C·tokens]."""
+    """Encodes the tokens of a spot, then of its surroundings, [N, 3·S, P, P] -> [N, C·tokens]."""
 
     def __init__(self, spot: Tiles, around: Tiles | None) -> None:
         super().__init__()
@@ -35,20 +35,20 @@ class Views(nn.Module):
 
 
 class TRIPLEX(ExpressionModel):
-    r"""Three views of a spot, fused (Chung et al., CVPR 2024).
+    r"""Cross-attention fusion of three views of a spot (Chung et al., CVPR 2024).
 
-    With the tokens :math:`t` of the spot's own field of view, those of its surroundings :math:`n`, and the vector
-    :math:`g` of the spot in its section, which is :math:`\bar t` after attention to all spots,
+    With the tokens :math:`t` of the spot's own field of view, the tokens :math:`n` of its surroundings, and its vector
+    :math:`g`, which is :math:`\bar t` after attention to all spots of the section,
 
     .. math:: h = \mathrm{LayerNorm}(\mathrm{Cross}(g, t) + \mathrm{Cross}(g, n)), \qquad y = W h + b
 
-    Each view also predicts by itself, and is trained by the target and by the fused prediction:
+    Each view also predicts expression, with a loss to the target and to the fused prediction:
     :math:`(1 - α) \lVert y_v - y^* \rVert^2 + α \lVert y_v - y \rVert^2`.
 
     As published: the encoders of the three views, the array convolution for the position, fusion, heads and losses; the
-    defaults are the published class's. Changed, see ``docs/methods.md``: tokens are tiles encoded by a vision stage
-    that is trained from scratch, not ResNet-18's, pre-trained and for two of the views frozen; the surroundings are the
-    second field of view of the data.
+    defaults are the published class's. Changed, see ``docs/methods.md``: a vision stage trained from scratch encodes
+    the tokens, not ResNet-18, which is pre-trained and frozen for two of the views; the surroundings are the second
+    field of view of the data.
 
     Args:
         n_genes: Number of genes, G.
@@ -61,11 +61,11 @@ class TRIPLEX(ExpressionModel):
         tiles: Tiles along a side of the spot's own field of view.
         tiles_around: Tiles along a side of its surroundings.
         layers: Blocks of each of the three Transformers.
-        heads: Attention heads; they divide the encoder's width C.
-        mlp_ratio: Hidden width of the MLPs over C.
+        heads: Attention heads, a divisor of the encoder's width C.
+        mlp_ratio: Hidden width of the MLPs, divided by C.
         dropout: Dropout of the Transformers.
         kernel_size: Side of the array convolution in array steps, odd.
-        alpha: The share α of the fused prediction in what the views are trained by.
+        alpha: Weight α of the fused prediction in the loss of each view.
         attention: Spots that a spot attends to. See :class:`~hist2st_pyg.nn.SpotTransformer`.
         attention_window: Side of ``"local"`` in array steps.
 
@@ -102,10 +102,10 @@ class TRIPLEX(ExpressionModel):
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         if n_scales not in (1, 2):
             raise ValueError(
-                f"TRIPLEX has 1 or 2 fields of view (data.scales), a spot's and around it; got {n_scales}."
+                f"TRIPLEX needs 1 or 2 fields of view (data.scales), a spot's and its surroundings'; got {n_scales}."
             )
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is odd, so that a spot is in its middle, got {kernel_size}.")
+            raise ValueError(f"kernel_size must be odd and at least 1, got {kernel_size}.")
         if not (0 <= alpha <= 1 and 0 < mlp_ratio < 1000):
             raise ValueError(f"alpha is from 0 to 1 and mlp_ratio above 0 and below 1000, got {alpha} and {mlp_ratio}.")
         super().__init__(n_genes, n_scales)
@@ -113,12 +113,12 @@ class TRIPLEX(ExpressionModel):
         spot = Tiles(vision, patch_size, tiles, **kwargs)
         around = Tiles(vision, patch_size, tiles_around, **kwargs) if n_scales == 2 else None
         if around is not None and spot.takes == "embeddings":
-            raise ValueError("Precomputed embeddings are of one field of view; give n_scales=1 (data.scales: [1.0]).")
+            raise ValueError("Precomputed embeddings have one field of view; set n_scales=1 (data.scales: [1.0]).")
         self.vision = Views(spot, around)
         self.config = {**config, "vision_kwargs": rebuild_arguments(spot.encoder, vision_kwargs)}
         channels, self.n_tokens, self.alpha = spot.channels, spot.side**2, alpha
         if layers < 1 or heads < 1 or channels % heads:
-            raise ValueError(f"layers and heads are 1 or more, and heads divide C={channels}; got {layers}, {heads}.")
+            raise ValueError(f"layers and heads are at least 1, and heads divides C={channels}; got {layers}, {heads}.")
         width, mlp_channels = channels // heads, round(mlp_ratio * channels)
 
         def section_layers(number: int) -> SpotTransformer:
@@ -148,11 +148,11 @@ class TRIPLEX(ExpressionModel):
 
     @property
     def attends(self) -> str | None:
-        """As ``attention`` says."""
+        """The ``attention`` argument."""
         return self.section_first.attends
 
     def forward(self, data: Data, features: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
-        """Predict from a ``Data`` or a ``Batch``; each section of a batch is as if it were alone."""
+        """Predict from a ``Data`` or a ``Batch``, each section independently."""
         (flat,) = self.features(data) if features is None else features
         tokens = flat.view(len(flat), -1, self.expression.in_features)
         spot, around = tokens[:, : self.n_tokens], tokens[:, self.n_tokens :]

@@ -1,4 +1,4 @@
-"""Training: configuration and presets, the Lightning module, and one run."""
+"""Configuration, presets, Lightning module and runs of training."""
 
 from hist2st_pyg.training.config import AugmentConfig, DataConfig, TrainConfig, TrainingConfig, config_dict
 from hist2st_pyg.training.datamodule import SectionDataModule

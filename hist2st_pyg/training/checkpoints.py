@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the end of each epoch, with all that the next one depends on."""
+"""Checkpoints of a run at the end of each epoch, with the complete state that the next epoch depends on."""
 
 from __future__ import annotations
 
@@ -25,77 +25,76 @@ RANDOM = "random_states"
 
 
 class RunCheckpoint(Checkpoint):
-    """Keep the last epoch in ``last.ckpt``, and that with the best validation PCC in ``best.ckpt`` too.
+    """Save the last epoch in ``last.ckpt``, and the epoch with the best validation PCC also in ``best.ckpt``.
 
-    Checkpoints are written where an epoch has ended, after its validation, and nowhere else, so that the position in an
-    epoch is always its end: a run that is killed within an epoch does that epoch again, with the same random numbers.
-    Lightning's ``ModelCheckpoint`` writes its last epoch only where it is the best (2.6), keeps no random states, and
-    forgets the best epoch of a folder that was moved.
+    Checkpoints are written only at the end of an epoch, after its validation: a run that is killed within an epoch
+    repeats that epoch, with the same random numbers. Lightning's ``ModelCheckpoint`` saves the last epoch only if it is
+    the best (2.6), saves no random states, and loses the best epoch of a folder that was moved.
 
-    ``metrics.csv`` is written first and ``best.ckpt`` last, as a link to ``last.ckpt``: whatever is missing after a
-    kill between them, :func:`link_best` and the repeated epoch make again.
+    ``metrics.csv`` is written first and ``best.ckpt`` last, as a link to ``last.ckpt``. After a kill between them,
+    :func:`link_best` and the repeated epoch write the missing files.
 
     Args:
         folder: The run folder.
-        validates: Whether there is a validation PCC; else there is no best epoch.
+        validates: Whether there is a validation PCC; without it there is no best epoch.
     """
 
     def __init__(self, folder: Path, validates: bool) -> None:
         self.folder, self.validates = folder, validates
         self.epochs = 0
-        """Epochs that have ended."""
+        """Number of finished epochs."""
         self.best_epoch: int | None = None
         self.best_score: float | None = None
         self._random: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The epochs that have ended, and the best of them."""
+        """Return the number of finished epochs and the best epoch."""
         return {"epochs": self.epochs, "best_epoch": self.best_epoch, "best_score": self.best_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of finished epochs and the best epoch."""
         self.epochs = state_dict["epochs"]
         self.best_epoch, self.best_score = state_dict["best_epoch"], state_dict["best_score"]
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the random states, of each process."""
+        """Add the random states of each process."""
         checkpoint[RANDOM] = gather(random_state(pl_module.device))
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep the metrics so far and, until training starts, the random state: what comes before it draws too."""
+        """Load the metrics, and store the random state until training starts, because setup draws random numbers."""
         states = checkpoint[RANDOM]
         if len(states) != trainer.world_size:
             raise ValueError(
-                f"{self.folder / LAST} is of {len(states)} processes, now there are {trainer.world_size}: give as many "
-                "devices as before, or another output."
+                f"{self.folder / LAST} was written by {len(states)} processes, now there are {trainer.world_size}; set "
+                "the same number of devices, or another output."
             )
         self._random = states[trainer.global_rank]
         for logger in _metrics(trainer):
             logger.go_on(checkpoint["epoch"] + 1)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stay stopped where training was stopped early: Lightning restores that it was, and trains another epoch."""
+        """Stop at once if training had stopped early; Lightning would train another epoch."""
         reasons = {callback.stopping_reason for callback in trainer.early_stopping_callbacks}
         if reasons - {EarlyStoppingReason.NOT_STOPPED}:
             trainer.should_stop = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw on from where the last epoch ended."""
+        """Restore the random state of the end of the last epoch."""
         if self._random is not None:
             set_random_state(self._random, pl_module.device)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write what has ended."""
+        """Write the metrics and the checkpoint of the epoch."""
         epoch = trainer.current_epoch
         for name, value in pl_module.state_dict().items():
             if value.is_floating_point() and not bool(value.isfinite().all()):
                 raise ValueError(
-                    f"The weight {name} is not finite at the end of epoch {epoch}, so no model is saved. A lower "
-                    f"training.lr, or a training.gradient_clip_val, may help."
+                    f"The weight {name} is not finite at the end of epoch {epoch}, so no model is saved; try a lower "
+                    f"training.lr, or set training.gradient_clip_val."
                 )
         score = float(trainer.callback_metrics[MONITOR]) if self.validates else None
         better = score is not None and (self.best_score is None or score > self.best_score)
@@ -110,13 +109,13 @@ class RunCheckpoint(Checkpoint):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write checkpoints beside their place and rename them, so that a kill or a full disk leaves the former one.
+    """Write checkpoints to a temporary file in the same folder and rename it, so that a failure keeps the former one.
 
-    Lightning's own way is through the system's temporary folder, and a copy where that is another file system.
+    Lightning uses the system's temporary folder, from which it copies across file systems.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint; it is on the disk when it takes its place.
+        """Write a checkpoint, flushed to disk before it is renamed.
 
         Raises:
             OSError: If it cannot be written.
@@ -124,10 +123,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(checkpoint, file)
-            except RuntimeError as error:  # what torch makes of a full disk says only at which byte
+            except RuntimeError as error:  # torch's error for a full disk names only the byte
                 if not isinstance(error.__context__, OSError):
                     raise
-                raise OSError(f"{path} cannot be written ({error.__context__}); the former one stays.") from error
+                raise OSError(
+                    f"{path} cannot be written ({error.__context__}); the former checkpoint is kept."
+                ) from error
             file.flush()
             os.fsync(file.fileno())
 
@@ -137,7 +138,7 @@ def _metrics(trainer: pl.Trainer) -> list[MetricsLogger]:
 
 
 def link_best(folder: Path) -> None:
-    """Make ``best.ckpt`` the same file as ``last.ckpt``, or a copy where the file system knows no links."""
+    """Link ``best.ckpt`` to ``last.ckpt``, or copy it if the file system has no links."""
     with atomic_path(folder / BEST) as temporary:
         temporary.unlink()
         try:
@@ -147,9 +148,9 @@ def link_best(folder: Path) -> None:
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The states of the global random generators, as tensors and plain values.
+    """Return the states of the global random generators, as tensors and plain values.
 
-    Order and windows need none: the seed and the epoch decide them (``SectionDataModule.train_dataloader``).
+    Order and windows depend only on the seed and the epoch (``SectionDataModule.train_dataloader``).
 
     Args:
         device: The device of this process.
@@ -164,7 +165,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Set what :func:`random_state` gave; CUDA's only where there is one, and it was one."""
+    """Restore the output of :func:`random_state`; CUDA's state only if it was saved and the device is a GPU."""
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)

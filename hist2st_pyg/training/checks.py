@@ -1,4 +1,4 @@
-"""What cannot be trained is refused before the first file is read."""
+"""Validate a configuration before the first file is read."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.writable import check_folder
 
 PROCESSES = 4
-"""The most that train on a core."""
+"""Largest number of training processes per core."""
 GENES, SPOTS, WIDTH = 3, 4, 8
-"""Genes, spots and width of the embeddings of the section that a model is tried on."""
+"""Genes, spots and embedding width of the synthetic section that a model is tested on."""
 
 
 def check_config(config: TrainConfig) -> None:
-    """Refuse a configuration that cannot be trained, whatever the data; nothing is read, written or fetched.
+    """Raise if a configuration cannot be trained on any data; nothing is read, written or downloaded.
 
     Args:
         config: The configuration.
 
     Raises:
         OSError: If the run folder or the patch cache cannot be written to.
-        ValueError: If a key is unknown, the machine has not what the trainer is told to use, or the model cannot be
-            built or does not take such patches.
+        ValueError: If a key is unknown, the machine lacks the accelerator, devices or precision, or the model cannot be
+            built or does not accept such patches.
     """
     _check_data(config.data)
     wandb_mode(config.wandb)
@@ -70,7 +70,7 @@ def _check_data(data: DataConfig) -> None:
 
 def _check_trainer(config: TrainConfig) -> Trainer:
     try:
-        with without_lines(*LIGHTNING, below=logging.ERROR):  # its warnings follow when training starts
+        with without_lines(*LIGHTNING, below=logging.ERROR):  # it repeats its warnings when training starts
             trainer = make_trainer(config, [], [], validates=False)
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
@@ -78,12 +78,12 @@ def _check_trainer(config: TrainConfig) -> Trainer:
             f"precision={config.precision!r} is not available: {error}"
         ) from error
     if (n := trainer.num_devices) > (most := PROCESSES * (os.cpu_count() or 1)):
-        raise ValueError(f"devices={config.devices!r} starts {n} processes; this machine takes {most} at most.")
+        raise ValueError(f"devices={config.devices!r} starts {n} processes; this machine allows at most {most}.")
     return trainer
 
 
 def _check_model(config: TrainConfig, trainer: Trainer) -> None:
-    """Build the model and show it a few made spots, as a step of training would."""
+    """Build the model and run one training step on a few synthetic spots."""
     model, data = dict(config.model), config.data
     name = model.get("name", "hist2st")
     known = parameters_of(resolve(MODELS, name, "model.name"))
@@ -96,7 +96,7 @@ def _check_model(config: TrainConfig, trainer: Trainer) -> None:
             model["vision_kwargs"] = unfetched
     try:
         built = build_model(replace(config, model=model), GENES, WIDTH)
-    except RuntimeError as error:  # torch's, about sizes
+    except RuntimeError as error:  # torch's errors about sizes
         raise ValueError(f"model.name={name!r} cannot be built with these arguments: {error}") from error
     task = ExpressionTask(built, config.training)
     try:
@@ -112,7 +112,7 @@ def _check_model(config: TrainConfig, trainer: Trainer) -> None:
 @torch.no_grad()
 def _try(task: ExpressionTask, config: TrainConfig, trainer: Trainer) -> None:
     data, model = config.data, task.model
-    # Batch norm of one spot fails in training alone; a user's own layer is not run in training here.
+    # Batch norm fails on one spot in training mode only; a user's own layer runs in eval mode here.
     alone = data.window == 1 and config.training.batch_size == 1
     shape = (3 * len(data.scales), data.patch_size, data.patch_size) if data.embedding is None else (WIDTH,)
     batch = _made_batch(1 if alone else SPOTS, shape)
@@ -122,7 +122,7 @@ def _try(task: ExpressionTask, config: TrainConfig, trainer: Trainer) -> None:
         for stage in model.vision_stages:
             model.encode(stage, batch)
         return
-    if trainer.strategy.root_device.type != "cpu":  # a GPU is not touched here, and its precisions are others
+    if trainer.strategy.root_device.type != "cpu":  # the check runs on the CPU, which lacks the GPU's precisions
         task.losses(batch)
         return
     precision = trainer.precision_plugin
@@ -132,7 +132,7 @@ def _try(task: ExpressionTask, config: TrainConfig, trainer: Trainer) -> None:
 
 
 def _made_batch(n: int, shape: tuple[int, ...]) -> Data:
-    """A section of ``n`` spots in a row as a batch of the data loader; the shape is of a patch, or of an embedding."""
+    """Build a batch of one section with ``n`` spots in a row; ``shape`` is that of a patch or an embedding."""
     x = torch.rand(n, *shape) if len(shape) == 1 else torch.randint(0, 256, (n, *shape), dtype=torch.uint8)
     spots = torch.arange(n)
     edges = torch.stack([torch.cat([spots[:-1], spots[1:]]), torch.cat([spots[1:], spots[:-1]])])

@@ -1,4 +1,4 @@
-"""The configuration of a training run, as plain dataclasses."""
+"""The dataclasses that configure a training run."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ class DataConfig(DataOptions):
 
     Args:
         name: The data set, a key of ``DATASETS``.
-        root: Its folder, where it has one.
+        root: Its folder, if it has one.
         options: Further options of its reader.
-        train: Names of the training sections; empty means all that are in no other part.
+        train: Names of the training sections; empty means all sections of no other part.
         val: Names of the sections that choose the epoch; empty holds out squares of the training sections.
         test: Names of the sections kept out of training; with ``split="patient"`` their patients too. Their images are
             not opened.
-        split: What is in one part only. ``"patient"`` refuses a patient in two parts, ``"test_patient"`` one of test
-            in another part, and ``"section"`` only a section.
-        patients: The patient of each section; where the data set does not name them or names them otherwise. Or
-            ``"each_section"``: each section whose patient is not known has a separate patient.
+        split: Unit that must be in one part only. ``"patient"`` raises for a patient in two parts, ``"test_patient"``
+            only for a test patient in another part, and ``"section"`` only for a section.
+        patients: The patient of each section; replaces those of the data set. ``"each_section"`` declares that each
+            section of an unknown patient is from a separate patient.
         stripes: Cut each section into stripes by this pattern, see :func:`~hist2st_pyg.data.splits.cut_stripes`;
             ``train``, ``val`` and ``test`` then name ``<section>_<letter>``, and ``patients`` the whole sections.
-        panel: Genes: ``"variable"``, ``"variance"``, ``"paper"`` or a file; it has one gene a line.
+        panel: Genes: ``"variable"``, ``"variance"``, ``"paper"`` or a file; one gene per line.
         n_genes: Size of the ``"variable"`` or ``"variance"`` panel; 50 as in the HEST benchmark.
-        window: Most spots that training shows at a time; of neighboring ones. None shows whole sections. With 1 the
-            spots of all sections come in random order, for models that take each spot alone.
-        val_share: Share of the training spots held out; where ``val`` is empty.
+        window: Spots of a training window; neighboring ones. None trains on whole sections. With 1, the spots of all
+            sections come in random order, for models that predict each spot independently.
+        val_share: Share of the training spots held out; if ``val`` is empty.
         val_side: Side of the held-out squares in spot pitches.
         embedding: Embeddings instead of patches: a key of ``obsm``, or a folder of ``<section>.npz`` or ``.h5`` (see
             :func:`~hist2st_pyg.io.embeddings.read_embeddings`).
@@ -71,11 +71,11 @@ class DataConfig(DataOptions):
         )
 
     def with_absolute_paths(self) -> DataConfig:
-        """The same data, found from any working directory."""
+        """Return a copy whose paths are absolute."""
         changed: dict[str, Any] = {"root": self.root, "cache": self.cache}
         if self.panel not in ("variable", "variance", "paper"):
             changed["panel"] = self.panel
-        if self.embedding is not None and Path(self.embedding).is_dir():  # else a key of obsm
+        if self.embedding is not None and Path(self.embedding).is_dir():  # otherwise a key of obsm
             changed["embedding"] = self.embedding
         for name, path in changed.items():
             changed[name] = None if path is None else str(Path(path).absolute())
@@ -88,11 +88,11 @@ class AugmentConfig:
 
     Args:
         grayscale: Probability of losing the color.
-        rotation: Largest turn in degrees.
-        flip: Probability of mirroring; horizontally.
-        jitter: Deviation of gain and offset; random for each color channel, as a share of 255.
-        symmetries: Draw a symmetry; one of the square's eight.
-        per_spot: Draw anew for each spot.
+        rotation: Largest rotation in degrees.
+        flip: Probability of a flip; horizontally.
+        jitter: Deviation of gain and offset; drawn for each color channel, as a share of 255.
+        symmetries: Apply a random symmetry; one of the eight of the square.
+        per_spot: Draw separately for each spot.
     """
 
     grayscale: float = 0.1
@@ -114,27 +114,27 @@ class TrainingConfig:
         lr: Learning rate.
         weight_decay: Weight decay.
         momentum: Momentum of ``"sgd"``.
-        lr_scheduler: Course of the learning rate. ``"step"`` multiplies it by ``gamma`` every ``step_size`` epochs,
-            ``"cosine"`` takes it to zero, after a warm-up.
-        step_size: Epochs of a step of ``"step"``.
+        lr_scheduler: Schedule of the learning rate. ``"step"`` multiplies it by ``gamma`` every ``step_size`` epochs,
+            ``"cosine"`` decays it to zero after a warm-up.
+        step_size: Epochs between steps of ``"step"``.
         gamma: Factor of ``"step"``.
-        warmup: Share of the steps in which ``"cosine"`` warms up.
+        warmup: Share of the steps for the warm-up of ``"cosine"``.
         gradient_clip_val: Largest norm of the gradient; None does not clip.
-        accumulate_grad_batches: Batches of one step. Their gradients are averaged.
+        accumulate_grad_batches: Batches per step. Their gradients are averaged.
         reduction: The losses' ``"mean"`` over a section's spots and the sections of a step, or their ``"sum"`` over
             all spots of a step.
         loss: The error of the expression, a key of :data:`~hist2st_pyg.losses.LOSSES`.
-        likelihood_weight: Weight of the negative log-likelihood; where the model has one.
-        n_views: Augmented views for self-distillation; 0 is without.
+        likelihood_weight: Weight of the negative log-likelihood; if the model has one.
+        n_views: Augmented views for self-distillation; 0 disables it.
         distillation_weight: Weight of the distillation.
         view_augmentation: The augmentation of those views.
-        augment: Augment plain patches; those of views are augmented by ``view_augmentation``. None does not.
-        normalize: Scale patches by the training sections' colors.
+        augment: Augmentation of the patches; views use ``view_augmentation`` instead. None disables it.
+        normalize: Standardize the colors of patches; by those of the training sections.
         standardize: Scale each gene's error by its deviation; over the training spots.
-        denoise: Train towards denoised targets. See :func:`~hist2st_pyg.data.targets.denoise_targets`; models that are
-            fitted in one go too. Validation and test take the measured targets.
-        patience: Stop after so many epochs without progress; of the validation PCC. None never stops.
-        max_minutes: Stop with the epoch in which this time is over; resumed runs included. None never stops.
+        denoise: Train on denoised targets. See :func:`~hist2st_pyg.data.targets.denoise_targets`; closed-form models
+            too. Validation and test use the measured targets.
+        patience: Stop after this many epochs without progress; of the validation PCC. None disables it.
+        max_minutes: Stop after the epoch in which this time ends; summed over resumed runs. None disables it.
     """
 
     epochs: int = 350
@@ -163,7 +163,7 @@ class TrainingConfig:
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
-        """Take augmentations as they stand in a YAML file, and refuse values that make no sense."""
+        """Convert augmentations from YAML, and raise if a value is out of range."""
         for name in ("view_augmentation", "augment"):
             value = getattr(self, name)
             if isinstance(value, dict):
@@ -202,27 +202,27 @@ class TrainConfig:
         data: Sections, panel, patches and graph.
         model: ``name``, a key of ``MODELS``, and the model's arguments.
         training: Optimization.
-        preset: Where these values start from.
-        seed: Seed of everything random.
-        output: The run folder, by default a new ``runs/<model>/version_<n>``; n counts on.
-        resume: Continue from the end of the last epoch; a run that has ended does not change.
-        overwrite: Replace the run that the folder holds; other files in it stay.
-        wandb: How wandb takes part. ``"auto"`` is what ``WANDB_MODE`` or ``WANDB_DISABLED`` say, else online where a
-            key is set, else offline; ``"off"`` is ``"disabled"``.
-        project: The wandb project; None takes ``WANDB_PROJECT``, else hist2st_pyg.
-        entity: The wandb user or team; None takes ``WANDB_ENTITY``, else your own.
-        group: The wandb group; for runs that belong together. None takes ``WANDB_RUN_GROUP``.
+        preset: Preset of the default values.
+        seed: Seed of all random numbers.
+        output: The run folder, by default a new ``runs/<model>/version_<n>``; n is the next free number.
+        resume: Continue from the end of the last epoch; a finished run does not change.
+        overwrite: Replace the run in the folder; other files in it are kept.
+        wandb: Mode of wandb. ``"auto"`` uses ``WANDB_MODE`` or ``WANDB_DISABLED``, otherwise online if a key is set
+            and offline without; ``"off"`` is ``"disabled"``.
+        project: The wandb project; None uses ``WANDB_PROJECT`` or hist2st_pyg.
+        entity: The wandb user or team; None uses ``WANDB_ENTITY`` or your default.
+        group: The wandb group; None uses ``WANDB_RUN_GROUP``.
         job_type: The wandb job type.
-        run_name: The wandb run's name; None takes ``WANDB_NAME``, else the run folder's.
-        tags: The wandb run's tags; empty takes ``WANDB_TAGS``.
-        notes: The wandb run's notes; None takes ``WANDB_NOTES``.
+        run_name: The wandb run's name; None uses ``WANDB_NAME`` or the run folder's name.
+        tags: The wandb run's tags; empty uses ``WANDB_TAGS``.
+        notes: The wandb run's notes; None uses ``WANDB_NOTES``.
         accelerator: Lightning's ``accelerator``.
         devices: Lightning's ``devices``.
         precision: Lightning's ``precision``.
-        strategy: Lightning's ``strategy``; ``"auto"`` takes DDP where several devices train.
-        memory_gb: GiB that distillation's views may keep. They keep it for their gradients; None is half of what is
-            free. The views beyond are computed twice: a step of the paper's takes up to 1.4 times as long.
-        num_workers: Processes that put batches together. Each training process has as many.
+        strategy: Lightning's ``strategy``; ``"auto"`` uses DDP on several devices.
+        memory_gb: GiB for the activations of distillation's views. None is half of the free memory. Views that do not
+            fit are computed twice: with the paper's settings a step takes up to 1.4 times as long.
+        num_workers: Processes that load batches; per training process.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -252,24 +252,24 @@ class TrainConfig:
         """Refuse values that make no sense."""
         check(self, "", seed=between(0, 2**32 - 1), num_workers=between(0, 64), memory_gb=at_least(0))
         if self.resume and self.overwrite:
-            raise ValueError("resume continues a run, and overwrite replaces it; give one of them.")
+            raise ValueError("resume continues a run and overwrite replaces it; set only one of them.")
         if self.resume and self.output is None:
             raise ValueError("resume needs output, the folder of the run to continue.")
 
     @property
     def folder(self) -> Path:
-        """The run folder, which ``train`` chooses where none is given.
+        """The run folder, which ``train`` chooses if none is set.
 
         Raises:
             ValueError: If it is not chosen yet.
         """
         if self.output is None:
-            raise ValueError("This configuration has no output yet.")
+            raise ValueError("The configuration has no output; set the run folder, or call train, which chooses one.")
         return Path(self.output)
 
 
 def config_dict(config: TrainConfig) -> dict[str, Any]:
-    """A configuration as plain values, as YAML and JSON hold them; a class or factory is noted by its name."""
+    """Convert a configuration to plain values for YAML and JSON; classes and factories become their names."""
     values = asdict(config)
     values["data"]["scales"] = list(config.data.scales)
     values["model"] = {

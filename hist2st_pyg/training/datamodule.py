@@ -1,4 +1,4 @@
-"""Sections to Lightning: a data module whose three parts do not share patients."""
+"""A Lightning data module of sections, whose parts do not share patients."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ logger = logging.getLogger(__name__)
 class SectionDataModule(pl.LightningDataModule):
     """Training, validation and test sections as batches of ``Data``.
 
-    Without validation sections, whole squares of the training sections are held out: their spots stay in the graph
-    (``train_mask``, ``val_mask``, as PyG's node data sets have them), their counts do not enter the loss.
+    Without validation sections, squares of the training sections are held out: their spots stay in the graph
+    (``train_mask``, ``val_mask``, as in PyG's node data sets), but their counts are not in the loss.
 
     Args:
         preprocessing: How a section becomes a ``Data``.
-        train: Sections of training.
+        train: Training sections.
         val: Sections that choose the epoch.
         test: Sections to predict.
-        split: What is refused in two parts, see :func:`~hist2st_pyg.data.splits.check_disjoint`.
-        val_share: Share of the training spots held out where there are no validation sections; 0 holds out none.
+        split: Unit that must be in one part only, see :func:`~hist2st_pyg.data.splits.check_disjoint`.
+        val_share: Share of the training spots held out if there are no validation sections; 0 holds out none.
         val_side: Side of the held-out squares in spot pitches.
         batch_size: Sections, or windows of sections, or single spots, of one step.
-        denoise: Also give the training sections ``y_denoised`` [N, G], the target that training then aims at, see
+        denoise: Add denoised targets ``y_denoised`` [N, G] to the training sections, which training then uses, see
             :func:`~hist2st_pyg.data.targets.denoise_targets`.
         window: Spots of a training window, see :class:`~hist2st_pyg.training.windows.SpotWindows`; 1 for spots of all
             sections in random order, see :class:`~hist2st_pyg.training.windows.SingleSpots`; None for whole sections.
         cache: Folder of the patch cache, or None.
         seed: Seed of the held-out squares, and of the order and windows in training.
-        num_workers: Processes that put batches together; 0 does it in the training process. The numbers are the same.
+        num_workers: Processes that load batches; 0 loads in the training process. Results do not depend on it.
 
     Raises:
         ValueError: If there are no training sections or the parts are not disjoint.
@@ -95,16 +95,16 @@ class SectionDataModule(pl.LightningDataModule):
         self._data: dict[str, list[SectionData]] = {}
 
     def data(self, part: str) -> list[SectionData]:
-        """The ``Data`` of ``"train"``, ``"val"`` or ``"test"``, made when first asked for."""
+        """Return the ``Data`` of ``"train"``, ``"val"`` or ``"test"``, built on first access."""
         if part not in self._data:
             self._data[part] = [section.whole() for section in self.parts(part)]
         return self._data[part]
 
     def parts(self, part: str) -> list[SectionParts]:
-        """What cuts parts out of the sections of ``"train"``, ``"val"`` or ``"test"``.
+        """Return the sections of ``"train"``, ``"val"`` or ``"test"`` for access to parts of them.
 
-        Sections of more than :data:`~hist2st_pyg.data.streamed.STREAMED_SPOTS` spots are streamed where training shows
-        windows.
+        When training on windows, sections of more than :data:`~hist2st_pyg.data.streamed.STREAMED_SPOTS` spots are
+        streamed.
         """
         if part not in self._parts:
             sections = tqdm(self.sections[part], desc=f"{part} sections", leave=False, disable=None)
@@ -128,7 +128,7 @@ class SectionDataModule(pl.LightningDataModule):
             if held_out.all() or not held_out.any():
                 raise ValueError(
                     f"Section {data.section!r}: val_share={self.val_share:g} in squares of val_side={self.val_side:g} "
-                    f"holds out {held_out.sum()} of its {len(held_out)} spots; take smaller squares, or give "
+                    f"holds out {held_out.sum()} of its {len(held_out)} spots; set a smaller val_side, or "
                     "validation sections."
                 )
             data.val_mask = torch.from_numpy(held_out)
@@ -139,10 +139,10 @@ class SectionDataModule(pl.LightningDataModule):
         if components := denoise_targets(train):
             logger.info("The targets are denoised to %d components", components)
         else:
-            logger.warning("The targets show no structure above their noise; training takes them unchanged.")
+            logger.warning("The targets have no structure above the noise; training uses them unchanged.")
 
     def add_statistics(self) -> None:
-        """Compute the color and texture statistics of training's patches once, for all steps."""
+        """Compute the color and texture statistics of the training patches once, for all steps."""
         for section in (*self.parts("train"), *self.parts("val")):
             if section.data.get("statistics") is None:
                 spots, values = zip(*((of, patch_statistics(x)) for of, x in section.patch_blocks()), strict=True)
@@ -156,23 +156,22 @@ class SectionDataModule(pl.LightningDataModule):
         return bool(self.sections["val"]) or self.val_share > 0
 
     def validation(self) -> list[SectionData]:
-        """The sections that choose the epoch, with ``val_mask`` where they also train; empty where none do."""
+        """Return the sections that choose the epoch, with ``val_mask`` if they also train; possibly none."""
         return self.data("val" if self.sections["val"] else "train") if self.validates else []
 
     def validation_parts(self) -> list[SectionParts]:
-        """What cuts parts out of the sections that choose the epoch."""
+        """Return the sections that choose the epoch, for access to parts of them."""
         return self.parts("val" if self.sections["val"] else "train") if self.validates else []
 
     def setup(self, stage: str | None = None) -> None:
-        """Make the parts a stage needs; the test sections are not read before ``"test"`` or ``"predict"``."""
+        """Build the parts that a stage needs; test sections are read only for ``"test"`` and ``"predict"``."""
         for part in ("train", "val") if stage in ("fit", "validate") else ("test",) if stage else self.sections:
             self.parts(part)
 
     def train_dataloader(self) -> DataLoader:
-        """Training sections, or windows of them, shuffled and dealt to the processes.
+        """Load training sections, or windows of them, shuffled and distributed over the processes.
 
-        The seed and the epoch decide windows and order, whatever was drawn before, so that an epoch is the same in a
-        resumed run.
+        Windows and order depend only on the seed and the epoch, so that an epoch is the same in a resumed run.
         """
         items: Any
         if self.window is None:
@@ -185,17 +184,17 @@ class SectionDataModule(pl.LightningDataModule):
         return self._loader(items, self.batch_size, ShardedSampler(items, self.batch_size, self.seed, rank, n_ranks))
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        """Validation sections one by one, or the training sections where squares of them are held out."""
+        """Load validation sections one by one, or the training sections if squares of them are held out."""
         return self._one_by_one(self.validation_parts()) if self.validates else []
 
     def test_dataloader(self) -> DataLoader:
-        """Test sections one by one.
+        """Load test sections one by one.
 
         Raises:
             ValueError: If there are none.
         """
         if not self.sections["test"]:
-            raise ValueError("There are no test sections; give some to SectionDataModule(..., test=...).")
+            raise ValueError("There are no test sections; pass some to SectionDataModule(..., test=...).")
         return self._one_by_one(self.parts("test"))
 
     def predict_dataloader(self) -> DataLoader:
@@ -203,13 +202,13 @@ class SectionDataModule(pl.LightningDataModule):
         return self.test_dataloader()
 
     def _one_by_one(self, sections: Sequence[SectionParts]) -> DataLoader:
-        """Whole sections; in place of a streamed one its batch holds, as ``streamed``, what cuts its parts."""
+        """Load whole sections; the batch of a streamed section has its ``SectionParts`` as ``streamed`` instead."""
         streamed = [isinstance(section, StreamedSection) for section in sections]
         items = [
             SectionData(streamed=section, num_nodes=len(section.data.pos)) if large else section.whole()
             for section, large in zip(sections, streamed, strict=True)
         ]
-        # What would be sent from another process is the whole section.
+        # No worker processes, because they would send whole sections.
         return self._loader(items, 1, num_workers=0 if any(streamed) else None)
 
     def _loader(
@@ -219,16 +218,16 @@ class SectionDataModule(pl.LightningDataModule):
         sampler: ShardedSampler | None = None,
         num_workers: int | None = None,
     ) -> DataLoader:
-        # A separate generator: a loader draws from torch's global one each time it is read, though nothing uses that.
+        # A separate generator, because each iteration of a loader draws from torch's global one.
         own = torch.Generator()
         workers = self.num_workers if num_workers is None else num_workers
         return DataLoader(data, batch_size=batch_size, sampler=sampler, generator=own, num_workers=workers)
 
     def pixel_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of each color channel over the training patches, [3·S] each."""
+        """Compute mean and standard deviation of each color channel over the training patches, [3·S] each."""
         blocks = (x for section in self.parts("train") for _, x in section.patch_blocks())
         pieces = (piece.double() for x in blocks for piece in torch.split(x, 64))
-        # Plain numbers: small tensors kept between large ones that are freed would hold on to the memory of these.
+        # Plain numbers, because small tensors between large freed ones would fragment the memory.
         sums = [(p.sum((0, 2, 3)).tolist(), (p**2).sum((0, 2, 3)).tolist(), p[:, 0].numel()) for p in pieces]
         total = sum(n for _, _, n in sums)
         mean = torch.tensor([s for s, _, _ in sums], dtype=torch.float64).sum(0) / total
@@ -236,5 +235,5 @@ class SectionDataModule(pl.LightningDataModule):
         return mean.float(), variance.clamp(min=1e-6).sqrt().float()
 
     def target_statistics(self) -> tuple[Tensor, Tensor]:
-        """Those of :func:`~hist2st_pyg.data.targets.target_statistics` over the training sections."""
+        """Compute :func:`~hist2st_pyg.data.targets.target_statistics` over the training sections."""
         return target_statistics(self.parts("train"))

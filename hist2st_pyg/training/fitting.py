@@ -1,4 +1,4 @@
-"""Fit a model: by gradient steps under Lightning, or at once."""
+"""Fit a model, by gradient steps with Lightning or in closed form."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from hist2st_pyg.utils.quiet import without_lines, without_warnings
 
 logger = logging.getLogger(__name__)
 LIGHTNING = ("pytorch_lightning", "lightning_fabric")
-"""The loggers by which Lightning reports what it found, what it does and what to install."""
+"""The loggers of Lightning's own messages."""
 PYTREE = r".*isinstance\(treespec, LeafSpec\)"
-"""What torch warns Lightning of."""
+"""A warning of torch about a call in Lightning."""
 FROZEN = r"Found \d+ module\(s\) in eval mode"
-"""What Lightning warns of frozen encoders."""
+"""Lightning's warning about frozen encoders."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fit gave.
+    """The result of a fit.
 
     Args:
         model: The chosen model.
-        chosen_epoch: Its epoch; None where the fit has none.
-        val_pcc: Its validation PCC; None where nothing validates.
+        chosen_epoch: Its epoch; None for a closed-form fit.
+        val_pcc: Its validation PCC; None without validation.
         epochs: Number of epochs.
         steps: Number of steps.
     """
@@ -65,7 +65,7 @@ def fit(config: TrainConfig, model: ExpressionModel, datamodule: SectionDataModu
         config: The configuration; with ``resume`` training continues from the run folder's last checkpoint.
         model: The model.
         datamodule: The data.
-        loggers: Where losses and validation PCC go.
+        loggers: Loggers of the losses and the validation PCC.
     """
     if isinstance(model, ClosedFormModel):
         return _at_once(model, datamodule)
@@ -98,7 +98,9 @@ def _by_gradient(
         )
     epochs, steps = checkpoints.epochs, trainer.global_step
     if epochs == 0:
-        raise ValueError(f"training.max_minutes={config.training.max_minutes} is over before the first epoch.")
+        raise ValueError(
+            f"training.max_minutes={config.training.max_minutes} ends before the first epoch; set a larger value."
+        )
     if not datamodule.validates:
         return Fit(model, epochs - 1, None, epochs, steps)
     best = load_model(output / BEST, **_custom(config.model))
@@ -107,14 +109,14 @@ def _by_gradient(
 
 @contextmanager
 def _signals(output: Path) -> Iterator[None]:
-    """Let a signal end training as it ends other programs; of SIGTERM Lightning makes an exit with status 0.
+    """Exit with the usual status after a signal; Lightning exits with status 0 after SIGTERM.
 
     Raises:
         SystemExit: After SIGTERM, with status 143.
         KeyboardInterrupt: After SIGINT.
     """
     here = threading.current_thread() is threading.main_thread()
-    # Lightning's own handler ends training in order, which that of the command line would cut short.
+    # Lightning's handler finishes the step before it stops; the command line's handler would interrupt it.
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL) if here else None
     try:
         yield
@@ -132,22 +134,22 @@ def _signals(output: Path) -> Iterator[None]:
 
 def _how_to_continue(output: Path) -> str:
     if not (output / LAST).exists():
-        return "No epoch had ended, so the next call starts from the beginning."
-    return f"{output / LAST} holds the last epoch that ended; --resume true (resume=True) continues from it."
+        return "No epoch was finished, so the next call starts from the beginning."
+    return f"{output / LAST} holds the last finished epoch; --resume true (resume=True) continues from it."
 
 
 def _early_stopping(options: TrainingConfig, validates: bool) -> list[Callback]:
-    """What ends training before its last epoch: no progress, or the time."""
+    """Return the callbacks that stop training early: without progress, or after the time limit."""
     stops: list[Callback] = []
     if options.patience is not None and validates:
         stops.append(EarlyStopping(MONITOR, patience=options.patience, mode="max"))
-    if options.max_minutes is not None:  # where an epoch ends, so that no checkpoint is of the middle of one
+    if options.max_minutes is not None:  # at the end of an epoch, where checkpoints are written
         stops.append(Timer(timedelta(minutes=options.max_minutes), interval="epoch"))
     return stops
 
 
 def make_trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[Logger], validates: bool) -> pl.Trainer:
-    """Lightning's trainer; it raises an error if the machine lacks the accelerator, the devices or the precision."""
+    """Build Lightning's trainer, which raises if the machine lacks the accelerator, the devices or the precision."""
     bar = shows_progress()
     return pl.Trainer(
         accelerator=config.accelerator,
@@ -170,5 +172,5 @@ def make_trainer(config: TrainConfig, callbacks: list[Callback], loggers: list[L
 
 
 def _custom(model: dict[str, Any]) -> dict[str, Any]:
-    """The classes and factories among a model's arguments, which a file cannot hold."""
+    """Return the classes and factories among a model's arguments, which a file cannot store."""
     return {name: value for name, value in model.items() if callable(value)}

@@ -1,4 +1,4 @@
-"""The run folder: a new one where none is named, one training at a time, and nothing left of a start that failed."""
+"""Create, lock and clean the run folder."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from hist2st_pyg.utils.files import read_yaml
 
 MODEL = "model"
 RUNS = Path("runs")
-"""Where the runs are whose output is not named."""
+"""Folder of the runs without an ``output``."""
 OF_LOGGERS = (METRICS, "wandb", RUN)
 OF_A_RUN = (CONFIG, LAST, BEST, SUMMARY, MODEL, "figures", *OF_LOGGERS)
 """The files that training writes into a run folder."""
 CHOSEN = "HIST2ST_RUN_FOLDER"
-"""The variable by which the first process tells the others, which Lightning starts, what folder it has chosen."""
+"""Environment variable that passes the chosen folder to the processes that Lightning starts."""
 
 
 def new_folder(model: Mapping[str, Any]) -> Path:
-    """The folder of a run whose output is not named: made by the first process, known to the others.
+    """Create the folder of a run without an ``output``; the other processes of the run use the same one.
 
-    Two processes that start together get two folders, for making a folder succeeds once.
+    Two runs that start at the same time get two folders, because creating a folder succeeds only once.
 
     Args:
-        model: The model's part of the configuration; its ``name`` is that of the folder's parent.
+        model: The model's part of the configuration; its ``name`` names the parent folder.
 
     Raises:
-        ValueError: If this process was not started by the first, so that it cannot know the folder.
+        ValueError: If this process is not the first and was not started by it, so that the folder is unknown.
     """
     if not is_first():
         if CHOSEN not in os.environ:
-            raise ValueError("Processes that are started together need output, the run folder that they share.")
+            raise ValueError("Training in several processes needs output, the run folder that they share; set it.")
         return Path(os.environ[CHOSEN])
     parent = RUNS / str(model.get("name", "hist2st"))
     while True:
-        with suppress(FileExistsError, FileNotFoundError):  # another process was faster, or has removed the parent
+        with suppress(FileExistsError, FileNotFoundError):  # another process created it first, or removed the parent
             parent.mkdir(parents=True, exist_ok=True)
             taken = [re.fullmatch(r"version_(\d+)", path.name) for path in parent.iterdir()]
             folder = parent / f"version_{max((int(found[1]) + 1 for found in taken if found), default=0)}"
@@ -56,16 +56,16 @@ def new_folder(model: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def run_folder(folder: Path, new: bool = False) -> Iterator[None]:
-    """Hold a run folder; if the block fails before the run has anything to resume from, remove its files.
+    """Lock a run folder; if the block fails before there is a checkpoint to resume from, remove the run's files.
 
-    That is the whole folder where it was made for this run, else the files of a run that is about to start.
+    The whole folder is removed if it was created for this run.
 
     Args:
         folder: The run folder; it is created.
-        new: It was made for this run.
+        new: Whether it was created for this run.
 
     Raises:
-        BlockingIOError: If another process holds it.
+        BlockingIOError: If another process has locked it.
     """
     there = folder.exists() and not new
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
@@ -76,28 +76,28 @@ def run_folder(folder: Path, new: bool = False) -> Iterator[None]:
             if not any((folder / name).exists() for name in (LAST, SUMMARY, MODEL)):
                 _remove(folder, there)
                 for parent in folder.parents[:2] if new else made[1:]:
-                    with suppress(OSError):  # another process has put a file into it
+                    with suppress(OSError):  # another process wrote a file into it
                         parent.rmdir()
             raise
 
 
 def _remove(folder: Path, there: bool) -> None:
     if not there:
-        shutil.rmtree(folder, ignore_errors=True)  # the error that led here is the one to tell
+        shutil.rmtree(folder, ignore_errors=True)  # raise the original error, not one of this cleanup
         return
     for name in (LOCK, CONFIG, METRICS, RUN):
         (folder / name).unlink(missing_ok=True)
 
 
 def check_overwritable(folder: Path, kept: Sequence[str] = ()) -> None:
-    """Check that a folder holds a run, or nothing.
+    """Check that a folder is empty or has a run, which may be replaced.
 
     Args:
-        folder: The folder, whose run is to be replaced.
-        kept: Names that may be there in any case.
+        folder: The folder.
+        kept: Names of files to ignore.
 
     Raises:
-        FileExistsError: If it holds something else.
+        FileExistsError: If it has other files.
     """
     if not folder.exists() or (folder.is_dir() and not {path.name for path in folder.iterdir()} - {LOCK, *kept}):
         return
@@ -106,13 +106,13 @@ def check_overwritable(folder: Path, kept: Sequence[str] = ()) -> None:
         or not {"data", "model", "training", "preset"} <= read_yaml(folder / CONFIG).keys()
     ):
         raise FileExistsError(
-            f"{folder} holds files that are not of a training run (it has no {CONFIG} of one), so it is not replaced; "
+            f"{folder} is not a run folder (it has files, but no {CONFIG} of a run), so it is not replaced; "
             "choose another output."
         )
 
 
 def clear_run(folder: Path, kept: Sequence[str] = ()) -> None:
-    """Remove a run from its folder, except for some names; what else is in it stays."""
+    """Remove the files of a run from its folder, except for some names; other files are kept."""
     for name in set(OF_A_RUN) - set(kept):
         path = folder / name
         if path.is_dir() and not path.is_symlink():

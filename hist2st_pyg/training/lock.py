@@ -1,4 +1,4 @@
-"""One training at a time in a run folder."""
+"""Lock a run folder against a second training."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ LOCK = ".lock"
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a run folder; the kernel releases it when the process ends, however it ends.
+    """Lock a run folder; the kernel releases the lock when the process ends, even if it is killed.
 
-    Where the file system knows no locks (some network file systems), a warning says that the folder is not held.
+    On a file system without locks (some network file systems), log a warning instead.
 
     Args:
         folder: The run folder; it is created.
 
     Raises:
-        BlockingIOError: If another process holds it.
+        BlockingIOError: If another process has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:  # some network file systems say that it is not permitted
+        except (BlockingIOError, PermissionError) as error:  # some network file systems raise PermissionError
             file.seek(0)
             raise BlockingIOError(
-                f"{folder} is in use: {file.read().strip() or 'another process'} trains into it. Wait until that "
-                "training has ended, or choose another output."
+                f"{folder} is in use by {file.read().strip() or 'another process'}; wait until that training has "
+                "ended, or choose another output."
             ) from error
         except OSError as error:
             logger.warning(
-                "%s cannot be locked (%s): its file system has no locks. Let no other training write to it.",
+                "%s cannot be locked (%s): its file system has no locks; start no other training in it.",
                 folder,
                 error.strerror,
             )
             yield
             return
-        if not _is_at(file, folder / LOCK):  # a start that failed has removed it meanwhile
+        if not _is_at(file, folder / LOCK):  # a failed run removed the file after it was opened
             with run_lock(folder):
                 yield
             return
@@ -61,5 +61,5 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
-    """Whether an open file is that at a path."""
+    """Whether an open file is still the file at a path."""
     return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())

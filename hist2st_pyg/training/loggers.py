@@ -1,4 +1,4 @@
-"""Where a run is written to: ``metrics.csv``, and wandb (:mod:`~hist2st_pyg.training.tracking`)."""
+"""The loggers of a run: ``metrics.csv``, and wandb (:mod:`~hist2st_pyg.training.tracking`)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ METRICS = "metrics.csv"
 
 
 class MetricsLogger(Logger):
-    """``metrics.csv`` of a run folder: a row for each step and each validation.
+    """Writes ``metrics.csv`` in a run folder, with a row per step and per validation.
 
-    The file is written whole, at the end of each epoch and of training. Lightning's ``CSVLogger`` adds to its file as
-    it goes, and starts a new one in a resumed run.
+    The file is rewritten at the end of each epoch and of training. Lightning's ``CSVLogger`` appends to its file during
+    an epoch, and starts a new file in a resumed run.
 
     Args:
         folder: The run folder.
@@ -36,12 +36,12 @@ class MetricsLogger(Logger):
 
     @property
     def name(self) -> str:
-        """The file's."""
+        """The name of the file."""
         return METRICS
 
     @property
     def version(self) -> str:
-        """None: a run has one."""
+        """The version is empty, because a run has one file."""
         return ""
 
     @rank_zero_only
@@ -50,13 +50,13 @@ class MetricsLogger(Logger):
         self.rows.append({**metrics, "step": step})
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: ``config.yaml`` holds them."""
+        """Do nothing, because ``config.yaml`` has the hyperparameters."""
 
     def go_on(self, epochs: int) -> None:
-        """Keep the rows of the epochs that have ended; what was done of the next one is done again.
+        """Load the rows of the finished epochs; the interrupted epoch is repeated.
 
         Raises:
-            ValueError: If the file is not as it was written.
+            ValueError: If the file is damaged.
         """
         try:
             with self.path.open(newline="", encoding="utf-8") as file:
@@ -64,8 +64,8 @@ class MetricsLogger(Logger):
             self.rows = [dict(row) for row in rows if int(row["epoch"]) < epochs]
         except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{self.path}, the metrics of the epochs so far, cannot be read: {error!r}. Copy the whole folder of "
-                "the run, or choose another output."
+                f"{self.path}, the metrics of the finished epochs, cannot be read: {error!r}; copy the whole run "
+                "folder again, or choose another output."
             ) from error
 
     @rank_zero_only
@@ -77,18 +77,18 @@ class MetricsLogger(Logger):
             writer.writerows(self.rows)
 
     def finalize(self, status: str) -> None:
-        """Write what has been logged since the last epoch's end."""
-        # There is none if training failed before it logged, or before it read the rows of the run that it resumes.
+        """Write the rows logged since the end of the last epoch."""
+        # Without rows, training failed before it logged, or before it loaded the rows of the run that it resumes.
         if self.rows:
             self.write()
 
 
 @contextmanager
 def open_loggers(config: TrainConfig, output: Path) -> Iterator[list[Logger]]:
-    """That of ``metrics.csv``, and wandb's unless it is off; of several processes the first alone has wandb's.
+    """Open the logger of ``metrics.csv``, and in the first process wandb's unless it is off.
 
     Raises:
-        ConnectionError: If wandb ``"online"`` is asked for and cannot be reached.
+        ConnectionError: If wandb is ``"online"`` and cannot be reached.
     """
     loggers: list[Logger] = [MetricsLogger(output)]
     mode = wandb_mode(config.wandb)

@@ -1,4 +1,4 @@
-"""Optimizers and schedules of the learning rate, by the options of training; and these options in a checkpoint."""
+"""Optimizers and learning rate schedules, and their options in a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 LR_SCHEDULERS = {"constant": None, "cosine": "step", "step": "epoch"}
-"""The schedules, and how often each is stepped."""
+"""The schedules, with the interval at which each is stepped."""
 TRAINING = "training"
-"""Where a checkpoint has the optimization."""
+"""Key of the training options in a checkpoint."""
 
 
 def optimizers(
     parameters: Iterable[torch.nn.Parameter], options: TrainingConfig, lr: float, steps: Callable[[], int]
 ) -> Any:
-    """The optimizer, and the learning rate's schedule, as Lightning takes them.
+    """Build the optimizer and the learning rate schedule in Lightning's format.
 
     Args:
-        parameters: What is trained.
-        options: The options of training.
+        parameters: The trained parameters.
+        options: The training options.
         lr: The learning rate, in place of the options'.
-        steps: Gives the number of steps; it is asked where a schedule depends on it.
+        steps: Returns the number of steps; called only if the schedule depends on it.
     """
     parameters = list(parameters)
     more: dict[str, Any] = {"momentum": options.momentum} if options.optimizer == "sgd" else {}
-    # On a CPU torch's default updates tensor by tensor, in a dozen operations each.
+    # On a CPU, torch's default updates each tensor separately, in a dozen operations.
     more["fused"] = all(parameter.device.type == "cpu" for parameter in parameters) or None
     optimizer = OPTIMIZERS[options.optimizer](parameters, lr=lr, weight_decay=options.weight_decay, **more)  # type: ignore[call-arg]
     if options.lr_scheduler == "constant":
@@ -58,14 +58,14 @@ def optimizers(
 
 
 def saved_training(path: str | Path) -> TrainingConfig:
-    """The options of training in a checkpoint.
+    """Read the training options from a checkpoint.
 
     Raises:
-        ValueError: If there are none, or a value makes no sense.
+        ValueError: If there are none, or a value is invalid.
     """
     checkpoint = read_tensors(Path(path))
     if not isinstance(checkpoint, dict) or not isinstance(saved := checkpoint.get(TRAINING), dict):
-        raise ValueError(f"{path} does not say how its model was trained; pass training=TrainingConfig(...).")
+        raise ValueError(f"{path} has no training options; pass training=TrainingConfig(...).")
     augmentation = dict[str, float | bool] | None
     kinds = {**kinds_of(TrainingConfig), "view_augmentation": augmentation, "augment": augmentation}
     check_kinds(saved, kinds, f"{path}: {TRAINING}")

@@ -1,4 +1,4 @@
-"""Pictures of a training run: its curves, and what it predicts where it was validated."""
+"""Pictures of a training run: its curves and a map of its predictions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hist2st_pyg.utils.only_warns import only_warns
 
 logger = logging.getLogger(__name__)
 PARTS = {"validation": "the spots that validated", "training": "what the model was trained on"}
-"""The part of the data that a map shows, by the map's name."""
+"""Descriptions of the spots that a map shows, by the name of the map."""
 
 
 def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataModule) -> dict[str, Path]:
-    """Draw a run's curves and a map of its best genes; a picture that cannot be drawn is a warning.
+    """Draw a run's curves and a map of its best genes; log a warning if a picture cannot be drawn.
 
     Args:
         folder: The run folder, with its ``metrics.csv``.
@@ -29,12 +29,11 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
         datamodule: The data it was trained on.
 
     Returns:
-        The pictures by name: ``curves``, and a map of the best genes. It is ``validation`` where sections or squares
-        validate (the first such section, its held-out spots), else ``training``: what the model made of what it was
-        shown.
+        The pictures by name: ``curves``, and a map of the best genes. The map is ``validation`` (the held-out spots of
+        the first validation section) or, without validation, ``training`` (a section that the model was trained on).
     """
     pictures: dict[str, Path] = {}
-    if (folder / METRICS).exists():  # a model fitted at once has none
+    if (folder / METRICS).exists():  # closed-form models have none
         with only_warns(logger, "The training's curves could not be drawn"):
             pictures["curves"] = _curves(folder)
     part = "val" if datamodule.sections["val"] else "train"

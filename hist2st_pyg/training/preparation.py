@@ -1,4 +1,4 @@
-"""From a configuration to its data and its model."""
+"""Build the data module and the model of a configuration."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from hist2st_pyg.utils.resolver import resolve
 
 
 def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = None) -> SectionDataModule:
-    """Read the sections, fit the panel on those of training, and wrap them.
+    """Read the sections, fit the panel on the training sections, and build the data module.
 
     Args:
         config: The configuration; see :func:`~hist2st_pyg.preset_config`.
-        sections: The data set's sections where they are already at hand; else they are read as ``config.data`` says.
+        sections: The data set's sections, if loaded; None reads them as configured in ``config.data``.
 
     Returns:
         The data module, for any Lightning ``Trainer``.
 
     Raises:
-        ValueError: If a named section is not there.
+        ValueError: If a named section does not exist.
 
     >>> import hist2st_pyg as h
     >>> data = {"options": {"spots": 16}, "train": ["A1"], "val": ["B1"], "n_genes": 5, "patch_size": 16}
@@ -69,12 +69,12 @@ def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = No
 
 
 def build_model(config: TrainConfig, n_genes: int, embedding_channels: int | None = None) -> ExpressionModel:
-    """Build the model that a configuration names; nothing of it is fitted.
+    """Build the model of a configuration, without fitting it.
 
     Args:
         config: The configuration.
         n_genes: Number of genes, G.
-        embedding_channels: Width of the precomputed embeddings, where the configuration names some.
+        embedding_channels: Width of the precomputed embeddings, if the configuration uses them.
 
     Raises:
         ValueError: If the model cannot do what the configuration asks for.
@@ -91,19 +91,21 @@ def build_model(config: TrainConfig, n_genes: int, embedding_channels: int | Non
     }
     for shape, plain, what in (("n_scales", 1, "several scales"), ("n_views", 0, "self-distillation")):
         if shapes[shape] != plain and shape not in known:
-            raise ValueError(f"model.name={name!r} knows no {what}, got {shapes[shape]} {shape}.")
+            raise ValueError(f"model.name={name!r} does not support {what}, got {shape}={shapes[shape]}.")
     if data.embedding is not None:
         if options.n_views:
-            raise ValueError(f"Precomputed embeddings have no views to distil from, got n_views={options.n_views}.")
+            raise ValueError(
+                f"Precomputed embeddings have no augmented views; set training.n_views=0, got {options.n_views}."
+            )
         arguments["vision"] = "precomputed"
         given = arguments.get("vision_kwargs") or {}
         arguments["vision_kwargs"] = {**given, "embedding_channels": embedding_channels}
     shapes = {shape: value for shape, value in shapes.items() if shape in known}
-    with weight_limit(f"take smaller sizes in model (its largest number is {largest_number(arguments)})"):
+    with weight_limit(f"set smaller sizes in model (its largest number is {largest_number(arguments)})"):
         model = build(n_genes, **{**arguments, **shapes})
     if data.window == 1 and model.receptive_field != 0 and not isinstance(model, ClosedFormModel):
         raise ValueError(
-            f"data.window=1 trains each spot alone, but model.name={name!r} reads the others of its section; take a "
+            f"data.window=1 trains on single spots, but model.name={name!r} reads other spots of the section; set a "
             "larger window, or null for whole sections."
         )
     return model
@@ -112,12 +114,12 @@ def build_model(config: TrainConfig, n_genes: int, embedding_channels: int | Non
 def make_model(config: TrainConfig, datamodule: SectionDataModule) -> ExpressionModel:
     """Build the model for the data module's panel and patches, with the training sections' statistics.
 
-    Trained by any Lightning ``Trainer`` it is what :func:`~hist2st_pyg.train` would train: it has its preprocessing,
-    the statistics of colors and targets, and the names of its training sections.
+    A Lightning ``Trainer`` trains it like :func:`~hist2st_pyg.train`: it has its preprocessing, the statistics of
+    colors and targets, and the names of its training sections.
 
     Args:
         config: The configuration.
-        datamodule: Its data module, of :func:`make_datamodule`.
+        datamodule: Its data module, from :func:`make_datamodule`.
 
     Returns:
         The model, which is not trained yet.
@@ -146,12 +148,12 @@ def make_model(config: TrainConfig, datamodule: SectionDataModule) -> Expression
 
 
 def take_sections(model: ExpressionModel, datamodule: SectionDataModule, options: TrainingConfig) -> None:
-    """Give a model the preprocessing, statistics and names of the sections that it is about to be trained on.
+    """Set a model's preprocessing, statistics and training sections from a data module.
 
     Args:
         model: The model, which is not trained yet.
         datamodule: The data.
-        options: Says which statistics.
+        options: Training options that select the statistics.
     """
     if options.normalize and datamodule.preprocessing.embedding is None:
         mean, std = datamodule.pixel_statistics()

@@ -1,4 +1,4 @@
-"""Presets: configurations by name, and how a user's own values change them."""
+"""Presets: named configurations, and their combination with a user's values."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _ENCODER = {"vision_kwargs": {"out_channels": 64, "dropout": 0.6}}
 _SYMMETRIES = AugmentConfig(grayscale=0, rotation=0, flip=0, symmetries=True, per_spot=True)
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Each model as it was published; benchmarks/README.md lists what still differs. hist2st: Zeng et al. 2022,
-    # HIST2ST_train.py and tutorial.ipynb; the defaults of the model and of TrainingConfig are its values too.
+    # Each model as published; benchmarks/README.md lists the differences. hist2st: Zeng et al. 2022, HIST2ST_train.py
+    # and tutorial.ipynb, whose values are also the defaults of the model and of TrainingConfig.
     "paper": {
-        "about": "Each model as it was published, but for what benchmarks/README.md lists.",
+        "about": "Each model as published, except for the differences listed in benchmarks/README.md.",
         "data": {
             "panel": "paper",  # her_hvg_cut_1000.npy: 785 genes
             "coord_type": "array",  # calcADJ takes array coordinates
@@ -110,12 +110,12 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
         },
     },
-    # What trains in minutes on two cores, chosen inside training sections (benchmarks/ACCURACY.md). Patches are one and
-    # three and a half spot distances wide, whatever the array; the number of epochs is fixed, because held-out squares
-    # cost more in training spots than they gain in stopping. Models that are fitted in one go (ridge, kernel_ridge, and
-    # others) take the same data and the same denoised targets; of the rest of `training` they take `normalize` alone.
+    # Trains in minutes on two cores; chosen on training sections alone (benchmarks/ACCURACY.md). Patches are 1 and 3.5
+    # spot distances wide on any array. The number of epochs is fixed, because held-out squares cost more in training
+    # spots than early stopping gains. Closed-form models (ridge, kernel_ridge and others) use the same data and
+    # denoised targets, and of the other `training` options only `normalize`.
     "small": {
-        "about": "What trains in minutes on two cores, chosen inside training sections.",
+        "about": "Trains in minutes on two cores; chosen on training sections alone.",
         "data": {
             "patch_size": 56,
             "patch_pitch": 1.0,
@@ -142,7 +142,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "eggn": {"model": {"channels": 128, "layers": 2}, "training": {"lr": 1e-3}},
             "graph_only": {"model": {**_ENCODER, **_GRAPH}},
             "hist2st": {
-                "data": {"scales": [1.0, 3.5, 8.0]},  # the widest for the kernel stream alone
+                "data": {"scales": [1.0, 3.5, 8.0]},  # only the kernel stream uses the widest
                 "model": {
                     "vision": "cnn",
                     **_ENCODER,
@@ -181,17 +181,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 def preset_values(
     preset: str, model: str, *, vision: Any = None, embedding: str | None = None, patch_um: float | str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """A preset's values for a model: of ``data``, ``model`` and ``training``.
+    """Return a preset's values of ``data``, ``model`` and ``training`` for a model.
 
-    Values that cannot go with what is given are left out: views and fields of view where the model knows none,
-    arguments of another vision stage, a field of view in pitches beside one in µm, statistics of embeddings.
+    Values that conflict with the given ones are omitted: views and fields of view if the model does not support them,
+    arguments of another vision stage, a field of view in pitches if one in µm is given, statistics of embeddings.
 
     Args:
         preset: A key of :data:`PRESETS`.
         model: A key of ``MODELS``.
-        vision: The vision stage, where it is given.
-        embedding: ``data.embedding``, where it is given.
-        patch_um: ``data.patch_um``, where it is given.
+        vision: The vision stage, if given.
+        embedding: ``data.embedding``, if given.
+        patch_um: ``data.patch_um``, if given.
 
     Raises:
         ValueError: If the preset or the model is unknown.
@@ -210,7 +210,7 @@ def preset_values(
     if embedding is not None:
         for name in ("color_stream", "kernel_stream"):
             own.pop(name, None)
-        if "enhance" in known:  # of pixels
+        if "enhance" in known:  # gradient enhancement needs pixels
             own["enhance"] = False
     if embedding is not None or (vision is not None and vision != own.get("vision", known.get("vision"))):
         own.pop("vision_kwargs", None)
@@ -224,7 +224,7 @@ def preset_config(
     training: dict[str, Any] | None = None,
     **run: Any,
 ) -> TrainConfig:
-    """A preset with some values changed.
+    """Build the configuration of a preset with some values changed.
 
     Args:
         preset: A key of :data:`PRESETS`.

@@ -1,4 +1,4 @@
-"""How far training has come: one bar over all epochs, or a line now and then."""
+"""Show the progress of training: one bar over all epochs, or occasional lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = ("train/loss", "val/pcc")
 
 
 def shows_progress() -> bool:
-    """Whether a progress bar can be drawn and is wanted: in a terminal or a notebook, not in a log file."""
+    """Whether to draw a progress bar: in a terminal or a notebook, not in a log file."""
     return not quiet() and (sys.stderr.isatty() or "ipykernel" in sys.modules)
 
 
@@ -25,7 +25,7 @@ def _values(trainer: pl.Trainer) -> dict[str, str]:
 
 
 class TrainingBar(ProgressBar):
-    """One bar over the batches of all epochs, with the time that is left."""
+    """One bar over the batches of all epochs, with the remaining time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,45 +33,45 @@ class TrainingBar(ProgressBar):
         self._enabled = True
 
     def disable(self) -> None:
-        """Draw nothing, as Lightning asks of all processes but the first."""
+        """Hide the bar; Lightning calls this in all processes except the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Draw again."""
+        """Show the bar again."""
         self._enabled = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin, in a resumed run with what is done."""
+        """Open the bar, in a resumed run at the finished batches."""
         batches = int(trainer.num_training_batches)
         total, done = (batches * epochs for epochs in (int(trainer.max_epochs or 0), trainer.current_epoch))
         self._bar = tqdm(total=total, initial=done, unit="batch", disable=not self._enabled)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the epoch."""
+        """Show the epoch."""
         self._bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", refresh=False)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
-        """Go on by a batch."""
+        """Advance the bar by one batch."""
         self._bar.set_postfix(_values(trainer), refresh=False)
         self._bar.update()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the numbers of the epoch."""
+        """Show the metrics of the epoch."""
         self._bar.set_postfix(_values(trainer))
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Close it, however training ended."""
+        """Close the bar, also after an error."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
 class TrainingLines(Callback):
-    """Where no bar can be drawn, a line now and then."""
+    """Prints occasional lines if no bar can be drawn."""
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the epoch: the first, the last and each tenth of them."""
+        """Print the first, the last and each tenth epoch."""
         epochs, epoch = int(trainer.max_epochs or 0), trainer.current_epoch + 1
         if not quiet() and (epoch in (1, epochs) or epoch % max(1, epochs // 10) == 0):
             shown = [f"{name} {value}" for name, value in _values(trainer).items()]

@@ -1,4 +1,4 @@
-"""Configuration keys of earlier versions: each is refused by an error that names today's."""
+"""Raise an error with the current name for each configuration key of an earlier version."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ RENAMED = {
     "model.readout": "model.jk",
     "model.statistics": "model.color_stream",
 }
-"""Today's name of each."""
+"""The current name of each renamed key."""
 
 
 def refuse_renamed(values: Mapping[str, Any], where: str = "") -> None:
-    """Refuse a key that has another name now.
+    """Raise if a key was renamed.
 
     Args:
         values: A configuration: nested mappings, or keys with dots in them, as on a command line.
@@ -35,10 +35,10 @@ def refuse_renamed(values: Mapping[str, Any], where: str = "") -> None:
     names = [name for name in map(str, values) if "." in name]
     for part in ("data", "model", "training"):
         if isinstance(values.get(part), list):
-            raise ValueError(f"{where + ': ' if where else ''}{part} holds keys and values, got a list.")
+            raise ValueError(f"{where + ': ' if where else ''}{part} must map keys to values, got a list.")
         if isinstance(values.get(part), Mapping):
             names += [f"{part}.{name}" for name in values[part]]
     for name in names:
         old = next((old for old in RENAMED if name == old or name.startswith(f"{old}.")), None)
         if old is not None:
-            raise ValueError(f"{where + ': ' if where else ''}the key {old} is called {RENAMED[old]} now.")
+            raise ValueError(f"{where + ': ' if where else ''}the key {old} was renamed to {RENAMED[old]}.")

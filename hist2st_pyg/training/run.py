@@ -1,4 +1,4 @@
-"""One training run: from a configuration to a run folder."""
+"""Train a model and write its run folder."""
 
 from __future__ import annotations
 
@@ -37,34 +37,34 @@ logger = logging.getLogger(__name__)
 def train(
     config: TrainConfig, sections: Sequence[Section] | None = None, loggers: Sequence[Logger] | None = None
 ) -> Path:
-    """Train a model and leave everything about it in a run folder.
+    """Train a model and write its run folder.
 
-    The folder holds ``config.yaml`` (every value), ``metrics.csv`` (losses by part and validation PCC of each
-    epoch), ``last.ckpt``, ``model/`` (of the epoch with the best validation PCC, or the last where nothing
-    validates), ``summary.json``, ``figures/`` and, unless it is off, ``wandb/``. A model that is fitted at once has
-    neither metrics nor checkpoint.
+    The folder has ``config.yaml`` (every value), ``metrics.csv`` (losses by part and validation PCC of each epoch),
+    ``last.ckpt``, ``model/`` (of the epoch with the best validation PCC, or of the last epoch without validation),
+    ``summary.json``, ``figures/`` and, unless it is off, ``wandb/``. A closed-form model has neither metrics nor
+    checkpoint.
 
     Args:
         config: The configuration; see :func:`~hist2st_pyg.training.presets.preset_config`.
-        sections: The data set's sections if they are loaded; else they are read as ``config.data`` says.
+        sections: The data set's sections, if loaded; None reads them as configured in ``config.data``.
         loggers: Open loggers to write to, which stay open; None opens and closes those of the configuration.
 
     Returns:
         The run folder.
 
-    Without an output the run gets a new folder. With ``resume`` an interrupted run continues from the end of its last
-    epoch and becomes, on the same machine, bit for bit the run that it would have been (on a GPU if its sums are
-    deterministic); a run that has ended does not change. With ``overwrite`` a new run replaces that in the folder, as
-    soon as its data and its model are loaded.
+    Without an ``output`` the run gets a new folder. With ``resume``, an interrupted run continues from the end of its
+    last epoch, and its result equals that of an uninterrupted run bit for bit on the same machine (on a GPU if its sums
+    are deterministic); a finished run does not change. With ``overwrite``, the new run replaces the one in the folder
+    after its data and model are loaded.
 
-    The configuration is checked before a file is read, and a start that fails leaves no folder. The model and the
-    summary are written before anything is drawn or uploaded; an error in drawing or uploading is a warning.
+    The configuration is checked before a file is read, and a run that fails to start leaves no folder. The model and
+    the summary are written before drawing and uploading, whose errors are only warnings.
 
     Raises:
-        BlockingIOError: If another process trains into the run folder.
-        FileExistsError: If the run folder holds a run and neither ``resume`` nor ``overwrite`` is set, or ``overwrite``
-            is, and it holds something else.
-        ValueError: If the configuration does not fit the data, or not the run that it resumes.
+        BlockingIOError: If another process trains in the run folder.
+        FileExistsError: If the run folder has a run and neither ``resume`` nor ``overwrite`` is set, or ``overwrite``
+            is set and it has other files.
+        ValueError: If the configuration does not fit the data, or the run that it resumes.
 
     >>> import tempfile
     >>> from hist2st_pyg.training.presets import preset_config
@@ -74,15 +74,17 @@ def train(
     >>> sorted(path.name for path in train(config).glob("[!.]*"))
     ['config.yaml', 'figures', 'model', 'summary.json']
     """
-    config = replace(config, data=config.data.with_absolute_paths())  # its record holds in any working directory
+    config = replace(
+        config, data=config.data.with_absolute_paths()
+    )  # so that config.yaml is valid in any working directory
     started, new = time.perf_counter(), config.output is None
     if not new and is_finished(config):
         return config.folder
     check_config(config)
-    of_loggers = () if loggers is None else OF_LOGGERS  # which the caller has opened
+    of_loggers = () if loggers is None else OF_LOGGERS  # files of loggers that the caller opened
     if config.overwrite and is_first():
         check_overwritable(config.folder, of_loggers)
-    # Each process draws its own dropout and augmentations; the weights are the first one's.
+    # Each process draws its own dropout and augmentations; DDP copies the first process's weights.
     pl.seed_everything(config.seed + rank(), workers=True, verbose=False)
     with ExitStack() as stack:
         writes = is_first()
@@ -90,7 +92,7 @@ def train(
         output = config.folder
         if writes:
             stack.enter_context(run_folder(output, new))
-        if is_finished(config):  # by a process that held the folder until now
+        if is_finished(config):  # by another process, before this one got the lock
             return output
         datamodule = make_datamodule(config, sections)
         model = make_model(config, datamodule)
@@ -99,10 +101,10 @@ def train(
             mend_folder(output, config.resume)
         if (last := last_checkpoint(output, config.resume)) is not None:
             check_resumable(last, model, config.training.epochs)
-        if writes and config.overwrite:  # by now the new run has its data and model
+        if writes and config.overwrite:  # the data and the model are loaded
             clear_run(output, of_loggers)
         opened = list(loggers) if loggers is not None else stack.enter_context(open_loggers(config, output))
-        plain = config_dict(replace(config, overwrite=False))  # training by this file shall not replace the run
+        plain = config_dict(replace(config, overwrite=False))  # training again with this file must not replace the run
         if writes:
             write_text(output / CONFIG, yaml.safe_dump(plain, sort_keys=False))
         log_data(opened, datamodule)
@@ -118,7 +120,7 @@ def train(
             "steps": result.steps,
             "seconds": {"prepare": fit_started - started, "fit": fit_ended - fit_started},
             "parameters": sum(p.numel() for p in model.parameters()),
-            # Where the vision stage's first weights came from, if not from the seed.
+            # The source of the vision stage's initial weights, if pretrained.
             "encoder_weights": encoder_origin(model.vision_stages),
             "config": plain,
             "sections": plain_sections(model.training_sections),
@@ -127,7 +129,7 @@ def train(
             result.model.gene_trust = gene_trust(result.model, datamodule)
         result.model.save_pretrained(output / MODEL, model_card_kwargs=summary_facts(summary))
         write_json(output / SUMMARY, summary)
-        # The run is complete; what follows can only fail for itself.
+        # The run is complete; errors in drawing and uploading do not affect it.
         pictures = draw_training(output, result.model, datamodule)
         log_training(opened, output, summary, pictures)
     return output

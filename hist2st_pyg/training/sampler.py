@@ -1,4 +1,4 @@
-"""The order in which training shows its sections, in one process or in several."""
+"""Shuffle the training items and distribute them over processes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.utils.data import Dataset, DistributedSampler
 
 
 class ShardedSampler(DistributedSampler[Any]):
-    """Shuffle items anew in each epoch and deal them to processes, so that together they see what one would.
+    """Shuffles items in each epoch and distributes them, so that each step has the same items for any world size.
 
-    Step ``t`` of ``W`` processes with ``B`` items each takes the same items as step ``t`` of one process with ``W·B``.
-    :meth:`weight` says what a process counts for in that step, so that the mean over processes is the mean over items,
-    or their sum, even where the last step has fewer than ``W·B``. A process without an item in the last step repeats
-    one, with weight 0, because all processes have to take part in a step.
+    Step ``t`` of ``W`` processes with ``B`` items each has the same items as step ``t`` of one process with ``W·B``.
+    :meth:`weight` is the weight of a process in that step, with which the mean over processes is the mean or the sum
+    over items, even if the last step has fewer than ``W·B``. A process without an item in the last step repeats one,
+    with weight 0, because all processes must take part in a step.
 
     Args:
-        items: The data set.
+        items: The dataset.
         batch_size: Items of one process in a step, B.
         seed: Seed of the order; the order of an epoch depends on the seed and the epoch alone.
         rank: The process.
@@ -32,7 +32,7 @@ class ShardedSampler(DistributedSampler[Any]):
         self.n_items, self.batch_size, self.n_ranks = len(items), batch_size, n_ranks  # type: ignore[arg-type]
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the order of an epoch, and its items where they change; Lightning calls this when it begins."""
+        """Set the epoch, which determines order and windows; Lightning calls this at the start of each epoch."""
         super().set_epoch(epoch)
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
@@ -42,18 +42,18 @@ class ShardedSampler(DistributedSampler[Any]):
         yield from order[self.rank :: self.n_ranks]
         if self._repeats():
             yield order[0]
-        self.set_epoch(self.epoch + 1)  # for loops that do not
+        self.set_epoch(self.epoch + 1)  # for training loops that do not call set_epoch
 
     def __len__(self) -> int:
         return self._n_own() + self._repeats()
 
     def weight(self, step: int, reduction: str = "mean") -> float:
-        """What this process counts for in a step.
+        """Compute the weight of this process in a step.
 
         Args:
             step: The step in the epoch.
-            reduction: ``"mean"`` weighs the mean over its items, by W times their share of the step's items; ``"sum"``
-                weighs their sum, by W.
+            reduction: ``"mean"`` weights the mean over its items by W times their share of the step's items; ``"sum"``
+                weights their sum by W.
         """
         own = self._within(self._n_own(), self.batch_size, step)
         if reduction == "sum":
@@ -64,7 +64,7 @@ class ShardedSampler(DistributedSampler[Any]):
         return len(range(self.rank, self.n_items, self.n_ranks))
 
     def _repeats(self) -> bool:
-        """Whether the first process has a step more than this one has items for."""
+        """Whether this process repeats an item, because the first process has one more step."""
         steps = -(-len(range(0, self.n_items, self.n_ranks)) // self.batch_size)
         return self._n_own() <= (steps - 1) * self.batch_size
 

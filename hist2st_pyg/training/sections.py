@@ -1,4 +1,4 @@
-"""Which sections a run reads, and what each is for."""
+"""Read the sections of a run and assign them to training, validation and test."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from hist2st_pyg.utils.named_code import refuse_code
 
 
 def read_sections(data: DataConfig, names: Sequence[str] | None = None) -> list[Section]:
-    """Read the sections of a configuration, with their embeddings where it asks for them.
+    """Read the sections of a configuration, with their embeddings if it uses them.
 
     Args:
         data: The configuration.
-        names: The sections wanted, all when None; with stripes, the stripes.
+        names: The sections to read, or the stripes if sections are cut; None reads all.
 
     Raises:
-        ValueError: If there is no such section, or ``data.patients`` names one that is not there.
+        ValueError: If a named section, also of ``data.patients``, does not exist.
     """
     whole = names
     if data.stripes is not None and names is not None:
@@ -43,24 +43,26 @@ def read_sections(data: DataConfig, names: Sequence[str] | None = None) -> list[
 
 
 def _whole(stripe: str) -> str:
-    """The name of the section that a stripe is cut from."""
+    """Return the name of the section that a stripe is cut from."""
     return stripe.rpartition("_")[0] or stripe
 
 
 def _with_patients(sections: Sequence[Section], data: DataConfig, handed_over: bool = False) -> list[Section]:
-    """The sections with the patients that the configuration gives; those handed over may be stripes already."""
+    """Set the patients of the configuration; sections passed by the caller may be stripes already."""
     striped = handed_over and data.stripes is not None
     whole = {section.name: _whole(section.name) if striped else section.name for section in sections}
     known = set(whole.values())
     named = given_patients(data.patients)
     if not known.issuperset(named) and (data.root is not None or not handed_over):
-        known.update(section_names(data.name, data.root, **data.options))  # of these, some are not in this run
+        known.update(
+            section_names(data.name, data.root, **data.options)
+        )  # data.patients may name sections outside this run
     refuse_unknown_patients(named, sorted(known))
     return with_patients(sections, data.patients, whole)
 
 
 def _by_name(sections: Sequence[Section], named: Sequence[str]) -> dict[str, Section]:
-    """All sections by name; those named have to be among them."""
+    """Map names to sections, and check that the named sections exist."""
     found = {section.name: section for section in sections}
     for name in named:
         if name not in found:
@@ -69,7 +71,7 @@ def _by_name(sections: Sequence[Section], named: Sequence[str]) -> dict[str, Sec
 
 
 def run_data(folder: str | Path) -> DataConfig:
-    """The data that a run was told to train on, as its folder's ``config.yaml`` says.
+    """Read the data configuration of a run from its folder's ``config.yaml``.
 
     Args:
         folder: The run folder.
@@ -80,7 +82,7 @@ def run_data(folder: str | Path) -> DataConfig:
     """
     path = Path(folder) / CONFIG
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}, which says what a run was trained on; name the data set instead.")
+        raise FileNotFoundError(f"There is no {path}, the configuration of a run; name the data set instead.")
     try:
         values = read_yaml(path)
         refuse_code(values, str(path), option=None)
@@ -90,19 +92,19 @@ def run_data(folder: str | Path) -> DataConfig:
 
 
 def parts(data: DataConfig, sections: Sequence[Section] | None = None) -> list[list[Section]]:
-    """The sections of training, validation and test; of those of test no image is opened, they are kept apart.
+    """Return the training, validation and test sections; images of test sections are not opened.
 
     Args:
         data: The configuration.
         sections: The data set's sections if they are loaded.
 
     Raises:
-        ValueError: If a named section is not there, or none is left to train on.
+        ValueError: If a named section does not exist, or no training section is left.
     """
     named = [*data.train, *data.val, *data.test] if data.train else None
     sections = read_sections(data, named) if sections is None else _with_patients(sections, data, handed_over=True)
     kept_out = [*data.val, *data.test]
-    # A misspelt test section would otherwise train with the rest.
+    # A misspelled test section would otherwise be used for training.
     by_name = _by_name(sections, named or kept_out)
     train = [by_name[name] for name in data.train] or [
         section
@@ -115,9 +117,9 @@ def parts(data: DataConfig, sections: Sequence[Section] | None = None) -> list[l
 
 
 def _why_not(data: DataConfig, sections: Sequence[Section]) -> str:
-    """Why no section trains."""
+    """Explain why there are no training sections."""
     names = [section.name for section in sections]
     test, val = ([name for name in names if name in part] for part in (data.test, data.val))
     blind = [name for name in names if name not in (*test, *val)]
-    told = {"kept for the test (data.test)": test, "kept for validation (data.val)": val, "without an image": blind}
+    told = {"kept for test (data.test)": test, "kept for validation (data.val)": val, "without an image": blind}
     return "; ".join(f"{why}: {', '.join(of)}" for why, of in told.items() if of) or "the data set has none"

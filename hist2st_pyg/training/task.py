@@ -39,25 +39,25 @@ REDUCTIONS = {name: name for name in get_args(losses.Reduction)}
 
 
 class ExpressionTask(pl.LightningModule):
-    """Train a model: squared error + likelihood + distillation (Zeng et al. 2022).
+    """Trains a model with squared error + likelihood + distillation (Zeng et al. 2022).
 
     It logs ``train/loss`` and its parts, ``lr``, ``val/pcc`` (mean over genes, then over sections) and ``val/loss``,
-    and in a test ``test/pcc`` and ``test/loss``. Any Lightning ``Trainer`` takes it with a
-    :class:`~hist2st_pyg.SectionDataModule`. A model without preprocessing takes the data module's when training
-    starts, with the statistics that ``normalize`` and ``standardize`` ask for, so that :func:`~hist2st_pyg.predict`
-    and ``save_pretrained`` work; one from :func:`~hist2st_pyg.make_model` has them.
+    and in a test ``test/pcc`` and ``test/loss``. Use it with any Lightning ``Trainer`` and a
+    :class:`~hist2st_pyg.SectionDataModule`. When training starts, a model without preprocessing gets that of the data
+    module, with the statistics for ``normalize`` and ``standardize``, so that :func:`~hist2st_pyg.predict` and
+    ``save_pretrained`` work; a model from :func:`~hist2st_pyg.make_model` already has them.
 
     Args:
         model: The model.
-        training: The optimization; None takes the defaults, with the views that the model was built with.
-        memory_gb: GiB that the activations of views may take; None is half of what is free at the first step. The
-            views beyond are computed twice. The numbers are the same.
+        training: The optimization; None uses the defaults, with the views that the model was built with.
+        memory_gb: GiB for the activations of views; None is half of the free memory at the first step. Views that do
+            not fit are computed twice, with the same result.
 
     Attributes:
         lr: The learning rate, which Lightning's ``Tuner.lr_find`` sets.
 
     Raises:
-        ValueError: If a choice is unknown, or the model was not built for the views that it shall distil from.
+        ValueError: If a key is unknown, or the model was not built for the views of ``training``.
 
     >>> import hist2st_pyg as h
     >>> from pytorch_lightning import Trainer
@@ -86,8 +86,8 @@ class ExpressionTask(pl.LightningModule):
         resolve(REDUCTIONS, self.options.reduction, "reduction")
         if self.options.n_views and getattr(model, "distillation", None) is None:
             raise ValueError(
-                f"training.n_views={self.options.n_views}, but the {type(model).__name__} was not built to distil from "
-                f"views; give TrainingConfig(n_views=0), or Hist2ST(..., n_views={self.options.n_views})."
+                f"training.n_views={self.options.n_views}, but the {type(model).__name__} was built without views; "
+                f"set TrainingConfig(n_views=0), or build Hist2ST(..., n_views={self.options.n_views})."
             )
         self.lr = self.options.lr
         self.view = PatchAugmentation(**asdict(self.options.view_augmentation))
@@ -98,7 +98,7 @@ class ExpressionTask(pl.LightningModule):
         self._scores: dict[str, tuple[float, float, int]] = {}
 
     def setup(self, stage: str) -> None:
-        """Give a model without preprocessing that of the sections it is trained on, and their statistics."""
+        """Set preprocessing and statistics of a model without preprocessing from the data module."""
         datamodule = getattr(self.trainer, "datamodule", None)
         if not isinstance(datamodule, SectionDataModule):
             return
@@ -109,11 +109,11 @@ class ExpressionTask(pl.LightningModule):
             take_sections(self.model, datamodule, self.options)
 
     def forward(self, data: Data) -> dict[str, Tensor]:
-        """The model's output."""
+        """Run the model."""
         return self.model(data)  # type: ignore[no-any-return]
 
     def training_step(self, batch: Data, batch_idx: int) -> Tensor:
-        """One step on the sections of a batch."""
+        """Compute the loss of a batch of sections."""
         weight = self._weight(batch_idx)
         parts = {name: weight * value for name, value in self.losses(batch).items()}
         loss = torch.stack(list(parts.values())).sum()
@@ -122,9 +122,9 @@ class ExpressionTask(pl.LightningModule):
             raise ValueError(
                 f"The loss is not finite in epoch {self.current_epoch}, step {self.global_step}, counted from 0: "
                 f"{values} (sections {', '.join(sorted(set(batch.section)))}). Training stops and no model is saved. "
-                "A lower training.lr or a training.gradient_clip_val may help; the run then needs another output."
+                "Try a lower training.lr or a training.gradient_clip_val, with another output."
             )
-        # sync_dist: the mean over processes, where there are several.
+        # sync_dist: the mean over processes.
         parts = {f"train/{name}": value for name, value in parts.items()}
         self.log_dict(parts, batch_size=batch.num_nodes, sync_dist=True)
         self.log("train/loss", loss, prog_bar=True, batch_size=batch.num_nodes, sync_dist=True)
@@ -132,15 +132,15 @@ class ExpressionTask(pl.LightningModule):
         return loss
 
     def _weight(self, step: int) -> float:
-        """What this process's sections count for among those of all processes in a step."""
+        """Return the weight of this process among all processes in a step."""
         sampler = getattr(self.trainer.train_dataloader, "sampler", None)
         return sampler.weight(step, self.options.reduction) if isinstance(sampler, ShardedSampler) else 1.0
 
     def losses(self, batch: Data) -> dict[str, Tensor]:
-        """The weighted parts of the loss, by name."""
+        """Compute the weighted parts of the loss, by name."""
         options, scale = self.options, self.model.target_std if self.options.standardize else None
         reduction = options.reduction
-        # Precomputed embeddings [N, D] are left as they are.
+        # Precomputed embeddings [N, D] are not augmented.
         plain = batch if self.augment is None or batch.x.dim() == 2 else augmented(batch, self.augment)
         with measure_activations(self.model) if options.n_views else nullcontext(Activations()) as of_view:
             out = self.model(plain)
@@ -162,7 +162,7 @@ class ExpressionTask(pl.LightningModule):
         return parts
 
     def _memory(self, device: torch.device) -> float:
-        """The bytes that the activations of views may take; asked once, so that every step does the same."""
+        """Return the bytes for the activations of views; determined once, so that every step computes the same."""
         if self._memory_bytes is None:
             given = self.memory_gb
             self._memory_bytes = free_memory(device) / 2 if given is None else given * 2**30
@@ -190,7 +190,7 @@ class ExpressionTask(pl.LightningModule):
         expression = expression_at(self.model, section, where, str(self.device))
         measured = section.measured_at(where).cpu()
         error = losses.expression_error({"expression": expression}, measured)
-        # By name: a process with fewer sections than another is given one of them again.
+        # By name, because the sampler repeats a section in a process with fewer sections.
         self._scores[section.data.section] = (section_pcc(expression, measured), float(error), len(expression))
 
     def _log_scores(self, part: str) -> None:
@@ -198,12 +198,12 @@ class ExpressionTask(pl.LightningModule):
         self._scores.clear()
         # By name, so that the order of the sum does not depend on the number of processes.
         scores, errors, spots = zip(*(found[name] for name in sorted(found)), strict=True)
-        # Every process has the same numbers; sync_dist says so to Lightning.
+        # Every process has the same values; sync_dist tells Lightning.
         self.log(f"{part}/pcc", mean_pcc(scores), prog_bar=True, batch_size=1, sync_dist=True)
         self.log(f"{part}/loss", float(np.average(errors, weights=spots)), batch_size=1, sync_dist=True)
 
     def predict_step(self, batch: Data, batch_idx: int) -> dict[str, Tensor]:
-        """The model's output for one section; of a streamed one what :func:`~hist2st_pyg.predict` keeps of it."""
+        """Run the model on one section; a streamed section gives the values of :func:`~hist2st_pyg.predict`."""
         if "streamed" not in batch:
             return self.model(batch)  # type: ignore[no-any-return]
         (section,) = batch.streamed
@@ -211,14 +211,14 @@ class ExpressionTask(pl.LightningModule):
         return {name: torch.from_numpy(value) for name, value in made.values.items()}
 
     def configure_optimizers(self) -> Any:
-        """The optimizer, and the learning rate's schedule.
+        """Build the optimizer and the learning rate schedule.
 
         Raises:
             ValueError: If the model is not trained by gradient.
         """
         if isinstance(self.model, ClosedFormModel):
             raise ValueError(
-                f"{type(self.model).__name__} is fitted at once, not by a trainer: hist2st_pyg.train does it, or "
+                f"{type(self.model).__name__} is fitted in closed form, not by a trainer; use hist2st_pyg.train or "
                 "model.fit(datamodule.data('train'), datamodule.validation())."
             )
         return optimizers(
@@ -226,7 +226,7 @@ class ExpressionTask(pl.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is needed to build model and task again, so that checkpoints alone are enough."""
+        """Add the description of model and task, so that the checkpoint alone can rebuild them."""
         checkpoint["description"] = describe(self.model)
         checkpoint[TRAINING] = asdict(replace(self.options, lr=self.lr))
 
@@ -243,21 +243,21 @@ class ExpressionTask(pl.LightningModule):
         training: TrainingConfig | None = None,
         **custom: Any,
     ) -> Self:
-        """The task of a checkpoint, with its model; nothing of the file is executed.
+        """Load the task and its model from a checkpoint, without executing code from it.
 
         Args:
             checkpoint_path: A checkpoint that a trainer wrote.
             map_location: The device of the model; None is the CPU.
-            hparams_file: Not used: the checkpoint holds the options.
-            strict: False lets weights be missing or left over, where ``model`` is given.
-            weights_only: Not used: it is always so.
-            model: A model that takes the weights, for a class without a key; None builds it.
-            training: The optimization; None takes the checkpoint's.
-            custom: The class or factory of a model that was built with one, by argument: ``gnn=MyConv``.
+            hparams_file: Ignored: the checkpoint has the options.
+            strict: False allows missing and unexpected weights if ``model`` is passed.
+            weights_only: Ignored: it is always true.
+            model: The model to load the weights into, for a class without a key; None builds it.
+            training: The optimization; None uses the checkpoint's.
+            custom: Classes or factories that the model was built with, by argument: ``gnn=MyConv``.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no such checkpoint.
+            ValueError: If the file is not such a checkpoint.
         """
         if training is None:
             training = saved_training(checkpoint_path)
@@ -269,7 +269,7 @@ class ExpressionTask(pl.LightningModule):
 
 
 def augmented(batch: Data, augmentation: PatchAugmentation) -> Data:
-    """The same spots with a random view of their patches, and the view's statistics where they follow from those."""
+    """Augment the patches of a batch, and update their statistics if those of the view follow from them."""
     view = copy.copy(batch)
     view.x, gain, offset = augmentation.draw(batch.x)
     if view.get("statistics") is not None:

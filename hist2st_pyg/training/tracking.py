@@ -1,4 +1,4 @@
-"""wandb: the run and the project of a training, and what it logs there."""
+"""Log a training run to wandb."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from hist2st_pyg.utils.resolver import resolve
 
 logger = logging.getLogger(__name__)
 CONNECT = 30
-"""Seconds in which wandb has to answer."""
+"""Timeout of wandb in seconds."""
 RUN = "wandb.json"
-"""The file with the id of wandb's run, which a resumed training continues."""
+"""The file with the id of the wandb run, which a resumed training continues."""
 PROJECT = "hist2st_pyg"
 
 
 def wandb_mode(wished: str) -> str:
-    """The mode of wandb that a configuration asks for; ``"auto"`` follows ``WANDB_MODE`` and ``WANDB_DISABLED``.
+    """Resolve the mode of wandb; ``"auto"`` follows ``WANDB_MODE`` and ``WANDB_DISABLED``.
 
     Returns:
         ``"auto"``, ``"online"``, ``"offline"`` or ``"disabled"``.
@@ -47,22 +47,22 @@ def wandb_mode(wished: str) -> str:
 
 
 def run_name(output: Path) -> str:
-    """The name of a run by its folder, with the folder's parent where only that says what it is."""
+    """Name a run by its folder, with the parent folder if the folder's name is not specific."""
     return f"{output.parent.name}_{output.name}" if output.name.startswith("version_") else output.name
 
 
 @contextmanager
 def open_wandb(config: TrainConfig, output: Path, mode: str) -> Iterator[list[Logger]]:
-    """wandb's run, which is closed at the end; without a key or a connection ``"auto"`` runs offline.
+    """Open a wandb run and close it at the end; without a key or a connection, ``"auto"`` runs offline.
 
-    A run that breaks off is closed as failed, so that the next run of the process does not write into it. An error of
-    wandb is a warning, and training continues; only ``"online"`` raises if wandb cannot be reached.
+    A run that raises is closed as failed, so that the next run of the process does not write into it. Errors of wandb
+    are logged as warnings, and training continues; only ``"online"`` raises if wandb cannot be reached.
 
     Raises:
-        ConnectionError: If ``"online"`` is asked for, and wandb cannot be reached.
+        ConnectionError: If wandb is ``"online"`` and cannot be reached.
     """
     runs: list[Logger] = []
-    with only_warns(logger, "wandb is left out") if mode != "online" else nullcontext():
+    with only_warns(logger, "Training continues without wandb") if mode != "online" else nullcontext():
         runs.append(_connect(config, output, mode))
     try:
         yield runs
@@ -73,25 +73,25 @@ def open_wandb(config: TrainConfig, output: Path, mode: str) -> Iterator[list[Lo
 
 
 def _finish(status: int) -> None:
-    """Close wandb's run, where there is one."""
+    """Close the wandb run, if there is one."""
     import wandb
 
-    with only_warns(logger, "wandb's run was not closed"):
+    with only_warns(logger, "The wandb run was not closed"):
         wandb.finish(exit_code=status)
 
 
 class _WandbLogger(WandbLogger):
-    """wandb's, whose errors in training are a warning; the first of them ends what is sent."""
+    """Lightning's wandb logger, which logs a warning and stops sending after the first error in training."""
 
     failed = False
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        del self._wandb_init["anonymous"]  # wandb warns of it
+        del self._wandb_init["anonymous"]  # deprecated in wandb
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Send a row."""
+        """Send the metrics of a step."""
         if not self.failed:
             self.failed = True
             with only_warns(logger, "wandb receives no further metrics"):
@@ -100,8 +100,8 @@ class _WandbLogger(WandbLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Send what is left."""
-        with only_warns(logger, "wandb was not told that the training ended"):
+        """Send the remaining metrics."""
+        with only_warns(logger, "wandb did not receive the end of the training"):
             super().finalize(status)
 
 
@@ -111,29 +111,29 @@ def _connect(config: TrainConfig, output: Path, mode: str) -> WandbLogger:
     if mode == "offline":
         return _start(config, output, online=False)
     try:
-        # Where there is a key this asks the server whether it is right.
+        # With a key, this verifies it at the server.
         return _start(config, output, online=mode == "online" or wandb.login(prompt=False))
     except (wandb.Error, OSError) as error:
         if mode == "online":
-            raise ConnectionError(f"wandb cannot be reached: {error}. Take wandb=offline.") from error
+            raise ConnectionError(f"wandb cannot be reached: {error}. Set wandb=offline.") from error
         logger.warning("wandb cannot be reached (%s); the run is kept offline in %s.", error, output / "wandb")
         return _start(config, output, online=False)
 
 
 def _start(config: TrainConfig, output: Path, online: bool) -> WandbLogger:
-    """Begin a run of wandb, or continue that of the run folder.
+    """Start a wandb run, or continue the one of the run folder.
 
-    A key of the configuration overrides the run's former value, which overrides wandb's variable, which overrides the
-    default. The variables are read here, because wandb reads them once a process.
+    Precedence: configuration, the run's former value, wandb's environment variable, default. The variables are read
+    here, because wandb reads them once per process.
     """
     import wandb
 
     before: dict[str, Any] = read_json(output / RUN) if config.resume and (output / RUN).is_file() else {}
-    output.mkdir(parents=True, exist_ok=True)  # where wandb looks for a repository
+    output.mkdir(parents=True, exist_ok=True)  # wandb looks for a git repository there
     told = os.environ.get
     project = config.project or before.get("project") or told("WANDB_PROJECT") or PROJECT
     tags = config.tags or [tag.strip() for tag in told("WANDB_TAGS", "").split(",") if tag.strip()]
-    # What wandb says of itself; where it is online, the address of the run stays.
+    # Silence wandb's messages except for the URL of an online run.
     calm = {} if verbose() else {"quiet": True} if online else {"silent": True}
     run = _WandbLogger(
         project=project,
@@ -144,14 +144,14 @@ def _start(config: TrainConfig, output: Path, online: bool) -> WandbLogger:
         job_type=config.job_type or told("WANDB_JOB_TYPE"),
         tags=tags or None,
         notes=config.notes or told("WANDB_NOTES"),
-        save_dir=output.resolve(),  # wandb's own process keeps the folder it was started in
+        save_dir=output.resolve(),  # wandb's own process keeps its initial working folder
         name=config.run_name or told("WANDB_NAME") or run_name(output),
-        # Lightning's ``offline`` works through the environment, which wandb has read by now.
+        # Lightning's ``offline`` sets an environment variable, which wandb has already read.
         mode="online" if online else "offline",
         config=config_dict(config),
         settings=wandb.Settings(init_timeout=CONNECT, **calm),
     )
-    started = run.experiment  # connects now
+    started = run.experiment  # connects to wandb
     write_json(output / RUN, {"id": started.id, "project": project, "entity": started.entity or None})
     if not online:
         again = " --append" if before else ""
@@ -166,11 +166,9 @@ def _short(path: Path) -> Path:
 
 
 def log_data(loggers: Sequence[Logger], datamodule: SectionDataModule) -> None:
-    """Add the gene panel and the sections of each part to wandb's run; say where a sweep will have no metric."""
+    """Add the gene panel and the sections of each part to the wandb run; warn if a sweep will have no metric."""
     if "WANDB_SWEEP_ID" in os.environ and not datamodule.validates:
-        logger.warning(
-            "Nothing validates, so this sweep has no val/pcc: give data.val, or a share as data.val_share=0.2."
-        )
+        logger.warning("There is no validation, so this sweep has no val/pcc; set data.val or data.val_share=0.2.")
     sections = {part: [section.name for section in of] for part, of in datamodule.sections.items()}
     for run in wandb_runs(loggers):
         with only_warns(logger, "wandb did not receive the panel and the sections"):
@@ -180,9 +178,9 @@ def log_data(loggers: Sequence[Logger], datamodule: SectionDataModule) -> None:
 
 
 def log_training(loggers: Sequence[Logger], output: Path, summary: dict[str, Any], pictures: dict[str, Path]) -> None:
-    """Add the chosen epoch, the pictures and the model to wandb's run, where there is one; errors are warnings.
+    """Add the chosen epoch, the pictures and the model to the wandb run, if there is one; errors are warnings.
 
-    ``val/pcc`` of the summary, by which a sweep compares, becomes that of the chosen epoch.
+    ``val/pcc`` of the summary, which a sweep compares, is set to that of the chosen epoch.
     """
     for run in wandb_runs(loggers):
         import wandb
@@ -203,5 +201,5 @@ def log_training(loggers: Sequence[Logger], output: Path, summary: dict[str, Any
 
 
 def wandb_runs(loggers: Sequence[Logger]) -> list[WandbLogger]:
-    """Those of the loggers that are wandb's."""
+    """Return the wandb loggers."""
     return [run for run in loggers if isinstance(run, WandbLogger)]

@@ -1,4 +1,4 @@
-"""How far each gene of a trained model can be trusted, as its own training sections show it."""
+"""The validation score of each gene of a trained model."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Floats = NDArray[np.float64]
 
 
 def gene_trust(model: ExpressionModel, datamodule: SectionDataModule) -> GeneTrust:
-    """Each gene's validation PCC and ceiling, and whether it is detected in training.
+    """Compute each gene's validation PCC and noise ceiling, and whether it is detected in training.
 
     Args:
         model: The trained model.
-        datamodule: The sections that it was trained and chosen on.
+        datamodule: The sections that it was trained and validated on.
 
     Returns:
-        By column, a value of each gene: ``val_pcc``, the PCC over a section's validation spots, and ``val_ceiling``,
-        what :func:`~hist2st_pyg.metrics.ceiling.noise_ceiling` says of the same spots, both means over the sections
-        that measured the gene, None where none did or nothing validates; ``detected``, True where a tenth of the
-        training spots counted the gene.
+        Columns with one value per gene: ``val_pcc``, the PCC over a section's validation spots, and ``val_ceiling``,
+        the :func:`~hist2st_pyg.metrics.ceiling.noise_ceiling` of the same spots, both means over the sections that
+        measured the gene, None without such sections or validation; ``detected``, True if at least a tenth of the
+        training spots have counts of the gene.
     """
     pcc, ceiling = _validated(model, datamodule)
     train = datamodule.parts("train")
@@ -64,7 +64,7 @@ def _validated(model: ExpressionModel, datamodule: SectionDataModule) -> tuple[F
 
 
 def _mean(values: Floats) -> Floats:
-    """The mean over sections of those that there are."""
+    """Average over sections, ignoring missing values."""
     known = np.isfinite(values)
     return np.where(known.any(0), np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
 

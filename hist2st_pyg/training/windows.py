@@ -1,4 +1,4 @@
-"""Sections in pieces for training: windows of neighboring spots, or each spot alone."""
+"""Datasets of parts of sections for training: windows of neighboring spots, or single spots."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hist2st_pyg.data.preprocessing import SectionData
 
 
 class SpotWindows(Dataset[SectionData]):
-    """Random windows of sections: a spot and those nearest to it, with the edges among them.
+    """Random windows of sections: a spot and its nearest spots, with the edges among them.
 
-    There are as many as hold about all spots once, so that a step's memory and time do not grow with the section, and
-    large sections give more steps than small ones. Sections of at most ``size`` spots stay whole. The windows of an
-    epoch are drawn together, not when they are read: each is the same whatever was read before.
+    An epoch has enough windows to cover each spot about once, so that memory and time of a step do not grow with the
+    section, and large sections have more steps than small ones. Sections of at most ``size`` spots stay whole. The
+    windows of an epoch are drawn together at its start, independent of the order in which they are read.
 
     Args:
         sections: Training sections: ``Data`` of :func:`~hist2st_pyg.to_data`, or what cuts parts out of them.
@@ -42,9 +42,9 @@ class SpotWindows(Dataset[SectionData]):
     def set_epoch(self, epoch: int) -> None:
         """Draw the windows of an epoch."""
         rng = np.random.default_rng((self.seed, epoch))
-        self.windows: list[tuple[int, int]] = []  # the section, and the spot in the middle
+        self.windows: list[tuple[int, int]] = []  # the section and the central spot
         for i, section in enumerate(self.sections):
-            # One that trains, so that no window is without.
+            # The central spot is a training spot, so that each window has one.
             centers = training_spots(section.data).nonzero()[:, 0].cpu().numpy()
             drawn = rng.choice(centers, math.ceil(len(section.data.pos) / self.size))
             self.windows += [(i, int(center)) for center in drawn]
@@ -63,9 +63,9 @@ class SpotWindows(Dataset[SectionData]):
 
 
 class SingleSpots(Dataset[SectionData]):
-    """Each training spot of the sections as a separate ``Data``, without edges: batches of them mix sections.
+    """Each training spot of the sections as a separate ``Data`` without edges; batches mix sections.
 
-    An epoch shows each spot once, as ST-Net is trained (He et al. 2020).
+    An epoch has each spot once, as in the training of ST-Net (He et al. 2020).
 
     Args:
         sections: Training sections: ``Data`` of :func:`~hist2st_pyg.to_data`, or what cuts parts out of them.

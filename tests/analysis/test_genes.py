@@ -173,7 +173,7 @@ def test_pictures_of_a_prediction_say_so(
 ) -> None:
     seen, heat = drawn("expression_maps"), drawn("heat_map")
     for adata, of, note in (
-        (prediction, "predicted expression: it ranks genes, it tests nothing", ", ranked in the prediction"),
+        (prediction, "predicted expression: a ranking, not a test", ", ranked in the prediction"),
         (None, "measured expression", ""),
     ):
         if adata is None:
@@ -183,9 +183,9 @@ def test_pictures_of_a_prediction_say_so(
         assert all("  (I = " in name for name in seen["values"])
         first, second = seen["title"].splitlines()
         assert first == (
-            f"made: the {len(seen['values'])} of {adata.n_vars} genes with the highest Moran's I, without look-alikes"
+            f"made: the {len(seen['values'])} of {adata.n_vars} genes with the highest Moran's I, without similar maps"
         )
-        assert second == f"I is that of {of}"
+        assert second == f"Moran's I of {of}"
         draw_markers(rank_markers(adata, "tissue"), tmp_path, "tissue")
         assert heat["title"] == f"made: markers{note}"
 

@@ -67,7 +67,7 @@ def test_the_seed_decides_and_numpy_s_generator_is_left_alone() -> None:
 
 
 def test_a_set_that_is_the_panel(adata: AnnData) -> None:
-    with pytest.raises(ValueError, match="'ALL' has 24 of the panel's 24 genes, which leaves no"):
+    with pytest.raises(ValueError, match="'ALL' has 24 of the panel's 24 genes, so no control genes"):
         score_gene_sets(adata, {"ALL": list(adata.var_names)})
     with pytest.raises(ValueError, match="None of 1 gene sets has 5 genes"):
         score_gene_sets(adata, {"SMALL": SETS["SMALL"]})

@@ -76,7 +76,10 @@ def test_the_command_writes_what_is_there_and_says_what_is_not(results: Path, tm
 
 def test_no_result_of_two_sizes_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cost.main([str(tmp_path)]) == 2
-    assert f"benchmarks.cost: {tmp_path} has no work of two sizes. Run benchmarks.speed or" in capsys.readouterr().err
+    assert (
+        f"benchmarks.cost: {tmp_path} has no task measured at two sizes; run benchmarks.speed or"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_committed_page_is_what_the_results_say() -> None:

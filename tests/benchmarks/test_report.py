@@ -557,5 +557,5 @@ def test_a_row_of_a_method_that_lacks_a_cell_is_an_error(tmp_path: Path) -> None
     path.write_text(
         "# Methods\n\n| method | as published | changed | source |\n|---|---|---|---|\n| `mean` | all | |\n"
     )
-    with pytest.raises(ValueError, match=r"methods\.md, line 5: a method has what is published, what is changed and"):
+    with pytest.raises(ValueError, match=r"methods\.md, line 5: a method needs three cells: published, changed"):
         read_methods(path)

@@ -26,7 +26,7 @@ def test_the_sections_that_are_named_else_those_of_the_run_s_test(
     assert main(["evaluate", str(run), "--data.sections", "A1"]) == 0
     assert json.loads(capsys.readouterr().out)["seen_in_training"] == ["A1"]
     assert main(["evaluate", str(run / "model"), "--data.options", OPTIONS]) == 2
-    assert "config.yaml, which says what a run was trained on; name the data set" in capsys.readouterr().err
+    assert "config.yaml, the configuration of a run; name the data set" in capsys.readouterr().err
     assert {path.name for path in Path("compared").iterdir()} == {"B1_maps.png", "B1_pcc.png"}
     printed, written = json.loads(given), json.loads(Path("b1.json").read_text())
     assert printed["pcc_mean"] == written["pcc_mean"]

@@ -32,7 +32,7 @@ def test_without_an_argument_all_are_listed(capsys: pytest.CaptureFixture[str]) 
 def test_the_packaged_models_are_listed_with_the_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "models"]) == 0
     head, *lines = capsys.readouterr().out.partition("\n\n")[2].splitlines()
-    assert head == "packaged models, which predict, evaluate, explain and info take by name"
+    assert head == "packaged models, accepted by name in predict, evaluate, explain and info"
     assert [line.split()[0] for line in lines] == list(packaged_models())
     for line, each in zip(lines, packaged_models().values(), strict=True):
         assert f"{each.species} {each.tissue} " in line

@@ -135,7 +135,7 @@ def test_a_gene_that_is_named_as_a_column_is_refused(here: Path, capsys: pytest.
     model.preprocessing = replace(model.preprocessing, genes=("x", *GENES[1:]))
     model.save_pretrained("other")
     assert main(["predict", "other", "slides/a.png", "--um_per_pixel", "3", "-o", "a.csv"]) == 2
-    assert "The gene 'x' has the name of another column of the .csv; write .h5ad instead." in capsys.readouterr().err
+    assert "The gene 'x' has the name of a reserved column of the .csv; write .h5ad instead." in capsys.readouterr().err
     assert not Path("a.csv").exists()
 
 
@@ -175,7 +175,7 @@ def test_one_image_to_a_folder(here: Path) -> None:
             "--jobs needs a folder as output (-o FOLDER), got the",
         ),
         (["slides/a.png", "slides/b.png", "-o", "x", "--spots", "s.csv"], "There is no spot file or folder"),
-        (["slides/a.png", "slides/a.png", "-o", "x"], "two are 'a'"),
+        (["slides/a.png", "slides/a.png", "-o", "x"], "Two slides have the same name 'a'"),
         (["slides/a.png", "slides/z.png", "-o", "x"], "There is no image file slides/z.png"),
         (["slides/a.png", "model/config.json", "-o", "x"], "image format '.json' is not supported"),
         (["slides/a.png", "-o", "x", "--genes", "[ERBB2]"], "The gene 'ERBB2' is not in the model's panel of 6 genes"),
@@ -248,7 +248,7 @@ def test_a_model_of_the_hub_is_taken_by_its_id(
     )
     assert main(["info", "lab/breast"]) == 0
     assert main(["evaluate", "lab/breast"]) == 2
-    assert "There is no lab/breast/config.yaml, which says what a run was trained on" in capsys.readouterr().err
+    assert "There is no lab/breast/config.yaml, the configuration of a run" in capsys.readouterr().err
     assert asked == ["lab/breast"] * 5
     shutil.copytree("model", "lab/breast")
     assert main(["predict", "lab/breast", "slides/a.png", "-o", "b.h5ad", *options]) == 0

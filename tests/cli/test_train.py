@@ -263,7 +263,7 @@ def test_a_part_by_an_import_path_is_not_imported(
         with pytest.raises(SystemExit, match="2"):
             main(["train", *arguments])
         error = capsys.readouterr().err
-        assert "'evil_of_a_test.Layer' is neither keys and values nor the path of a file" in error
+        assert "'evil_of_a_test.Layer' is neither a mapping of keys nor the path of a file" in error
         assert error.count("\n") == 1
     assert not Path("ran").exists()
     assert not asked

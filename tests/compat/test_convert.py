@@ -231,7 +231,7 @@ def test_a_pickled_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([1, 2], "must hold weights by name, got list"),
         ({"a": torch.ones(1), "epoch": 3}, "holds 'epoch', which is not a weight but int"),
-        ({3: torch.ones(1)}, "must hold weights by name, got one by 3"),
+        ({3: torch.ones(1)}, "must hold weights by name, got the name 3"),
         ({"state_dict": {}, "hyper_parameters": [1]}, ": hyper_parameters must hold arguments by name, got list"),
         (
             {"a.weight": torch.ones(1), "b": torch.ones(1)},
@@ -271,9 +271,9 @@ def test_files_that_are_not_checkpoints(weights: dict[str, Tensor], checkpoint: 
         (
             "gene_head.1.bias",
             torch.full((12,), torch.nan),
-            "weight streams.0.expression.1.bias holds values that are n",
+            "weight streams.0.expression.1.bias has values that are n",
         ),
-        ("gene_head.1.bias", torch.full((12,), 1e300, dtype=torch.float64), "holds values that are not finite"),
+        ("gene_head.1.bias", torch.full((12,), 1e300, dtype=torch.float64), "has values that are not finite"),
         ("gene_head.1.bias", torch.zeros(12, dtype=torch.int32), "The weight gene_head.1.bias holds int32 numbers"),
         ("vit.transformer.down.0.weight", torch.zeros(0, 1, 1, 1), "by zero"),
     ],

@@ -119,7 +119,7 @@ def test_without_structure_streamed_targets_stay_as_they_are(
         module.setup("fit")
     assert "y_denoised" not in next(iter(module.train_dataloader()))
     (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
-    assert "no structure above their noise" in warning
+    assert "no structure above the noise" in warning
 
 
 def test_sections_shown_whole_are_not_streamed(cohort: list[Section]) -> None:

@@ -114,7 +114,7 @@ def test_without_structure_training_aims_at_the_targets(
     module = SectionDataModule(replace(measured, normalize_by="all"), [noise], val_share=0.3, denoise=True)
     assert all("y_denoised" not in data for data in module.data("train"))
     (record,) = (r for r in caplog.records if r.levelno == logging.WARNING)
-    assert "no structure above their noise" in record.getMessage()
+    assert "no structure above the noise" in record.getMessage()
     assert len(list(module.train_dataloader())) == 1
 
 

@@ -66,6 +66,6 @@ def test_a_heat_of_nothing_is_drawn(cohort: list[Section], data: SectionData) ->
     assert found.pixels[0].importance.max() == 0
     figure = explanation_figure(found, cohort[0].pos)
     figure.draw_without_rendering()
-    assert "its pixels add +0.00" in [axis.get_title() for axis in figure.axes]
+    assert "contribution of its pixels +0.00" in [axis.get_title() for axis in figure.axes]
     with pytest.raises(ValueError, match=r"pos must include spot \d+, got 3 positions"):
         explanation_figure(found, cohort[0].pos[:3])

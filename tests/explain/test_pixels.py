@@ -97,7 +97,7 @@ class Blind(Corner):
 def test_an_encoder_without_a_gradient(data: SectionData) -> None:
     model = build(vision=Blind, vision_kwargs=None, n_scales=1)
     model.preprocessing = preprocessing(scales=(1.0,))
-    with pytest.raises(ValueError, match="Blind passes no gradient to the pixels; set pixels=0 to explain"):
+    with pytest.raises(ValueError, match="Blind has no gradient by the pixels; set pixels=0 to explain"):
         explain_spot(model, views(data, 1), 20, "GENE3")
     assert len(explain_spot(model, views(data, 1), 20, "GENE3", pixels=0).neighbors) > 1
 

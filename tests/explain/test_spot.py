@@ -119,7 +119,7 @@ def test_retrieved_spots_weighted_by_distance_are_explained(data: SectionData) -
 
 
 def test_retrieved_spots_weighted_alike_have_no_gradient(data: SectionData) -> None:
-    with pytest.raises(ValueError, match=r"of this Bleep does not change gradually.*weighting='distance' has one\."):
+    with pytest.raises(ValueError, match=r"of this Bleep is not differentiable.*weighting='distance' can\."):
         explain_spot(retrieving(data, "mean"), data, 20, "GENE3")
 
 

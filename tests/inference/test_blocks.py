@@ -173,7 +173,7 @@ def test_attention_is_kept_to_blocks_on_large_sections_only(
     monkeypatch.setattr(blocks, "WHOLE_SECTION_SPOTS", 47)
     parts = predicted(built, cohort[0], block=10, name="A1")
     (note,) = parts.notes
-    assert "48 spots, too many for each to read all others" in note
+    assert "48 spots, too many to read at once" in note
     assert f"A1: {note}" in caplog.messages
     difference = np.abs(parts.values["expression"] - whole.values["expression"])
     assert 0 < difference.max() < 1

@@ -104,16 +104,16 @@ def test_spots_of_many_slides_are_a_folder(run: Callable[..., CohortResult], coh
         run(spots="spots/A1.csv")
     with pytest.raises(FileNotFoundError, match=r"There is no spot file or folder .*nowhere"):
         run(spots="nowhere")
-    with pytest.raises(ValueError, match=r"of broken\.csv, broken\.tsv, .* it holds none"):
+    with pytest.raises(ValueError, match=r"one of broken\.csv, broken\.tsv, .* found none"):
         run(*MADE, spots="spots")
     Path("spots/A1.tsv").touch()
-    with pytest.raises(ValueError, match=r"it holds A1\.csv and A1\.tsv"):
+    with pytest.raises(ValueError, match=r"found A1\.csv and A1\.tsv"):
         run(spots="spots")
 
 
 def test_wrong_input(run: Callable[..., CohortResult], files: Path, tmp_path: Path) -> None:
     shutil.copy(files / "A1.png", "A1.png")
-    with pytest.raises(ValueError, match=r"two are 'A1': .*/A1\.png and .*/A1\.png\. Rename one"):
+    with pytest.raises(ValueError, match=r"Two slides have the same name 'A1': .*/A1\.png and .*/A1\.png\. Rename one"):
         predict_cohort(files / "model", [files / "A1.png", "A1.png"], "out")
     with pytest.raises(ValueError, match="images is empty"):
         predict_cohort(files / "model", [], "out")

@@ -104,8 +104,8 @@ def test_a_patch_in_pixels_does_not_fit_another_resolution() -> None:
 def test_spots_nearer_or_farther_than_in_training() -> None:
     assert pitch_notes(64.0, None) == pitch_notes(64.0, 64.0) == pitch_notes(62.0, 64.0) == []
     (nearer,) = pitch_notes(16.0, 64.0)
-    assert "16 px apart, those of training were 64 px" in nearer
-    assert "learned at the training distance, not measured at this resolution" in nearer
+    assert "16 px apart; the training spots were 64 px" in nearer
+    assert "learned at the training distance, so the additional values are interpolated" in nearer
     (farther,) = pitch_notes(128.0, 64.0)
     assert "neighbors are farther away" in farther
 

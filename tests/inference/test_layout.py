@@ -48,7 +48,7 @@ def test_the_pitch_is_given_once_and_only_where_it_means_something(cohort: list[
     with pytest.raises(ValueError, match="set pitch in pixels"):
         predict(model(pitch=None), image)
     spots = Spots(["a"], np.array([[100.0, 100.0]]), np.zeros((1, 2), dtype=int))
-    with pytest.raises(ValueError, match="spots and pitch exclude each other"):
+    with pytest.raises(ValueError, match="Set spots or pitch, not both"):
         predict(model(), image, spots, pitch=64)
     with pytest.raises(ValueError, match=r"pitch_um must be positive, got 0\.0"):
         predict(model(), image, pitch_um=0.0, um_per_pixel=3.0)
@@ -76,7 +76,7 @@ def test_an_unknown_resolution_is_noted(cohort: list[Section], caplog: pytest.Lo
         caplog.clear()
         out = predict(built, image, name="A1", **options)
         assert UNKNOWN in out.uns["hist2st"]["note"]
-        assert "distance 64.0 px" in out.uns["hist2st"]["note"]
+        assert "64.0 px apart" in out.uns["hist2st"]["note"]
         assert [message for message in caplog.messages if UNKNOWN in message and message.startswith("A1: ")]
     assert "note" not in predict(built, image, um_per_pixel=3.0, pitch=64).uns["hist2st"]
     # Patches that are cut by the spots' own distance need no resolution.
@@ -92,7 +92,7 @@ def test_spots_that_are_given_are_compared_with_those_of_training(cohort: list[S
     assert (layout.notes, layout.positions, layout.arrays) == ([], GIVEN, None)
     np.testing.assert_array_equal(layout.places, spots.grid)
     (note,) = given_layout(spots, preprocessing, 1.5).notes
-    assert "64 px apart, those of training were 128 px apart" in note
+    assert "64 px apart; the training spots were 128 px apart" in note
     assert given_layout(spots, preprocessing, None).notes == []
     alone = Spots(["a"], np.array([[9.0, 9.0]]), np.array([[0, 0]]))
     assert given_layout(alone, preprocessing, 3.0).notes == []
@@ -126,7 +126,7 @@ def test_a_finer_pitch_adds_spots_and_leaves_the_others_as_they_are(
 ) -> None:
     image, built = cohort[0].require_image(), model(name)
     dense = predict(built, image, um_per_pixel=3.0, pitch=64 / 3, block=block)
-    assert "not measured at this resolution" in dense.uns["hist2st"]["note"]
+    assert "the additional values are interpolated" in dense.uns["hist2st"]["note"]
     arrays, _ = interleaved(dense.obsm["spatial"], 64 / 3, 3)
     for array in arrays[::4]:
         spots = Spots([f"s{i}" for i in array], dense.obsm["spatial"][array], np.zeros((len(array), 2), dtype=int))

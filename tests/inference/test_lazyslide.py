@@ -157,9 +157,9 @@ def test_input_that_does_not_fit(tiles: Section) -> None:
         predictor.predict(features, tiles.pos[1:])
     broken = features.copy()
     broken[7, 3] = np.nan
-    with pytest.raises(ValueError, match="Features must be finite; those of tile 7 are not"):
+    with pytest.raises(ValueError, match="Features must be finite, but tile 7 has nan or infinity"):
         predictor.predict(broken, tiles.pos)
-    with pytest.raises(ValueError, match="Positions must be finite; those of tile 0 are not"):
+    with pytest.raises(ValueError, match="Positions must be finite, but tile 0 has nan or infinity"):
         predictor.predict(features, np.full_like(tiles.pos, np.inf))
 
 
@@ -248,12 +248,12 @@ def test_the_side_of_a_tile(preprocessing: dict[str, Any], expected: float | Non
 @pytest.mark.parametrize(
     ("options", "preprocessing", "message"),
     [
-        ({"gnn": "sage"}, {}, "Hist2ST reads the surroundings of a spot, but LazySlide shows each tile alone"),
+        ({"gnn": "sage"}, {}, "Hist2ST reads the surroundings of a spot, but LazySlide passes single tiles"),
         ({"transformer_layers": 1, "heads": 1, "dim_head": 4}, {}, "reads the surroundings of a spot"),
-        ({"position": "table"}, {}, "reads the place of a spot on its array"),
-        ({"position": "fourier"}, {}, "reads the place of a spot on its array"),
-        ({}, {"stain": "macenko"}, r"colors are normalized by section \(stain='macenko'\)"),
-        ({}, {"embedding": "uni"}, "reads embeddings of tiles, not their pixels; take FeaturePredictor"),
+        ({"position": "table"}, {}, "reads the array position of a spot"),
+        ({"position": "fourier"}, {}, "reads the array position of a spot"),
+        ({}, {"stain": "macenko"}, r"needs stain normalization by section \(stain='macenko'\)"),
+        ({}, {"embedding": "uni"}, "reads embeddings of tiles, not their pixels; use FeaturePredictor"),
     ],
     ids=str,
 )
@@ -270,10 +270,10 @@ def test_models_that_do_not_read_tiles_alone(
 def test_tiles_that_do_not_fit() -> None:
     predictor = TilePredictor(alone())
     for tile in (np.zeros((8, 9, 3), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3))):
-        with pytest.raises(ValueError, match=r"A tile is square, uint8 \[H, H, 3\], got"):
+        with pytest.raises(ValueError, match=r"A tile must be square, uint8 \[H, H, 3\], got"):
             predictor.get_transform()(tile)
     for shape in ((2, 3, 28, 28), (2, 6, 56, 56), (6, 28, 28), (0, 6, 28, 28)):
-        with pytest.raises(ValueError, match=r"reads patches \[N, 6, 28, 28\], got .*; leave out transform="):
+        with pytest.raises(ValueError, match=r"reads patches \[N, 6, 28, 28\], got .*; omit transform="):
             predictor.predict(torch.zeros(shape))
     torch.nn.init.constant_(predictor.model.streams[0].expression[1].bias, torch.nan)  # type: ignore[index, union-attr]
     with pytest.raises(ValueError, match="The prediction is not finite"):

@@ -82,9 +82,9 @@ def test_genes_limit_a_prediction(cohort: list[Section]) -> None:
             ValueError,
             r"The gene 'nothing' is not in the model's panel of 6 genes \(model\.genes\)",
         ),
-        ([], ValueError, r"genes holds different genes, at least one; got \[\]"),
-        (["GENE1", "GENE1"], ValueError, r"genes holds different genes, at least one; got \['GENE1', 'GENE1'\]"),
-        ("GENE1", TypeError, r"genes is a list of names, got the text 'GENE1'; give \['GENE1'\]"),
+        ([], ValueError, r"genes must have at least one gene and no duplicates, got \[\]"),
+        (["GENE1", "GENE1"], ValueError, r"at least one gene and no duplicates, got \['GENE1', 'GENE1'\]"),
+        ("GENE1", TypeError, r"genes must be a list of names, got the string 'GENE1'; pass \['GENE1'\]"),
     ],
     ids=str,
 )

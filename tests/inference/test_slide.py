@@ -73,7 +73,7 @@ def test_another_configuration_is_refused_before_any_work(run: Callable[..., Coh
     assert times() == before
     # What is as it was stays, also then.
     Path("out/A2.json").rename("A2.json")
-    with pytest.raises(ValueError, match=r"A2\.h5ad exists without a A2\.json"):
+    with pytest.raises(ValueError, match=r"A2\.h5ad exists, but A2\.json"):
         run()
     assert outcomes(run(overwrite=True)) == {"A1": "skipped", "A2": "done", "B1": "done"}
 
@@ -91,10 +91,14 @@ def test_what_changes_no_prediction_is_no_other_configuration(
 def test_files_of_others_are_not_replaced(run: Callable[..., CohortResult]) -> None:
     Path("out").mkdir()
     Path("out/A1.h5ad").write_bytes(b"measured")
-    with pytest.raises(ValueError, match=r"A1\.h5ad exists without a A1\.json that records how it was made; remove"):
+    with pytest.raises(
+        ValueError, match=r"A1\.h5ad exists, but A1\.json, which records its configuration, does not; remove"
+    ):
         run("A1")
     for text in ('{"type": "FeatureCollection"}', "no JSON", "[1]"):
         Path("out/A1.json").write_text(text)
-        with pytest.raises(ValueError, match=r"A1\.json is not the record of a slide and will not be replaced"):
+        with pytest.raises(
+            ValueError, match=r"A1\.json was not written by a cohort's prediction and will not be replaced"
+        ):
             run("A1", overwrite=True)
     assert Path("out/A1.h5ad").read_bytes() == b"measured"

@@ -207,7 +207,9 @@ def test_another_section_s_spots(prediction: AnnData, cohort: list[Section], tmp
     moved = section.adata.copy()
     moved.obsm["spatial"] = section.pos + np.array([0, 3])
     path = make_store(tmp_path / "a.zarr", replace(section, adata=moved))
-    with pytest.raises(ValueError, match=r"spot .* is 3\.0 px from its position in 'spots'. Is the prediction of"):
+    with pytest.raises(
+        ValueError, match=r"spot .* is 3\.0 px from its position in 'spots'; check that the prediction is of"
+    ):
         write_spatialdata(prediction, path)
     renamed = prediction.copy()
     renamed.obs_names = [f"{name}-1" for name in renamed.obs_names]
@@ -231,7 +233,7 @@ def test_elements_are_named_where_there_are_several(prediction: AnnData, cohort:
         write_spatialdata(prediction, path, shapes="cells")
     with pytest.raises(ValueError, match=r"more than one image \(he, small\); set image="):
         write_spatialdata(prediction, path, shapes="spots")
-    with pytest.raises(ValueError, match="Is the prediction of this section, and of its image 'small'"):
+    with pytest.raises(ValueError, match="the prediction is of this section and of its image 'small'"):
         write_spatialdata(prediction, path, shapes="spots", image="small")
     write_spatialdata(prediction, path, shapes="spots", image="he")
     assert get_element_annotators(read_zarr(path), "spots") == {"table", "hist2st"}

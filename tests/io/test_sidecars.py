@@ -25,9 +25,7 @@ def test_an_ending_of_two_parts_belongs_to_no_name(tmp_path: Path) -> None:
 
 def test_one_path_is_of_one_section_and_need_not_exist() -> None:
     assert given_files("some.png", ["A1"], "image", ENDINGS) == {"A1": Path("some.png")}
-    with pytest.raises(
-        ValueError, match=r"image='some\.png' is for a single section, got 2 sections: A1, B1\. Give a"
-    ):
+    with pytest.raises(ValueError, match=r"image='some\.png' is for a single section, got 2 sections: A1, B1\. Give a"):
         given_files("some.png", ["A1", "B1"], "image", ENDINGS)
 
 

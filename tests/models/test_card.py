@@ -131,13 +131,13 @@ def test_a_model_without_a_graph_has_none_in_its_card(tmp_path: Path) -> None:
     [
         ({}, "Not recorded."),
         ({"train": [A1]}, "Not recorded."),
-        ({"train": [A1], "val": []}, "No sections validated; parts of the training sections may have."),
+        ({"train": [A1], "val": []}, "No validation sections; parts of the training sections may have been held out."),
         ({"train": [A1], "val": [A2]}, "Validation sections share patients with training: `A`."),
         ({"train": [A1], "val": [B1]}, "Validation sections are of other patients than training sections."),
         (
             {"train": [SectionRecord("X")], "val": [SectionRecord("Y")]},
-            "Whether validation sections share patients with training is not known, as the patients of `X`, `Y` are "
-            "not.",
+            "It is unknown whether validation sections share patients with training, because the patients of `X`, `Y` "
+            "are unknown.",
         ),
         (
             {"train": [SectionRecord("X", "X", "each_section")], "val": [B1]},
@@ -282,7 +282,7 @@ def test_a_card_that_was_edited_stays(tmp_path: Path, caplog: pytest.LogCaptureF
     assert edited(path)
     build().save_pretrained(tmp_path)
     assert path.read_text() == text
-    assert "README.md was changed by hand and stays; overwrite_card=True writes it." in caplog.text
+    assert "README.md was edited and is kept; overwrite_card=True overwrites it." in caplog.text
     build().save_pretrained(tmp_path, overwrite_card=True)
     assert not edited(path)
 

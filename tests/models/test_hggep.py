@@ -146,7 +146,7 @@ def test_known_features_are_not_computed_again(data: SectionData) -> None:
         ({"tiles": 9}, r"A patch of 8 pixels has 1 to 8 tiles along a side, got 9"),
         (
             {"vision": "color_texture", "vision_kwargs": None},
-            r"takes normalized patches, not pixels; give enhance=False \(model\.enhance\)",
+            r"takes normalized patches, not pixels; set enhance=False \(model\.enhance\)",
         ),
     ],
 )

@@ -285,5 +285,5 @@ def test_distilling_two_streams_distils_what_they_predict_together(
 
 def test_precomputed_embeddings_have_no_statistics() -> None:
     for name in ("color_stream", "kernel_stream"):
-        with pytest.raises(ValueError, match=f"no patches to take statistics of; give {name}=False"):
+        with pytest.raises(ValueError, match=f"no patches to compute statistics of; set {name}=False"):
             Hist2ST(3, vision="precomputed", vision_kwargs={"embedding_channels": 8}, **{name: True})

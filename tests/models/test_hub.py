@@ -121,7 +121,7 @@ def hub(server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 
 def test_a_folder_has_no_revision(tmp_path: Path) -> None:
     folder = small().save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match="model is on this machine, so revision='v1' does not apply"):
+    with pytest.raises(ValueError, match="model is on this machine, so revision='v1' has no effect"):
         Hist2ST.from_pretrained(folder, revision="v1")
 
 
@@ -133,7 +133,7 @@ def test_what_is_neither_here_nor_an_id(name: str) -> None:
 
 def test_load_model_fetches_nothing(hub: Hub) -> None:
     hub.hold(REPO, small().save_pretrained("model"))
-    message = r"There is no model at lab/breast\. A model on the hub is loaded by ExpressionModel\.from_pretrained\."
+    message = r"There is no model at lab/breast\. Load a model from the hub by ExpressionModel\.from_pretrained\."
     with pytest.raises(FileNotFoundError, match=message):
         load_model(REPO)
     assert hub.asked == []
@@ -270,7 +270,7 @@ def test_the_hub_s_card_stays_where_it_was_edited(
     assert not caplog.records
     small(2).push_to_hub(REPO)
     assert sent[-1]["files"] == ["config.json", "model.safetensors"]
-    assert "lab/breast: its card was changed by hand and is kept; overwrite_card=True writes it" in caplog.text
+    assert "lab/breast: its card was edited and is kept; overwrite_card=True overwrites it" in caplog.text
     assert b"For our research." in hub.repos[REPO]["README.md"]
     assert same(small(2), Hist2ST.from_pretrained(REPO, force_download=True))
     small(2).push_to_hub(REPO, overwrite_card=True)

@@ -138,7 +138,7 @@ def test_weights_of_other_spots_or_features_are_refused(sections: list[SectionDa
 def test_too_many_training_spots_are_refused(sections: list[SectionData], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_ridge, "MAX_SPOTS", 90)
     KernelRidge(G, patch_size=P, alpha=1.0).fit(sections[:1], [])
-    with pytest.raises(ValueError, match=r"at most 90 spots, got 96; train on fewer sections, or choose ridge_n"):
+    with pytest.raises(ValueError, match=r"at most 90 spots, got 96; train on fewer sections, or use ridge_n"):
         KernelRidge(G, patch_size=P, alpha=1.0).fit(sections[:2], [])
 
 
@@ -191,7 +191,7 @@ def test_a_feature_that_does_not_vary_is_no_direction_of_its_own(sections: list[
     ("options", "message"),
     [
         ({"whiten": 1.5}, r"^whiten is from 0 to 1, got 1\.5\.$"),
-        ({"contrast": True, "vision": "cnn"}, r"^contrast is taken of color statistics, not of vision='cnn'\.$"),
+        ({"contrast": True, "vision": "cnn"}, r"^contrast needs color statistics \(vision=None\), got vision='cnn'\.$"),
         ({"rank": 0}, r"^rank is at least 1, got 0\.$"),
         ({"kernel": "cubic"}, r"^Unknown kernel='cubic'\. Choose one of: exponential, gaussian\.$"),
     ],

@@ -135,7 +135,7 @@ def test_a_name_is_evaluated_on_measured_sections(image: Path, capsys: pytest.Ca
 
 def test_a_name_is_a_model_for_the_other_ways_in(image: Path) -> None:
     assert Hist2ST.from_pretrained("her2st-small").genes == load_model("her2st-small").genes
-    with pytest.raises(ValueError, match="her2st-small is on this machine, so revision='v1' does not apply"):
+    with pytest.raises(ValueError, match="her2st-small is on this machine, so revision='v1' has no effect"):
         ExpressionModel.from_pretrained("her2st-small", revision="v1")
     (result,) = predict_cohort("her2st-small", [image], "many", spots=image.parent / "spots.csv").slides
     assert result.outcome == "done"
@@ -188,5 +188,5 @@ def test_a_parameter_beyond_half_precision_is_refused(tmp_path: Path) -> None:
     model = tiny()
     with torch.no_grad():
         next(value for value in model.parameters() if value.dim() > 1).fill_(1e5)
-    with pytest.raises(ValueError, match="holds values that are not finite"):
+    with pytest.raises(ValueError, match="has values that are not finite"):
         save_pretrained(model, tmp_path / "model", packaged=True)

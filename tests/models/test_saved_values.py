@@ -151,8 +151,8 @@ def test_preprocessing_that_cannot_be_right_is_refused(saved: Path, option: str,
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
-        ("format", True, "model format True is none of 1, 2 and 3"),
-        ("format", [], "model format [] is none of 1, 2 and 3"),
+        ("format", True, "model format True is not supported; this version reads 1, 2 and 3"),
+        ("format", [], "model format [] is not supported; this version reads 1, 2 and 3"),
         ("model", [], "model must be text, got []"),
         ("model", "Hist2ST", "Unknown model='Hist2ST'"),
         ("arguments", None, "arguments must be a mapping, got None"),
@@ -165,8 +165,8 @@ def test_preprocessing_that_cannot_be_right_is_refused(saved: Path, option: str,
             {"detected": [True] * G, "val_ceiling": [None] * G, "val_pcc": ["x"] * G},
             "gene_trust.val_pcc must hold numbers, true, false or null, got 'x'",
         ),
-        ("gene_trust", {"val_pcc": [1.0]}, "its gene_trust has not one value for each gene"),
-        ("gene_trust", 5, "its gene_trust has not one value for each gene"),
+        ("gene_trust", {"val_pcc": [1.0]}, "its gene_trust must have one value per gene in each column"),
+        ("gene_trust", 5, "its gene_trust must have one value per gene in each column"),
     ],
 )
 def test_parts_of_other_types_are_refused(saved: Path, part: str, value: Any, message: str) -> None:
@@ -193,12 +193,12 @@ def test_a_config_that_is_no_json_is_refused(saved: Path, content: bytes, messag
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("target_mean", torch.zeros(G, dtype=torch.float64), "weight target_mean is float64, the model's is float32"),
-        ("target_mean", torch.zeros(G, dtype=torch.int32), "weight target_mean is int32, the model's is float32"),
+        ("target_mean", torch.zeros(G, dtype=torch.float64), "weight target_mean is float64, the model needs float32"),
+        ("target_mean", torch.zeros(G, dtype=torch.int32), "weight target_mean is int32, the model needs float32"),
         ("target_mean", torch.zeros(()), "n_genes is 5, but the weight target_mean is []"),
-        ("target_mean", torch.full((G,), torch.inf), "weight target_mean holds values that are not finite"),
-        ("pixel_std", torch.zeros(3), "the weight pixel_std must be above 0 everywhere"),
-        ("target_std", -torch.ones(G), "the weight target_std must be above 0 everywhere"),
+        ("target_mean", torch.full((G,), torch.inf), "weight target_mean has values that are not finite"),
+        ("pixel_std", torch.zeros(3), "all values of the weight pixel_std must be above 0"),
+        ("target_std", -torch.ones(G), "all values of the weight target_std must be above 0"),
     ],
 )
 def test_weights_that_cannot_be_right_are_refused(saved: Path, name: str, value: Tensor, message: str) -> None:

@@ -60,7 +60,7 @@ def test_weights_of_the_earlier_stnet_are_refused_with_a_reason(tmp_path: Path) 
     state |= {"expression.1.weight": torch.ones(4, 8), "expression.1.bias": torch.ones(4)}
     folder = model.save_pretrained(tmp_path)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"layer norm before its linear map.*Train it again"):
+    with pytest.raises(ValueError, match=r"layer norm that the published ST-Net does not have.*Train the model again"):
         load_model(folder)
 
 

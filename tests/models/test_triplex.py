@@ -159,16 +159,16 @@ def test_known_features_are_not_computed_again(data: SectionData) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_scales": 3}, r"TRIPLEX has 1 or 2 fields of view \(data\.scales\).*got 3"),
-        ({"heads": 3}, r"heads divide C=16; got 2, 3"),
-        ({"kernel_size": 2}, r"kernel_size is odd, so that a spot is in its middle, got 2"),
+        ({"n_scales": 3}, r"TRIPLEX needs 1 or 2 fields of view \(data\.scales\).*got 3"),
+        ({"heads": 3}, r"heads divides C=16; got 2, 3"),
+        ({"kernel_size": 2}, r"kernel_size must be odd and at least 1, got 2"),
         ({"alpha": 1.5}, r"alpha is from 0 to 1 and mlp_ratio above 0 and below 1000, got 1\.5 and 2\.0"),
         ({"mlp_ratio": float("inf")}, r"got 0\.3 and inf"),
         (
             {"vision": "precomputed", "vision_kwargs": {"embedding_channels": 4}},
-            r"Precomputed embeddings are of one field of view; give n_scales=1",
+            r"Precomputed embeddings have one field of view; set n_scales=1",
         ),
-        ({"layers": 0}, r"layers and heads are 1 or more.*got 0, 2"),
+        ({"layers": 0}, r"layers and heads are at least 1.*got 0, 2"),
         ({"tiles": 0}, r"A patch of 20 pixels has 1 to 20 tiles along a side, got 0"),
         ({"tiles_around": 21}, r"1 to 20 tiles along a side, got 21"),
     ],

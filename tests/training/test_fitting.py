@@ -23,7 +23,7 @@ def test_a_time_limit_ends_training_where_an_epoch_ends_and_never_before_the_fir
     summary = json.loads((train(config, cohort) / "summary.json").read_text())
     assert (summary["epochs"], summary["steps"]) == (1, 2)
     before = 60.0
-    with pytest.raises(ValueError, match=r"max_minutes=1 is over before the first epoch"):
+    with pytest.raises(ValueError, match=r"max_minutes=1 ends before the first epoch"):
         train(replace(config, output="late"), cohort)
     assert not Path("late", "model").exists()
     assert not Path("late", "summary.json").exists()

@@ -54,7 +54,7 @@ def test_a_start_that_fails_leaves_no_folder(cohort: list[Section]) -> None:
 def test_other_processes_are_told_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(folder.CHOSEN, raising=False)
     monkeypatch.setattr(folder, "is_first", lambda: False)
-    with pytest.raises(ValueError, match="Processes that are started together need output"):
+    with pytest.raises(ValueError, match="Training in several processes needs output"):
         folder.new_folder(quick().model)
     monkeypatch.setattr(folder, "is_first", lambda: True)
     chosen = folder.new_folder(quick().model)
@@ -85,7 +85,7 @@ def test_overwrite_of_what_is_not_there_is_a_run(cohort: list[Section]) -> None:
 def test_overwrite_does_not_touch_a_folder_of_others(name: str, cohort: list[Section]) -> None:
     Path("mine").mkdir()
     Path("mine", name).write_text("{a: 1}")
-    with pytest.raises(FileExistsError, match=r"mine holds files that are not of a training run .*not replaced"):
+    with pytest.raises(FileExistsError, match=r"mine is not a run folder .*not replaced"):
         train(quick(output="mine", overwrite=True), cohort)
     assert [(path.name, path.read_text()) for path in Path("mine").iterdir()] == [(name, "{a: 1}")]
 
@@ -99,13 +99,13 @@ def test_a_start_that_fails_does_not_cost_the_former_run(cohort: list[Section]) 
 
 def test_a_run_that_is_going_on_is_not_overwritten(cohort: list[Section]) -> None:
     train(quick("mean", output="run"), cohort)
-    with run_lock(Path("run")), pytest.raises(BlockingIOError, match="run is in use: process"):
+    with run_lock(Path("run")), pytest.raises(BlockingIOError, match="run is in use by process"):
         train(quick("ridge", output="run", overwrite=True), cohort)
     assert kind(Path("run")) == "Mean"
 
 
 def test_what_contradicts_itself_is_refused() -> None:
-    with pytest.raises(ValueError, match="resume continues a run, and overwrite replaces it; give one of them"):
+    with pytest.raises(ValueError, match="resume continues a run and overwrite replaces it; set only one of them"):
         quick(output="run", resume=True, overwrite=True)
     with pytest.raises(ValueError, match="resume needs output, the folder of the run to continue"):
         quick(resume=True)

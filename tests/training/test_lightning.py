@@ -73,7 +73,7 @@ def test_the_task_takes_the_views_of_its_model(cohort: list[h.Section]) -> None:
 
 @pytest.mark.parametrize("model", [small_model(), h.HisToGene(3, patch_size=16, channels=8, heads=2)], ids=type)
 def test_views_that_a_model_was_not_built_for_are_refused_at_once(model: Any) -> None:
-    with pytest.raises(ValueError, match=rf"n_views=5, but the {type(model).__name__} was not built .*n_views=0"):
+    with pytest.raises(ValueError, match=rf"but the {type(model).__name__} was built without views.*n_views=0"):
         h.ExpressionTask(model, TrainingConfig(n_views=5))
 
 
@@ -85,7 +85,7 @@ def test_a_panel_of_another_size_is_refused(cohort: list[h.Section]) -> None:
 
 def test_a_model_that_no_gradient_trains_says_how_it_is_fitted(cohort: list[h.Section]) -> None:
     model, module = MODELS["ridge"](3), data_module(cohort)
-    with pytest.raises(ValueError, match=r"is fitted at once, not by a trainer: .*model\.fit\(datamodule\.data"):
+    with pytest.raises(ValueError, match=r"is fitted in closed form, not by a trainer; .*model\.fit\(datamodule\.data"):
         trainer().fit(h.ExpressionTask(model), datamodule=module)
     model.fit(module.data("train"), module.validation())
     (tested,) = trainer().test(h.ExpressionTask(model), datamodule=module, verbose=False)
@@ -94,7 +94,7 @@ def test_a_model_that_no_gradient_trains_says_how_it_is_fitted(cohort: list[h.Se
 
 def test_without_test_sections_a_test_says_so(cohort: list[h.Section]) -> None:
     module = h.SectionDataModule(h.Preprocessing(GENES, patch_size=16), cohort[:2])
-    with pytest.raises(ValueError, match=r"There are no test sections; give some to SectionDataModule\(..., test="):
+    with pytest.raises(ValueError, match=r"There are no test sections; pass some to SectionDataModule\(..., test="):
         trainer().test(h.ExpressionTask(small_model()), datamodule=module)
 
 
@@ -147,7 +147,7 @@ def test_a_task_comes_from_its_checkpoint_alone(cohort: list[h.Section]) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"training": None}, "does not say how its model was trained; pass training="),
+        ({"training": None}, "has no training options; pass training="),
         ({"training": {"lr": "much"}}, "training: lr must be a number, got 'much'"),
         ({"training": {"lr": -1.0}}, r"lr must be above 0, got -1\.0"),
         ({"training": {"speed": 1}}, "has the unknown key 'speed'"),

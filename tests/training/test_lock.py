@@ -21,7 +21,7 @@ def test_one_at_a_time_and_the_other_is_told_who() -> None:
     folder = Path("new/run")
     with run_lock(folder):
         who = rf"process {os.getpid()} on {socket.gethostname()} since \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d"
-        with pytest.raises(BlockingIOError, match=rf"new/run is in use: {who}.* trains into it\. Wait until"):
+        with pytest.raises(BlockingIOError, match=rf"new/run is in use by {who}.*; wait until"):
             hold(folder)
         hold(Path("other"))
     hold(folder)

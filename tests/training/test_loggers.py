@@ -32,4 +32,4 @@ def test_a_sweep_without_validation_is_warned(
     monkeypatch.setenv("WANDB_SWEEP_ID", "s")
     config = preset_config(data={"n_genes": 8, "patch_size": 16}, model={"name": "mean"}, wandb="off")
     train(config, cohort)
-    assert any("this sweep has no val/pcc: give data.val" in message for message in caplog.messages)
+    assert any("this sweep has no val/pcc; set data.val" in message for message in caplog.messages)

@@ -43,9 +43,9 @@ def test_what_does_not_fit_is_refused(cohort: list[Section], data: dict[str, Any
     [
         (
             {"test": ["A1", "A2"], "val": ["B1"]},
-            r"kept for the test \(data\.test\): A1, A2; kept for validation \(data\.val\): B1\.",
+            r"kept for test \(data\.test\): A1, A2; kept for validation \(data\.val\): B1\.",
         ),
-        ({"test": ["A1"], "blind": True}, r"kept for the test \(data\.test\): A1; without an image: A2, B1\."),
+        ({"test": ["A1"], "blind": True}, r"kept for test \(data\.test\): A1; without an image: A2, B1\."),
     ],
 )
 def test_no_section_left_to_train_is_told_with_the_reason(
@@ -69,7 +69,7 @@ def test_the_data_module_denoises_when_asked_to(cohort: list[Section]) -> None:
 def test_a_model_that_reads_other_spots_is_not_trained_on_single_ones(cohort: list[Section], name: str) -> None:
     model = {"name": name, "vision_kwargs": None} if name != "histogene" else {"name": name}
     config = preset_config("small", data={"n_genes": 8, "window": 1, "test": ["B1"]}, model=model, wandb="off")
-    with pytest.raises(ValueError, match=rf"data\.window=1 trains each spot alone, but model\.name='{name}' reads"):
+    with pytest.raises(ValueError, match=rf"data\.window=1 trains on single spots, but model\.name='{name}' reads"):
         train(config, cohort)
 
 

@@ -14,7 +14,7 @@ from hist2st_pyg.training.renamed import RENAMED, refuse_renamed
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_an_earlier_name_is_refused_by_todays(old: str, new: str, tmp_path: Path) -> None:
     part, _, name = old.partition(".")
-    message = rf"the key {old} is called {new} now\."
+    message = rf"the key {old} was renamed to {new}\."
     with pytest.raises(ValueError, match=f"^{message}$"):
         preset_config(**{part: {name: 1}})
     with pytest.raises(ValueError, match=f"^run.yaml: {message}$"):
@@ -37,5 +37,5 @@ def test_the_command_line_says_so_too(how: str, capsys: pytest.CaptureFixture[st
     Path("old.yaml").write_text("data: {total: all}\n")
     assert main(["train", "old.yaml"] if how == "file" else ["train", "--data.total=all"]) == 2
     where = "old.yaml: " if how == "file" else ""
-    assert f"{where}the key data.total is called data.normalize_by now." in capsys.readouterr().err
+    assert f"{where}the key data.total was renamed to data.normalize_by." in capsys.readouterr().err
     assert not Path("runs").exists()

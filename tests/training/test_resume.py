@@ -173,7 +173,7 @@ def test_a_run_that_has_ended_is_not_touched(
     caplog.set_level("INFO")
     for again in (config(resume=True), config(resume=True, wandb="disabled", accelerator="auto")):
         assert train(again) == broken_off  # nor are sections read
-    assert caplog.text.count("The run in run has ended; nothing is changed.") == 2
+    assert caplog.text.count("The run in run is finished; nothing to do.") == 2
     assert snapshot(broken_off) == before
     with pytest.raises(ValueError, match=r"config\.yaml is of another run: seed is 9 there and 8 now"):
         train(config(resume=True, seed=8))
@@ -220,19 +220,19 @@ def test_a_folder_that_is_not_whole_is_refused(broken_off: Path, sections: list[
 
     shutil.copytree(broken_off, "kept")
     shutil.copy("kept/last.ckpt", "run/best.ckpt")
-    refused(r"run/best\.ckpt is not of epoch 2, the best so far by last\.ckpt")
+    refused(r"run/best\.ckpt is not of epoch 2, the best one according to last\.ckpt")
     Path("run/best.ckpt").unlink()
     refused(r"run/best\.ckpt is not of epoch 2")
     shutil.copy("kept/best.ckpt", "run/best.ckpt")
     for text in (None, "epoch\nx\n", "step\n3\n"):
         Path("run/metrics.csv").unlink() if text is None else Path("run/metrics.csv").write_text(text)
-        refused(r"run/metrics\.csv, the metrics of the epochs so far, cannot be read")
+        refused(r"run/metrics\.csv, the metrics of the finished epochs, cannot be read")
         assert Path("run/metrics.csv").exists() == (text is not None)  # what there is stays for who wants to mend it
     shutil.copy("kept/metrics.csv", "run/metrics.csv")
     checkpoint = torch.load("run/last.ckpt", weights_only=True)
     del checkpoint["random_states"]
     torch.save(checkpoint, "run/last.ckpt")
-    refused(r"run/last\.ckpt does not hold the state of the random generators")
+    refused(r"run/last\.ckpt lacks the state of the random generators")
     Path("run/config.yaml").unlink()
     refused(r"run holds a run without its config\.yaml")
 
@@ -282,14 +282,14 @@ def test_longer_training_is_the_longer_run(sections: list[Section], monkeypatch:
     expected.pop("config.yaml")
     found = difference(longer, expected)
     assert found is None
-    with pytest.raises(ValueError, match=r"last\.ckpt has 2 epochs already; training\.epochs=1"):
+    with pytest.raises(ValueError, match=r"last\.ckpt already has 2 epochs, more than training\.epochs=1"):
         train(of(1, "run", resume=True), sections)
 
 
 def test_the_time_limit_ends_with_an_epoch(sections: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_run, "draw_training", lambda *_: {})
     given = config(SMALL)
-    with pytest.raises(ValueError, match=r"training\.max_minutes=1e-12 is over before the first epoch"):
+    with pytest.raises(ValueError, match=r"training\.max_minutes=1e-12 ends before the first epoch"):
         train(replace(given, training=replace(given.training, max_minutes=1e-12)), sections)
     assert not Path("run/model").exists()
     train(replace(given, training=replace(given.training, max_minutes=1e-6)), sections)
@@ -309,9 +309,9 @@ def test_signals_end_the_command_and_say_how_to_go_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(training_run, "draw_training", lambda *_: {})
-    how = "No epoch had ended, so the next call starts from the beginning."
+    how = "No epoch was finished, so the next call starts from the beginning."
     if epoch:
-        how = "run/last.ckpt holds the last epoch that ended; --resume true (resume=True) continues from it."
+        how = "run/last.ckpt holds the last finished epoch; --resume true (resume=True) continues from it."
     command = ["train", "--output", "run"]
 
     def training(signal: int) -> None:

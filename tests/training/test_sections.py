@@ -198,7 +198,7 @@ def test_training_on_stripes() -> None:
 
 
 def test_the_data_of_what_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"There is no .*config\.yaml, which says what a run was trained on"):
+    with pytest.raises(FileNotFoundError, match=r"There is no .*config\.yaml, the configuration of a run"):
         run_data(tmp_path)
     for text, message in (("[]", "got list"), ("model: {}", "'data'"), ("data: {neighbors: 4}", "neighbors")):
         (tmp_path / "config.yaml").write_text(text)

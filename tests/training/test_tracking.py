@@ -54,7 +54,7 @@ def test_online_that_was_asked_for_is_an_error() -> None:
     done = run_without_an_answer("online")
     assert done.returncode == 1
     assert "ConnectionError: wandb cannot be reached" in done.stderr
-    assert "Take wandb=offline" in done.stderr
+    assert "Set wandb=offline" in done.stderr
 
 
 @pytest.mark.parametrize(

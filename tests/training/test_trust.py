@@ -70,5 +70,5 @@ def test_a_model_of_before_loads_without_it_and_a_damaged_one_is_refused(cohort:
     path.write_text(json.dumps(description))
     assert list(predict_section(load_model(run), cohort[0]).var.columns) == []
     path.write_text(json.dumps({**description, "gene_trust": {**trust, "val_pcc": [0.5]}}))
-    with pytest.raises(ValueError, match="gene_trust has not one value for each gene"):
+    with pytest.raises(ValueError, match="gene_trust must have one value per gene in each column"):
         load_model(run)

@@ -72,7 +72,7 @@ def panel_sets(gene_sets: Mapping[str, Sequence[str]], genes: Sequence[str], min
         ValueError: If no set is left.
     """
     if min_genes < 0:
-        raise ValueError(f"min_genes is at least 0, got {min_genes}.")
+        raise ValueError(f"min_genes must be at least 0, got {min_genes}.")
     panel = set(genes)
     inside = {name: [gene for gene in dict.fromkeys(members) if gene in panel] for name, members in gene_sets.items()}
     kept = {name: members for name, members in inside.items() if len(members) >= max(min_genes, 1)}

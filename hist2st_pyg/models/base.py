@@ -42,7 +42,7 @@ class ExpressionModel(nn.Module, Saving):
     def __init__(self, n_genes: int, n_scales: int = 1) -> None:
         super().__init__()
         if n_genes < 1:
-            raise ValueError(f"n_genes is at least 1, got {n_genes}.")
+            raise ValueError(f"n_genes must be at least 1, got {n_genes}.")
         self.config: dict[str, Any] = {}
         self.preprocessing: Preprocessing | None = None
         self.training_sections: dict[str, list[SectionRecord]] = {}

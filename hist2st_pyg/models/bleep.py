@@ -96,7 +96,7 @@ class Bleep(ExpressionModel):
         check_least(config, {"channels": 1, "k": 1, "n_reference": 1})
         if not 0 <= dropout < 1 or temperature <= 0:
             raise ValueError(
-                f"dropout is at least 0 and below 1, temperature above 0, got dropout={dropout}, "
+                f"dropout must be at least 0 and below 1, temperature above 0, got dropout={dropout}, "
                 f"temperature={temperature}."
             )
         resolve(WEIGHTINGS, weighting, "weighting")

@@ -142,7 +142,7 @@ class Hist2ST(CountsModel):
         check_least(config, least if seen_scales is None else least | {"seen_scales": 1})
         for name in ("dropout", "gnn_dropout"):
             if not 0 <= config[name] < 1:
-                raise ValueError(f"{name} is at least 0 and below 1, got {config[name]}.")
+                raise ValueError(f"{name} must be at least 0 and below 1, got {config[name]}.")
         for name in ("color_stream", "kernel_stream"):
             if config[name] and vision == "precomputed":
                 raise ValueError(f"Precomputed embeddings have no patches to compute statistics of; set {name}=False.")

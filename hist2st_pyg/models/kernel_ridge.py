@@ -136,9 +136,9 @@ class KernelRidge(FeatureRegression[KernelSolver]):
     ) -> None:
         super().__init__(n_genes, neighbors=neighbors, **arguments)
         if not 0 <= whiten <= 1:
-            raise ValueError(f"whiten is from 0 to 1, got {whiten}.")
+            raise ValueError(f"whiten must be from 0 to 1, got {whiten}.")
         if rank is not None and rank < 1:
-            raise ValueError(f"rank is at least 1, got {rank}.")
+            raise ValueError(f"rank must be at least 1, got {rank}.")
         if contrast and self.config["vision"] is not None:
             raise ValueError(f"contrast needs color statistics (vision=None), got vision={self.config['vision']!r}.")
         self.kernel, self.contrast, self.whiten = resolve(KERNELS, kernel, "kernel"), contrast, whiten

@@ -63,7 +63,7 @@ class PositionKNN(ClosedFormModel):
     def __init__(self, n_genes: int, *, k: int | None = None) -> None:
         super().__init__(n_genes)
         if k is not None and k < 1:
-            raise ValueError(f"k is at least 1, got {k}.")
+            raise ValueError(f"k must be at least 1, got {k}.")
         self.config = {"n_genes": n_genes, "k": k}
 
     def forward(self, data: Data) -> dict[str, Tensor]:

@@ -107,7 +107,9 @@ class TRIPLEX(ExpressionModel):
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and at least 1, got {kernel_size}.")
         if not (0 <= alpha <= 1 and 0 < mlp_ratio < 1000):
-            raise ValueError(f"alpha is from 0 to 1 and mlp_ratio above 0 and below 1000, got {alpha} and {mlp_ratio}.")
+            raise ValueError(
+                f"alpha must be from 0 to 1 and mlp_ratio above 0 and below 1000, got {alpha} and {mlp_ratio}."
+            )
         super().__init__(n_genes, n_scales)
         kwargs = vision_kwargs or {}
         spot = Tiles(vision, patch_size, tiles, **kwargs)

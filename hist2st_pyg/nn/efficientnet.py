@@ -77,7 +77,7 @@ class EfficientNetLite0Encoder(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 <= stages <= len(STAGES):
-            raise ValueError(f"stages is from 1 to {len(STAGES)}, got {stages}.")
+            raise ValueError(f"stages must be from 1 to {len(STAGES)}, got {stages}.")
         self.net = _Stages(in_channels, stages, size)
         found = _initialize(self.net, weights)
         self.origin = origin or found

@@ -84,7 +84,7 @@ class SectionDataModule(pl.LightningDataModule):
             raise ValueError("There are no training sections.")
         check_disjoint(train, val, test, split)
         if not 0 <= val_share < 1:
-            raise ValueError(f"val_share is at least 0 and below 1, got {val_share}.")
+            raise ValueError(f"val_share must be at least 0 and below 1, got {val_share}.")
         self.preprocessing = preprocessing
         self.sections = {"train": list(train), "val": list(val), "test": list(test)}
         self.val_share, self.val_side = val_share, val_side

@@ -122,7 +122,7 @@ def test_a_weight_of_another_shape_is_named(weights: dict[str, Tensor]) -> None:
         ({"policy": "sum"}, "Unknown aggr='sum'"),
         ({"prune": "std"}, "Unknown prune='std'"),
         ({"dropout": "x"}, "The configuration: dropout must be a number, got 'x'"),
-        ({"dropout": 9}, "dropout is at least 0 and below 1, got 9"),
+        ({"dropout": 9}, "dropout must be at least 0 and below 1, got 9"),
         ({"zinb": None}, "The configuration: zinb must be a number, got None"),
         ({"neighbors": "4"}, "The configuration: neighbors must be a whole number, got '4'"),
         ({"policy": ["mean"]}, r"The configuration: policy must be text, got \['mean'\]"),

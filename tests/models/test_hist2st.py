@@ -117,7 +117,7 @@ def test_what_cannot_be_built_is_refused(build: Callable[..., Hist2ST]) -> None:
     for argument in ("gnn", "vision", "position", "jk", "likelihood"):
         with pytest.raises(ValueError, match=f"Unknown {argument}='other'. Choose one of: "):
             build(**{argument: "other"})
-    with pytest.raises(ValueError, match="n_genes is at least 1, got 0"):
+    with pytest.raises(ValueError, match="n_genes must be at least 1, got 0"):
         Hist2ST(0, **SMALL)
 
 

@@ -190,9 +190,9 @@ def test_a_feature_that_does_not_vary_is_no_direction_of_its_own(sections: list[
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"whiten": 1.5}, r"^whiten is from 0 to 1, got 1\.5\.$"),
+        ({"whiten": 1.5}, r"^whiten must be from 0 to 1, got 1\.5\.$"),
         ({"contrast": True, "vision": "cnn"}, r"^contrast needs color statistics \(vision=None\), got vision='cnn'\.$"),
-        ({"rank": 0}, r"^rank is at least 1, got 0\.$"),
+        ({"rank": 0}, r"^rank must be at least 1, got 0\.$"),
         ({"kernel": "cubic"}, r"^Unknown kernel='cubic'\. Choose one of: exponential, gaussian\.$"),
     ],
 )

@@ -94,7 +94,7 @@ def refusal(source: Path) -> str:
         ("vision", {"class_path": "os.system"}, "vision must be text, got {'class_path'"),
         ("heads", "a", "heads must be a whole number, got 'a'"),
         ("heads", 0, "heads must be at least 1, got 0"),
-        ("dropout", 7, "dropout is at least 0 and below 1, got 7"),
+        ("dropout", 7, "dropout must be at least 0 and below 1, got 7"),
         ("dropout", None, "dropout must be a number, got None"),
         ("likelihood", {}, "likelihood must be text or null, got {}"),
         ("gnn_residual", "yes", "gnn_residual must be true or false, got 'yes'"),

@@ -58,7 +58,7 @@ def test_interpolation_leaves_the_spot_itself_out(sections: list[SectionData]) -
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_a_number_of_spots_that_is_not_positive_is_refused(k: int) -> None:
-    with pytest.raises(ValueError, match=f"k is at least 1, got {k}"):
+    with pytest.raises(ValueError, match=f"k must be at least 1, got {k}"):
         PositionKNN(3, k=k)
 
 

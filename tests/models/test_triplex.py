@@ -162,7 +162,7 @@ def test_known_features_are_not_computed_again(data: SectionData) -> None:
         ({"n_scales": 3}, r"TRIPLEX needs 1 or 2 fields of view \(data\.scales\).*got 3"),
         ({"heads": 3}, r"heads divides C=16; got 2, 3"),
         ({"kernel_size": 2}, r"kernel_size must be odd and at least 1, got 2"),
-        ({"alpha": 1.5}, r"alpha is from 0 to 1 and mlp_ratio above 0 and below 1000, got 1\.5 and 2\.0"),
+        ({"alpha": 1.5}, r"alpha must be from 0 to 1 and mlp_ratio above 0 and below 1000, got 1\.5 and 2\.0"),
         ({"mlp_ratio": float("inf")}, r"got 0\.3 and inf"),
         (
             {"vision": "precomputed", "vision_kwargs": {"embedding_channels": 4}},

@@ -106,7 +106,7 @@ def test_a_model_with_it_is_loaded_without_the_package(
 
 
 def test_what_it_cannot_be_built_of_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"stages is from 1 to 7, got 8\."):
+    with pytest.raises(ValueError, match=r"stages must be from 1 to 7, got 8\."):
         EfficientNetLite0Encoder(stages=8)
     with pytest.raises(FileNotFoundError, match="weights='image_net' is neither 'imagenet', 'random' nor a file"):
         EfficientNetLite0Encoder(weights="image_net")

@@ -221,7 +221,7 @@ def test_options_that_cannot_be_are_refused(build: Callable[..., SectionDataModu
     with pytest.raises(ValueError, match="There are no training sections"):
         build(train=[])
     for share in (-0.1, 1.0):
-        with pytest.raises(ValueError, match=f"val_share is at least 0 and below 1, got {share}"):
+        with pytest.raises(ValueError, match=f"val_share must be at least 0 and below 1, got {share}"):
             build(val_share=share)
 
 

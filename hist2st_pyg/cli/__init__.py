@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s")
     level = next((LEVELS[word] for word in reversed(given) if word in LEVELS), logging.INFO)
     try:
-        with _told_from(level), _sigterm_ends_the_process():
+        with _logging_from(level), _sigterm_ends_the_process():
             status = _command(chosen, arguments)
             sys.stdout.flush()
             return status
@@ -119,11 +119,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"hist2st {chosen}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception as error:  # noqa: BLE001 - whatever it is, a user reads one line
-        if isinstance(error, BrokenPipeError) and _nobody_reads():
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
             return 128 + signal.SIGPIPE
         if DEBUG in given:
             traceback.print_exc()
-        print(f"hist2st {chosen}: {_told(error)}", file=sys.stderr)
+        print(f"hist2st {chosen}: {_error_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -182,7 +182,7 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def _told(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
     """Format an error in one line: the message, with the type if the error is not one of :data:`OURS`."""
     if isinstance(error, OURS) and str(error).strip():
         return one_line(error)
@@ -192,7 +192,7 @@ def _told(error: Exception) -> str:
 
 
 @contextmanager
-def _told_from(level: int) -> Iterator[None]:
+def _logging_from(level: int) -> Iterator[None]:
     """Print the package's log messages from a level on, and warnings of libraries; with DEBUG, all their messages."""
     package, root = logging.getLogger(__name__.partition(".")[0]), logging.getLogger()
     before = package.level, root.level
@@ -223,7 +223,7 @@ def _sigterm_ends_the_process() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _nobody_reads() -> bool:
+def _output_is_closed() -> bool:
     """Whether the reader of standard output, such as ``head``, has exited; if so, stop writing to it."""
     stdout, poll = sys.stdout.fileno(), select.poll()
     poll.register(stdout, select.POLLOUT)

@@ -149,7 +149,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
             output = train(TrainConfig(data=data, training=training, **plain))
         except RunExistsError as error:
             ways = ("choose another --output", "--resume true", "--overwrite true")
-            raise FileExistsError(error.told(error.folder, *ways)) from error
+            raise FileExistsError(error.message(error.folder, *ways)) from error
         if is_first():
             print(f"The run is in {output}, the model in {output / 'model'}.")
 

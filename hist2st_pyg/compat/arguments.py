@@ -35,14 +35,14 @@ class Original:
 
     Args:
         mark: Regular expression of the beginning of weight names that only this program has.
-        told: Derives arguments from the weights and the given arguments.
+        derive: Derives arguments from the weights and the given arguments.
         published: The published values of the other arguments.
         known: The type of each argument, by name.
         load: Builds this package's model from weights, arguments and genes.
     """
 
     mark: str
-    told: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]]
+    derive: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]]
     published: Mapping[str, Any]
     known: Mapping[str, Any]
     load: Callable[[Mapping[str, Any], Mapping[str, Any], Sequence[str] | None], ExpressionModel]
@@ -63,40 +63,40 @@ def original_arguments(original: Original, state: Mapping[str, Tensor], given: M
     if unknown := sorted(set(given) - set(original.known)):
         raise ValueError(f"Unknown argument {unknown[0]!r}. Choose from: {', '.join(sorted(original.known))}.")
     check_kinds(given, original.known, "The configuration")
-    told = original.told(state, given)
-    for name, value in told.items():
+    derived = original.derive(state, given)
+    for name, value in derived.items():
         if name in given and given[name] != value:
             raise ValueError(f"{name}={given[name]!r} does not fit the weights, which need {value!r}.")
-    return {**_published(original, told), **given, **told}
+    return {**_published(original, derived), **given, **derived}
 
 
-def _published(original: Original, told: Mapping[str, Any]) -> dict[str, Any]:
+def _published(original: Original, derived: Mapping[str, Any]) -> dict[str, Any]:
     """Return the published values of the other arguments, for the data set with this number of genes."""
-    return {**original.published, **({"prune": "NA"} if told["n_genes"] == CSCC_GENES else {})}
+    return {**original.published, **({"prune": "NA"} if derived["n_genes"] == CSCC_GENES else {})}
 
 
 def _hist2st(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
     channel, _, _, stride = _shape(state, "patch_embedding.weight", 4)
-    told = {"channel": channel, "patch_size": stride, **_common(state)}
+    derived = {"channel": channel, "patch_size": stride, **_common(state)}
     dim = _shape(state, "x_embed.weight", 2)[1]
     down = _shape(state, "vit.transformer.down.0.weight", 4)[0]
     side = math.isqrt(dim // down)
     if side**2 * down != dim:
         raise ValueError(f"The weight x_embed.weight has {dim} channels, which are not {down} times a square number.")
-    told["fig_size"] = side * stride
+    derived["fig_size"] = side * stride
     for depth, layer in (("depth1", "layer1"), ("depth2", "layer2"), ("depth3", "layer3")):
-        told[depth] = _count(state, rf"vit\.transformer\.{layer}\.(\d+)\.")
-    if told["depth1"]:
-        told["kernel_size"] = _shape(state, "vit.transformer.layer1.0.dw.0.weight", 4)[-1]
-    if told["depth2"]:
-        told["heads"] = _heads(state, "vit.transformer.layer2.0.attn.fn.to_qkv.weight", DIM_HEAD)
+        derived[depth] = _count(state, rf"vit\.transformer\.{layer}\.(\d+)\.")
+    if derived["depth1"]:
+        derived["kernel_size"] = _shape(state, "vit.transformer.layer1.0.dw.0.weight", 4)[-1]
+    if derived["depth2"]:
+        derived["heads"] = _heads(state, "vit.transformer.layer2.0.attn.fn.to_qkv.weight", DIM_HEAD)
     likelihood = {"hr.weight", "mean.0.weight"} & set(state)
     if likelihood:
-        told["nb"] = "hr.weight" in likelihood
+        derived["nb"] = "hr.weight" in likelihood
     # The weight of the likelihood does not change predictions; only its presence matters.
     weight = given.get("zinb", 0.25)
-    told["zinb"] = weight if (weight > 0) == bool(likelihood) else 0.25 * bool(likelihood)
-    return told
+    derived["zinb"] = weight if (weight > 0) == bool(likelihood) else 0.25 * bool(likelihood)
+    return derived
 
 
 def _histogene(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,14 +149,14 @@ def _count(state: Mapping[str, Tensor], layer: str) -> int:
 ORIGINALS: dict[str, Original] = {
     "hist2st": Original(
         mark=r"vit\.transformer\.down\.",
-        told=_hist2st,
+        derive=_hist2st,
         published={"policy": "mean", "dropout": 0.2, **DATA},
         known={**kinds_of(compat.Hist2ST), "nb": bool | int, **DATA_KINDS},
         load=compat.load_hist2st,
     ),
     "histogene": Original(
         mark=r"vit\.transformer\.layers\.",
-        told=_histogene,
+        derive=_histogene,
         published={"dropout": 0.1, **DATA},
         known={**HISTOGENE_KINDS, **DATA_KINDS},
         load=compat.load_histogene,

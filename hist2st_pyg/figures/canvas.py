@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.data.preprocessing import spot_pitch
 from hist2st_pyg.utils.files import atomic_path
-from hist2st_pyg.utils.only_warns import only_warns
+from hist2st_pyg.utils.warn_on_error import warn_on_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def try_drawing(name: str, draw: Callable[[], Made]) -> Made | None:
         draw: Draws it and returns its path or paths.
     """
     made: Made | None = None
-    with only_warns(logger, f"{name} was not drawn"):
+    with warn_on_error(logger, f"{name} was not drawn"):
         made = draw()
     return made
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typing_extensions import override
 
-from hist2st_pyg.image.base import HistologyImage, Pixels, Region, has_level, regions_of
+from hist2st_pyg.image.base import HistologyImage, Pixels, Region, check_level, regions_of
 
 
 class ArrayImage(HistologyImage):
@@ -49,7 +49,7 @@ class ArrayImage(HistologyImage):
     @override
     @contextmanager
     def open(self, level: int = 0) -> Iterator[Region]:
-        has_level(self, level)
+        check_level(self, level)
         yield regions_of(self.array)
 
     @override

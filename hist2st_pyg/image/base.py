@@ -142,7 +142,7 @@ class FileImage(HistologyImage):
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def has_level(image: HistologyImage, level: int) -> None:
+def check_level(image: HistologyImage, level: int) -> None:
     """Check that an image has a level.
 
     Raises:

@@ -14,7 +14,7 @@ from PIL import Image
 from typing_extensions import override
 
 from hist2st_pyg.image import FileImage, Pixels, Region
-from hist2st_pyg.image.base import SAME_RESOLUTION, has_level
+from hist2st_pyg.image.base import SAME_RESOLUTION, check_level
 from hist2st_pyg.utils.reading import check_hdf5, reading
 
 PATCH_UM = 112.0
@@ -138,7 +138,7 @@ class PatchMosaic(FileImage):
     @override
     @contextmanager
     def open(self, level: int = 0) -> Iterator[Region]:
-        has_level(self, level)
+        check_level(self, level)
         side, _ = self.tile_size(level)
         corners = np.rint(self.corners / self.level_downsamples[level]).astype(np.int64)
         with self._file() as file:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from typing_extensions import override
 
-from hist2st_pyg.image.base import TILE, Pixels, Region, has_level, three_channels
+from hist2st_pyg.image.base import TILE, Pixels, Region, check_level, three_channels
 from hist2st_pyg.image.pyramid import Layout, PyramidImage
 from hist2st_pyg.image.resolution import square_pixels
 from hist2st_pyg.utils.optional import require_extra
@@ -76,7 +76,7 @@ class OpenSlideImage(PyramidImage):
     @override
     @contextmanager
     def open(self, level: int = 0) -> Iterator[Region]:
-        has_level(self, level)
+        check_level(self, level)
         with self._slide() as slide:
             factor = slide.level_downsamples[level]
             # OpenSlide takes positions in level 0 at every level, and interpolates at positions between pixels. So read

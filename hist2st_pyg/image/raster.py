@@ -15,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from typing_extensions import override
 
-from hist2st_pyg.image.base import FileImage, Pixels, Region, has_level
+from hist2st_pyg.image.base import FileImage, Pixels, Region, check_level
 from hist2st_pyg.image.memory import check_memory
 from hist2st_pyg.utils.reading import check_unpacked, reading
 
@@ -59,7 +59,7 @@ class RasterImage(FileImage):
     @override
     @contextmanager
     def open(self, level: int = 0) -> Iterator[Region]:
-        has_level(self, level)
+        check_level(self, level)
         with self._reader() as image:
             self._check_size(image.size, image)
             decoded = self._decoded(image)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from hist2st_pyg.image.base import BLOCK_PIXELS, HistologyImage, Pixels, Region, downsamples, has_level
+from hist2st_pyg.image.base import BLOCK_PIXELS, HistologyImage, Pixels, Region, check_level, downsamples
 from hist2st_pyg.utils.reading import check_unpacked, reading
 
 KIND = "an image of a SpatialData store"
@@ -94,7 +94,7 @@ class StoreImage(HistologyImage):
     @override
     @contextmanager
     def open(self, level: int = 0) -> Iterator[Region]:
-        has_level(self, level)
+        check_level(self, level)
         with reading(self.folder, KIND):
             array = self._levels()[1][level]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from hist2st_pyg.image.base import Pixels, Region, has_level
+from hist2st_pyg.image.base import Pixels, Region, check_level
 from hist2st_pyg.image.memory import check_memory
 from hist2st_pyg.image.pyramid import Layout, PyramidImage
 from hist2st_pyg.image.resolution import square_pixels, tiff_resolution
@@ -116,7 +116,7 @@ class TiffImage(PyramidImage):
     def open(self, level: int = 0) -> Iterator[Region]:
         import zarr
 
-        has_level(self, level)
+        check_level(self, level)
         with self._levels() as (tif, levels):
             series, rgb, white, _ = levels[level]
             with reading(self.path, KIND):

@@ -15,7 +15,7 @@ from hist2st_pyg.data.parts import SectionParts, spatial_blocks
 from hist2st_pyg.data.preprocessing import SectionData
 from hist2st_pyg.data.source import Patches, kept_open
 from hist2st_pyg.inference.domain_shift import Colors, log_notes
-from hist2st_pyg.inference.running import find_device, lent
+from hist2st_pyg.inference.running import find_device, on_device
 from hist2st_pyg.inference.stages import Keep, collected, encoded, from_features, predicted
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.counts import CountsModel
@@ -117,7 +117,7 @@ def predict_blocks(
         near = parts.around(torch.from_numpy(spots), hops).cpu().numpy()
         shown = [near[own] for own in spatial_blocks(pos[near], block)]
     with (
-        lent(model, device),  # move the model once, not for every block
+        on_device(model, device),  # move the model once, not for every block
         kept_open(patches) as opened,
         tqdm(
             total=sum(map(len, shown)), desc=f"spots of {name}", leave=False, disable=None if in_parts else True

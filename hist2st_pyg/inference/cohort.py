@@ -169,7 +169,7 @@ def predict_cohort(
     outcomes = run(partial(make, job), todo, jobs=jobs, cpus=job.threads, gpus=gpus)
     with closing(outcomes), logging_redirect_tqdm():
         for slide, outcome in tqdm(outcomes, total=len(todo), unit="slide", disable=None):
-            results[slide] = _noted(job, slide, outcome)
+            results[slide] = _logged_result(job, slide, outcome)
     return CohortResult(tuple(results[slide] for slide in slides))
 
 
@@ -234,7 +234,7 @@ def _known(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value != parameters[key].default}
 
 
-def _noted(job: Job, slide: Slide, outcome: State | Failed) -> SlideResult:
+def _logged_result(job: Job, slide: Slide, outcome: State | Failed) -> SlideResult:
     """Log the result of a slide; write its traceback, or remove the traceback of an earlier attempt."""
     keep_failure(slide.state, outcome)
     if isinstance(outcome, Failed):

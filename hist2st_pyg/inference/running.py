@@ -33,13 +33,13 @@ def run_model(
     device = find_device(device)
     # PyG's Data.to changes the data in place; a shallow copy shares the tensors that are already on the device.
     moved = copy.copy(data).to(device)
-    with lent(model, device), torch.inference_mode():
+    with on_device(model, device), torch.inference_mode():
         out = model(moved) if features is None else model(moved, [each.to(device) for each in features])
     return {key: value.float().cpu() for key, value in out.items()}
 
 
 @contextmanager
-def lent(model: ExpressionModel, device: str) -> Iterator[None]:
+def on_device(model: ExpressionModel, device: str) -> Iterator[None]:
     """Put the model in eval mode on a device; restore its mode and device on exit."""
     was_training, home = model.training, model.target_mean.device
     model.to(device).eval()

@@ -119,7 +119,7 @@ def make(job: Job, slide: Slide) -> State:
         adata = read(output)
     else:
         # A state without a result marks the output as replaceable.
-        state = _made_of(job, slide)
+        state = _inputs(job, slide)
         write_json(slide.state, state)
         started = time.perf_counter()
         adata = predict(_loaded(job.model, job.fingerprint), slide.image, slide.spots, **job.options)
@@ -160,7 +160,7 @@ def finished(job: Job, slide: Slide, overwrite: bool = False) -> State | None:
         return None
     state = read_state(slide.state)
     output = outputs[0] if outputs else slide.output(job.format)
-    same = same_configuration(output, _flat(state), _flat(_made_of(job, slide)), overwrite or not outputs)
+    same = same_configuration(output, _flat(state), _flat(_inputs(job, slide)), overwrite or not outputs)
     return state if same and slide.output(job.format) in outputs and "result" in state else None
 
 
@@ -214,7 +214,7 @@ def _loaded(model: Path, expected: str) -> ExpressionModel:
     return loaded
 
 
-def _made_of(job: Job, slide: Slide) -> State:
+def _inputs(job: Job, slide: Slide) -> State:
     return {
         "model": {"path": str(job.model), "fingerprint": job.fingerprint},
         "image": _file(slide.image),

@@ -38,7 +38,7 @@ def encoded(
     spots: NDArray[np.int64] | None,
 ) -> Iterator[dict[str, Tensor]]:
     """Compute each vision stage's features of the patches, block by block; colors cover only the requested spots."""
-    with closing(_ahead(partial(_piece, parts, patches, 0), blocks)) as pieces:
+    with closing(_prefetched(partial(_piece, parts, patches, 0), blocks)) as pieces:
         for of_block, (piece, _) in zip(blocks, pieces, strict=True):
             colors.add(piece.x if spots is None else piece.x[torch.from_numpy(np.isin(of_block, spots))])
             with torch.inference_mode():
@@ -74,7 +74,7 @@ def predicted(
     colors: Colors,
 ) -> Iterator[dict[str, Tensor]]:
     """Predict each block from the patches of its spots and their surroundings, and select the values to keep."""
-    with closing(_ahead(partial(_piece, parts, patches, hops), blocks)) as pieces:
+    with closing(_prefetched(partial(_piece, parts, patches, hops), blocks)) as pieces:
         for piece, own in pieces:
             colors.add(piece.x[own])
             made = keep(model, run_model(model, piece, device))
@@ -125,7 +125,7 @@ def _piece(parts: SectionParts, patches: Patches, hops: int, spots: NDArray[np.i
     return piece, own
 
 
-def _ahead(make: Callable[[Item], Made], items: Sequence[Item]) -> Generator[Made, None, None]:
+def _prefetched(make: Callable[[Item], Made], items: Sequence[Item]) -> Generator[Made, None, None]:
     """Apply ``make`` to each item, one item ahead in a thread, so that reading overlaps with prediction.
 
     A single item is computed without a thread.

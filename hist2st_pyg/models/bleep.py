@@ -14,7 +14,7 @@ from hist2st_pyg import losses
 from hist2st_pyg.data.masks import training_spots
 from hist2st_pyg.data.parts import SectionParts, section_parts
 from hist2st_pyg.models.base import ExpressionModel
-from hist2st_pyg.models.reference import make_room, measured_target, reference_expression, spread_spots
+from hist2st_pyg.models.reference import measured_target, reference_expression, resize_buffers, spread_spots
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
 from hist2st_pyg.utils.bounds import check_least
 from hist2st_pyg.utils.resolver import resolve
@@ -107,7 +107,7 @@ class Bleep(ExpressionModel):
         self.spot_projection = ProjectionHead(n_genes, channels, dropout)
         self.temperature, self.k, self.weighting, self.n_reference = temperature, k, weighting, n_reference
         self.register_buffer("reference", torch.zeros(0, n_genes))
-        self.register_load_state_dict_pre_hook(make_room("reference"))  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(resize_buffers("reference"))  # type: ignore[no-untyped-call]
 
     def remember(self, train: Sequence[Data | SectionParts]) -> None:
         """Store the expression of the training spots."""

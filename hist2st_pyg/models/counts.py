@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from torch_geometric.data import Data
 
 from hist2st_pyg.models.base import ExpressionModel
-from hist2st_pyg.nn.checkpointing import once_counted
+from hist2st_pyg.nn.checkpointing import counted_once
 from hist2st_pyg.nn.heads import Distillation
 from hist2st_pyg.nn.likelihoods import LIKELIHOODS
 from hist2st_pyg.utils.resolver import resolve
@@ -78,7 +78,7 @@ class CountsModel(ExpressionModel, ABC):
             out = self.predict_expression(view)
             return out["embedding"], out["expression"]
 
-        contexts = partial(once_counted, self)
+        contexts = partial(counted_once, self)
         parts = [
             predicted(view) if index < n_kept else checkpoint(predicted, view, use_reentrant=False, context_fn=contexts)
             for index, view in enumerate(views)

@@ -15,7 +15,7 @@ from torch_geometric.utils import softmax
 
 from hist2st_pyg.data.parts import SectionParts, section_parts
 from hist2st_pyg.models.base import ExpressionModel, section_ptr
-from hist2st_pyg.models.reference import make_room, reference_expression, spread_spots
+from hist2st_pyg.models.reference import reference_expression, resize_buffers, spread_spots
 from hist2st_pyg.models.section_moments import SMALLEST_DEVIATION, features_at
 from hist2st_pyg.nn.exemplars import SLOPE, ExemplarLayer
 from hist2st_pyg.nn.statistics import PatchStatistics
@@ -103,7 +103,7 @@ class Eggn(ExpressionModel):
         self.register_buffer("reference", torch.zeros(0, n_genes))
         self.register_buffer("reference_features", torch.zeros(0, n_features))
         self.register_buffer("reference_place", torch.zeros(0, 3, dtype=torch.long))  # section, column, row
-        room = make_room("reference", "reference_features", "reference_place")
+        room = resize_buffers("reference", "reference_features", "reference_place")
         self.register_load_state_dict_pre_hook(room)  # type: ignore[no-untyped-call]
         self.of_spot = nn.Linear(n_features, channels, bias=False)
         self.of_exemplar = nn.Linear(n_features + n_genes, channels, bias=False)

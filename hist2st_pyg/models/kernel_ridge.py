@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 from torch_geometric.data import Data
 
-from hist2st_pyg.models.reference import make_room
+from hist2st_pyg.models.reference import resize_buffers
 from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
 from hist2st_pyg.models.section_moments import SMALLEST_DEVIATION
 from hist2st_pyg.nn.statistics import contrasts
@@ -154,7 +154,7 @@ class KernelRidge(FeatureRegression[KernelSolver]):
             self.register_buffer("patterns", torch.zeros(n_patterns, n_genes))
         self.register_buffer("weight", torch.zeros(0, n_patterns))
         self.register_buffer("bias", torch.zeros(n_genes))
-        self.register_load_state_dict_pre_hook(make_room("spots", "weight"))  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(resize_buffers("spots", "weight"))  # type: ignore[no-untyped-call]
 
     def own_features(self, data: Data, encoded: Tensor | None = None) -> Tensor:
         """Compute the features [N, F] of each spot's own patch, with ``contrast`` if set."""

@@ -47,7 +47,7 @@ def measured_target(data: Data, otherwise: Tensor) -> Tensor:
     return torch.where(mask if batch is None else mask[batch], training_target(data), otherwise)
 
 
-def make_room(*names: str) -> Callable[..., None]:
+def resize_buffers(*names: str) -> Callable[..., None]:
     """Return a hook that resizes buffers before weights are loaded, because only the weights know the number of spots.
 
     Args:

@@ -17,7 +17,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 Averages = list[tuple[Tensor | None, Tensor | None]]
 
 
-def once_counted(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def counted_once(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Contexts of a checkpoint's two passes, so that batch norm's running averages are updated only once.
 
     The second pass uses the averages as the first one left them, and does not update them.
@@ -26,11 +26,11 @@ def once_counted(module: nn.Module) -> tuple[AbstractContextManager[None], Abstr
         module: The module that the checkpoint runs.
     """
     averages: Averages = []
-    return _remembered(module, averages), _still(module, averages)
+    return _recording_averages(module, averages), _without_updates(module, averages)
 
 
 @contextmanager
-def _remembered(module: nn.Module, averages: Averages) -> Iterator[None]:
+def _recording_averages(module: nn.Module, averages: Averages) -> Iterator[None]:
     yield
     for norm in _norms(module):
         mean, var = norm.running_mean, norm.running_var
@@ -38,7 +38,7 @@ def _remembered(module: nn.Module, averages: Averages) -> Iterator[None]:
 
 
 @contextmanager
-def _still(module: nn.Module, averages: Averages) -> Iterator[None]:
+def _without_updates(module: nn.Module, averages: Averages) -> Iterator[None]:
     norms = _norms(module)
     kept = [(norm.momentum, norm.num_batches_tracked, norm.running_mean, norm.running_var) for norm in norms]
     for norm, (mean, var) in zip(norms, averages, strict=True):
@@ -107,5 +107,5 @@ def in_chunks(module: nn.Module, x: Tensor, size: int) -> Tensor:
         return module(x)  # type: ignore[no-any-return]
     if not (module.training and torch.is_grad_enabled()):
         return torch.cat([module(chunk) for chunk in chunks])
-    contexts = partial(once_counted, module)
+    contexts = partial(counted_once, module)
     return torch.cat([checkpoint(module, chunk, use_reentrant=False, context_fn=contexts) for chunk in chunks])

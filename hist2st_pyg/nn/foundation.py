@@ -151,12 +151,12 @@ class _Embedding(nn.Module):
         registers = int(getattr(model.config, "num_register_tokens", None) or 0)
         self.prefix = has_class + ("distillation_token" in tokens) + registers
         """Tokens before those of the patches."""
-        self.pooling: Pooling = pooling if pooling != "auto" else self._first_there("cls_token" in tokens)
+        self.pooling: Pooling = pooling if pooling != "auto" else self._auto_pooling("cls_token" in tokens)
         if self.pooling in ("cls", "cls_mean") and not has_class:
             raise ValueError(f"{type(model).__name__} has no class token; set pooling='pooler' or 'mean'.")
         self.dropped = self._drop_unused()
 
-    def _first_there(self, class_token: bool) -> Pooling:
+    def _auto_pooling(self, class_token: bool) -> Pooling:
         if class_token:
             return "cls"
         return "mean" if self._shapes().get("pooler_output") is None else "pooler"

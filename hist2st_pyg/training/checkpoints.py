@@ -74,7 +74,7 @@ class RunCheckpoint(Checkpoint):
             )
         self._random = states[trainer.global_rank]
         for logger in _metrics(trainer):
-            logger.go_on(checkpoint["epoch"] + 1)
+            logger.restore_rows(checkpoint["epoch"] + 1)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop at once if training had stopped early; Lightning would train another epoch."""

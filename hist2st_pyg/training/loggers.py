@@ -52,7 +52,7 @@ class MetricsLogger(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing, because ``config.yaml`` has the hyperparameters."""
 
-    def go_on(self, epochs: int) -> None:
+    def restore_rows(self, epochs: int) -> None:
         """Load the rows of the finished epochs; the interrupted epoch is repeated.
 
         Raises:

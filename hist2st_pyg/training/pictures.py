@@ -13,7 +13,7 @@ from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.training.loggers import METRICS
-from hist2st_pyg.utils.only_warns import only_warns
+from hist2st_pyg.utils.warn_on_error import warn_on_error
 
 logger = logging.getLogger(__name__)
 PARTS = {"validation": "the spots that validated", "training": "what the model was trained on"}
@@ -34,11 +34,11 @@ def draw_training(folder: Path, model: ExpressionModel, datamodule: SectionDataM
     """
     pictures: dict[str, Path] = {}
     if (folder / METRICS).exists():  # closed-form models have none
-        with only_warns(logger, "The training's curves could not be drawn"):
+        with warn_on_error(logger, "The training's curves could not be drawn"):
             pictures["curves"] = _curves(folder)
     part = "val" if datamodule.sections["val"] else "train"
     name = "validation" if datamodule.validates else "training"
-    with only_warns(logger, f"The map of section {datamodule.sections[part][0].name!r} could not be drawn"):
+    with warn_on_error(logger, f"The map of section {datamodule.sections[part][0].name!r} could not be drawn"):
         pictures[name] = _map(folder / "figures" / f"{name}.png", part, model, datamodule)
     return pictures
 

@@ -17,7 +17,7 @@ from hist2st_pyg.nn.weight_limit import weight_limit
 from hist2st_pyg.section import Section
 from hist2st_pyg.training.config import TrainConfig, TrainingConfig
 from hist2st_pyg.training.datamodule import SectionDataModule
-from hist2st_pyg.training.sections import parts
+from hist2st_pyg.training.sections import split_sections
 from hist2st_pyg.utils.resolver import resolve
 
 
@@ -41,7 +41,7 @@ def make_datamodule(config: TrainConfig, sections: Sequence[Section] | None = No
     (5, ['B1'])
     """
     data = config.data
-    train, val, test = parts(data, sections)
+    train, val, test = split_sections(data, sections)
     genes = gene_panel(data.panel, train, data.n_genes, data.name, data.root)
     resolutions = [s.um_per_pixel for s in train if s.um_per_pixel is not None]
     embedding = Path(data.embedding).name if data.embedding is not None else None
@@ -143,11 +143,11 @@ def make_model(config: TrainConfig, datamodule: SectionDataModule) -> Expression
     embedded = preprocessing.embedding is not None
     width = datamodule.parts("train")[0].part(torch.tensor([0])).x.shape[1] if embedded else None
     model = build_model(config, len(preprocessing.genes), width)
-    take_sections(model, datamodule, config.training)
+    fit_to_sections(model, datamodule, config.training)
     return model
 
 
-def take_sections(model: ExpressionModel, datamodule: SectionDataModule, options: TrainingConfig) -> None:
+def fit_to_sections(model: ExpressionModel, datamodule: SectionDataModule, options: TrainingConfig) -> None:
     """Set a model's preprocessing, statistics and training sections from a data module.
 
     Args:

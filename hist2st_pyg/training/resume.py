@@ -33,11 +33,11 @@ class RunExistsError(FileExistsError):
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(self.told(folder, "choose another output", "resume=True", "overwrite=True"))
+        super().__init__(self.message(folder, "choose another output", "resume=True", "overwrite=True"))
         self.folder = folder
 
     @staticmethod
-    def told(folder: Path, another: str, resume: str, overwrite: str) -> str:
+    def message(folder: Path, another: str, resume: str, overwrite: str) -> str:
         """Format the message with the names of the options."""
         return f"{folder} holds a run; {another}, {resume} to resume it, or {overwrite} to replace it."
 
@@ -76,7 +76,7 @@ def last_checkpoint(output: Path, resume: bool) -> Path | None:
     return last if resume and last.exists() else None
 
 
-def mend_folder(output: Path, resume: bool) -> None:
+def repair_folder(output: Path, resume: bool) -> None:
     """Remove temporary files of a killed process from a run folder, and write the missing ``best.ckpt``."""
     for folder in (output, output / "figures", output / "model"):
         remove_unfinished(folder)

@@ -25,11 +25,11 @@ from hist2st_pyg.training.loggers import open_loggers
 from hist2st_pyg.training.pictures import draw_training
 from hist2st_pyg.training.preparation import make_datamodule, make_model
 from hist2st_pyg.training.processes import is_first, rank
-from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, last_checkpoint, mend_folder
+from hist2st_pyg.training.resume import CONFIG, SUMMARY, check_resumable, is_finished, last_checkpoint, repair_folder
 from hist2st_pyg.training.tracking import log_data, log_training
 from hist2st_pyg.training.trust import gene_trust
 from hist2st_pyg.utils.files import write_json, write_text
-from hist2st_pyg.utils.only_warns import only_warns
+from hist2st_pyg.utils.warn_on_error import warn_on_error
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def train(
         model = make_model(config, datamodule)
         datamodule.setup("fit")
         if writes:
-            mend_folder(output, config.resume)
+            repair_folder(output, config.resume)
         if (last := last_checkpoint(output, config.resume)) is not None:
             check_resumable(last, model, config.training.epochs)
         if writes and config.overwrite:  # the data and the model are loaded
@@ -125,7 +125,7 @@ def train(
             "config": plain,
             "sections": plain_sections(model.training_sections),
         }
-        with only_warns(logger, "The genes' validation scores could not be computed"):
+        with warn_on_error(logger, "The genes' validation scores could not be computed"):
             result.model.gene_trust = gene_trust(result.model, datamodule)
         result.model.save_pretrained(output / MODEL, model_card_kwargs=summary_facts(summary))
         write_json(output / SUMMARY, summary)

@@ -91,7 +91,7 @@ def run_data(folder: str | Path) -> DataConfig:
         raise ValueError(f"{path} is not the configuration of a run: {error}") from error
 
 
-def parts(data: DataConfig, sections: Sequence[Section] | None = None) -> list[list[Section]]:
+def split_sections(data: DataConfig, sections: Sequence[Section] | None = None) -> list[list[Section]]:
     """Return the training, validation and test sections; images of test sections are not opened.
 
     Args:

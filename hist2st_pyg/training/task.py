@@ -29,7 +29,7 @@ from hist2st_pyg.nn.statistics import recolored
 from hist2st_pyg.training.config import TrainingConfig
 from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.training.optimization import LR_SCHEDULERS, OPTIMIZERS, TRAINING, optimizers, saved_training
-from hist2st_pyg.training.preparation import take_sections
+from hist2st_pyg.training.preparation import fit_to_sections
 from hist2st_pyg.training.processes import gather
 from hist2st_pyg.training.sampler import ShardedSampler
 from hist2st_pyg.utils.resolver import resolve
@@ -106,7 +106,7 @@ class ExpressionTask(pl.LightningModule):
         if len(genes) != n_genes:
             raise ValueError(f"The model predicts {n_genes} genes, the data module's preprocessing has {len(genes)}.")
         if stage == "fit" and self.model.preprocessing is None:
-            take_sections(self.model, datamodule, self.options)
+            fit_to_sections(self.model, datamodule, self.options)
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Run the model."""

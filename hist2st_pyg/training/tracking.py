@@ -16,9 +16,9 @@ from hist2st_pyg.training.config import TrainConfig, WandbMode, config_dict
 from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.utils.files import write_json
 from hist2st_pyg.utils.json_files import read_json
-from hist2st_pyg.utils.only_warns import only_warns
 from hist2st_pyg.utils.progress import verbose
 from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.warn_on_error import warn_on_error
 
 logger = logging.getLogger(__name__)
 CONNECT = 30
@@ -62,7 +62,7 @@ def open_wandb(config: TrainConfig, output: Path, mode: str) -> Iterator[list[Lo
         ConnectionError: If wandb is ``"online"`` and cannot be reached.
     """
     runs: list[Logger] = []
-    with only_warns(logger, "Training continues without wandb") if mode != "online" else nullcontext():
+    with warn_on_error(logger, "Training continues without wandb") if mode != "online" else nullcontext():
         runs.append(_connect(config, output, mode))
     try:
         yield runs
@@ -76,7 +76,7 @@ def _finish(status: int) -> None:
     """Close the wandb run, if there is one."""
     import wandb
 
-    with only_warns(logger, "The wandb run was not closed"):
+    with warn_on_error(logger, "The wandb run was not closed"):
         wandb.finish(exit_code=status)
 
 
@@ -94,14 +94,14 @@ class _WandbLogger(WandbLogger):
         """Send the metrics of a step."""
         if not self.failed:
             self.failed = True
-            with only_warns(logger, "wandb receives no further metrics"):
+            with warn_on_error(logger, "wandb receives no further metrics"):
                 super().log_metrics(metrics, step)
                 self.failed = False
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Send the remaining metrics."""
-        with only_warns(logger, "wandb did not receive the end of the training"):
+        with warn_on_error(logger, "wandb did not receive the end of the training"):
             super().finalize(status)
 
 
@@ -171,7 +171,7 @@ def log_data(loggers: Sequence[Logger], datamodule: SectionDataModule) -> None:
         logger.warning("There is no validation, so this sweep has no val/pcc; set data.val or data.val_share=0.2.")
     sections = {part: [section.name for section in of] for part, of in datamodule.sections.items()}
     for run in wandb_runs(loggers):
-        with only_warns(logger, "wandb did not receive the panel and the sections"):
+        with warn_on_error(logger, "wandb did not receive the panel and the sections"):
             run.experiment.config.update(
                 {"genes": list(datamodule.preprocessing.genes), "sections": sections}, allow_val_change=True
             )
@@ -188,12 +188,12 @@ def log_training(loggers: Sequence[Logger], output: Path, summary: dict[str, Any
         told = {key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")}
         if summary["val_pcc"] is not None:
             told["val/pcc"] = summary["val_pcc"]
-        with only_warns(logger, "wandb did not receive the summary"):
+        with warn_on_error(logger, "wandb did not receive the summary"):
             run.experiment.summary.update(told)
         for name, path in pictures.items():
-            with only_warns(logger, f"wandb did not receive the picture {path}"):
+            with warn_on_error(logger, f"wandb did not receive the picture {path}"):
                 run.log_image(name, [str(path)])
-        with only_warns(logger, f"wandb did not receive the model in {output / 'model'}"):
+        with warn_on_error(logger, f"wandb did not receive the model in {output / 'model'}"):
             artifact = wandb.Artifact(f"model-{run.experiment.id}", type="model")
             for path in sorted((output / "model").iterdir()):
                 artifact.add_file(str(path))

@@ -115,9 +115,9 @@ def test_user_errors_are_one_line(arguments: list[str], message: str, capsys: py
 def test_a_run_in_the_way(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "config.yaml", "--output", "run"]) == 2
     assert "run holds a run; choose another --output" in capsys.readouterr().err
-    go_on = ["train", "config.yaml", "--output", "run", "--model.gnn", "gat", "--resume", "true"]
-    assert main([*go_on, "--training.epochs", "1"]) == 0  # it has ended
-    assert main(go_on) == 2
+    restore_rows = ["train", "config.yaml", "--output", "run", "--model.gnn", "gat", "--resume", "true"]
+    assert main([*restore_rows, "--training.epochs", "1"]) == 0  # it has ended
+    assert main(restore_rows) == 2
     # A cosine that has come to zero would rise again.
     assert "run/config.yaml is of another run: training.epochs is 1 there and 2 now" in capsys.readouterr().err
     assert json.loads((run / "summary.json").read_text())["epochs"] == 1

@@ -21,7 +21,7 @@ from hist2st_pyg.data.streamed import StreamedSection
 from hist2st_pyg.models import MODELS
 from hist2st_pyg.training import TrainingConfig
 from hist2st_pyg.training.loggers import METRICS
-from hist2st_pyg.training.preparation import take_sections
+from hist2st_pyg.training.preparation import fit_to_sections
 from hist2st_pyg.utils.json_files import read_json
 
 WHERE = "hist2st_pyg.training.datamodule.STREAMED_SPOTS"
@@ -197,7 +197,7 @@ def test_what_is_kept_of_training_spots_is_the_same_without_reading_a_section_wh
         with monkeypatch.context() as patch:
             if streamed:
                 patch.setattr(StreamedSection, "whole", lambda section: pytest.fail("a section is read whole"))
-            take_sections(model, module, TrainingConfig(n_views=0, standardize=True, denoise=denoise))
+            fit_to_sections(model, module, TrainingConfig(n_views=0, standardize=True, denoise=denoise))
         found.append({key: value for key, value in model.state_dict().items() if not key.startswith("pixel_")})
     (kept,) = (len(value) for key, value in found[0].items() if key in ("kernel.spots", "reference"))
     assert kept == (26 if name == "hist2st" else 30)  # of 76 that train every third, or 30 evenly

@@ -10,7 +10,7 @@ from torch_geometric.data import Batch
 
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.data.parts import SectionParts
-from hist2st_pyg.models.reference import make_room, measured_target, reference_expression, spread_spots
+from hist2st_pyg.models.reference import measured_target, reference_expression, resize_buffers, spread_spots
 
 NOTHING = torch.zeros(2, 0, dtype=torch.long)
 
@@ -64,7 +64,7 @@ def test_a_model_makes_room_for_as_many_spots_as_its_weights_hold() -> None:
             super().__init__()
             self.register_buffer("reference", torch.ones(n, 2))
             self.register_buffer("features", torch.ones(n, 3, dtype=torch.float64))
-            self.register_load_state_dict_pre_hook(make_room("reference", "features"))
+            self.register_load_state_dict_pre_hook(resize_buffers("reference", "features"))
 
     saved, model = Keeps(5), nn.Sequential(Keeps(0))
     model.load_state_dict({f"0.{name}": value for name, value in saved.state_dict().items()})

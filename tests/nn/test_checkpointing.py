@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hist2st_pyg.nn.checkpointing import in_chunks, measure_activations, once_counted
+from hist2st_pyg.nn.checkpointing import counted_once, in_chunks, measure_activations
 
 
 class Net(nn.Module):
@@ -84,7 +84,7 @@ def test_without_a_gradient_nothing_is_computed_twice() -> None:
 
 def test_chunks_inside_another_checkpoint_count_once() -> None:
     nested, plain, x = net(), net(), patches(12)
-    contexts = partial(once_counted, nested)
+    contexts = partial(counted_once, nested)
     out = checkpoint(in_chunks, nested, x, 4, use_reentrant=False, context_fn=contexts)
     out.square().sum().backward()
     torch.cat([plain(chunk) for chunk in x.tensor_split(3)]).square().sum().backward()

@@ -14,7 +14,7 @@ from _helpers.tiny_runs import tiny
 
 from hist2st_pyg import MODELS, Section, train
 from hist2st_pyg.training import DataConfig, TrainConfig, TrainingConfig, preset_config
-from hist2st_pyg.training.preparation import build_model, make_datamodule, take_sections
+from hist2st_pyg.training.preparation import build_model, fit_to_sections, make_datamodule
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_model_has_the_statistics_and_the_records_of_its_training_sections(coh
     module = make_datamodule(tiny({"val_share": 0.0, "scales": [1.0]}), cohort)
     for normalize, standardize in ((True, False), (False, True)):
         model = MODELS["stnet"](8, patch_size=28, vision="cnn", vision_kwargs={"channels": (4,), "out_channels": 8})
-        take_sections(model, module, TrainingConfig(normalize=normalize, standardize=standardize))
+        fit_to_sections(model, module, TrainingConfig(normalize=normalize, standardize=standardize))
         pixels = torch.cat([data.x for data in module.data("train")]).double().numpy()
         y = torch.cat([data.y for data in module.data("train")]).double().numpy()
         mean, std = (pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))) if normalize else (np.zeros(3), np.ones(3))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def only_warns(logger: logging.Logger, what: str) -> Iterator[None]:
+def warn_on_error(logger: logging.Logger, what: str) -> Iterator[None]:
     """Log an error of the block as a warning that names what failed and why, and continue.
 
     Args:

@@ -24,6 +24,7 @@ from benchmarks.reporting.markdown import table_lines, with_table
 from benchmarks.reporting.tables import NONE, difference_of, written
 from hist2st_pyg.figures import save
 from hist2st_pyg.metrics.ceiling import COVERS
+from hist2st_pyg.models.markdown import wrapped
 from hist2st_pyg.utils.files import write_text
 
 HERE = Path(__file__).parent
@@ -86,7 +87,7 @@ def table(groups: dict[str, Group]) -> str:
             [f"`{MODEL}` − `{reference}` [95 %]", *(_difference(group, reference) for group in groups.values())]
         )
     rows.append(["attainable", *(f"{ceiling(group):.3f}" for group in groups.values())])
-    return "\n".join([*table_lines(rows), "", *notes(groups)])
+    return "\n".join([*table_lines(rows), "", *map(wrapped, notes(groups))])
 
 
 def summary(groups: dict[str, Group]) -> str:

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,3 +175,14 @@ def test_command_lines_parse(words: list[str], monkeypatch: pytest.MonkeyPatch) 
     parser = ArgumentParser()
     command.build(parser, arguments)
     parser.parse_args(arguments)
+
+
+def test_lines_of_text_end_at_120_characters() -> None:
+    root = DOCS.parent
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=root, capture_output=True, text=True, check=False)
+    pages = [root / name for name in listed.stdout.split()] or [*PAGES, root / "README.md", root / "CONTRIBUTING.md"]
+    for page in pages:
+        in_code = False
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
+            in_code ^= line.startswith("```")
+            assert in_code or len(line) <= 120 or line.startswith(("|", "![", "<!--")), f"{page}:{number}"

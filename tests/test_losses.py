@@ -145,7 +145,7 @@ def test_the_nb_is_summed_over_genes_and_averaged_over_spots() -> None:
 
 
 def test_without_a_likelihood_the_error_says_how_to_get_one() -> None:
-    with pytest.raises(ValueError, match="build it with likelihood set to one of 'nb', 'poisson', 'zinb'"):
+    with pytest.raises(ValueError, match="build it with likelihood set to one of '"):
         negative_log_likelihood(expression(7), section(7, 0))
 
 
@@ -245,7 +245,7 @@ def test_the_absolute_error_by_hand() -> None:
     data, out = section(7, 0), expression(7)
     expected = np.abs((out["expression"] - data.y).numpy()).mean()
     assert float(expression_error(out, data, loss="absolute")) == pytest.approx(expected)
-    with pytest.raises(ValueError, match=r"Unknown loss='cubic'\. Choose one of: absolute, squared"):
+    with pytest.raises(ValueError, match=rf"Unknown loss='cubic'\. Choose one of: {', '.join(LOSSES)}"):
         expression_error(out, data, loss="cubic")
 
 

@@ -20,6 +20,7 @@ from benchmarks.reporting.tables import (
     readme_rows,
     statistics_table,
 )
+from hist2st_pyg.models.markdown import wrapped
 
 REFERENCE = "ridge_neighbors"
 """The best simple baseline: ridge regression on color and texture of a spot and its neighbors."""
@@ -50,7 +51,7 @@ def report_markdown(
     for group, comparison, drawn, table in zip(groups, comparisons, pictures, genes, strict=True):
         parts += _group(group, comparison, drawn, table)
     parts += _methods(groups)
-    return "\n\n".join(parts) + "\n"
+    return wrapped("\n\n".join(parts)) + "\n"
 
 
 def _methods(groups: Sequence[Group]) -> list[str]:
@@ -147,7 +148,7 @@ def readme_table(cells: Sequence[Cell], reference: str = REFERENCE) -> str:
             f"**{_escaped(title(group))}.** {_escaped(describe(group))}{leak} {_escaped(table.caption)}",
             _rows(table, table.rows),
         ]
-    return "\n\n".join(parts)
+    return wrapped("\n\n".join(parts))
 
 
 def with_table(text: str, table: str, start: str = START) -> str:

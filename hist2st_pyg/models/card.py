@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hist2st_pyg.data.preprocessing import Preprocessing
-from hist2st_pyg.models.markdown import code, code_list
+from hist2st_pyg.models.markdown import code, code_list, wrapped
 from hist2st_pyg.models.saved import GeneTrust, SavedModel
 from hist2st_pyg.models.training_sections import describe_sections, describe_split, read_training_sections
 from hist2st_pyg.nn.vision import encoder_origin
@@ -85,7 +85,7 @@ def model_card(
     }
     lines = [f"# {title or f'{type(model).__name__}: gene expression from histology'}"]
     lines += [f"## {heading}\n\n{text.strip()}" if heading else text for heading, text in parts.items() if text]
-    return seal(_front(description["model"], license, metadata) + "\n\n".join(lines) + "\n")
+    return seal(_front(description["model"], license, metadata) + wrapped("\n\n".join(lines)) + "\n")
 
 
 def seal(text: str) -> str:

@@ -1,9 +1,13 @@
-"""Format any names as code in Markdown."""
+"""Markdown of any names and texts."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable
+
+WIDTH = 120
+"""Largest number of characters of a line."""
 
 
 def code(name: str) -> str:
@@ -22,3 +26,24 @@ def code(name: str) -> str:
 def code_list(names: Iterable[str]) -> str:
     """Format names as code, separated by commas."""
     return ", ".join(map(code, names))
+
+
+def wrapped(text: str) -> str:
+    """Break the lines of paragraphs and lists at 120 characters; code, tables, pictures and headings stay.
+
+    >>> [len(line) for line in wrapped("- " + 40 * "word ").splitlines()]
+    [116, 87]
+    """
+    lines: list[str] = []
+    in_code = False
+    for line in text.split("\n"):
+        in_code ^= line.startswith("```")
+        if in_code or len(line) <= WIDTH or line.startswith(("|", "![", "<", "#")):
+            lines.append(line)
+            continue
+        indent = len(line) - len(line.lstrip(" -*"))
+        wrapper = textwrap.TextWrapper(
+            WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        )
+        lines += wrapper.wrap(line)
+    return "\n".join(lines)

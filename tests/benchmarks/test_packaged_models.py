@@ -116,7 +116,7 @@ def test_a_model_is_made_recorded_and_can_be_made_anew(
 def test_what_cannot_be_made_is_said(made: tuple[Recipe, Path], capsys: pytest.CaptureFixture[str]) -> None:
     recipe, folder = made
     assert command.main(["--only", "other"]) == 2
-    assert "The data of other state no license, so it does not come with the package" in capsys.readouterr().err
+    assert "The data of other state no license, so it cannot be in the package" in capsys.readouterr().err
     assert command.main(["--only", "none"]) == 2
     assert "Unknown --only='none'. Choose one of: made-small, other." in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"has no result of small on made, split y\."):

@@ -54,7 +54,7 @@ def test_a_number_without_a_source_is_found() -> None:
     ("source", "message"),
     [
         ("none/*.json x", "No result file in .* matches 'none/\\*.json'"),
-        ("fold/a/*.json metrics.absent", "0.json holds no number under 'metrics.absent'"),
+        ("fold/a/*.json metrics.absent", "0.json has no number under 'metrics.absent'"),
         ("median fold/a/*.json metrics.pcc", "must have the form"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hist2st_pyg import Preprocessing
+from hist2st_pyg.data.graph import GRAPHS
 from hist2st_pyg.data.options import DataOptions
 from hist2st_pyg.training import DataConfig
 
@@ -16,7 +17,7 @@ from hist2st_pyg.training import DataConfig
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"graph": "star"}, "Unknown graph='star'. Choose one of: delaunay, grid, knn, radius"),
+        ({"graph": "star"}, "Unknown graph='star'. Choose one of: " + ", ".join(sorted(GRAPHS))),
         ({"graph": "radius"}, "graph='radius' needs radius; set it in graph_kwargs"),
         ({"graph": "delaunay", "graph_kwargs": {"k": 3}}, "graph='delaunay' has no argument 'k'; its arguments: none"),
         ({"prune": "far"}, "Unknown prune='far'. Choose one of: none, std"),

@@ -78,7 +78,7 @@ def test_image_option(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "elsewhere.png")
     (section,) = load_sections("anndata", path, image=tmp_path / "elsewhere.png")
     assert section.require_image().size == (30, 20)
-    with pytest.raises(ValueError, match="image is for a single section, and these are 2: a, b"):
+    with pytest.raises(ValueError, match="image is for a single section, got 2 sections: a, b"):
         load_sections("anndata", tmp_path, image=tmp_path / "elsewhere.png")
     with pytest.raises(FileNotFoundError, match=r"'a': image: .*absent"):
         load_sections("anndata", path, image=tmp_path / "absent.png")

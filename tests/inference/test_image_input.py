@@ -93,8 +93,8 @@ def test_a_file_names_its_image_and_what_is_said_goes_before_what_it_says(
         ({"pitch": True}, "pitch must be 1 pixel or more, got True"),
         ({"pitch_um": float("nan")}, "pitch_um must be positive, got nan"),
         ({"pitch": 64.0, "pitch_um": 100.0}, "Set pitch or pitch_um, not both: got 64 px and 100 µm"),
-        ({"pitch": 64.0, "spots_given": True}, "spots and pitch exclude each other"),
-        ({"pitch_um": 100.0, "spots_given": True}, "spots and pitch exclude each other"),
+        ({"pitch": 64.0, "spots_given": True}, "Set spots or pitch, not both"),
+        ({"pitch_um": 100.0, "spots_given": True}, "Set spots or pitch, not both"),
         ({"um_per_pixel": float("inf")}, "um_per_pixel must be positive or None"),
     ],
 )

@@ -109,7 +109,7 @@ def test_bad_input_is_explained(change: dict[str, Any], arguments: dict[str, Any
 
 
 def test_a_model_without_likelihood() -> None:
-    with pytest.raises(ValueError, match="has no likelihood; build it with likelihood set to one of 'nb'"):
+    with pytest.raises(ValueError, match="has no likelihood; build it with likelihood set to one of '"):
         coverage({"expression": np.ones((3, 2))}, np.ones((3, 2)), np.ones(3))
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from hist2st_pyg.models.markdown import code, code_list
+from hist2st_pyg.models.markdown import WIDTH, code, code_list, wrapped
 
 
 @pytest.mark.parametrize("name", ["A1", "a`b", "``", "`", "a ``` b `` c", "<b>*x*</b>", "[a](b)", "GSE1/A"])
@@ -28,3 +28,17 @@ def test_line_breaks_do_not_end_a_paragraph() -> None:
 def test_a_list_has_commas() -> None:
     assert code_list(["A1", "b`c"]) == "`A1`, `` b`c ``"
     assert code_list([]) == ""
+
+
+def test_long_lines_of_text_are_broken_and_no_others() -> None:
+    long = 30 * "[word](link) "
+    text = f"# {long}\n\n{long}\n\n- {long}\n\n| {long} |\n\n![a]({long})\n\n```\n{long}\n```\n\n> {long}\n"
+    found = wrapped(text)
+    assert found.split() == text.split()
+    for kept in (f"# {long}", f"| {long} |", f"![a]({long})", f"```\n{long}\n```"):
+        assert kept in found
+    lines = [line for line in found.splitlines() if len(line) > WIDTH]
+    assert len(lines) == 4
+    assert "\n- [word](link)" in found
+    assert "\n  [word](link)" in found
+    assert wrapped(found) == found

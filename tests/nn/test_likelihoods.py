@@ -64,7 +64,9 @@ def test_an_output_tells_its_likelihood(key: str) -> None:
 
 
 def test_an_output_without_likelihood_is_told() -> None:
-    with pytest.raises(ValueError, match=r"no likelihood; build it with likelihood set to one of 'nb', 'poisson', 'z"):
+    with pytest.raises(
+        ValueError, match="no likelihood; build it with likelihood set to one of " + ", ".join(map(repr, LIKELIHOODS))
+    ):
         likelihood_in({"expression": torch.zeros(2, 2)})
 
 

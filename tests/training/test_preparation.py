@@ -75,8 +75,13 @@ def test_a_model_that_reads_other_spots_is_not_trained_on_single_ones(cohort: li
 
 def test_what_a_model_cannot_do_is_refused_before_it_is_built() -> None:
     for model, data, training, message in (
-        ({"name": "mean"}, {"scales": [1.0, 2.0]}, {}, "model.name='mean' knows no several scales, got 2 n_scales"),
-        ({"name": "ridge"}, {}, {"n_views": 3}, "model.name='ridge' knows no self-distillation, got 3 n_views"),
+        (
+            {"name": "mean"},
+            {"scales": [1.0, 2.0]},
+            {},
+            "model.name='mean' does not support several scales, got n_scales=2",
+        ),
+        ({"name": "ridge"}, {}, {"n_views": 3}, "model.name='ridge' does not support self-distillation, got n_views=3"),
         (
             {},
             {"embedding": "uni"},

@@ -82,12 +82,7 @@ def test_what_a_model_cannot_do_is_refused_before_it_is_built() -> None:
             "model.name='mean' does not support several scales, got n_scales=2",
         ),
         ({"name": "ridge"}, {}, {"n_views": 3}, "model.name='ridge' does not support self-distillation, got n_views=3"),
-        (
-            {},
-            {"embedding": "uni"},
-            {"n_views": 3},
-            "Precomputed embeddings have no views to distil from, got n_views=3",
-        ),
+        ({}, {"embedding": "uni"}, {"n_views": 3}, "Precomputed embeddings have no augmented views; set training.n_v"),
         ({"name": "hist3st"}, {}, {}, "Unknown model.name='hist3st'. Choose one of: bleep, "),
     ):
         config = TrainConfig(

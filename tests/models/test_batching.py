@@ -73,8 +73,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     },
     **{f"hist2st, {gnn}, small": ("hist2st", {**SMALL, "gnn": gnn}) for gnn in CONVS},
     **{
-        f"hist2st, {key} encoder": ("hist2st", {**SMALL, "vision": key, "vision_kwargs": kwargs, "gnn": "gat"})
-        for key, kwargs in ENCODER_ARGUMENTS.items()
+        f"hist2st, {key} encoder": (
+            "hist2st",
+            {**SMALL, "vision": key, "vision_kwargs": ENCODER_ARGUMENTS.get(key, {}), "gnn": "gat"},
+        )
+        for key in sorted(ENCODERS.keys() - {"cnn", "convmixer"})  # of the other cases
     },
     **{f"hist2st, {key} jk": ("hist2st", {**SMALL, "gnn": "gat", "jk": key}) for key in JUMPING_KNOWLEDGE},
     **{f"hist2st, {key} position": ("hist2st", {**SMALL, "gnn": "gat", "position": key}) for key in POSITIONS},

@@ -32,7 +32,7 @@ def wrapped(text: str) -> str:
     """Break the lines of paragraphs and lists at 120 characters; code, tables, pictures and headings stay.
 
     >>> [len(line) for line in wrapped("- " + 40 * "word ").splitlines()]
-    [116, 87]
+    [116, 86]
     """
     lines: list[str] = []
     in_code = False

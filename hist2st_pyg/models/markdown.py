@@ -41,7 +41,7 @@ def wrapped(text: str) -> str:
         if in_code or len(line) <= WIDTH or line.startswith(("|", "![", "<", "#")):
             lines.append(line)
             continue
-        indent = len(line) - len(line.lstrip(" -*"))
+        indent = re.match(r" *(?:[-*] |\d+\. )?", line).end()  # type: ignore[union-attr]  # it always matches
         wrapper = textwrap.TextWrapper(
             WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
         )

@@ -41,4 +41,6 @@ def test_long_lines_of_text_are_broken_and_no_others() -> None:
     assert len(lines) == 4
     assert "\n- [word](link)" in found
     assert "\n  [word](link)" in found
+    assert wrapped(f"**a** {long}").splitlines()[1].startswith("[word]")
+    assert wrapped(f"10. {long}").splitlines()[1].startswith("    [word]")
     assert wrapped(found) == found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 from importlib import import_module
 from pathlib import Path
 
@@ -30,3 +31,8 @@ def test_the_examples_of_a_module(name: str) -> None:
         result = runner.run(test)
         assert not result.failed, f"{test.name}: {result.failed} of {result.attempted} examples fail, see above"
     assert runner.tries
+
+
+def test_every_public_function_and_class_has_an_example() -> None:
+    public = {name: getattr(hist2st_pyg, name) for name in hist2st_pyg.__all__}
+    assert [n for n, value in public.items() if callable(value) and ">>>" not in (inspect.getdoc(value) or "")] == []

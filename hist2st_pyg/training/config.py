@@ -223,6 +223,10 @@ class TrainConfig:
         memory_gb: GiB for the activations of distillation's views. None is half of the free memory. Views that do not
             fit are computed twice: with the paper's settings a step takes up to 1.4 times as long.
         num_workers: Processes that load batches; per training process.
+
+    >>> config = TrainConfig(DataConfig(name="synthetic", k=4), {"name": "ridge"}, output="run")
+    >>> config.data.k, config.folder.name
+    (4, 'run')
     """
 
     data: DataConfig = field(default_factory=DataConfig)

@@ -235,6 +235,10 @@ def preset_config(
 
     Raises:
         ValueError: If the preset is unknown.
+
+    >>> config = preset_config("paper", model={"gnn": "sage"}, training={"epochs": 10}, seed=1)
+    >>> config.model["gnn"], config.training.epochs, config.training.lr, config.seed
+    ('sage', 10, 1e-05, 1)
     """
     refuse_renamed({"data": data, "model": model, "training": training})
     model = {"name": "hist2st", **(model or {})}

@@ -161,20 +161,13 @@ METRICS: dict[str, Metric] = {
         lambda s: _over(s.pcc[s.detected], np.mean), "PCC, detected", 1, "genes seen in at least 10 % of spots"
     ),
     "spearman_mean": Metric(
-        lambda s: _over(_correlated(s.true, s.pred, s.measured, ranks=True), np.mean),
+        lambda s: _over(spearman_per_gene(s.true, s.pred, s.measured), np.mean),
         "Spearman",
         1,
         "mean rank correlation over genes",
     ),
-    "rmse": Metric(
-        lambda s: np.sqrt(_mean_error(np.square, s.true, s.pred, s.measured)),
-        "RMSE",
-        -1,
-        "root mean squared error, log10 expression",
-    ),
-    "mae": Metric(
-        lambda s: _mean_error(np.abs, s.true, s.pred, s.measured), "MAE", -1, "mean absolute error, log10 expression"
-    ),
+    "rmse": Metric(lambda s: rmse(s.true, s.pred, s.measured), "RMSE", -1, "root mean squared error, log10 expression"),
+    "mae": Metric(lambda s: mae(s.true, s.pred, s.measured), "MAE", -1, "mean absolute error, log10 expression"),
 }
 """The numbers of a section's expression. A new one is one entry here: ``evaluate``, result files and reports follow."""
 

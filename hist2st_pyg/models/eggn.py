@@ -16,7 +16,7 @@ from torch_geometric.utils import softmax
 from hist2st_pyg.data.parts import SectionParts, section_parts
 from hist2st_pyg.models.base import ExpressionModel, section_ptr
 from hist2st_pyg.models.reference import reference_expression, resize_buffers, spread_spots
-from hist2st_pyg.models.section_moments import SMALLEST_DEVIATION, features_at
+from hist2st_pyg.models.section_moments import features_at, scale_of
 from hist2st_pyg.nn.exemplars import SLOPE, ExemplarLayer
 from hist2st_pyg.nn.statistics import PatchStatistics
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
@@ -137,8 +137,7 @@ class Eggn(ExpressionModel):
                 places.append(torch.cat([torch.full((len(kept), 1), i), section.data.grid[kept].cpu()], dim=1))
         found = torch.cat(features).to(self.feature_mean)
         self.feature_mean.copy_(found.mean(0))
-        deviation = found.std(0, unbiased=False)
-        self.feature_std.copy_(torch.where(deviation > SMALLEST_DEVIATION, deviation, 1.0))
+        self.feature_std.copy_(scale_of(found))
         self.reference_features = (found - self.feature_mean) / self.feature_std
         self.reference = reference_expression(sections, rows).to(self.reference)
         self.reference_place = torch.cat(places).to(self.reference_place.device)

@@ -19,11 +19,16 @@ SMALLEST_DEVIATION = 1e-6
 """Features with a smaller deviation are not scaled: it is rounding error, which division would amplify."""
 
 
+def scale_of(x: Tensor) -> Tensor:
+    """What features [N, F] are divided by, [F]: their deviation, or 1 where it is rounding error."""
+    deviation = x.std(0, unbiased=False)
+    return torch.where(deviation > SMALLEST_DEVIATION, deviation, 1.0)
+
+
 def moments(x: Tensor) -> Tensor:
     """Compute mean and standard deviation [1, 2·F] of features [N, F] over the spots that the stain is estimated on."""
     some = x[torch.from_numpy(stain_spots(len(x))).to(x.device)]
-    deviation = some.std(0, unbiased=False)
-    return torch.cat([some.mean(0), torch.where(deviation > SMALLEST_DEVIATION, deviation, 1.0)])[None]
+    return torch.cat([some.mean(0), scale_of(some)])[None]
 
 
 def standardized(x: Tensor, data: Data) -> Tensor:

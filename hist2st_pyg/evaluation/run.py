@@ -154,9 +154,11 @@ def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
     measured = np.stack([result.mask for result in results])
     scores = np.full(measured.shape[1], np.nan)
     for pattern in np.unique(measured, axis=1).T:
+        if not pattern.any():
+            continue
         used = [result for result, has in zip(results, pattern, strict=True) if has]
         of_pattern = np.flatnonzero((measured == pattern[:, None]).all(axis=0))
-        for block in column_blocks(sum(len(result.target) for result in used), len(of_pattern) if used else 0):
+        for block in column_blocks(sum(len(result.target) for result in used), len(of_pattern)):
             genes = of_pattern[block]
             target, predicted = (
                 np.concatenate([getattr(result, name)[:, genes] for result in used]) for name in ("target", "predicted")

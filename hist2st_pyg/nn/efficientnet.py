@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hist2st_pyg.nn.checkpointing import in_chunks
+from hist2st_pyg.nn.frozen import FreezableEncoder
 from hist2st_pyg.nn.pixels import Pixels
 from hist2st_pyg.utils.optional import require_extra
 from hist2st_pyg.utils.safe_load import read_tensors
@@ -28,7 +28,7 @@ SMALLEST_VARIANCE = 1e-6
 """Added to variances, so that the gradient of a deviation of 0 is finite."""
 
 
-class EfficientNetLite0Encoder(nn.Module):
+class EfficientNetLite0Encoder(FreezableEncoder):
     """Means and deviations over the patch of what the first stages of EfficientNet-Lite0 see in it.
 
     EfficientNet (Tan & Le, ICML 2019) without squeeze and excitation and with ReLU6 is its Lite variant. Its early
@@ -61,7 +61,7 @@ class EfficientNetLite0Encoder(nn.Module):
     torch.Size([4, 80])
     """
 
-    takes = "pixels"
+    net: _Stages
 
     def __init__(
         self,
@@ -89,25 +89,13 @@ class EfficientNetLite0Encoder(nn.Module):
             "chunk": chunk,
             "origin": self.origin,
         }
-        self.net.requires_grad_(not frozen)
-        self.frozen, self.chunk = frozen, chunk
+        self.freeze(frozen, chunk)
         self.out_channels = 2 * sum(width for *_, width, _ in STAGES[:stages])
-        self.train()
 
     @staticmethod
     def without_weights(saved: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a saved model, with random weights whatever they name."""
         return {"origin": "unknown", **saved, "weights": "random"}
-
-    def train(self, mode: bool = True) -> EfficientNetLite0Encoder:
-        """Set the mode; a frozen network stays in evaluation mode."""
-        super().train(mode)
-        self.net.train(mode and not self.frozen)
-        return self
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return in_chunks(self.net, x, self.chunk)
 
 
 class _Stages(nn.Module):

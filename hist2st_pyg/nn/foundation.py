@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hist2st_pyg.nn.checkpointing import in_chunks
+from hist2st_pyg.nn.frozen import FreezableEncoder
 from hist2st_pyg.nn.huggingface import architecture, build_image_model, fetch_image_model
 from hist2st_pyg.nn.pixels import IMAGENET, Pixels, Statistics
 from hist2st_pyg.utils.optional import require_extra
@@ -28,7 +28,7 @@ LARGEST_PROBE = 512
 """Largest side of the test image for which a model is run to find the width of its embedding."""
 
 
-class FoundationEncoder(nn.Module):
+class FoundationEncoder(FreezableEncoder):
     """The embedding of an image model of transformers; C is its width.
 
     The key ``"hf"`` loads any: ``vision="hf", vision_kwargs={"source": "owner/name"}``, or a folder. Phikon (Filiot et
@@ -64,7 +64,7 @@ class FoundationEncoder(nn.Module):
             such output or does not take images of this size.
     """
 
-    takes = "pixels"
+    net: _Embedding
 
     def __init__(
         self,
@@ -115,9 +115,7 @@ class FoundationEncoder(nn.Module):
             "chunk": chunk,
             "origin": self.origin,
         }
-        self.net.requires_grad_(not frozen)
-        self.frozen, self.chunk = frozen, chunk
-        self.train()
+        self.freeze(frozen, chunk)
 
     @staticmethod
     def without_weights(saved: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,16 +126,6 @@ class FoundationEncoder(nn.Module):
                 "vision_kwargs={'source': ...}, load its weights, and save it again."
             )
         return {name: value for name, value in saved.items() if name not in ("hub", "source")}
-
-    def train(self, mode: bool = True) -> FoundationEncoder:
-        """Set the mode; a frozen model stays in evaluation mode."""
-        super().train(mode)
-        self.net.train(mode and not self.frozen)
-        return self
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return in_chunks(self.net, x, self.chunk)
 
 
 class _Embedding(nn.Module):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from _helpers.original_weights import histogene_weights, recorded
+from _helpers.words import words
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -77,7 +78,7 @@ def test_hist2st_s_weights_are_converted(
         "none",
         ("gene_0", "gene_1"),
     )
-    card = Path("model/README.md").read_text()
+    card = words(Path("model/README.md").read_text())
     assert "Converted from 5-Hist2ST.ckpt, a checkpoint of the original hist2st." in card
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from _helpers.words import words
 from huggingface_hub import ModelCard, ModelCardData
 from PIL import Image
 from torch_geometric.nn import SAGEConv
@@ -40,11 +41,6 @@ def build(**options: Any) -> Hist2ST:
 
 def card_of(model: ExpressionModel, folder: Path, **kwargs: Any) -> str:
     return (model.save_pretrained(folder, model_card_kwargs=kwargs) / "README.md").read_text()
-
-
-def words(card: str) -> str:
-    """The text in one line."""
-    return " ".join(card.split())
 
 
 def part(card: str, heading: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from _helpers.words import words
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch_geometric.nn import GATv2Conv, SAGEConv
@@ -216,7 +217,7 @@ def test_altered_weights_are_refused(saved: Path, change: Any, message: str) -> 
 
 def test_training_spots_of_different_numbers_are_refused(data: SectionData, tmp_path: Path) -> None:
     folder = build(data, "eggn").save_pretrained(tmp_path / "model")
-    assert "It holds the measured expression of 12 training spots" in (folder / "README.md").read_text()
+    assert "It holds the measured expression of 12 training spots" in words((folder / "README.md").read_text())
     change_weights(folder, lambda w: w.update(reference_features=w["reference_features"][:-1].clone()))
     with pytest.raises(ValueError, match=r"(?s)weights do not fit.*size mismatch for reference_features"):
         load_model(folder)

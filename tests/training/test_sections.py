@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from _helpers.tiny_runs import tiny
+from _helpers.words import words
 
 from hist2st_pyg import Section, load_model, train
 from hist2st_pyg.section import SectionRecord
@@ -134,7 +135,7 @@ def test_patients_that_are_none_are_refused(cohort: list[Section], patients: Any
 
 def test_the_run_says_how_patients_are_known(cohort: list[Section]) -> None:
     run = train(tiny({"patients": "each_section"}, training={"epochs": 1}), unnamed(cohort))
-    card = (run / "model" / "README.md").read_text()
+    card = words((run / "model" / "README.md").read_text())
     assert "`A1` of patient `A1`; `A2` of patient `A2`." in card
     assert "the user declared each section a separate patient." in card
     record = {"name": "A1", "patient": "A1", "patient_source": "each_section"}

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
-from hist2st_pyg.data.masks import training_spots
 from hist2st_pyg.data.parts import SectionParts, section_parts
 from hist2st_pyg.data.source import rows_of
 from hist2st_pyg.image.stain import stain_spots
 from hist2st_pyg.models.kernel_ridge import KernelRidge
+from hist2st_pyg.models.reference import spread_spots
 from hist2st_pyg.models.section_moments import features_at, moments
 
 KERNEL_SPOTS = 4096
@@ -54,10 +54,8 @@ class KernelStream(KernelRidge):
             train: The training sections.
         """
         sections = section_parts(train)
-        spots = [training_spots(section.data).nonzero()[:, 0].cpu() for section in sections]
-        step = -(-sum(map(len, spots)) // KERNEL_SPOTS)
-        kept = [(section, of[::step]) for section, of in zip(sections, spots, strict=True) if len(of)]
-        self.fit([self._some(section, of) for section, of in kept], [])
+        rows = spread_spots(sections, KERNEL_SPOTS)
+        self.fit([self._some(section, of) for section, of in zip(sections, rows, strict=True) if len(of)], [])
 
     def with_statistics(self, data: Data) -> Data:
         """Add the ``statistics`` [N, 27·S] of the patches to a shallow copy of the ``Data``."""

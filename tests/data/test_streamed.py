@@ -200,7 +200,7 @@ def test_what_is_kept_of_training_spots_is_the_same_without_reading_a_section_wh
             fit_to_sections(model, module, TrainingConfig(n_views=0, standardize=True, denoise=denoise))
         found.append({key: value for key, value in model.state_dict().items() if not key.startswith("pixel_")})
     (kept,) = (len(value) for key, value in found[0].items() if key in ("kernel.spots", "reference"))
-    assert kept == (26 if name == "hist2st" else 30)  # of 76 that train every third, or 30 evenly
+    assert kept == 30  # of 76 that train
     rounding = 1e-5 if denoise else 0  # of denoised targets, where sections are not held together
     torch.testing.assert_close(found[1], found[0], rtol=rounding, atol=10 * rounding)
 

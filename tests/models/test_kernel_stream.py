@@ -92,4 +92,4 @@ def test_the_kernel_holds_some_spots_of_many(
     model = Hist2ST(sections[2][0].y.shape[1], **{**SMALL, "n_scales": 2}, kernel_stream=True)
     model.remember(sections[2][:2])
     assert model.kernel is not None
-    assert len(model.kernel.spots) == 4 + 2  # every third of 12 and of 5
+    assert len(model.kernel.spots) == 6  # of 12 and of 5

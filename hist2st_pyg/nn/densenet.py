@@ -102,7 +102,8 @@ class DenseNet121Encoder(nn.Module):
         return {"origin": "unknown", **saved, "weights": "random"}
 
     def forward(self, x: Tensor) -> Tensor:
-        return in_chunks(self.net, x, self.chunk)
+        # Convolutions on CPUs take three quarters of the time in this layout.
+        return in_chunks(self.net, x.contiguous(memory_format=torch.channels_last), self.chunk)
 
 
 def _initialize(features: nn.Module, weights: str) -> str:

@@ -15,6 +15,7 @@ from hist2st_pyg.data.parts import SectionParts
 from hist2st_pyg.data.streamed import StreamedSection, streamed_section
 from hist2st_pyg.inference import blocks, predict_blocks
 from hist2st_pyg.inference import section_parts as module
+from hist2st_pyg.inference.running import run_model
 from hist2st_pyg.inference.section_parts import expression_at
 
 SPOTS = torch.arange(48) % 5 == 0
@@ -39,6 +40,33 @@ def test_it_is_the_model_s_own_for_these_spots(cohort: list[Section]) -> None:
         found = expression_at(built, section, SPOTS, "cpu")
         assert found.shape == (10, len(GENES))
         torch.testing.assert_close(found, whole[SPOTS], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "read"),
+    [
+        ("ridge", {}, 10),
+        ("graph_only", {"gnn": "sage", "gnn_layers": 1}, "neighbors"),
+        ("ridge", {"per_section": True}, 48),
+        ("histogene", {"channels": 16, "transformer_layers": 1, "heads": 2, "dim_head": 8}, 48),
+        ("depth_oracle", {}, 48),
+    ],
+    ids=["no neighbors", "neighbors", "standardized within the section", "attention", "counts"],
+)
+def test_of_a_section_in_memory_the_spots_that_these_read_are_computed(
+    cohort: list[Section], monkeypatch: pytest.MonkeyPatch, name: str, arguments: dict[str, Any], read: int | str
+) -> None:
+    built = model(name, **arguments)
+    section, _ = parts(built, cohort[0])
+    if read == "neighbors":
+        source, target = section.data.edge_index
+        read = len(set(SPOTS.nonzero()[:, 0].tolist()) | set(source[SPOTS[target]].tolist()))
+        assert 10 < read < 48
+    seen: list[int] = []
+    monkeypatch.setattr(module, "run_model", lambda m, data, d: seen.append(len(data.pos)) or run_model(m, data, d))
+    found = expression_at(built, section, SPOTS, "cpu")
+    assert seen == [read]
+    torch.testing.assert_close(found, expected(built, cohort[0])[SPOTS], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "arguments"), [("depth_oracle", {}), ("position_knn", {"k": 3})])

@@ -179,7 +179,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset_values(
-    preset: str | None, model: str, *, vision: Any = None, embedding: str | None = None, patch_um: float | str | None = None
+    preset: str | None,
+    model: str,
+    *,
+    vision: Any = None,
+    embedding: str | None = None,
+    patch_um: float | str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return a preset's values of ``data``, ``model`` and ``training`` for a model.
 

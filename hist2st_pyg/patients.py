@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from hist2st_pyg.section import PatientSource, Section, SectionRecord
+from hist2st_pyg.section import UNKNOWN, PatientSource, Section, SectionRecord
 
 EACH_SECTION = "each_section"
 Patients = Mapping[str, str | int | float] | Literal["each_section"]
@@ -16,10 +16,6 @@ Patients = Mapping[str, str | int | float] | Literal["each_section"]
 
 SHOWN = 6
 """Largest number of names in an error."""
-
-
-UNKNOWN = ("", "nan", "none", "null", "na", "n/a", "<na>", "nat")
-"""Texts in files for a missing value, in lower case."""
 
 WHOLE = re.compile(r"([-+]?\d+)\.0*")
 

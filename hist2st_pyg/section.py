@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PLACES = ("array_col", "array_row")
 """The columns of ``obs`` with a spot's place on its array."""
 
+UNKNOWN = ("", "nan", "none", "null", "na", "n/a", "<na>", "nat")
+"""Texts for a missing value, in lower case."""
+
 PatientSource = Literal["dataset", "given", "each_section", "unknown", "unrecorded"]
 """The source of a section's patient: the data set, the user, the user's declaration that each section has a separate
 patient, or none; ``"unrecorded"`` marks models of earlier versions."""
@@ -85,6 +88,11 @@ class Section:
                 continue
             if not isinstance(value, str) or not value:
                 raise TypeError(f"Section {self.name!r}: {field} must be a non-empty string, got {value!r}.")
+        if self.patient is not None and (self.patient != self.patient.strip() or self.patient.lower() in UNKNOWN):
+            # " A" would be another patient than "A", and all missing ones, read as text, one patient.
+            raise self._error(
+                "patient", f"must be a name without spaces around it or None (unknown), got {self.patient!r}"
+            )
         if self.patient is None:
             object.__setattr__(self, "patient_source", "unknown")
         elif self.patient_source in (None, "unknown"):

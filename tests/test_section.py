@@ -85,6 +85,14 @@ def test_names_are_strings(field: str, value: Any) -> None:
         Section(**{"name": "A1", "patient": "A", "adata": measured(), field: value})
 
 
+@pytest.mark.parametrize("patient", [" A", "A\n", "nan", "None", "NA"])
+def test_a_patient_is_neither_padded_nor_a_missing_value_as_text(patient: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"Section 'A1': patient must be a name without spaces .* or None \(unknown\), got"
+    ):
+        Section("A1", patient, measured())
+
+
 def test_a_patient_may_be_unknown() -> None:
     unknown = Section("A1", None, measured(), patient_source="dataset")
     assert unknown.record == SectionRecord("A1", None, "unknown")

@@ -71,7 +71,7 @@ def run(parsed: Namespace) -> None:
     result = evaluate(model, measured, output=parsed.output, figures=parsed.figures, device=parsed.device)
     short = {
         "held_out": result["held_out"],
-        **{name: result[name] for name in ("seen_in_training", "patient_sources")},
+        **{name: result[name] for name in ("seen_in_training", "patients_seen_in_training", "patient_sources")},
         **scalars(result),
         "sections": {name: scalars(numbers) for name, numbers in result["sections"].items()},
     }

@@ -55,7 +55,7 @@ def run(parsed: Namespace) -> None:
     from hist2st_pyg.analysis.gene_sets import panel_sets, read_gene_sets
     from hist2st_pyg.analysis.genes import check_regions
     from hist2st_pyg.analysis.pathways import draw_enrichment, draw_scores, enrich, score_agreement, score_gene_sets
-    from hist2st_pyg.analysis.predictions import read_measured, read_prediction
+    from hist2st_pyg.analysis.predictions import is_prediction, read_measured, read_prediction
     from hist2st_pyg.figures.canvas import draw_each
     from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i
     from hist2st_pyg.utils.csv_cells import write_csv
@@ -88,6 +88,8 @@ def run(parsed: Namespace) -> None:
         tables["_enrichment"] = enrich(
             _lists(adata, parsed.enrich), sets, list(adata.var_names), min_genes=parsed.min_genes
         ).set_index("Group")
+        if is_prediction(adata):
+            print(f"{parsed.prediction} is a prediction: the p-values compare lists of genes, not measured expression.")
         print(tables["_enrichment"].iloc[:, :4].to_string() or "No list shares a gene with a set.")
     if parsed.output is not None:
         path = Path(parsed.output)

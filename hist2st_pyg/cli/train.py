@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ EXAMPLES = (
     "hist2st train her2st.yaml --model.gnn gat --training.epochs 60",
 )
 USAGE = "hist2st train [CONFIG.yaml ...] [--key=value ...]"
+DEFAULT_PRESET = "small"
 HELP_OF_A_PART = "training.augment.help"
 PARTS = ("--data", "--model", "--training")
 CODE = {
@@ -50,14 +51,15 @@ def arrange(arguments: list[str]) -> list[str]:
     class Parser(OneLine, argparse.ArgumentParser):
         pass
 
-    if arguments and not arguments[0].startswith("-"):
-        arguments = ["--config", *arguments]
+    first = [*takewhile(lambda word: not word.startswith("-"), arguments)]
+    arguments = [*(f"--config={file}" for file in first), *arguments[len(first) :]]
     parser = Parser("hist2st train", add_help=False, allow_abbrev=False)
     parser.add_argument("--config", action="append", default=[])
     given, rest = parser.parse_known_args(arguments)
     files = {file: read_yaml(file) for file in given.config}
     for file, values in files.items():
         refuse_renamed(values, file)
+        _refuse_repeated(values, file)
     words = dict(_keys_and_values(rest))
     refuse_renamed(words)
     if TRUST not in rest:
@@ -67,6 +69,23 @@ def arrange(arguments: list[str]) -> list[str]:
             if CLASS_PATH in key.split("."):
                 refuse_code({key.partition(f".{CLASS_PATH}")[0]: {CLASS_PATH: value}}, "the command line")
     return [*(f"--config={file}" for file in given.config), *_with_absolute_files(rest)]
+
+
+def _refuse_repeated(values: dict[str, Any], file: str) -> None:
+    """Reject a key that a file sets twice, with and without dots: jsonargparse takes one of the two."""
+    seen: set[str] = set()
+    for key in _keys(values):
+        if key in seen:
+            raise ValueError(f"{file}: duplicate key {key!r}, once with dots and once nested; keep one of them.")
+        seen.add(key)
+
+
+def _keys(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _keys_and_values(words: list[str]) -> Iterator[tuple[str, str]]:
@@ -200,4 +219,5 @@ def _add_run_and_data(parser: ArgumentParser) -> None:
     parser.add_argument(TRUST, action=Said, help=text)
     parser.add_argument("--config", action="config", help="A YAML file of these keys; the last of several wins.")
     parser.add_class_arguments(TrainConfig, skip={"data", "model", "training"})
+    parser.set_defaults({"preset": DEFAULT_PRESET})
     parser.add_class_arguments(DataConfig, "data")

@@ -24,7 +24,7 @@ DETECTED_SHARE = 0.1
 SMALL_PANEL = 2
 """Largest panel for which a warning says that shares of its counts are not a useful target."""
 NAMED = 10
-"""Largest number of omitted genes that a warning names."""
+"""Largest number of genes that a message names."""
 NormalizeBy = Literal["panel", "all"]
 """The divisor of a spot's counts: its total over the panel (the paper's rule) or over all genes."""
 
@@ -154,17 +154,26 @@ def gene_panel(
     else:
         genes, source = read_genes(panel), panel
     check_genes(genes, source)
-    measured = {gene for section in sections for gene in section.adata.var_names}
-    left_out = [gene for gene in genes if gene not in measured]
+    left_out = unmeasured_genes(genes, sections)
     if len(left_out) == len(genes):
         raise ValueError(f"{source}: none of its {len(genes)} genes ({genes[0]!r}, ...) is in the training sections.")
     if left_out:
-        shown = ", ".join(map(repr, left_out[:NAMED])) + (", ..." if len(left_out) > NAMED else "")
         logger.warning(
             "%s: %d of %d genes are in no training section and are left out: %s",
-            source, len(left_out), len(genes), shown,
+            source, len(left_out), len(genes), listed(left_out),
         )  # fmt: skip
-    return [gene for gene in genes if gene in measured]
+    return [gene for gene in genes if gene not in set(left_out)]
+
+
+def unmeasured_genes(genes: Sequence[str], sections: Sequence[Section]) -> list[str]:
+    """The genes that none of the sections measured."""
+    measured = {gene for section in sections for gene in section.adata.var_names}
+    return [gene for gene in genes if gene not in measured]
+
+
+def listed(genes: Sequence[str]) -> str:
+    """The first ten genes, for a message."""
+    return ", ".join(map(repr, genes[:NAMED])) + (", ..." if len(genes) > NAMED else "")
 
 
 def panel_counts(section: Section, genes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -58,7 +59,9 @@ def evaluate(
           ``pcc_mean``.
         - ``per_gene`` and ``ceiling``: each gene's mean PCC and mean noise ceiling over the sections.
         - ``seen_in_training``: the sections on which, or on a stripe of which (``<section>_<letter>``, see
-          :func:`~hist2st_pyg.data.splits.cut_stripes`), the model was trained or selected.
+          :func:`~hist2st_pyg.data.splits.cut_stripes`), or on the whole of which, the model was trained or selected.
+        - ``patients_seen_in_training``: the patients of the other sections, if the model was trained or selected on
+          sections of them; a warning names them.
         - ``patient_sources``: the sections by the source of their patients: ``"dataset"``, ``"given"`` by the user,
           ``"each_section"`` (declared a separate patient) or ``"unknown"``.
         - ``sections``: for each its metrics, ``per_gene``, ``ceiling``, and a ``map`` of the three genes with the
@@ -117,6 +120,12 @@ def evaluate(
             "of unseen sections.",
             len(seen), len(names), ", ".join(seen),
         )  # fmt: skip
+    known = _patients_seen_in_training(model, sections, seen)
+    if known:
+        logger.warning(
+            "The model was trained on other sections of %s: the scores do not measure the prediction of a new patient.",
+            ", ".join(f"patient {patient}" for patient in known),
+        )
     results: dict[str, SectionResult] = {}
     for section in tqdm(sections, desc="sections", leave=False, disable=None):
         result = measure_section(model, section, device=device, gene_sets=gene_sets, seed=seed, cache=cache)
@@ -129,6 +138,7 @@ def evaluate(
         "per_gene": _average(parts, "per_gene"),
         "ceiling": _average(parts, "ceiling"),
         "seen_in_training": seen,
+        "patients_seen_in_training": known,
         "patient_sources": patient_sources(section.record for section in sections),
         "sections": {
             name: {**result.numbers["metrics"], **{key: result.numbers[key] for key in ("per_gene", "ceiling", "map")}}
@@ -168,9 +178,24 @@ def pcc_pooled(results: Sequence[SectionResult]) -> float | None:
 
 
 def _seen_in_training(model: ExpressionModel, names: Sequence[str]) -> list[str]:
-    """Return the sections on which, or on a stripe of which, the model was trained or selected."""
+    """Return the sections on which, on a stripe of which, or on the whole of which, the model was trained or selected.
+
+    Two stripes of one section are different sections.
+    """
     trained = {section.name for part in model.training_sections.values() for section in part}
-    return sorted((trained | {name[:-2] for name in trained if name[-2:-1] == "_"}) & set(names))
+    seen = {*trained, *map(_whole, trained)}
+    return sorted(name for name in set(names) if name in seen or _whole(name) in trained)
+
+
+def _whole(name: str) -> str:
+    """Return the name of the section of a stripe, ``<section>_<letter>``."""
+    return re.sub(r"_[a-zA-Z]$", "", name)
+
+
+def _patients_seen_in_training(model: ExpressionModel, sections: Sequence[Section], seen: Sequence[str]) -> list[str]:
+    """Return the patients of unseen sections on which the model was trained or selected."""
+    trained = {section.patient for part in model.training_sections.values() for section in part}
+    return sorted({s.patient for s in sections if s.patient is not None and s.name not in seen} & trained)
 
 
 def _average(parts: Sequence[dict[str, Any]], of: str) -> dict[str, float | int | None]:

@@ -15,7 +15,7 @@ from torch_geometric import nn as gnn
 from torch_geometric.nn.resolver import activation_resolver
 
 from hist2st_pyg.nn.graph_arguments import EDGE_WEIGHTS, EdgeWeight, edge_arguments, takes
-from hist2st_pyg.nn.graph_check import check_class, check_layer, features, small_graph
+from hist2st_pyg.nn.graph_check import check_class, check_layer, check_separate, features, small_graph
 from hist2st_pyg.nn.jumping_knowledge import JUMPING_KNOWLEDGE, NORMS
 from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.scatter import scatter
@@ -209,8 +209,8 @@ class GNN(nn.Module):
 
     Raises:
         TypeError: If ``(in_channels, out_channels)`` does not build a layer, or a layer needs other arguments.
-        ValueError: If a key is unknown, or a layer fails on a small graph, changes the width or returns values that are
-            not finite. In ``forward``: if a layer mixes the sections of a batch.
+        ValueError: If a key is unknown, layers share weights, or a layer fails on a small graph, changes its input or
+            the width, or returns values that are not finite. In ``forward``: if a layer mixes the sections of a batch.
     """
 
     def __init__(
@@ -240,6 +240,7 @@ class GNN(nn.Module):
             graph = small_graph(channels)
             graph.update(self._edges(graph.edge_attr))
             apart = [check_layer(layer, graph) for layer in layers]
+        check_separate(layers)
         self.convs = nn.ModuleList(layers)
         self.norms = nn.ModuleList(build_norm(channels) for _ in range(depth))
         self.act = activation_resolver(act)

@@ -67,8 +67,10 @@ def built_with_edges(layer: nn.Module) -> bool | None:
 
 
 def forward_parameters(layer: nn.Module | type[nn.Module]) -> list[inspect.Parameter]:
-    """The parameters of ``forward``."""
-    return list(inspect.signature(layer.forward).parameters.values())[isinstance(layer, type) :]
+    """The parameters of ``forward``, without ``self``, which a decorated one may take by ``*args``."""
+    parameters = list(inspect.signature(layer.forward).parameters.values())
+    named = bool(parameters) and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL
+    return parameters[isinstance(layer, type) and named :]
 
 
 def required(parameter: inspect.Parameter) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -101,6 +101,7 @@ def check_layer(layer: nn.Module, graph: Data) -> bool:
     if device.type == "meta":
         return True  # meta tensors have no values to check
     graph = graph.clone().apply(lambda value: value.to(device, dtype if value.is_floating_point() else value.dtype))
+    x = graph.x.clone()
     try:
         out = _run(layer, graph, names)
         alone = _run(layer, graph.subgraph(graph.batch == 0), names)  # the smaller one, which a dense batch pads
@@ -114,8 +115,32 @@ def check_layer(layer: nn.Module, graph: Data) -> bool:
             f"{without}: {type(error).__name__}: {reason}. Change its arguments, for example {_factory(type(layer))}, "
             "or pass your own layer."
         ) from error
+    if not torch.equal(graph.x, x):
+        raise ValueError(
+            f"{type(layer).__name__} changes its input x in place, which residual connections and jumping knowledge "
+            "read after it; change a copy."
+        )
     _check_output(layer, out, graph.x)
     return torch.allclose(features(out)[graph.batch == 0], features(alone), rtol=1e-4, atol=1e-5)
+
+
+def check_separate(layers: Sequence[nn.Module]) -> None:
+    """Reject layers of different depths that share weights.
+
+    Args:
+        layers: The layers, in their order.
+
+    Raises:
+        ValueError: If two share a weight; the message names it.
+    """
+    owner: dict[int, int] = {}
+    for depth, layer in enumerate(layers):
+        for name, parameter in layer.named_parameters():
+            if (other := owner.setdefault(id(parameter), depth)) != depth:
+                raise ValueError(
+                    f"The {type(layer).__name__} layers {other} and {depth} share the weight {name}, but each depth "
+                    "needs its own weights; build the layer and all its parts inside the factory."
+                )
 
 
 def _run(layer: nn.Module, graph: Data, names: list[str]) -> Any:
@@ -164,9 +189,10 @@ def _check_output(layer: nn.Module, out: Any, x: Tensor) -> None:
 def _check_forward(layer: nn.Module | type[nn.Module], given: Collection[str]) -> None:
     """Reject a layer whose ``forward`` is not ``(x, edge_index, ...)`` or requires other arguments."""
     parameters = forward_parameters(layer)
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters[:2]):
+    names, kinds = [parameter.name for parameter in parameters], [parameter.kind for parameter in parameters]
+    by_position = inspect.Parameter.VAR_POSITIONAL
+    if by_position in kinds[:2] and inspect.Parameter.VAR_KEYWORD in kinds:
         return
-    names = [parameter.name for parameter in parameters]
     second = names[1] if len(names) > 1 else ""
     known = (*names[:1], "edge_index" if "edge_index" in names else second, *given)
     needs = [p.name for p in parameters[1:] if required(p) and p.name not in known]
@@ -179,11 +205,17 @@ def _check_forward(layer: nn.Module | type[nn.Module], given: Collection[str]) -
         problem = f"needs {', '.join(needs)}"
     elif "edge_index" in names[2:]:
         problem = "does not take edge_index second"
+    elif by_position in kinds and inspect.Parameter.VAR_KEYWORD not in kinds:
+        problem = "takes further arguments by position, so that it would receive none"
+    elif not is_pyg(layer.forward) and (
+        unknown := [name for name in names[2:] if name.startswith("edge") and name not in EXTRAS]
+    ):
+        problem = f"takes {', '.join(unknown)}, which it would never receive"
     if problem:
         name = layer.__name__ if isinstance(layer, type) else type(layer).__name__
         raise TypeError(
             f"{name}.forward({', '.join(names)}) {problem}; the graph stage passes x, edge_index, {', '.join(given)}. "
-            "Wrap it in your own layer whose forward takes these."
+            "Name the arguments so, or wrap it in your own layer whose forward takes these."
         )
 
 

@@ -47,6 +47,11 @@ def check_config(config: TrainConfig) -> None:
             built or does not accept such patches.
     """
     _check_data(config.data)
+    if config.training.patience is not None and not (config.data.val or config.data.val_share):
+        raise ValueError(
+            f"training.patience={config.training.patience} needs validation, which this run lacks; set data.val "
+            "or data.val_share, or training.patience to null."
+        )
     wandb_mode(config.wandb)
     check_folder(config.output, "output")
     trainer = _check_trainer(config)

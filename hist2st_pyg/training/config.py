@@ -133,7 +133,7 @@ class TrainingConfig:
         standardize: Scale each gene's error by its deviation; over the training spots.
         denoise: Train on denoised targets. See :func:`~hist2st_pyg.data.targets.denoise_targets`; closed-form models
             too. Validation and test use the measured targets.
-        patience: Stop after this many epochs without progress; of the validation PCC. None disables it.
+        patience: Stop after this many epochs without progress; needs validation, whose PCC it is. None disables it.
         max_minutes: Stop after the epoch in which this time ends; summed over resumed runs. None disables it.
     """
 
@@ -202,7 +202,7 @@ class TrainConfig:
         data: Sections, panel, patches and graph.
         model: ``name``, a key of ``MODELS``, and the model's arguments.
         training: Optimization.
-        preset: Preset of the default values.
+        preset: Preset of the default values; None: the defaults of these dataclasses.
         seed: Seed of all random numbers.
         output: The run folder, by default a new ``runs/<model>/version_<n>``; n is the next free number.
         resume: Continue from the end of the last epoch; a finished run does not change.
@@ -232,7 +232,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: dict[str, Any] = field(default_factory=lambda: {"name": "hist2st"})
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    preset: str = "small"
+    preset: str | None = None
     seed: int = 0
     output: str | None = None
     resume: bool = False

@@ -179,7 +179,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset_values(
-    preset: str, model: str, *, vision: Any = None, embedding: str | None = None, patch_um: float | str | None = None
+    preset: str | None,
+    model: str,
+    *,
+    vision: Any = None,
+    embedding: str | None = None,
+    patch_um: float | str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return a preset's values of ``data``, ``model`` and ``training`` for a model.
 
@@ -187,7 +192,7 @@ def preset_values(
     arguments of another vision stage, a field of view in pitches if one in µm is given, statistics of embeddings.
 
     Args:
-        preset: A key of :data:`PRESETS`.
+        preset: A key of :data:`PRESETS`; None has no values.
         model: A key of ``MODELS``.
         vision: The vision stage, if given.
         embedding: ``data.embedding``, if given.
@@ -196,7 +201,7 @@ def preset_values(
     Raises:
         ValueError: If the preset or the model is unknown.
     """
-    values = resolve(PRESETS, preset, "preset")
+    values = resolve(PRESETS, preset, "preset") if preset is not None else {"data": {}, "training": {}, "models": {}}
     known = parameters_of(resolve(MODELS, model, "model.name"))
     chosen = values["models"].get(model, {})
     data, own = {**values["data"], **chosen.get("data", {})}, dict(chosen.get("model", {}))
@@ -218,7 +223,7 @@ def preset_values(
 
 
 def preset_config(
-    preset: str = "small",
+    preset: str | None = "small",
     data: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
@@ -227,7 +232,7 @@ def preset_config(
     """Build the configuration of a preset with some values changed.
 
     Args:
-        preset: A key of :data:`PRESETS`.
+        preset: A key of :data:`PRESETS`, or None.
         data: Fields of :class:`DataConfig`.
         model: ``name``, a key of ``MODELS``, and arguments of the model.
         training: Fields of :class:`TrainingConfig`.

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from hist2st_pyg import losses
+from hist2st_pyg.data.expression import listed, unmeasured_genes
 from hist2st_pyg.data.masks import validation_spots
 from hist2st_pyg.data.parts import SectionParts
 from hist2st_pyg.inference.blocks import predict_blocks
@@ -105,6 +106,11 @@ class ExpressionTask(pl.LightningModule):
         genes, n_genes = datamodule.preprocessing.genes, len(self.model.target_mean)
         if len(genes) != n_genes:
             raise ValueError(f"The model predicts {n_genes} genes, the data module's preprocessing has {len(genes)}.")
+        if stage == "fit" and (unmeasured := unmeasured_genes(genes, datamodule.sections["train"])):
+            raise ValueError(
+                f"{len(unmeasured)} of {n_genes} genes of the preprocessing are in no training section, so their "
+                f"weights would not be trained: {listed(unmeasured)}. Leave them out."
+            )
         if stage == "fit" and self.model.preprocessing is None:
             fit_to_sections(self.model, datamodule, self.options)
 

@@ -36,6 +36,8 @@ def test_pathways(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str
 
 def test_pathways_of_the_highest_moran_s_i(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pathways", "made.h5ad", "--gene_sets", "sets.gmt", "--enrich", "moran", "-o", "sets.csv"]) == 0
-    assert "50 genes of the highest I" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "50 genes of the highest I" in out
+    assert "made.h5ad is a prediction: the p-values compare lists of genes, not measured expression." in out
     assert list(pd.read_csv("sets.csv").columns) == ["gene_set", "genes", "in_panel", "moran"]
     assert not Path("pictures").exists()

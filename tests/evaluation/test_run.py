@@ -65,6 +65,13 @@ def test_sections_of_training_are_told_before_any_work(
     with pytest.raises(RuntimeError, match="work has begun"):
         evaluate(build(), cohort[1:2])
     assert not caplog.text
+    with pytest.raises(RuntimeError, match="work has begun"):
+        evaluate(build(), [replace(cohort[0], name="A1_b")])
+    assert "seen in training (A1_b)" in caplog.text  # a stripe of a section that trained
+    caplog.clear()
+    with pytest.raises(RuntimeError, match="work has begun"):
+        evaluate(build(), [replace(cohort[1], patient="GSE1/A")])
+    assert "The model was trained on other sections of patient GSE1/A: " in caplog.text
 
 
 def test_sections_are_averaged_and_pooled(cohort: list[Section], tmp_path: Path) -> None:
@@ -87,10 +94,13 @@ def test_sections_are_averaged_and_pooled(cohort: list[Section], tmp_path: Path)
     assert "held_out" not in scalars(result)  # it is no metric
     assert result["patient_sources"] == {"dataset": ["A1", "A2"]}
     assert evaluate(model, [replace(cohort[0], name="other")])["held_out"] is True
-    model.training_sections = {"train": [SectionRecord("A1_t")], "val": [SectionRecord("A2_v")]}  # stripes of them
-    assert evaluate(model, cohort[:2])["seen_in_training"] == ["A1", "A2"]
+    stripes = [SectionRecord("A1_t", "A", "given")]
+    model.training_sections = {"train": stripes, "val": [SectionRecord("A2_v")]}
+    result = evaluate(model, cohort[:2])
+    assert (result["seen_in_training"], result["patients_seen_in_training"]) == (["A1", "A2"], [])
     model.training_sections["val"] = []
-    assert evaluate(model, [replace(cohort[0], name="A1_h")])["seen_in_training"] == []
+    result = evaluate(model, [replace(cohort[0], name="A1_h")])
+    assert (result["seen_in_training"], result["patients_seen_in_training"]) == ([], ["A"])
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         "A1_maps.png", "A1_pcc.png", "A2_maps.png", "A2_pcc.png",
     }  # fmt: skip

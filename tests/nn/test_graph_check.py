@@ -57,6 +57,7 @@ def test_of_features_and_attention_the_features_are_taken(attention: Any) -> Non
         (lambda x, m: x / 0, "not finite for 10 of 10 spots"),
         (lambda x, m: x * m / m, "not finite for a spot without neighbors"),
         (lambda x, m: x @ torch.ones(3, 3), "fails on a small graph.*RuntimeError: mat1 and mat2"),
+        (lambda x, m: x.mul_(2) + m, "changes its input x in place"),
         (lambda x, m: x.nothing, "called with x, edge_index: AttributeError: .*nothing"),
     ],
 )
@@ -97,6 +98,16 @@ class Weighted(NeedsPosition):
         return x
 
 
+class ByPosition(NeedsPosition):
+    def forward(self, x: Tensor, edge_index: Tensor, *extra: Tensor) -> Tensor:  # type: ignore[override]
+        return x
+
+
+class OtherName(NeedsPosition):
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weights: Any = None) -> Tensor:  # type: ignore[override]
+        return x
+
+
 class OneWidth(nn.Module):
     def __init__(self, channels: int, *, depth: int) -> None:
         super().__init__()
@@ -121,6 +132,8 @@ class OneWidth(nn.Module):
             {"edge_weight": "none"},
             "needs edge_weight; the graph stage passes x, edge_index, edge_attr, ba",
         ),
+        (ByPosition, {}, r"ByPosition.forward\(x, edge_index, extra\) takes further arguments by position"),
+        (OtherName, {}, "takes edge_weights, which it would never receive; the graph stage passes .*edge_weight, "),
         (OneWidth, {}, r"OneWidth cannot be built with .*Pass a factory: gnn=lambda i, o: OneWidth\(i, depth=...\)"),
         (geometric.APPNP, {}, r"its first arguments are K, alpha. .*: gnn=lambda i, o: APPNP\(K=..., alpha=...\)"),
         (
@@ -150,6 +163,34 @@ def test_what_cannot_be_a_layer_is_refused(conv: Any, options: dict[str, Any], r
 def test_an_option_that_the_stage_cannot_follow_is_refused(conv: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         GNN(C, 1, conv)
+
+
+def test_depths_that_share_weights_are_refused() -> None:
+    """Saving such a model would fail after its training."""
+    layer, mlp = geometric.SAGEConv(C, C), nn.Linear(C, C)
+    with pytest.raises(ValueError, match=r"The SAGEConv layers 0 and 1 share the weight lin_l.weight, but each depth"):
+        GNN(C, 2, lambda i, o: layer)
+    with pytest.raises(ValueError, match=r"GINConv layers 0 and 1 share the weight nn.weight, .*inside the factory"):
+        GNN(C, 3, lambda i, o: geometric.GINConv(mlp))
+    GNN(C, 1, lambda i, o: layer)
+
+
+def decorated(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda *arguments, **named: forward(*arguments, **named)
+
+
+def test_a_decorated_forward_is_called_as_the_one_inside() -> None:
+    class Decorated(geometric.GATv2Conv):  # type: ignore[misc]
+        def __init__(self, in_channels: int, out_channels: int) -> None:
+            super().__init__(in_channels, out_channels)
+
+        @decorated
+        def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, **others: Tensor) -> Tensor:
+            return x * edge_attr.mean() + others["batch"].sum()
+
+    graph = GNN(C, 1, Decorated, norm="none", act="tanh", jk="last")
+    assert graph.edge_arguments == [{"edge_attr", "edge_weight"}]
+    assert graph.batch_arguments == [True]
 
 
 def noisy(in_channels: int, out_channels: int) -> nn.Module:

@@ -39,6 +39,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"data": {"split": "x"}}, "Unknown split='x'"),
     ({"data": {"stripes": "1"}}, "A pattern of stripes must consist of letters"),
     ({"data": {"panel": "nowhere.txt"}}, r"There is no file .*nowhere\.txt"),
+    (
+        {"training": {"patience": 3}},
+        r"training\.patience=3 needs validation, which this run lacks; set data\.val",
+    ),
     ({"training": {"optimizer": "x"}}, "Unknown optimizer='x'"),
     ({"training": {"lr_scheduler": "x"}}, "Unknown lr_scheduler='x'"),
     ({"training": {"loss": "x"}}, "Unknown loss='x'"),

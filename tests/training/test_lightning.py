@@ -92,6 +92,14 @@ def test_a_model_that_no_gradient_trains_says_how_it_is_fitted(cohort: list[h.Se
     assert set(tested) == {"test/pcc", "test/loss"}
 
 
+def test_genes_that_no_training_section_measured_are_refused(cohort: list[h.Section]) -> None:
+    """Their weights would stay as they were drawn; ``train`` leaves such genes out of the panel."""
+    genes = ("GENE1", "NOWHERE", "GENE2")
+    module = h.SectionDataModule(h.Preprocessing(genes, patch_size=16), cohort[:2], test=cohort[2:])
+    with pytest.raises(ValueError, match=r"1 of 3 genes .* in no training section, .*: 'NOWHERE'\. Leave them out"):
+        trainer(max_epochs=1).fit(h.ExpressionTask(small_model()), datamodule=module)
+
+
 def test_without_test_sections_a_test_says_so(cohort: list[h.Section]) -> None:
     module = h.SectionDataModule(h.Preprocessing(GENES, patch_size=16), cohort[:2])
     with pytest.raises(ValueError, match=r"There are no test sections; pass some to SectionDataModule\(..., test="):

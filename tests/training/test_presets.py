@@ -12,6 +12,7 @@ from hist2st_pyg.training import (
     PRESETS,
     AugmentConfig,
     DataConfig,
+    TrainConfig,
     TrainingConfig,
     config_dict,
     preset_config,
@@ -115,6 +116,12 @@ def test_the_papers_of_triplex_and_hggep_are_their_recipes() -> None:
     assert (t.epochs, t.lr, t.n_views, t.likelihood_weight, t.distillation_weight) == (500, 1e-5, 5, 0.25, 0.5)
     assert (d.patch_size, d.k, d.max_distance, d.coord_type) == (112, 8, 2.0, "array")
     assert config.model["published_likelihood"]
+
+
+def test_a_configuration_without_a_preset_records_none() -> None:
+    config = TrainConfig()
+    assert config_dict(config)["preset"] is None
+    assert preset_config(None) == config
 
 
 def test_values_win_over_the_preset() -> None:

@@ -23,7 +23,7 @@ DETECTED_SHARE = 0.1
 """Least share of the spots with a count of a detected gene."""
 SMALL_PANEL = 2
 """Largest panel for which a warning says that shares of its counts are not a useful target."""
-NAMED = 10
+MOST_NAMED = 10
 """Largest number of omitted genes that a warning names."""
 NormalizeBy = Literal["panel", "all"]
 """The divisor of a spot's counts: its total over the panel (the paper's rule) or over all genes."""
@@ -159,7 +159,7 @@ def gene_panel(
     if len(left_out) == len(genes):
         raise ValueError(f"{source}: none of its {len(genes)} genes ({genes[0]!r}, ...) is in the training sections.")
     if left_out:
-        shown = ", ".join(map(repr, left_out[:NAMED])) + (", ..." if len(left_out) > NAMED else "")
+        shown = ", ".join(map(repr, left_out[:MOST_NAMED])) + (", ..." if len(left_out) > MOST_NAMED else "")
         logger.warning(
             "%s: %d of %d genes are in no training section and are left out: %s",
             source, len(left_out), len(genes), shown,

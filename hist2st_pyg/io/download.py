@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.tsv"
 HEADER = "path\tgit_blob_sha1"
-TIMEOUT = 60.0  # seconds without a byte
+TIMEOUT_SECONDS = 60.0  # seconds without a byte
 ATTEMPTS = 4
-PAUSE = 1.0  # seconds before the first repetition; doubled each time
-CHUNK = 1 << 20
+PAUSE_SECONDS = 1.0  # seconds before the first repetition; doubled each time
+CHUNK_BYTES = 1 << 20
 DROPPED = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
@@ -41,7 +41,7 @@ def git_blob_id(path: str | Path) -> str:
     path = Path(path)
     digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
 
@@ -186,7 +186,7 @@ def _parse(text: str, source: str) -> dict[str, str]:
 
 def _listing(url: str) -> list[tuple[str, str]]:
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
             listing = json.load(response)
     except urllib.error.HTTPError as error:
         raise _refused(url, error) from error
@@ -221,7 +221,7 @@ def _fetch_part(url: str, part: Path) -> None:
         except DROPPED as error:
             problem = error
         if attempt + 1 < ATTEMPTS:
-            time.sleep(PAUSE * 2**attempt)
+            time.sleep(PAUSE_SECONDS * 2**attempt)
     raise ConnectionError(
         f"{url} failed {ATTEMPTS} times, last: {problem}. The downloaded part is kept in {part}; the next call "
         "resumes there."
@@ -231,13 +231,13 @@ def _fetch_part(url: str, part: Path) -> None:
 def _append(url: str, part: Path) -> None:
     start = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS) as response:
         # A server that ignores the range sends the whole file (200); then start from zero.
         resumed = response.status == 206
         expected = response.headers.get("Content-Length")
         received = 0
         with part.open("ab" if resumed else "wb") as file:
-            while chunk := response.read(CHUNK):
+            while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
                 received += len(chunk)
     if expected is not None and received != int(expected):

@@ -174,7 +174,7 @@ def _mean_share(counts: Integers, depth: Integers) -> Floats:
         # Assume a dispersion of 0.3, so that the deepest spots do not dominate.
         weight = 1 / (1 + 0.3 * mean)
         residual, weight = (counts - mean) * weight, mean * weight
-        # The slope has a standard normal prior, which stabilises it for genes with few counts.
+        # The slope has a standard normal prior, which stabilizes it for genes with few counts.
         a, b, c = weight.sum(0), (weight * x).sum(0), (weight * x**2).sum(0) + 1
         first, second = residual.sum(0), (residual * x).sum(0) - slope
         determinant = a * c - b**2

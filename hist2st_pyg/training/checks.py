@@ -29,7 +29,7 @@ from hist2st_pyg.utils.quiet import without_lines
 from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.writable import check_folder
 
-PROCESSES = 4
+PROCESSES_PER_CORE = 4
 """Largest number of training processes per core."""
 GENES, SPOTS, WIDTH = 3, 4, 8
 """Genes, spots and embedding width of the synthetic section that a model is tested on."""
@@ -77,7 +77,7 @@ def _check_trainer(config: TrainConfig) -> Trainer:
             f"accelerator={config.accelerator!r}, devices={config.devices!r}, strategy={config.strategy!r} or "
             f"precision={config.precision!r} is not available: {error}"
         ) from error
-    if (n := trainer.num_devices) > (most := PROCESSES * (os.cpu_count() or 1)):
+    if (n := trainer.num_devices) > (most := PROCESSES_PER_CORE * (os.cpu_count() or 1)):
         raise ValueError(f"devices={config.devices!r} starts {n} processes; this machine allows at most {most}.")
     return trainer
 

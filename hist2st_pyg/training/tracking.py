@@ -21,9 +21,9 @@ from hist2st_pyg.utils.resolver import resolve
 from hist2st_pyg.utils.warn_on_error import warn_on_error
 
 logger = logging.getLogger(__name__)
-CONNECT = 30
+CONNECT_SECONDS = 30
 """Timeout of wandb in seconds."""
-RUN = "wandb.json"
+RUN_FILE = "wandb.json"
 """The file with the id of the wandb run, which a resumed training continues."""
 PROJECT = "hist2st_pyg"
 
@@ -128,7 +128,7 @@ def _start(config: TrainConfig, output: Path, online: bool) -> WandbLogger:
     """
     import wandb
 
-    before: dict[str, Any] = read_json(output / RUN) if config.resume and (output / RUN).is_file() else {}
+    before: dict[str, Any] = read_json(output / RUN_FILE) if config.resume and (output / RUN_FILE).is_file() else {}
     output.mkdir(parents=True, exist_ok=True)  # wandb looks for a git repository there
     told = os.environ.get
     project = config.project or before.get("project") or told("WANDB_PROJECT") or PROJECT
@@ -149,10 +149,10 @@ def _start(config: TrainConfig, output: Path, online: bool) -> WandbLogger:
         # Lightning's ``offline`` sets an environment variable, which wandb has already read.
         mode="online" if online else "offline",
         config=config_dict(config),
-        settings=wandb.Settings(init_timeout=CONNECT, **calm),
+        settings=wandb.Settings(init_timeout=CONNECT_SECONDS, **calm),
     )
     started = run.experiment  # connects to wandb
-    write_json(output / RUN, {"id": started.id, "project": project, "entity": started.entity or None})
+    write_json(output / RUN_FILE, {"id": started.id, "project": project, "entity": started.entity or None})
     if not online:
         again = " --append" if before else ""
         folder = Path(started.dir).parent

@@ -132,7 +132,7 @@ def test_a_field_of_view_is_averaged_down() -> None:
         np.testing.assert_allclose(patch.transpose(1, 2, 0)[2:-2, 2:-2], blocks[2:-2, 2:-2], atol=1)
 
 
-def test_a_field_in_micrometres_needs_the_resolution() -> None:
+def test_a_field_in_micrometers_needs_the_resolution() -> None:
     # 14 µm at 0.5 µm per pixel are 28 pixels.
     data = to_data(section(picture(), um_per_pixel=0.5), ["G1", "G2"], patch_size=14, k=2, patch_um=14.0)
     np.testing.assert_array_equal(data.x.numpy(), cut_patches(ArrayImage(picture()), POS, 14, field=28))

@@ -86,7 +86,7 @@ def test_the_colors_of_real_sections(real_data: Path) -> None:
         colors.add(x)
         distances.append(colors.distance or 0.0)
     assert distances[0] < 1e-3
-    assert 0.05 < distances[1] < 0.2  # the next section of the same tumour
+    assert 0.05 < distances[1] < 0.2  # the next section of the same tumor
     assert distances[2] > FAR_COLORS  # another tissue, stained elsewhere
 
 

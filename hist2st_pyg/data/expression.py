@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.datasets import paper_panel
 from hist2st_pyg.io.tables import check_genes, read_genes
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.resolver import check_choice
 from hist2st_pyg.utils.rows import row_blocks
 from hist2st_pyg.utils.runtime import preserve_num_threads
 
@@ -212,6 +213,7 @@ def expression(counts: NDArray[np.float32], totals: NDArray[np.float32]) -> NDAr
 
 def target_totals(section: Section, counts: Any, normalize_by: NormalizeBy) -> NDArray[np.float32]:
     """The divisor of each spot's counts, [N, 1]; arguments as in :func:`expression_target`, counts also sparse."""
+    check_choice(get_args(NormalizeBy), normalize_by, "normalize_by")
     if normalize_by == "panel":
         if counts.shape[1] <= SMALL_PANEL:
             logger.warning(
@@ -220,10 +222,8 @@ def target_totals(section: Section, counts: Any, normalize_by: NormalizeBy) -> N
                 section.name, counts.shape[1],
             )  # fmt: skip
         totals = np.asarray(counts.sum(1)).ravel()
-    elif normalize_by == "all":
-        totals = _all_counts(section)
     else:
-        raise ValueError(f"Unknown normalize_by={normalize_by!r}. Choose one of: panel, all.")
+        totals = _all_counts(section)
     return totals.astype(np.float32)[:, None]
 
 

@@ -26,7 +26,7 @@ from hist2st_pyg.training.preparation import build_model
 from hist2st_pyg.training.task import ExpressionTask
 from hist2st_pyg.training.tracking import wandb_mode
 from hist2st_pyg.utils.quiet import without_lines
-from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.resolver import check_choice, resolve
 from hist2st_pyg.utils.writable import check_folder
 
 PROCESSES_PER_CORE = 4
@@ -56,7 +56,7 @@ def check_config(config: TrainConfig) -> None:
 
 def _check_data(data: DataConfig) -> None:
     resolve(DATASETS, data.name, "dataset")
-    resolve({name: name for name in get_args(NormalizeBy)}, data.normalize_by, "normalize_by")
+    check_choice(get_args(NormalizeBy), data.normalize_by, "normalize_by")
     check_disjoint([], [], [], data.split)
     if data.stripes is not None:
         check_stripes(data.stripes)
@@ -100,7 +100,7 @@ def _check_model(config: TrainConfig, trainer: Trainer) -> None:
         raise ValueError(f"model.name={name!r} cannot be built with these arguments: {error}") from error
     task = ExpressionTask(built, config.training)
     try:
-        _try(task, config, trainer)
+        _try(task, data, trainer)
     except Exception as error:
         raise ValueError(
             f"model.name={name!r} cannot be trained with these arguments on data.patch_size={data.patch_size}, "
@@ -110,10 +110,10 @@ def _check_model(config: TrainConfig, trainer: Trainer) -> None:
 
 
 @torch.no_grad()
-def _try(task: ExpressionTask, config: TrainConfig, trainer: Trainer) -> None:
-    data, model = config.data, task.model
+def _try(task: ExpressionTask, data: DataConfig, trainer: Trainer) -> None:
+    model = task.model
     # Batch norm fails on one spot in training mode only; a user's own layer runs in eval mode here.
-    alone = data.window == 1 and config.training.batch_size == 1
+    alone = data.window == 1 and task.options.batch_size == 1
     shape = (3 * len(data.scales), data.patch_size, data.patch_size) if data.embedding is None else (WIDTH,)
     batch = _made_batch(1 if alone else SPOTS, shape)
     model.train(alone)

@@ -17,7 +17,7 @@ from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.utils.files import write_json
 from hist2st_pyg.utils.json_files import read_json
 from hist2st_pyg.utils.progress import verbose
-from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.resolver import check_choice
 from hist2st_pyg.utils.warn_on_error import warn_on_error
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ def wandb_mode(wished: str) -> str:
     Raises:
         ValueError: If there is no such mode.
     """
-    mode: str = resolve({mode: mode for mode in get_args(WandbMode)}, wished, "wandb")
+    check_choice(get_args(WandbMode), wished, "wandb")
+    mode = wished
     if mode == "auto":
         if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "y", "on"):
             return "disabled"

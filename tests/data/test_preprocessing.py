@@ -112,7 +112,7 @@ def test_a_recipe_survives_json() -> None:
         ({"pitch": -1.0}, "Preprocessing.pitch must be above 0, got -1.0"),
         ({"patch_um": 50.0, "patch_pitch": 1.0}, "patch_um or patch_pitch, got both: 50.0 and 1.0"),
         ({"stain": "vahadane"}, "Unknown stain='vahadane'"),
-        ({"coord_type": "image"}, "Unknown coord_type='image'. Choose one of: pixel, array"),
+        ({"coord_type": "image"}, "Unknown coord_type='image'. Choose one of: array, pixel"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:

@@ -62,25 +62,6 @@ class Preprocessing(DataOptions):
         """The fields as plain values."""
         return asdict(self)
 
-    def image_data(
-        self, image: HistologyImage, pos: NDArray[np.float64], grid: NDArray[np.int64], **known: Any
-    ) -> SectionData:
-        """Patches and graph of spots on an image: all that a prediction needs.
-
-        Args:
-            image: The H&E image.
-            pos: Spot centers [N, 2] (x, y) in pixels.
-            grid: Array column and row [N, 2].
-            known: Further arguments of :meth:`patches`.
-
-        Raises:
-            ValueError: As :meth:`patches`.
-        """
-        x = self.patches(image, pos, **known)()
-        data = self.build_graph(pos, grid)
-        data.x = x
-        return data
-
     def patches(
         self,
         image: HistologyImage,

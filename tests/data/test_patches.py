@@ -142,10 +142,10 @@ def test_a_field_in_micrometers_needs_the_resolution() -> None:
 
 def test_a_field_in_pitches_needs_no_resolution() -> None:
     pos = np.array([[20.0, 20.0], [34.0, 20.0], [48.0, 20.0]])
-    image, grid = ArrayImage(picture()), np.array([[0, 0], [1, 0], [2, 0]])
+    image = ArrayImage(picture())
 
     def side(preprocessing: Preprocessing, **known: float) -> int:
-        x = preprocessing.image_data(image, pos, grid, **known).x.numpy()
+        x = preprocessing.patches(image, pos, **known)().numpy()
         (field,) = (f for f in range(2, 60) if np.array_equal(x, cut_patches(image, pos, 14, field=f)))
         return field
 

@@ -131,7 +131,7 @@ def test_to_data_is_the_recipes(sections: list[Section], genes: list[str]) -> No
 def test_a_prediction_needs_no_counts(sections: list[Section], genes: list[str]) -> None:
     section = sections[0]
     preprocessing = Preprocessing(genes=tuple(genes), patch_size=P)
-    data = preprocessing.image_data(section.require_image(), section.pos, section.grid)
+    data = preprocessing.input_data(section)
     whole = preprocessing.to_data(section)
     assert set(data.keys()) == {"x", "edge_index", "edge_attr", "pos", "grid"}
     assert all(torch.equal(data[name], whole[name]) for name in data.keys())  # noqa: SIM118

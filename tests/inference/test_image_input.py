@@ -62,7 +62,7 @@ def test_it_is_what_the_model_s_preprocessing_makes_of_the_section(cohort: list[
     section, built = cohort[0], model(k=3, stain="macenko")
     assert built.preprocessing is not None
     found = read_image(built, section.require_image(), section.adata, name="A1")
-    expected = built.preprocessing.image_data(section.require_image(), section.pos, section.grid)
+    expected = built.preprocessing.input_data(section)
     assert torch.equal(found.patches(None), expected.x)
     for name in ("edge_index", "edge_attr", "pos", "grid"):
         assert torch.equal(found.graph[name], expected[name]), name

@@ -165,7 +165,7 @@ def test_the_original_programs_axes(cohort: list[Section]) -> None:
     assert plain is not None
     assert swapped is not None
     section = cohort[0]
-    a, b = (r.image_data(section.require_image(), section.pos, section.grid) for r in (plain, swapped))
+    a, b = (made.input_data(section) for made in (plain, swapped))
     assert torch.equal(a.x, b.x.transpose(2, 3))
 
 

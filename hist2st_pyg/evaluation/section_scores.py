@@ -37,7 +37,7 @@ class SectionResult:
     """One section's scores and the expression behind them.
 
     Args:
-        numbers: ``metrics``, ``per_gene``, ``ceiling``, ``map``; see :func:`~hist2st_pyg.evaluation.run.evaluate`.
+        numbers: ``metrics``, ``per_gene``, ``ceiling``, ``map``; see :func:`~hist2st_pyg.evaluate`.
         target: Target expression [N spots, G genes].
         predicted: Predicted expression [N, G].
         mask: bool [G], True where the gene was measured.
@@ -58,7 +58,7 @@ def measure_section(
     seed: int = 0,
     cache: str | Path | None = None,
 ) -> SectionResult:
-    """Predict a section and compare with its counts; arguments as in :func:`~hist2st_pyg.evaluation.run.evaluate`."""
+    """Predict a section and compare with its counts; arguments as in :func:`~hist2st_pyg.evaluate`."""
     preprocessing = require_preprocessing(model)
     data = preprocessing.add_measured(SectionData(), section)
     counts, target, mask, size_factor = (data[key].cpu().numpy() for key in ("counts", "y", "gene_mask", "size_factor"))

@@ -2,7 +2,7 @@
 
 Both numbers come from FLAG (Si et al. 2026, arXiv 2605.18055), which publishes no code for them. As correlations they
 compare the ranking of genes by similarity and smoothness, not the level, which ``moran_true`` and ``moran_predicted``
-of :func:`~hist2st_pyg.evaluation.run.evaluate` show.
+of :func:`~hist2st_pyg.evaluate` show.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from hist2st_pyg.nn.frozen import FreezableEncoder
 from hist2st_pyg.nn.huggingface import architecture, build_image_model, fetch_image_model
-from hist2st_pyg.nn.pixels import IMAGENET, Pixels, Statistics
+from hist2st_pyg.nn.pixels import IMAGENET, NormStats, Pixels
 from hist2st_pyg.utils.optional import require_extra
 
 Pooling = Literal["auto", "cls", "cls_mean", "mean", "pooler"]
@@ -73,7 +73,7 @@ class FoundationEncoder(FreezableEncoder):
         *,
         hub: str | None = None,
         pooling: Pooling = "auto",
-        statistics: Statistics | None = None,
+        statistics: NormStats | None = None,
         source: str | None = None,
         config: dict[str, Any] | None = None,
         size: int | None = None,

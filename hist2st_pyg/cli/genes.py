@@ -37,31 +37,31 @@ def run(parsed: Namespace) -> None:
     """Rank genes by Moran's I and as markers of regions, if any; print the best, write tables, draw maps."""
     from functools import partial
 
-    from hist2st_pyg.analysis import genes as of_genes
+    from hist2st_pyg.analysis import genes as gene_analysis
     from hist2st_pyg.analysis.predictions import is_prediction
 
     adata = prediction_of(parsed)
     if parsed.regions is not None:
-        of_genes.check_regions(adata, parsed.regions)
-    adata = of_genes.spatial_genes(adata)
-    table = adata.uns[of_genes.MORAN]
+        gene_analysis.check_regions(adata, parsed.regions)
+    adata = gene_analysis.spatial_genes(adata)
+    table = adata.uns[gene_analysis.MORAN]
     best = ", ".join(f"{gene} {value:.2f}" for gene, value in table["I"][:N_TOP].items())
     written = table.rename_axis("gene")
     if is_prediction(adata):
         written = written.rename(columns={"I": "I_of_prediction"})
         print(f"{parsed.prediction} is a prediction, so its {len(table)} genes are ranked without p-values.")
     else:
-        n = (table[of_genes.FDR] < 0.05).sum()
+        n = (table[gene_analysis.FDR] < 0.05).sum()
         print(f"{n} of {len(table)} genes follow the tissue (FDR 5 %).")
     print(f"Highest Moran's I: {best}.")
-    pictures = {"The genes": partial(of_genes.draw_genes, adata, parsed.figures)}
+    pictures = {"The genes": partial(gene_analysis.draw_genes, adata, parsed.figures)}
     tables = {"": written}
     if parsed.regions is not None:
-        adata = of_genes.rank_markers(adata, parsed.regions)
-        markers = of_genes.marker_table(adata)
-        for region, genes in of_genes.top_markers(markers, N_TOP).items():
+        adata = gene_analysis.rank_markers(adata, parsed.regions)
+        markers = gene_analysis.marker_table(adata)
+        for region, genes in gene_analysis.top_markers(markers, N_TOP).items():
             print(f"Markers of {parsed.regions} {region}: {', '.join(genes) or 'none'}.")
-        pictures["The markers"] = partial(of_genes.draw_markers, adata, parsed.figures, parsed.regions)
+        pictures["The markers"] = partial(gene_analysis.draw_markers, adata, parsed.figures, parsed.regions)
         tables["_markers"] = markers
     write_tables(parsed, tables)
     draw(parsed, pictures)

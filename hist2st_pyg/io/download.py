@@ -60,20 +60,20 @@ def fetch(url: str, path: str | Path, blob_id: str) -> None:
         ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
     """
 
-    def wrong(part: Path) -> str | None:
+    def problem_of(part: Path) -> str | None:
         got = git_blob_id(part)
         return f"the file in the manifest: expected git blob {blob_id}, got {got}" if got != blob_id else None
 
-    fetch_checked(url, Path(path), wrong)
+    fetch_checked(url, Path(path), problem_of)
 
 
-def fetch_checked(url: str, path: Path, wrong: Callable[[Path], str | None]) -> None:
+def fetch_checked(url: str, path: Path, problem_of: Callable[[Path], str | None]) -> None:
     """Download one file; until it is checked it is ``<name>.part``, from which a later call resumes.
 
     Args:
         url: The URL.
         path: The file to write.
-        wrong: Returns what a downloaded file should be and is not, for the error; None if it is correct.
+        problem_of: Returns what a downloaded file should be and is not, for the error; None if it is correct.
 
     Raises:
         FileNotFoundError: If the server does not have it.
@@ -86,12 +86,12 @@ def fetch_checked(url: str, path: Path, wrong: Callable[[Path], str | None]) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     resumed = part.exists()
     _fetch_part(url, part)
-    problem = wrong(part)
+    problem = problem_of(part)
     if problem and resumed:
         logger.info("%s: the part of an earlier download does not match; starting again", path)
         part.unlink()
         _fetch_part(url, part)
-        problem = wrong(part)
+        problem = problem_of(part)
     if problem:
         part.unlink()
         raise ValueError(f"{path}: {url} is not {problem}. Nothing was kept.")

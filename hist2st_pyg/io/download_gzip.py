@@ -85,11 +85,11 @@ def fetch_gzip(url: str, path: str | Path, blob_id: str | None = None) -> None:
         ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
     """
 
-    def wrong(part: Path) -> str | None:
+    def problem_of(part: Path) -> str | None:
         problem = _difference(part, blob_id) or _damage(part)
         return f"the expected file: {problem}" if problem else None
 
-    fetch_checked(url, Path(path), wrong)
+    fetch_checked(url, Path(path), problem_of)
 
 
 def _is_there(path: Path, blob_id: str | None, url: str | None, overwrite: bool) -> bool:

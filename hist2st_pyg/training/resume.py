@@ -137,8 +137,8 @@ def _check_same(before: dict[str, Any], now: dict[str, Any], where: str) -> None
     # A longer run equals the shorter one up to its end, unless the schedule depends on the number of epochs.
     longer = {"training.max_minutes"} | ({"training.epochs"} if now["training"]["lr_scheduler"] != "cosine" else set())
     if others := sorted(different.keys() - longer):
-        told = "; ".join(f"{name} is {different[name][0]!r} there and {different[name][1]!r} now" for name in others)
-        raise ValueError(f"{where} is of another run: {told}. Set the same values, or another output.")
+        changes = "; ".join(f"{name} is {different[name][0]!r} there and {different[name][1]!r} now" for name in others)
+        raise ValueError(f"{where} is of another run: {changes}. Set the same values, or another output.")
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -150,8 +150,8 @@ def ray(
     """
     with require_extra("The executor 'ray'", "Ray", "ray"):
         import ray
-    mine = not ray.is_initialized()
-    if mine:
+    owns_cluster = not ray.is_initialized()
+    if owns_cluster:
         size = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": jobs * cpus}
         # Workers also import modules of a checkout that is not installed.
         path = os.pathsep.join(filter(None, sys.path))
@@ -168,7 +168,7 @@ def ray(
                 outcome = Failed(f"The worker ended: {error}")
             yield item, outcome
     finally:
-        if mine:
+        if owns_cluster:
             ray.shutdown()
 
 

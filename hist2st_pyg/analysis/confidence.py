@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hist2st_pyg import figures
 from hist2st_pyg.analysis.predictions import background_of, expression_of, file_of, measured_counts, name_of
@@ -16,12 +15,12 @@ from hist2st_pyg.metrics.calibration import coverage
 from hist2st_pyg.nn.likelihoods import LIKELIHOODS, ZINB
 from hist2st_pyg.nn.zero_inflated import from_moments
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.rows import Floats
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from pandas import DataFrame
 
-Floats = NDArray[np.float64]
 
 LAYERS = ("mean", "sd")
 ZERO_LAYER = "zero_probability"

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.io.names import select_names
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.rows import Floats
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-Floats = NDArray[np.float64]
 
 REGIONS = ("adipose", "immune", "stroma", "tumor")
 HEMATOXYLIN = np.array([0.02, 0.14, 0.07, 0.20])  # of the region's ground, optical density

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.rows import Floats
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Floats = NDArray[np.float64]
 Scores = Mapping[str, Mapping[str, float | None]]
 
 ROUNDING = 1e-12

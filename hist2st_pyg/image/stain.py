@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.rows import Floats
 
-Floats = NDArray[np.float64]
 WHITE_LEVEL = 256.0
 SAMPLE_PIXELS = 500_000
 """Largest number of pixels for fitting a map."""

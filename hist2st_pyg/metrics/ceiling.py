@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.data.expression import log_expression
 from hist2st_pyg.metrics.expression import pearson_per_gene
-from hist2st_pyg.utils.rows import column_blocks, row_blocks
+from hist2st_pyg.utils.rows import Floats, column_blocks, row_blocks
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 COVERS = (

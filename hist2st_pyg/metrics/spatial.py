@@ -7,10 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.data.graph import radius_edges
 from hist2st_pyg.data.preprocessing import spot_pitch
-from hist2st_pyg.utils.rows import column_blocks
+from hist2st_pyg.utils.rows import Floats, column_blocks
 from hist2st_pyg.utils.runtime import preserve_num_threads
-
-Floats = NDArray[np.float64]
 
 ADJACENT_PITCHES = 1.6
 """Distance of adjacent spots in pitches: the 8 around a spot of a square array, the 6 of a hexagonal one."""

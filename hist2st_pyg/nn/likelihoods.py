@@ -13,12 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hist2st_pyg.nn.zero_inflated import zero_inflated_log_prob, zero_probability
+from hist2st_pyg.utils.rows import Floats
 
-Floats = NDArray[np.float64]
 Parameters = Mapping[str, Tensor]
 """A likelihood's parameters by name, each [N spots, G genes]."""
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.data.expression import expression_target, panel_counts
 from hist2st_pyg.data.options import DataOptions
 from hist2st_pyg.data.section_data import SectionData, section_graph
-from hist2st_pyg.data.source import Patches, SpotPatches, rows_of
+from hist2st_pyg.data.spot_patches import Patches, SpotPatches, rows_of
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.io.embeddings import section_embedding
 from hist2st_pyg.io.tables import check_genes

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from hist2st_pyg.data.preprocessing import Preprocessing, SectionData
-from hist2st_pyg.data.source import rows_of
+from hist2st_pyg.data.spot_patches import rows_of
 from hist2st_pyg.datasets import grid_from_positions
 from hist2st_pyg.inference.blocks import predict_blocks
 from hist2st_pyg.inference.domain_shift import check_positions

@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from hist2st_pyg.data.masks import training_spots
 from hist2st_pyg.data.parts import SectionParts, section_parts
-from hist2st_pyg.data.source import rows_of
+from hist2st_pyg.data.spot_patches import rows_of
 from hist2st_pyg.image.stain import stain_spots
 from hist2st_pyg.models.kernel_ridge import KernelRidge
 from hist2st_pyg.models.section_moments import features_at, moments

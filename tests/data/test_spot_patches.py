@@ -13,7 +13,7 @@ from PIL import Image
 from hist2st_pyg import Preprocessing, Section
 from hist2st_pyg.data import source
 from hist2st_pyg.data.patches import cut_patches
-from hist2st_pyg.data.source import SpotPatches, decoded_once, kept_open, rows_of
+from hist2st_pyg.data.spot_patches import SpotPatches, decoded_once, kept_open, rows_of
 from hist2st_pyg.image import ArrayImage, HistologyImage, open_image, stain
 from hist2st_pyg.image.stain import normalize_stain
 

@@ -64,7 +64,7 @@ class SectionParts:
         return training_target(self.data)[spots]
 
     def patches_at(self, spots: NDArray[np.int64] | None = None) -> Tensor:
-        """The patches (or embeddings) of some spots (None: of all), see :data:`~hist2st_pyg.data.spot_patches.Patches`."""
+        """The patches (or embeddings) of some spots (None: of all)."""
         return rows_of(self.data.x)(spots)
 
     def measured(self) -> Iterator[SectionData]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from benchmarks.cell import run_cell
 from benchmarks.config import Cell
-from benchmarks.run import run_cell
 from hist2st_pyg.utils import executors
 from hist2st_pyg.utils.jobs import keep_failure
 

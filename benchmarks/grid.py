@@ -19,10 +19,10 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from benchmarks.cell import add_common
 from benchmarks.config import Cell, read_grid
 from benchmarks.executors import EXECUTORS
 from benchmarks.measures import comparable, every_value
-from benchmarks.run import add_common
 from hist2st_pyg.utils.jobs import failure, same_configuration
 
 Report = Callable[[str], None]

@@ -20,10 +20,10 @@ CELL = 64
 """Side of a square of one tissue in the mosaic, in pixels of level 0."""
 
 STAINS = np.array([[0.65, 0.70, 0.29], [0.16, 0.92, 0.35]])
-"""Optical density (red, green, blue) of haematoxylin and eosin."""
+"""Optical density (red, green, blue) of hematoxylin and eosin."""
 
 TISSUES = ((0.0, 0.0, 0.0), (0.06, 0.10, 2.0), (0.14, 0.30, 6.0), (0.16, 0.20, 18.0), (0.22, 0.14, 40.0))
-"""Haematoxylin, eosin, nuclei in 100 x 100 µm: glass, fat, stroma, tumour, immune cells."""
+"""Hematoxylin, eosin, nuclei in 100 x 100 µm: glass, fat, stroma, tumor, immune cells."""
 
 
 def make_slide(path: Path, size: int, um_per_pixel: float = 0.25, seed: int = 0) -> float:
@@ -91,11 +91,11 @@ def _textures(um_per_pixel: float, seed: int) -> NDArray[np.uint8]:
     rng = default_rng([seed, 1])
     radius = 3.0 / um_per_pixel
     pictures = []
-    for haematoxylin, eosin, nuclei in TISSUES:
+    for hematoxylin, eosin, nuclei in TISSUES:
         points = rng.random((TILE, TILE)) < nuclei * (um_per_pixel / 100) ** 2
         blobs = np.minimum(2 * np.pi * radius**2 * gaussian_filter(points.astype(float), radius, mode="wrap"), 1.2)
-        fibres = gaussian_filter(rng.normal(size=(TILE, TILE)), (2, 9), mode="wrap")
-        stain = np.stack([haematoxylin + 0.55 * blobs, eosin * np.exp(0.35 * fibres / fibres.std())], axis=-1)
+        fibers = gaussian_filter(rng.normal(size=(TILE, TILE)), (2, 9), mode="wrap")
+        stain = np.stack([hematoxylin + 0.55 * blobs, eosin * np.exp(0.35 * fibers / fibers.std())], axis=-1)
         light = 243 * 10.0 ** -(stain @ STAINS) + rng.normal(0, 2, (TILE, TILE, 3))
         pictures.append(np.clip(np.rint(light), 0, 255).astype(np.uint8))
     return np.stack(pictures)

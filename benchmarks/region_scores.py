@@ -17,13 +17,13 @@ from hist2st_pyg.io.tables import UNLABELED
 N_VARIABLE_GENES = 1000
 """Number of variable genes of the measured expression, if there is no panel."""
 
-Floats = NDArray[np.floating[Any]]
+Reals = NDArray[np.floating[Any]]
 Partitions = list[NDArray[Any]]
 Scores = dict[str, dict[str, Any]]
 
 
 def clusterings(
-    expression: Floats, n_regions: int, seeds: int, labels: ArrayLike | None = None
+    expression: Reals, n_regions: int, seeds: int, labels: ArrayLike | None = None
 ) -> dict[str, Partitions]:
     """Find the regions of each method and seed; with labels also of the published method, with its fixed seed."""
     adata = AnnData(np.asarray(expression, dtype=np.float64))
@@ -36,7 +36,7 @@ def clusterings(
 
 
 def clusterings_of_positions(
-    pos: Floats, n_regions: int, seeds: int, labels: ArrayLike | None = None
+    pos: Reals, n_regions: int, seeds: int, labels: ArrayLike | None = None
 ) -> dict[str, Partitions]:
     """Find regions from the coordinates alone: a baseline for any partition into compact regions."""
 
@@ -77,7 +77,7 @@ def compare(found: Mapping[str, Partitions], truth: Callable[[str], Partitions])
 
 
 def against_labels(
-    section: Section, genes: Sequence[str], predictions: Mapping[str, Floats], seeds: int
+    section: Section, genes: Sequence[str], predictions: Mapping[str, Reals], seeds: int
 ) -> dict[str, Any]:
     """Compute the agreement with a section's labels.
 
@@ -107,7 +107,7 @@ def against_labels(
 
 
 def against_measured(
-    section: Section, genes: Sequence[str], predictions: Mapping[str, Floats], n_regions: int, seeds: int
+    section: Section, genes: Sequence[str], predictions: Mapping[str, Reals], n_regions: int, seeds: int
 ) -> dict[str, Any]:
     """Compute the agreement with the regions of a section's measured expression.
 
@@ -144,7 +144,7 @@ def _against(labels: NDArray[Any], found: Mapping[str, Partitions]) -> Scores:
     return compare(found, lambda method: [labels] * len(found[method]))
 
 
-def _target(section: Section, counts: NDArray[Any]) -> Floats:
+def _target(section: Section, counts: NDArray[Any]) -> Reals:
     return expression_target(section, counts.astype(np.float32))
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from benchmarks.measures import versions
-from benchmarks.region_scores import Floats, against_labels, against_measured
+from benchmarks.region_scores import Reals, against_labels, against_measured
 from hist2st_pyg import Section, load_sections
 from hist2st_pyg.analysis.regions import METHODS, PAPER, n_labels
 from hist2st_pyg.datasets import paper_panel
@@ -62,7 +62,7 @@ SEEDS = 5
 
 def predictions_of(
     section: Section, train_on: Sequence[Section], configs: Mapping[str, TrainConfig]
-) -> dict[str, Floats]:
+) -> dict[str, Reals]:
     """Train each model on sections, and predict another section from its image alone."""
     return {
         name: np.asarray(predict_section(load_model(train(config, [*train_on, section])), section).X)
@@ -148,7 +148,7 @@ def measure(
     by_name = {section.name: section for section in sections}
     counted = {s.name: n_labels(s.label) for s in sections if s.label is not None and n_labels(s.label) > 1}
     typical = max(2, round(float(np.mean(list(counted.values()))))) if counted else 5
-    predicted: dict[str, dict[str, Floats]] = {}
+    predicted: dict[str, dict[str, Reals]] = {}
     measured: dict[str, Any] = {}
     chosen = folds(sections)
     configs = {

@@ -33,14 +33,13 @@ from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.training import TrainConfig
 from hist2st_pyg.utils.files import write_json
 from hist2st_pyg.utils.json_files import read_json
-from hist2st_pyg.utils.rows import row_blocks
+from hist2st_pyg.utils.rows import Floats, row_blocks
 
 RESULTS = Path(__file__).parent / "results"
 PITCH = 8
 """Side of a bin in pixels."""
 FIELDS = 4
 """Number of smooth fields over the section that determine colors and genes."""
-Floats = NDArray[np.float64]
 
 
 def made_section(name: str, bins: int, genes: int, depth: float) -> Section:

@@ -25,7 +25,7 @@ from anndata import AnnData
 from benchmarks.made_slide import make_slide
 from benchmarks.measures import versions
 from hist2st_pyg import Hist2ST, Preprocessing
-from hist2st_pyg.data.source import kept_open
+from hist2st_pyg.data.spot_patches import kept_open
 from hist2st_pyg.image import open_image
 from hist2st_pyg.inference import BLOCK_SPOTS, predict, run_model, spatial_blocks, write_h5ad
 from hist2st_pyg.inference.blocks import with_moments

@@ -16,7 +16,7 @@ from hist2st_pyg.models import MODELS, Hist2ST, HisToGene, load_model
 from hist2st_pyg.section import Section
 
 if TYPE_CHECKING:
-    from hist2st_pyg.evaluation.run import evaluate
+    from hist2st_pyg.evaluation.model_scores import evaluate
     from hist2st_pyg.inference import predict, predict_section
     from hist2st_pyg.training import (
         ExpressionTask,
@@ -32,7 +32,7 @@ _LAZY = {
     "ExpressionTask": "hist2st_pyg.training",
     "SectionDataModule": "hist2st_pyg.training",
     "TrainConfig": "hist2st_pyg.training",
-    "evaluate": "hist2st_pyg.evaluation.run",
+    "evaluate": "hist2st_pyg.evaluation.model_scores",
     "make_datamodule": "hist2st_pyg.training",
     "make_model": "hist2st_pyg.training",
     "predict": "hist2st_pyg.inference",

@@ -24,7 +24,7 @@ def demo(output: str = "runs/demo", gnn: str = "sage", seed: int = 0, wandb: str
         FileExistsError: If the folder has other files than those of an earlier demo.
     """
     from hist2st_pyg.analysis.maps import draw_prediction
-    from hist2st_pyg.evaluation.run import evaluate
+    from hist2st_pyg.evaluation.model_scores import evaluate
     from hist2st_pyg.inference import predict, write_h5ad
     from hist2st_pyg.models import load_model
     from hist2st_pyg.training import preset_config, train

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hist2st_pyg import Section, figures, load_sections
 
 ROOT = Path(__file__).parents[1]
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
-"""One thing is added by one entry of one dictionary: all of them at once, in a run that uses each."""
+"""One thing is added by one entry of one dictionary or by one file: all at once, in a run that uses each."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import ResGatedGraphConv
 
+import hist2st_pyg
 from hist2st_pyg import Hist2ST, evaluate, load_model
 from hist2st_pyg.data.graph import GRAPHS, PRUNINGS, knn_edges
 from hist2st_pyg.data.splits import SPLITS, Fold
@@ -91,10 +95,7 @@ def test_each_kind_is_one_entry_and_a_run_uses_them_all(monkeypatch: pytest.Monk
         (SPLITS, lambda sections: [Fold("only", (sections[0].name,), (), (sections[1].name,))]),
         (MODELS, Mine),
         (DATASETS, lambda root, names=None, **options: load_sections("synthetic", names=names, **options)),
-        (
-            PRESETS,
-            {"data": {"n_genes": GENES, "patch_size": 28}, "training": {"epochs": 1, "n_views": 0}, "models": {}},
-        ),
+        (PRESETS, PRESET),
     ]
     for dictionary, entry in entries:
         monkeypatch.setitem(dictionary, "mine", entry)
@@ -124,3 +125,50 @@ def test_each_kind_is_one_entry_and_a_run_uses_them_all(monkeypatch: pytest.Monk
     assert found["sections"]["B1"]["coverage_50"] is not None
     assert Path(run / "figures" / "curves.png").is_file()
     assert preset_values("mine", "hist2st")["data"]["n_genes"] == GENES
+
+
+DATASET = """
+from hist2st_pyg.datasets import synthetic
+
+def load(root, names=None):
+    return synthetic.load(names=names, spots=16)
+"""
+COMMAND = '''
+"""Count the spots of a section."""
+
+EXAMPLES = ("hist2st mine A1",)
+
+def build(parser, arguments):
+    parser.add_argument("section", type=str, help="Its name.")
+    return run
+
+def run(parsed):
+    from hist2st_pyg.datasets import load_sections
+
+    (section,) = load_sections("mine", ".", [parsed.section])
+    print(len(section), "spots")
+'''
+
+
+def test_a_data_set_and_a_command_are_one_new_file_each(tmp_path: Path) -> None:
+    source = Path(hist2st_pyg.__path__[0])
+    package = tmp_path / "hist2st_pyg"
+    for room, text in (("datasets", DATASET), ("cli", COMMAND)):
+        (package / room).mkdir(parents=True)
+        (package / room / "mine.py").write_text(text)
+    for folder in (package, package / "datasets", package / "cli"):
+        for path in (source / folder.relative_to(package)).iterdir():
+            if not (folder / path.name).exists():
+                (folder / path.name).symlink_to(path)
+    code = "from hist2st_pyg.cli import main; main(['mine', 'A1']); main(['list', 'datasets']); main(['--help'])"
+    ended = subprocess.run(
+        [sys.executable, "-B", "-c", code],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout.startswith("16 spots\n"), ended.stderr
+    assert "  mine " in ended.stdout
+    assert "Count the spots of a section." in ended.stdout

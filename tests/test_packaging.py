@@ -115,7 +115,7 @@ def test_the_source_distribution_is_complete(tmp_path: Path) -> None:
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     files = set((tmp_path / "hist2st_pyg.egg-info" / "SOURCES.txt").read_text(encoding="utf-8").splitlines())
     expected = ["CHANGELOG.md", "CITATION.cff", "LICENSE", "README.md", "constraints.txt", "docs/conf.py", "setup.py"]
-    expected += ["benchmarks/configs/train/her2st_a.yaml", "benchmarks/run.py", "hist2st_pyg/py.typed"]
+    expected += ["benchmarks/configs/train/her2st_a.yaml", "benchmarks/cell.py", "hist2st_pyg/py.typed"]
     expected += [f"hist2st_pyg/models/weights/{name}/{file}" for name in packaged_models() for file in MODEL_FILES]
     expected += ["hist2st_pyg/models/weights/index.json"]
     expected += ["notebooks/01_train_and_predict.ipynb", "tests/conftest.py", "tests/golden/graphs.npz"]

@@ -15,7 +15,6 @@ PACKAGE = ROOT / "hist2st_pyg"
 TESTS = ROOT / "tests"
 
 ACROSS = {
-    "cli/test_downstream.py": "what the commands that read a prediction have in common",
     "cli/test_main.py": "how every command ends",
     "data/test_patch_levels.py": "patches of pyramids: image and data together",
     "datasets/test_guess.py": "a folder is told from those of all data sets",

@@ -146,11 +146,11 @@ def curves(group: Group, models: list[str]) -> Figure:
                 points = _curve(cell)
                 if not points:
                     continue
-                mine = other == model
+                drawn = other == model
                 axis.plot(
-                    *zip(*points, strict=True), color=MODEL if mine else "0.88", linewidth=1, zorder=2 if mine else 1
+                    *zip(*points, strict=True), color=MODEL if drawn else "0.88", linewidth=1, zorder=2 if drawn else 1
                 )
-                if mine and cell.get("chosen_epoch") is not None:
+                if drawn and cell.get("chosen_epoch") is not None:
                     axis.plot(cell["chosen_epoch"] + 1, cell["val_pcc"], "o", color=MODEL, markersize=4, zorder=3)
         axis.set_title(model, fontsize=10)
         _plain(axis)

@@ -8,33 +8,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hist2st_pyg import figures
 from hist2st_pyg.analysis.predictions import background_of, expression_of, file_of, measured_counts, name_of
 from hist2st_pyg.metrics.calibration import coverage
 from hist2st_pyg.nn.likelihoods import LIKELIHOODS, ZINB
+from hist2st_pyg.nn.zero_inflated import from_moments
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.rows import Floats
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from pandas import DataFrame
 
-Floats = NDArray[np.float64]
 
 LAYERS = ("mean", "sd")
-ZERO = "zero_probability"
-SMALLEST = 1e-12
+ZERO_LAYER = "zero_probability"
+SMALLEST_MEAN = 1e-12
 """Mean of counts that are almost certainly 0, which single precision may round to 0."""
 MAPS = {
     "confidence": ("confidence", "1 − mean rank of sd / mean"),
     "cv": ("spread of the counts", "sd / mean, median over genes"),
     "excess_cv": ("spread beyond counting noise", "sd / mean, median over genes"),
-    ZERO: ("zero counts", "probability, mean over genes"),
+    ZERO_LAYER: ("zero counts", "probability, mean over genes"),
 }
 """The title and the unit of each map of :func:`spot_confidence`."""
-POISSON = 1e8
-"""Dispersion of counts with the variance of Poisson counts."""
 
 
 def spot_confidence(adata: AnnData) -> DataFrame:
@@ -74,8 +72,8 @@ def spot_confidence(adata: AnnData) -> DataFrame:
         },
         index=adata.obs_names,
     )
-    if ZERO in adata.layers:
-        table[ZERO] = expression_of(adata, ZERO).mean(axis=1)
+    if ZERO_LAYER in adata.layers:
+        table[ZERO_LAYER] = expression_of(adata, ZERO_LAYER).mean(axis=1)
     return table
 
 
@@ -147,16 +145,15 @@ def _moments(adata: AnnData) -> tuple[Floats, Floats]:
     mean, sd = (expression_of(adata, layer) for layer in LAYERS)
     if not (np.isfinite(mean).all() and np.isfinite(sd).all() and (mean >= 0).all() and (sd >= 0).all()):
         raise ValueError("The layers mean and sd must be finite and not negative; the training may have diverged.")
-    mean = np.maximum(mean, SMALLEST)
+    mean = np.maximum(mean, SMALLEST_MEAN)
     return mean, np.maximum(sd, np.sqrt(mean))  # the variance of counts is at least that of Poisson counts
 
 
 def likelihood_of(adata: AnnData) -> dict[str, Floats]:
     """Compute the zero-inflated negative binomial of a prediction: ``mean``, ``dispersion``, ``dropout``, each [N, G].
 
-    The three layers determine its three parameters: for a given dropout, mean and variance fix the negative binomial,
-    and more dropout gives more zeros, so bisection finds the dropout. Without the layer ``zero_probability`` the
-    dropout is 0.
+    The three layers determine its three parameters, see :func:`~hist2st_pyg.nn.zero_inflated.from_moments`. Without the
+    layer ``zero_probability`` the dropout is 0.
 
     Args:
         adata: A prediction with the layers ``mean`` and ``sd``.
@@ -164,28 +161,7 @@ def likelihood_of(adata: AnnData) -> dict[str, Floats]:
     Raises:
         ValueError: If the prediction has no likelihood, or a layer is out of range.
     """
-    mean, sd = _moments(adata)
-    excess = np.maximum(sd**2 / mean - 1, 0)
-    # At the largest dropout, dropout explains all excess variance, and the counts are otherwise Poisson.
-    low, high = np.zeros_like(mean), excess / (excess + mean)
-    if ZERO not in adata.layers:
-        return _parameters(mean, excess, low)
-    zero = expression_of(adata, ZERO)
-    for _ in range(40):
-        middle = (low + high) / 2
-        more = _zeros(_parameters(mean, excess, middle)) < zero
-        low, high = np.where(more, middle, low), np.where(more, high, middle)
-    return _parameters(mean, excess, (low + high) / 2)
-
-
-def _parameters(mean: Floats, excess: Floats, dropout: Floats) -> dict[str, Floats]:
-    kept = mean / (1 - dropout)
-    left = np.maximum(excess - dropout * kept, 0)  # mean over dispersion
-    dispersion = np.minimum(kept / np.maximum(left, kept / POISSON), POISSON)
-    return {"mean": kept, "dispersion": dispersion, "dropout": dropout}
-
-
-def _zeros(parameters: dict[str, Floats]) -> Floats:
-    tensors = {name: torch.from_numpy(values) for name, values in parameters.items()}
-    zeros: Floats = ZINB.zero_probability(tensors).cpu().numpy()
-    return zeros
+    mean, sd = map(torch.from_numpy, _moments(adata))
+    zero = torch.from_numpy(expression_of(adata, ZERO_LAYER)) if ZERO_LAYER in adata.layers else None
+    found = from_moments(mean, sd**2, zero)
+    return {name: values.cpu().numpy() for name, values in zip(ZINB.parameter_names, found, strict=True)}

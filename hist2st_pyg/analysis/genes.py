@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 MORAN = "moranI"
 FDR = "pval_norm_fdr_bh"
 P_ADJUSTED = "pvals_adj"
-BASE = 10.0
+LOG_BASE = 10.0
 """Base of the expression's logarithm."""
-ALIKE = 0.9
+ALIKE_CORRELATION = 0.9
 """Correlation above which the maps of two genes count as the same."""
 
 
@@ -97,7 +97,7 @@ def rank_markers(adata: AnnData, key: str = REGION_KEY) -> AnnData:
     if alone := [str(region) for region in sizes.index[sizes == 1]]:
         logger.warning("%s %s: skipped, because a region of one spot has no markers", key, ", ".join(alone))
     result.obs[key] = result.obs[key].cat.rename_categories(str)
-    result.uns["log1p"] = {"base": BASE}  # scanpy computes the fold change from it
+    result.uns["log1p"] = {"base": LOG_BASE}  # scanpy computes the fold change from it
     with np.errstate(invalid="ignore"):
         sc.tl.rank_genes_groups(result, key, groups=groups, method="wilcoxon", tie_correct=True, use_raw=False)
     return result
@@ -181,7 +181,7 @@ def draw_genes(adata: AnnData, folder: str | Path, n: int = 7) -> Path:
     table = adata.uns[MORAN].dropna()
     maps: dict[str, NDArray[np.float64]] = {}
     for gene, values in zip(table.index, expression_of(adata[:, list(table.index)]).T, strict=True):
-        if all(abs(np.corrcoef(values, drawn)[0, 1]) < ALIKE for drawn in maps.values()):
+        if all(abs(np.corrcoef(values, drawn)[0, 1]) < ALIKE_CORRELATION for drawn in maps.values()):
             maps[gene] = values
         if len(maps) == n:
             break

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from hist2st_pyg.inference.layout import GRID
+from hist2st_pyg.inference.layout import LAID_GRID
 from hist2st_pyg.io.labels import LABEL, column_labels, has_places, read_labels
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def labels_of(adata: AnnData, source: str | Path | None) -> NDArray[Any] | None:
     if not path.is_file():
         columns = ", ".join(map(str, adata.obs.columns)) or "none"
         raise ValueError(f"Labels {column!r}: there is no such file, and no such column of obs; columns: {columns}.")
-    if has_places(path) and adata.uns.get("hist2st", {}).get("positions") == GRID:
+    if has_places(path) and adata.uns.get("hist2st", {}).get("positions") == LAID_GRID:
         raise ValueError(
             f"{path} has labels by array position, but the prediction's spots are a grid on the tissue; predict at "
             "the section's spots (--spots)."

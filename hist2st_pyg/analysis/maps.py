@@ -11,7 +11,7 @@ import numpy as np
 from hist2st_pyg import figures
 from hist2st_pyg.analysis.predictions import background_of, file_of, name_of
 from hist2st_pyg.image.tissue import tissue_mask
-from hist2st_pyg.inference import GRID
+from hist2st_pyg.inference import LAID_GRID
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -46,7 +46,7 @@ def draw_prediction(
     values = {gene: expression[:, adata.var_names.get_loc(gene)] for gene in genes}
     maps = figures.expression_maps(pos, values, **background, title=f"{name_of(adata)}: {title}")
     pictures = [figures.save(maps, Path(folder) / f"{name}_predicted.png")]
-    if adata.uns["hist2st"]["positions"] == GRID:
+    if adata.uns["hist2st"]["positions"] == LAID_GRID:
         image, scale, um_per_pixel = (background[key] for key in ("image", "image_scale", "um_per_pixel"))
         resolution = None if um_per_pixel is None else um_per_pixel / scale
         overview = figures.tissue_overview(image, tissue_mask(image), pos * scale, um_per_pixel=resolution)

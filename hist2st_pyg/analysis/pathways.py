@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from pandas import DataFrame
 
-BINS = 25
-BIN = 20
+MOST_BINS = 25
+LEAST_GENES_PER_BIN = 20
 """Largest number of expression bins for a score's control genes, and smallest number of genes per bin."""
 SCORE_UNIT = "mean log10 expression − controls"
 P, ADJUSTED = "P-value", "Adjusted P-value"
@@ -57,7 +57,7 @@ def score_gene_sets(
     kept = panel_sets(gene_sets, list(adata.var_names), min_genes)
     scored = adata.copy()
     scored.obs = pd.DataFrame(index=adata.obs_names)
-    bins = int(np.clip(adata.n_vars // BIN, 2, BINS))
+    bins = int(np.clip(adata.n_vars // LEAST_GENES_PER_BIN, 2, MOST_BINS))
     state = np.random.get_state()  # noqa: NPY002  # scanpy seeds numpy's global generator
     try:
         for name, genes in kept.items():

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hist2st_pyg.data.expression import log_expression
 from hist2st_pyg.datasets import load_sections
@@ -15,11 +14,10 @@ from hist2st_pyg.io.anndata import libraries
 from hist2st_pyg.section import Section, wrong_count
 from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import read_h5ad
+from hist2st_pyg.utils.rows import Floats
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-Floats = NDArray[np.float64]
 
 
 def read_prediction(path: str | Path) -> AnnData:

@@ -50,7 +50,7 @@ CHOICES: dict[str, Choice] = {
     "attentions": Choice("nn.attention:ATTENTIONS", ("model.attention",)),
     "positions": Choice("nn.transformer:POSITIONS", ("model.position",), listed=False),
     "norms": Choice("nn.jumping_knowledge:NORMS", ("model.gnn_norm",), listed=False),
-    "readouts": Choice("nn.jumping_knowledge:JUMPING_KNOWLEDGE", ("model.jk",), listed=False),
+    "jumping knowledge": Choice("nn.jumping_knowledge:JUMPING_KNOWLEDGE", ("model.jk",), listed=False),
     "edge weights": Choice("nn.graph_arguments:EDGE_WEIGHTS", ("model.gnn_edge_weight",), listed=False),
     "formats": Choice("inference.outputs:OUTPUTS", ("format",), listed=False),
     "executors": Choice("utils.executors:EXECUTORS", ("executor",), listed=False),

@@ -79,8 +79,8 @@ class Help(DefaultHelpFormatter):
             return "Show this help."
         said = (_first_clause(said) if self.configures else plain(said)).removesuffix(".")
         choices = [choice for choice in choices_of(action) if choice not in ("true", "false", "null")]
-        told = set(re.findall(r"[\w-]+", said))
-        listed = said if told.issuperset(choices) else f"{said}: {', '.join(choices)}"
+        mentioned = set(re.findall(r"[\w-]+", said))
+        listed = said if mentioned.issuperset(choices) else f"{said}: {', '.join(choices)}"
         return f"{listed}{' (required)' if action.required and action.option_strings else ''}."
 
 

@@ -51,7 +51,7 @@ def run(parsed: Namespace) -> None:
     import logging
     from dataclasses import replace
 
-    from hist2st_pyg.evaluation.run import evaluate, scalars
+    from hist2st_pyg.evaluation.model_scores import evaluate, scalars
     from hist2st_pyg.inference.running import find_device
     from hist2st_pyg.models import load_model
     from hist2st_pyg.models.hub import locate_model

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hist2st_pyg.cli._downstream import add_outputs, draw, prediction_of, write_tables
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
@@ -13,7 +15,7 @@ EXAMPLES = (
     "hist2st genes slide.h5ad -o genes.csv",
     "hist2st genes regions.h5ad --regions --figures figures",
 )
-TOP = 5
+N_TOP = 5
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
@@ -26,58 +28,40 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         default=None,
         help="Column of obs whose markers to rank; default: region, which `hist2st regions -o` writes.",
     )
-    parser.add_argument(
-        "--output",
-        "-o",
-        type=str | None,
-        default=None,
-        help="The .csv of Moran's I (I_of_prediction for a prediction); markers are written to <name>_markers.csv.",
-    )
-    parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
+    text = "The .csv of Moran's I (I_of_prediction for a prediction); markers are written to <name>_markers.csv."
+    add_outputs(parser, text)
     return run
 
 
 def run(parsed: Namespace) -> None:
     """Rank genes by Moran's I and as markers of regions, if any; print the best, write tables, draw maps."""
     from functools import partial
-    from pathlib import Path
 
-    from hist2st_pyg.analysis import genes as of_genes
-    from hist2st_pyg.analysis.predictions import is_prediction, read_prediction
-    from hist2st_pyg.figures.canvas import draw_each
-    from hist2st_pyg.utils.csv_cells import write_csv
-    from hist2st_pyg.utils.writable import check_file, check_folder
+    from hist2st_pyg.analysis import genes as gene_analysis
+    from hist2st_pyg.analysis.predictions import is_prediction
 
-    check_file(parsed.output)
-    check_folder(parsed.figures)
-    adata = read_prediction(parsed.prediction)
+    adata = prediction_of(parsed)
     if parsed.regions is not None:
-        of_genes.check_regions(adata, parsed.regions)
-    adata = of_genes.spatial_genes(adata)
-    table = adata.uns[of_genes.MORAN]
-    best = ", ".join(f"{gene} {value:.2f}" for gene, value in table["I"][:TOP].items())
+        gene_analysis.check_regions(adata, parsed.regions)
+    adata = gene_analysis.spatial_genes(adata)
+    table = adata.uns[gene_analysis.MORAN]
+    best = ", ".join(f"{gene} {value:.2f}" for gene, value in table["I"][:N_TOP].items())
     written = table.rename_axis("gene")
     if is_prediction(adata):
         written = written.rename(columns={"I": "I_of_prediction"})
         print(f"{parsed.prediction} is a prediction, so its {len(table)} genes are ranked without p-values.")
     else:
-        n = (table[of_genes.FDR] < 0.05).sum()
+        n = (table[gene_analysis.FDR] < 0.05).sum()
         print(f"{n} of {len(table)} genes follow the tissue (FDR 5 %).")
     print(f"Highest Moran's I: {best}.")
-    pictures = {"The genes": partial(of_genes.draw_genes, adata, parsed.figures)}
+    pictures = {"The genes": partial(gene_analysis.draw_genes, adata, parsed.figures)}
     tables = {"": written}
     if parsed.regions is not None:
-        adata = of_genes.rank_markers(adata, parsed.regions)
-        markers = of_genes.marker_table(adata)
-        for region, genes in of_genes.top_markers(markers, TOP).items():
+        adata = gene_analysis.rank_markers(adata, parsed.regions)
+        markers = gene_analysis.marker_table(adata)
+        for region, genes in gene_analysis.top_markers(markers, N_TOP).items():
             print(f"Markers of {parsed.regions} {region}: {', '.join(genes) or 'none'}.")
-        pictures["The markers"] = partial(of_genes.draw_markers, adata, parsed.figures, parsed.regions)
+        pictures["The markers"] = partial(gene_analysis.draw_markers, adata, parsed.figures, parsed.regions)
         tables["_markers"] = markers
-    if parsed.output is not None:
-        output = Path(parsed.output)
-        for end, values in tables.items():
-            path = output.with_name(f"{output.stem}{end}{output.suffix}")
-            write_csv(values, path)
-            print(f"Table: {path}")
-    for picture in draw_each(parsed.figures, pictures):
-        print(f"Picture: {picture}")
+    write_tables(parsed, tables)
+    draw(parsed, pictures)

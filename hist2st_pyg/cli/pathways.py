@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hist2st_pyg.cli._downstream import add_measured, add_outputs, draw, prediction_of, write_tables
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("hist2st pathways slide.h5ad --gene_sets hallmarks.gmt -o pathways.csv",)
 MORAN = "moran"
-TOP = 50
+N_TOP = 50
 
 
 def build(parser: ArgumentParser, arguments: list[str]) -> Run:
@@ -26,44 +28,26 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
         "--enrich",
         type=str | None,
         default=None,
-        help=f"Also test which sets are over-represented in the {TOP} genes with the highest I (moran), or in the "
+        help=f"Also test which sets are over-represented in the {N_TOP} genes with the highest I (moran), or in the "
         "markers of each region (a column of obs).",
     )
-    parser.add_argument(
-        "--measured", type=str | None, default=None, help="The measured section: .h5ad of raw counts, or its name."
-    )
-    parser.add_argument("--data.name", type=str | None, default=None, help="The data set of the measured section.")
-    parser.add_argument("--data.root", type=str | None, default=None, help="Its folder.")
-    parser.add_argument("--data.options", type=dict[str, Any], default={}, help="Further options of its reader.")
+    add_measured(parser)
     parser.add_argument("--seed", type=int, default=0, help="Seed of the scores' control genes.")
-    parser.add_argument(
-        "--output",
-        "-o",
-        type=str | None,
-        default=None,
-        help="The .csv of gene sets; <name>_scores.csv and <name>_enrichment.csv are written next to it.",
-    )
-    parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
+    add_outputs(parser, "The .csv of gene sets; <name>_scores.csv and <name>_enrichment.csv are written next to it.")
     return run
 
 
 def run(parsed: Namespace) -> None:
     """Score the spots, compare with measured scores, test gene lists; print, write tables, draw maps."""
     from functools import partial
-    from pathlib import Path
 
     from hist2st_pyg.analysis.gene_sets import panel_sets, read_gene_sets
     from hist2st_pyg.analysis.genes import check_regions
     from hist2st_pyg.analysis.pathways import draw_enrichment, draw_scores, enrich, score_agreement, score_gene_sets
-    from hist2st_pyg.analysis.predictions import is_prediction, read_measured, read_prediction
-    from hist2st_pyg.figures.canvas import draw_each
+    from hist2st_pyg.analysis.predictions import is_prediction, read_measured
     from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i
-    from hist2st_pyg.utils.csv_cells import write_csv
-    from hist2st_pyg.utils.writable import check_file, check_folder
 
-    check_file(parsed.output)
-    check_folder(parsed.figures)
-    adata = read_prediction(parsed.prediction)
+    adata = prediction_of(parsed)
     if parsed.enrich not in (None, MORAN):
         check_regions(adata, parsed.enrich)
     read = read_gene_sets(parsed.gene_sets)
@@ -91,17 +75,12 @@ def run(parsed: Namespace) -> None:
         if is_prediction(adata):
             print(f"{parsed.prediction} is a prediction: the p-values compare lists of genes, not measured expression.")
         print(tables["_enrichment"].iloc[:, :4].to_string() or "No list shares a gene with a set.")
-    if parsed.output is not None:
-        path = Path(parsed.output)
-        for end, values in tables.items():
-            write_csv(values, path.with_name(f"{path.stem}{end}{path.suffix}"))
-        print(f"Tables: {', '.join(f'{path.stem}{end}{path.suffix}' for end in tables)} in {path.parent}")
+    write_tables(parsed, tables)
     pictures = {"The scores": partial(draw_scores, adata, parsed.figures, drawn, measured)}
     if parsed.enrich is not None and not tables["_enrichment"].empty:
         enriched = tables["_enrichment"].reset_index()
         pictures["The enrichment"] = partial(draw_enrichment, adata, parsed.figures, enriched)
-    for picture in draw_each(parsed.figures, pictures):
-        print(f"Picture: {picture}")
+    draw(parsed, pictures)
 
 
 def _lists(adata: AnnData, of: str) -> dict[str, list[str]]:
@@ -109,6 +88,6 @@ def _lists(adata: AnnData, of: str) -> dict[str, list[str]]:
     from hist2st_pyg.analysis.genes import marker_table, rank_markers, spatial_genes, top_markers, top_spatial
 
     if of == MORAN:
-        return {f"{TOP} genes of the highest I": top_spatial(spatial_genes(adata), TOP)}
+        return {f"{N_TOP} genes of the highest I": top_spatial(spatial_genes(adata), N_TOP)}
     ranked: DataFrame = marker_table(rank_markers(adata, of))
-    return top_markers(ranked, TOP)
+    return top_markers(ranked, N_TOP)

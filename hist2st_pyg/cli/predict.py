@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hist2st_pyg.cli._downstream import draw
 from hist2st_pyg.cli._help import MODEL
 
 if TYPE_CHECKING:
@@ -110,7 +111,6 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
 
     from hist2st_pyg import inference
     from hist2st_pyg.analysis.maps import draw_prediction
-    from hist2st_pyg.figures.canvas import draw_each
     from hist2st_pyg.inference.cohort import check_genes_drawn
     from hist2st_pyg.inference.outputs import OUTPUTS, check_output
     from hist2st_pyg.models import load_model
@@ -128,9 +128,8 @@ def _predict_image(parsed: Namespace, options: dict[str, Any], suffix: str) -> N
     else:
         OUTPUTS[suffix].write(adata, Path(parsed.output))
     print(f"{adata.n_obs} spots x {adata.n_vars} genes in {parsed.output}.")
-    draw = partial(draw_prediction, adata, parsed.figures, parsed.genes)
-    for picture in draw_each(parsed.figures, {f"The prediction of {parsed.images[0]}": draw}):
-        print(f"Picture: {picture}")
+    picture = partial(draw_prediction, adata, parsed.figures, parsed.genes)
+    draw(parsed, {f"The prediction of {parsed.images[0]}": picture})
 
 
 def _predict_cohort(parsed: Namespace, options: dict[str, Any]) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hist2st_pyg.cli._downstream import add_outputs, draw, prediction_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from hist2st_pyg.cli import Run
-
 
 EXAMPLES = ("hist2st regions slide.h5ad -o regions.h5ad --figures figures",)
 
@@ -34,8 +35,7 @@ def build(parser: ArgumentParser, arguments: list[str]) -> Run:
     parser.add_argument("--resolution", type=float, default=1.0, help="Leiden's resolution; higher gives more regions.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the clustering.")
     text = "The .h5ad to write, with obs['region'], or the .geojson with the regions' outlines for QuPath."
-    parser.add_argument("--output", "-o", type=str | None, default=None, help=text)
-    parser.add_argument("--figures", type=str | None, default=None, help="Folder for pictures.")
+    add_outputs(parser, text)
     return run
 
 
@@ -44,29 +44,20 @@ def run(parsed: Namespace) -> None:
     from functools import partial
 
     from hist2st_pyg.analysis.labels import labels_of
-    from hist2st_pyg.analysis.predictions import read_prediction
     from hist2st_pyg.analysis.regions import REGION_KEY, agreement, draw_regions, find_regions, n_labels
-    from hist2st_pyg.figures.canvas import draw_each
     from hist2st_pyg.inference import write_h5ad, write_regions_geojson
     from hist2st_pyg.io.tables import UNLABELED
-    from hist2st_pyg.utils.writable import check_file, check_folder
 
-    check_file(parsed.output)
-    check_folder(parsed.figures)
-    adata = read_prediction(parsed.prediction)
+    adata = prediction_of(parsed)
     labels = labels_of(adata, parsed.labels)
     n_regions = parsed.n_regions
     if parsed.method == "kmeans" and n_regions is None:
         if labels is None:
             raise ValueError("k-means without labels needs --n_regions.")
         n_regions = n_labels(labels)
-    options: dict[str, Any] = {
-        "n_regions": n_regions,
-        "labels": labels,
-        "resolution": parsed.resolution,
-        "seed": parsed.seed,
-    }
-    found = find_regions(adata, parsed.method, **options)
+    found = find_regions(
+        adata, parsed.method, n_regions=n_regions, labels=labels, resolution=parsed.resolution, seed=parsed.seed
+    )
     sizes = found.obs[REGION_KEY].value_counts(sort=False).to_dict()
     dropped = sizes.pop(UNLABELED, 0)
     listed = ", ".join(f"{region}: {size}" for region, size in sizes.items())
@@ -85,5 +76,4 @@ def run(parsed: Namespace) -> None:
         write = write_regions_geojson if parsed.output.lower().endswith(".geojson") else write_h5ad
         write(found, parsed.output)
         print(f"Regions: {parsed.output}")
-    for picture in draw_each(parsed.figures, {"The regions": partial(draw_regions, found, parsed.figures, labels)}):
-        print(f"Picture: {picture}")
+    draw(parsed, {"The regions": partial(draw_regions, found, parsed.figures, labels)})

@@ -16,7 +16,7 @@ from torch import Tensor
 from hist2st_pyg.compat.arguments import ORIGINALS, original_arguments
 from hist2st_pyg.io.tables import read_genes
 from hist2st_pyg.models.base import ExpressionModel
-from hist2st_pyg.models.saved_values import UNUSABLE, check_finite
+from hist2st_pyg.models.saved_values import UNUSABLE_ERRORS, check_finite
 from hist2st_pyg.nn.weight_limit import as_large_as, weight_limit
 from hist2st_pyg.section import SectionRecord
 from hist2st_pyg.utils.json_files import read_json
@@ -81,7 +81,7 @@ def convert(
         arguments = original_arguments(original, state, given)
         with weight_limit("the checkpoint holds fewer", **as_large_as(state)):
             model = original.load(state, arguments, None if genes is None else _panel(genes, arguments["n_genes"]))
-    except UNUSABLE as error:
+    except UNUSABLE_ERRORS as error:
         raise ValueError(f"{path}, as a checkpoint of {name}: {' '.join(str(error).split())}") from error
     check_finite(model.state_dict(), str(path))
     if records:

@@ -14,7 +14,7 @@ from hist2st_pyg.utils.rows import row_blocks
 
 logger = logging.getLogger(__name__)
 
-SHARE = 0.5
+COPIED_SHARE = 0.5
 """Sections are copies if more than this share of the smaller one's spots have the same counts as one of the other."""
 
 
@@ -32,7 +32,7 @@ def refuse_copies(groups: Mapping[str, Sequence[Section]]) -> None:
     for ((a, in_a), a_spots), ((b, in_b), b_spots) in combinations(zip(of, spots, strict=True), 2):
         smaller = min(len(a), len(b))
         equal = len(np.intersect1d(a_spots, b_spots, assume_unique=True))
-        if equal <= SHARE * smaller:
+        if equal <= COPIED_SHARE * smaller:
             continue
         said = (
             f"The sections {a.name!r} ({in_a}) and {b.name!r} ({in_b}) have the same counts in {equal} of {smaller} "

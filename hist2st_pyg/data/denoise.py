@@ -9,9 +9,9 @@ import torch
 from scipy.integrate import cumulative_trapezoid
 from torch import Tensor
 
-EMPTY = 1e-9
+EMPTY_SHARE = 1e-9
 """Singular values below this share of the largest are rounding errors."""
-EMPTY_OF_PRODUCTS = 1e-7
+EMPTY_SHARE_OF_PRODUCTS = 1e-7
 """The same for singular values from roots of eigenvalues, which lose half of the digits."""
 
 
@@ -29,9 +29,9 @@ def denoise(values: Tensor) -> tuple[Tensor, int]:
     """
     mean = values.mean(0)
     u, s, v = torch.linalg.svd((values - mean).double(), full_matrices=False)
-    shrunk = _shrunk(s, len(values), len(mean), EMPTY)
+    shrunk = _shrunk(s, len(values), len(mean), EMPTY_SHARE)
     if shrunk is None:
-        return values, int((s > EMPTY * s.max()).sum())
+        return values, int((s > EMPTY_SHARE * s.max()).sum())
     return ((u * shrunk) @ v).to(values.dtype) + mean, int((shrunk > 0).sum())
 
 
@@ -65,9 +65,9 @@ def shrinkage(mean: Tensor, products: Tensor, n: int) -> Shrinkage:
     """
     squares, vectors = torch.linalg.eigh(products)
     s, v = squares.flip(0)[:n].clamp(min=0).sqrt(), vectors.flip(1)[:, :n]
-    shrunk = _shrunk(s, n, len(mean), EMPTY_OF_PRODUCTS)
+    shrunk = _shrunk(s, n, len(mean), EMPTY_SHARE_OF_PRODUCTS)
     if shrunk is None:
-        shrunk = torch.where(s > EMPTY_OF_PRODUCTS * s.max(), s, 0.0)
+        shrunk = torch.where(s > EMPTY_SHARE_OF_PRODUCTS * s.max(), s, 0.0)
     some = shrunk > 0
     return Shrinkage(mean, v[:, some], shrunk[some] / s[some])
 

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.datasets import paper_panel
 from hist2st_pyg.io.tables import check_genes, read_genes
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.resolver import check_choice
 from hist2st_pyg.utils.rows import row_blocks
 from hist2st_pyg.utils.runtime import preserve_num_threads
 
@@ -23,7 +24,7 @@ DETECTED_SHARE = 0.1
 """Least share of the spots with a count of a detected gene."""
 SMALL_PANEL = 2
 """Largest panel for which a warning says that shares of its counts are not a useful target."""
-NAMED = 10
+MOST_NAMED = 10
 """Largest number of genes that a message names."""
 NormalizeBy = Literal["panel", "all"]
 """The divisor of a spot's counts: its total over the panel (the paper's rule) or over all genes."""
@@ -173,7 +174,7 @@ def unmeasured_genes(genes: Sequence[str], sections: Sequence[Section]) -> list[
 
 def listed(genes: Sequence[str]) -> str:
     """The first ten genes, for a message."""
-    return ", ".join(map(repr, genes[:NAMED])) + (", ..." if len(genes) > NAMED else "")
+    return ", ".join(map(repr, genes[:MOST_NAMED])) + (", ..." if len(genes) > MOST_NAMED else "")
 
 
 def panel_counts(section: Section, genes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -221,6 +222,7 @@ def expression(counts: NDArray[np.float32], totals: NDArray[np.float32]) -> NDAr
 
 def target_totals(section: Section, counts: Any, normalize_by: NormalizeBy) -> NDArray[np.float32]:
     """The divisor of each spot's counts, [N, 1]; arguments as in :func:`expression_target`, counts also sparse."""
+    check_choice(get_args(NormalizeBy), normalize_by, "normalize_by")
     if normalize_by == "panel":
         if counts.shape[1] <= SMALL_PANEL:
             logger.warning(
@@ -229,10 +231,8 @@ def target_totals(section: Section, counts: Any, normalize_by: NormalizeBy) -> N
                 section.name, counts.shape[1],
             )  # fmt: skip
         totals = np.asarray(counts.sum(1)).ravel()
-    elif normalize_by == "all":
-        totals = _all_counts(section)
     else:
-        raise ValueError(f"Unknown normalize_by={normalize_by!r}. Choose one of: panel, all.")
+        totals = _all_counts(section)
     return totals.astype(np.float32)[:, None]
 
 

@@ -9,7 +9,7 @@ from hist2st_pyg.data.expression import NormalizeBy
 from hist2st_pyg.data.graph import check_graph
 from hist2st_pyg.image.stain import STAINS
 from hist2st_pyg.utils.bounds import above, at_least, between, check
-from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.resolver import check_choice, resolve
 
 LARGEST_PATCH = 4096
 """Largest side of a patch in pixels; one of them takes 48 MiB."""
@@ -84,8 +84,7 @@ class DataOptions:
             raise ValueError(
                 f"Set the field of view by patch_um or patch_pitch, got both: {self.patch_um} and {self.patch_pitch}."
             )
-        if self.coord_type not in ("pixel", "array"):
-            raise ValueError(f"Unknown coord_type={self.coord_type!r}. Choose one of: pixel, array.")
+        check_choice(("array", "pixel"), self.coord_type, "coord_type")
         resolve(STAINS, self.stain, "stain")
         check_graph(self.graph, self.graph_kwargs, self.prune)
 

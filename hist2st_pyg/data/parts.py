@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import select
 
 from hist2st_pyg.data.section_data import SectionData
-from hist2st_pyg.data.source import rows_of
+from hist2st_pyg.data.spot_patches import rows_of
 from hist2st_pyg.losses import training_target
 
 
@@ -64,7 +64,7 @@ class SectionParts:
         return training_target(self.data)[spots]
 
     def patches_at(self, spots: NDArray[np.int64] | None = None) -> Tensor:
-        """The patches (or embeddings) of some spots (None: of all), see :data:`~hist2st_pyg.data.source.Patches`."""
+        """The patches (or embeddings) of some spots (None: of all)."""
         return rows_of(self.data.x)(spots)
 
     def measured(self) -> Iterator[SectionData]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.data.expression import expression_target, panel_counts
 from hist2st_pyg.data.options import DataOptions
 from hist2st_pyg.data.section_data import SectionData, section_graph
-from hist2st_pyg.data.source import Patches, SpotPatches, rows_of
+from hist2st_pyg.data.spot_patches import Patches, SpotPatches, rows_of
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.io.embeddings import section_embedding
 from hist2st_pyg.io.tables import check_genes
@@ -61,25 +61,6 @@ class Preprocessing(DataOptions):
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
         return asdict(self)
-
-    def image_data(
-        self, image: HistologyImage, pos: NDArray[np.float64], grid: NDArray[np.int64], **known: Any
-    ) -> SectionData:
-        """Patches and graph of spots on an image: all that a prediction needs.
-
-        Args:
-            image: The H&E image.
-            pos: Spot centers [N, 2] (x, y) in pixels.
-            grid: Array column and row [N, 2].
-            known: Further arguments of :meth:`patches`.
-
-        Raises:
-            ValueError: As :meth:`patches`.
-        """
-        x = self.patches(image, pos, **known)()
-        data = self.build_graph(pos, grid)
-        data.x = x
-        return data
 
     def patches(
         self,

@@ -12,6 +12,7 @@ from hist2st_pyg.data.copies import refuse_copies
 from hist2st_pyg.data.preprocessing import spot_pitch
 from hist2st_pyg.patients import require_patients
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.resolver import check_choice
 
 
 @dataclass(frozen=True)
@@ -163,8 +164,7 @@ def check_disjoint(
         ValueError: If a section or a patient is in two parts, or sections of two parts have the same counts; or if a
             patient is unknown that the split must separate. The message names it.
     """
-    if split not in ("patient", "test_patient", "section"):
-        raise ValueError(f"Unknown split={split!r}. Choose one of: patient, section, test_patient.")
+    check_choice(("patient", "section", "test_patient"), split, "split")
     parts = {"training": list(train), "validation": list(val), "test": list(test)}
     _refuse_common("section", {part: [s.name for s in sections] for part, sections in parts.items()})
     if split == "test_patient":

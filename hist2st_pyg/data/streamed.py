@@ -18,7 +18,7 @@ from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.data.parts import SectionParts, spatial_blocks
 from hist2st_pyg.data.preprocessing import Preprocessing
 from hist2st_pyg.data.section_data import SectionData
-from hist2st_pyg.data.source import Patches, decoded_once
+from hist2st_pyg.data.spot_patches import Patches, decoded_once
 from hist2st_pyg.losses import training_target
 from hist2st_pyg.section import Section
 

@@ -14,7 +14,7 @@ from hist2st_pyg.data.masks import training_spots
 from hist2st_pyg.data.parts import SectionParts, section_parts
 from hist2st_pyg.data.streamed import StreamedSection
 
-CONSTANT = 1e-9
+CONSTANT_VARIANCE = 1e-9
 """Variance of a standardized target, from sums over the spots, up to which it counts as constant."""
 
 
@@ -88,7 +88,7 @@ def _denoise_streamed(train: Sequence[SectionParts], mean: Tensor, std: Tensor) 
         n, total, products = n + len(standard), total + standard.sum(0), products + standard.T @ standard
     center = total / n
     products -= n * torch.outer(center, center)
-    varies = products.diagonal() > CONSTANT * n
+    varies = products.diagonal() > CONSTANT_VARIANCE * n
     if not varies.any():
         return 0
     shrink = shrinkage(center[varies].float(), products[varies][:, varies], n)

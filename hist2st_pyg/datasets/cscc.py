@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hist2st_pyg.image import image_name
 from hist2st_pyg.io.download import read_manifest
-from hist2st_pyg.io.download_gzip import PACKED, fetch_packed
+from hist2st_pyg.io.download_gzip import PACKED_SUFFIX, fetch_packed
 from hist2st_pyg.io.names import check_parts, select_names
 from hist2st_pyg.io.st_array import read_array_section
 from hist2st_pyg.io.tables import read_panel
@@ -138,7 +138,7 @@ def download(
         gsm = SAMPLES[name]
         for part in parts:
             file = PARTS[part].format(gsm=gsm, name=name)
-            files[f"{gsm[:-3]}nnn/{gsm}/suppl/{file}{PACKED}"] = part
+            files[f"{gsm[:-3]}nnn/{gsm}/suppl/{file}{PACKED_SUFFIX}"] = part
     fetch_packed(
         root,
         base_url,
@@ -174,14 +174,14 @@ def _images(root: Path) -> dict[str, list[Path]]:
     """The images of each section, including compressed ones."""
     found: dict[str, list[Path]] = {}
     for path in _files(root):
-        file = path.with_suffix("") if path.suffix == PACKED else path
+        file = path.with_suffix("") if path.suffix == PACKED_SUFFIX else path
         if (own := image_name(file)) is not None and (match := IMAGE.fullmatch(own)):
             found.setdefault(f"{match[1]}_ST_{match[2]}", []).append(path)
     return found
 
 
 def _image(paths: Sequence[Path]) -> Path | None:
-    images = [path for path in paths if path.suffix != PACKED]
+    images = [path for path in paths if path.suffix != PACKED_SUFFIX]
     if len(images) > 1:
         raise ValueError(f"{images[0]} and {images[1]} are one section's image; keep one of the two.")
     if not images and paths:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.image.mosaic import PatchMosaic
-from hist2st_pyg.io.alignment import Floats, in_order, on_image
+from hist2st_pyg.io.alignment import in_order, on_image
 from hist2st_pyg.io.anndata import first, read_adata, set_places, visium_diameter
 from hist2st_pyg.io.hest_sample import Sample, find_samples
 from hist2st_pyg.io.labels import LABEL, label_by_column
@@ -23,6 +23,7 @@ from hist2st_pyg.io.names import select_names
 from hist2st_pyg.io.sidecars import check_patients
 from hist2st_pyg.patients import Patients, with_patients
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.rows import Floats
 
 logger = logging.getLogger(__name__)
 

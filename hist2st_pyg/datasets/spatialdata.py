@@ -19,7 +19,7 @@ from hist2st_pyg.section import Section
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-PREDICTION = "hist2st"
+PREDICTION_KEY = "hist2st"
 """The key of a table's ``uns`` that marks it as a prediction, which holds no counts."""
 
 
@@ -109,7 +109,7 @@ def _counts_of_spots(store: SpatialData, table: str | None, shapes: str | None, 
     """The keys of the table of counts and of the spots that it annotates."""
     if shapes is not None:
         only(shapes, store.shapes, path, "element of shapes", "shapes")
-    counts = [key for key, adata in store.tables.items() if key == table or PREDICTION not in adata.uns]
+    counts = [key for key, adata in store.tables.items() if key == table or PREDICTION_KEY not in adata.uns]
     annotated = {key: spots for key in counts if (spots := annotated_spots(store, key))}
     if table is None and shapes is not None:
         annotated = {key: spots for key, spots in annotated.items() if shapes in spots}

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.io.names import select_names
 from hist2st_pyg.section import Section
+from hist2st_pyg.utils.rows import Floats
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-Floats = NDArray[np.float64]
 
 REGIONS = ("adipose", "immune", "stroma", "tumor")
-HAEMATOXYLIN = np.array([0.02, 0.14, 0.07, 0.20])  # of the region's ground, optical density
+HEMATOXYLIN = np.array([0.02, 0.14, 0.07, 0.20])  # of the region's ground, optical density
 EOSIN = np.array([0.06, 0.14, 0.34, 0.22])
 NUCLEI = np.array([2.0, 24.0, 7.0, 15.0])  # in a box as wide as half the pitch
-STAINS = np.array([[0.65, 0.70, 0.29], [0.16, 0.92, 0.35]])  # red, green, blue absorption of haematoxylin, eosin
+STAINS = np.array([[0.65, 0.70, 0.29], [0.16, 0.92, 0.35]])  # red, green, blue absorption of hematoxylin, eosin
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -157,10 +157,10 @@ def _stain(tissue: _Tissue, patient: Generator, rng: Generator) -> NDArray[np.ui
     strength = patient.lognormal(0, 0.10, 2)
     stains = np.maximum(STAINS + patient.normal(0, 0.025, STAINS.shape), 0)
     white = patient.uniform(238, 250, 3)
-    haematoxylin = np.tensordot(HAEMATOXYLIN, tissue.regions, axes=1) + 0.55 * tissue.blobs
+    hematoxylin = np.tensordot(HEMATOXYLIN, tissue.regions, axes=1) + 0.55 * tissue.blobs
     eosin = np.tensordot(EOSIN, tissue.regions, axes=1) * np.exp(0.30 * tissue.eosin)
     eosin = np.maximum(eosin + 0.04 * _smooth(rng, len(eosin), 6), 0)
-    density = np.stack([haematoxylin, eosin], axis=-1) * strength * tissue.mask[..., None]
+    density = np.stack([hematoxylin, eosin], axis=-1) * strength * tissue.mask[..., None]
     light = white * 10.0 ** -(density @ stains) + rng.normal(0, 2.5, (*density.shape[:2], 3))
     image: NDArray[np.uint8] = np.clip(np.rint(light), 0, 255).astype(np.uint8)
     return image

@@ -46,8 +46,7 @@ def load(
     """Read sections: genes' counts, and positions x, y in pixels of the full-resolution image.
 
     Space Ranger does not write that image: it is its input (``--image``). Spots that are not in the tissue are dropped.
-    Genes that share a symbol are numbered, see
-    :func:`~hist2st_pyg.io.spaceranger.read_counts`.
+    Genes that share a symbol are numbered, see :func:`~hist2st_pyg.io.tenx_matrix.read_counts`.
 
     Args:
         root: The folder with ``filtered_feature_bc_matrix.h5`` (or a folder of that name) and ``spatial``, one that

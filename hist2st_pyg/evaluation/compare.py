@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.rows import Floats
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Floats = NDArray[np.float64]
 Scores = Mapping[str, Mapping[str, float | None]]
 
 ROUNDING = 1e-12
@@ -144,8 +145,7 @@ def compare_to(
     """
     import pandas as pd
 
-    if reference not in scores:
-        raise ValueError(f"Unknown reference={reference!r}. Choose one of: {', '.join(sorted(scores))}.")
+    resolve(scores, reference, "reference")
     models = [model for model in scores if model != reference]
     if not models:
         raise ValueError(f"scores must hold another model besides {reference!r}.")

@@ -26,7 +26,7 @@ from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.section import Section
 
 logger = logging.getLogger(__name__)
-Floats = NDArray[np.floating[Any]]
+Reals = NDArray[np.floating[Any]]
 
 COVERAGE_LEVELS = (0.5, 0.9)
 N_MAPS = 3
@@ -37,15 +37,15 @@ class SectionResult:
     """One section's scores and the expression behind them.
 
     Args:
-        numbers: ``metrics``, ``per_gene``, ``ceiling``, ``map``; see :func:`~hist2st_pyg.evaluation.run.evaluate`.
+        numbers: ``metrics``, ``per_gene``, ``ceiling``, ``map``; see :func:`~hist2st_pyg.evaluate`.
         target: Target expression [N spots, G genes].
         predicted: Predicted expression [N, G].
         mask: bool [G], True where the gene was measured.
     """
 
     numbers: dict[str, Any]
-    target: Floats
-    predicted: Floats
+    target: Reals
+    predicted: Reals
     mask: NDArray[np.bool_]
 
 
@@ -58,7 +58,7 @@ def measure_section(
     seed: int = 0,
     cache: str | Path | None = None,
 ) -> SectionResult:
-    """Predict a section and compare with its counts; arguments as in :func:`~hist2st_pyg.evaluation.run.evaluate`."""
+    """Predict a section and compare with its counts; arguments as in :func:`~hist2st_pyg.evaluate`."""
     preprocessing = require_preprocessing(model)
     data = preprocessing.add_measured(SectionData(), section)
     counts, target, mask, size_factor = (data[key].cpu().numpy() for key in ("counts", "y", "gene_mask", "size_factor"))
@@ -108,7 +108,7 @@ def _share(pcc: float | None, ceiling: float | None) -> float | None:
 
 
 def _structure(
-    section: Section, target: Floats, predicted: Floats, counts: Floats, totals: NDArray[Any], seed: int
+    section: Section, target: Reals, predicted: Reals, counts: Reals, totals: NDArray[Any], seed: int
 ) -> dict[str, float | None]:
     edges = adjacent_edges(section.pos)
     moran_true = morans_i(target, edges)  # nan for a constant target, whose prediction is then left out
@@ -124,7 +124,7 @@ def _structure(
     }
 
 
-def _regions(predicted: Floats, section: Section, seed: int) -> dict[str, float | None]:
+def _regions(predicted: Reals, section: Section, seed: int) -> dict[str, float | None]:
     found: dict[str, dict[str, float] | None] = {"": None, "_paper": None}
     if section.label is not None:
         found["_paper"] = region_agreement(predicted, section.label, seed, method=PAPER)
@@ -136,7 +136,7 @@ def _regions(predicted: Floats, section: Section, seed: int) -> dict[str, float 
 
 
 def _map(
-    section: Section, ceilings: Mapping[str, float | None], genes: Sequence[str], target: Floats, predicted: Floats
+    section: Section, ceilings: Mapping[str, float | None], genes: Sequence[str], target: Reals, predicted: Reals
 ) -> dict[str, Any]:
     """Return maps of the genes with the highest ceiling, which are the same for every model."""
     order = sorted((-value, gene) for gene, value in ceilings.items() if value is not None)[:N_MAPS]
@@ -152,7 +152,7 @@ def _map(
     }
 
 
-def _rounded(values: Floats, decimals: int) -> Any:
+def _rounded(values: Reals, decimals: int) -> Any:
     return np.round(np.asarray(values, dtype=np.float64), decimals).tolist()
 
 

@@ -172,8 +172,8 @@ def _patch(left: Axes, right: Axes, explanation: Explanation, pixels: PixelMap, 
     of = "the spot" if pixels.spot == explanation.spot else "a neighbor"
     left.imshow(patch)
     left.set_title(f"{of}, field of view {field + 1}" if len(pixels.patch) > 1 else of, fontsize=9)
-    grey = patch.mean(2)
-    right.imshow(0.35 * grey + 165, cmap="gray", vmin=0, vmax=255)
+    gray = patch.mean(2)
+    right.imshow(0.35 * gray + 165, cmap="gray", vmin=0, vmax=255)
     strength = np.clip(np.abs(heat) / limit, 0, 1)
     right.imshow(heat, cmap=COLORS, vmin=-limit, vmax=limit, alpha=strength**0.7)
     right.set_title(f"contribution of its pixels {_signed(pixels.attribution[field].sum())}", fontsize=9)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg import figures
 from hist2st_pyg.data.preprocessing import SectionData
-from hist2st_pyg.data.source import SpotPatches, kept_open
+from hist2st_pyg.data.spot_patches import SpotPatches, kept_open
 from hist2st_pyg.explain.figure import explanation_figure
 from hist2st_pyg.explain.receptive_field import vision_stages
 from hist2st_pyg.explain.spot import Explanation, closest, explain_spot, gene_column

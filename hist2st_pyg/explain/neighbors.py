@@ -14,8 +14,7 @@ from torch_geometric.utils import k_hop_subgraph
 
 from hist2st_pyg.explain.receptive_field import ReceptiveField, fixed_features
 from hist2st_pyg.models import Hist2ST
-
-Floats = NDArray[np.float64]
+from hist2st_pyg.utils.rows import Floats
 
 
 @dataclass(frozen=True, eq=False)

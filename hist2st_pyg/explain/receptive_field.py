@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.utils import k_hop_subgraph
 
 from hist2st_pyg.data.preprocessing import SectionData
-from hist2st_pyg.data.source import Patches, rows_of
+from hist2st_pyg.data.spot_patches import Patches, rows_of
 from hist2st_pyg.models import MODELS
 from hist2st_pyg.models.base import ClosedFormModel, ExpressionModel
 from hist2st_pyg.models.section_moments import section_moments

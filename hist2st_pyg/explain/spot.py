@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.data.preprocessing import SectionData
-from hist2st_pyg.data.source import Patches
+from hist2st_pyg.data.spot_patches import Patches
 from hist2st_pyg.explain.neighbors import contributions
 from hist2st_pyg.explain.pixels import PixelMap, pixel_map
 from hist2st_pyg.explain.receptive_field import eval_mode, features, receptive_field, vision_stages

@@ -25,15 +25,15 @@ Made = TypeVar("Made")
 
 COLORS = "magma"
 DPI = 150
-PANEL = 3.1
+PANEL_INCHES = 3.1
 """Width of a panel in inches."""
-LETTER = 0.075
+LETTER_INCHES = 0.075
 """Width of a letter of a legend or of a tick in inches."""
 SPOT_SHARE = 0.9
 """Diameter of a drawn spot as a share of the pitch, for maps without gaps but with visible spots."""
 RING_SHARE = 0.5
 """Diameter of the ring of a spot of unknown diameter as a share of the pitch, about as in ST and Visium."""
-BAR = (1.02, 0.1, 0.04, 0.8)
+COLOR_BAR_PLACE = (1.02, 0.1, 0.04, 0.8)
 """Left, bottom, width and height of a color bar as shares of its panel."""
 BAR_SHARE = 0.35
 """Longest scale bar as a share of its panel."""
@@ -112,7 +112,7 @@ def section_panels(rows: int, columns: int, points: NDArray[np.float64]) -> tupl
 
     width, height = np.ptp(points, axis=0) + spot_pitch(points)
     ratio = float(np.clip(height / width, 0.4, 2.5))
-    figure = Figure(figsize=(PANEL * columns, (2.7 * ratio + 0.4) * rows), layout="constrained")
+    figure = Figure(figsize=(PANEL_INCHES * columns, (2.7 * ratio + 0.4) * rows), layout="constrained")
     return figure, list(np.atleast_1d(figure.subplots(rows, columns)).flat)
 
 
@@ -133,7 +133,7 @@ def colored_map(
     spots.set_clim(limits)
     frame(axis, points, title)
     # Within the panel's own frame, so that maps are as large as the image beside them.
-    bar = figure.colorbar(spots, cax=axis.inset_axes(BAR))
+    bar = figure.colorbar(spots, cax=axis.inset_axes(COLOR_BAR_PLACE))
     bar.set_label(unit, fontsize=8)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
@@ -201,7 +201,7 @@ def outlines(
     """
     pitch = spot_pitch(points)
     pitches = float(np.ptp(points, axis=0).max()) / pitch + 1
-    width = min(width, 0.05 * 72 * PANEL / pitches)
+    width = min(width, 0.05 * 72 * PANEL_INCHES / pitches)
     wide = RING_SHARE * pitch if diameter is None else diameter
     circles(axis, points, wide, facecolors="none", edgecolors=color, linewidths=width)
 

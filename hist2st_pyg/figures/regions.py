@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.figures.canvas import (
-    LETTER,
+    LETTER_INCHES,
     circles,
     draw_image,
     frame,
@@ -29,12 +29,12 @@ PALETTE = (
 """Colors that are distinct with and without red-green blindness, and on H&E; further regions take scanpy's.
 
 They are the farthest apart (CIE 1976 ΔE, the least over normal vision, deuteranopia and protanopia by Machado et al.
-2009) among colors that also differ from those of H&E and from :data:`NOWHERE`.
+2009) among colors that also differ from those of H&E and from :data:`NOWHERE_COLOR`.
 """
 LEGEND_ROWS = 12
-NOWHERE = "#d9d9d9"
+NOWHERE_COLOR = "#d9d9d9"
 """Color of spots without a region."""
-FADED = 0.5
+FADED_ALPHA = 0.5
 
 
 @plain_text
@@ -62,7 +62,7 @@ def region_maps(
         um_per_pixel: Micrometers per pixel of ``pos``, for a scale bar; None if unknown.
         spot_diameter: Diameter of a spot in pixels; None if unknown.
         columns: Maps in a row.
-        nowhere: The name of spots without a region, which are grey.
+        nowhere: The name of spots without a region, which are gray.
 
     Raises:
         ValueError: If ``partitions`` is empty or a partition does not have one name per spot.
@@ -79,14 +79,14 @@ def region_maps(
     figure, axes = section_panels(-(-count // columns), columns, points)
     longest = max(len(region) for values in names.values() for region in values)
     most = max(len(set(values)) for values in names.values())
-    legend = (0.6 + LETTER * longest) * -(-most // LEGEND_ROWS)
+    legend = (0.6 + LETTER_INCHES * longest) * -(-most // LEGEND_ROWS)
     figure.set_size_inches(figure.get_figwidth() + legend * min(columns, len(names)), figure.get_figheight())
     if image is not None:
         draw_image(axes[0], points, image, image_scale, "H&E, spots", diameter=spot_diameter)
     reference = next(iter(names.values()))
     for axis, (title, values) in zip(axes[image is not None :], names.items(), strict=False):
         if image is not None:
-            draw_image(axis, points, image, image_scale, title, outline=False, alpha=FADED)
+            draw_image(axis, points, image, image_scale, title, outline=False, alpha=FADED_ALPHA)
         colors = matched_colors(reference, values, nowhere)
         circles(axis, points, facecolors=[colors[value] for value in values])
         frame(axis, points, title)
@@ -132,7 +132,7 @@ def matched_colors(reference: ArrayLike, values: ArrayLike, nowhere: str) -> dic
     places = [place[name] if name in place else next(free) for name in found]
     palette = _palette(max(places, default=0) + 1)
     colors = {name: palette[i % len(palette)] for name, i in zip(found, places, strict=True)}
-    return {**colors, nowhere: NOWHERE} if nowhere in second else colors
+    return {**colors, nowhere: NOWHERE_COLOR} if nowhere in second else colors
 
 
 def _palette(size: int) -> tuple[str, ...]:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hist2st_pyg.figures.canvas import LETTER, plain_text
+from hist2st_pyg.figures.canvas import LETTER_INCHES, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-SIZES = (8.0, 230.0)
+DOT_AREAS = (8.0, 230.0)
 """Areas of the smallest and the largest dot, in points squared."""
 
 
@@ -106,10 +106,10 @@ def _table_figure(table: DataFrame, title: str, column: float, row: float) -> tu
     """A figure with room for cells of ``column`` by ``row`` inches and for the names beside them."""
     from matplotlib.figure import Figure
 
-    rows, columns = (LETTER * max(len(str(name)) for name in names) for names in (table.index, table.columns))
+    rows, columns = (LETTER_INCHES * max(len(str(name)) for name in names) for names in (table.index, table.columns))
     if table.shape[1] == 1:  # its name is written horizontally
         columns = 0.0
-    width = max(1.9 + column * table.shape[1] + rows, 1.2 * LETTER * len(title))
+    width = max(1.9 + column * table.shape[1] + rows, 1.2 * LETTER_INCHES * len(title))
     figure = Figure(figsize=(width, 1.1 + max(row * len(table), 1.6) + columns), layout="constrained")
     figure.suptitle(title, fontsize=10)
     return figure, figure.add_subplot()
@@ -134,5 +134,5 @@ def _names(axis: Axes, table: DataFrame, column_unit: str) -> None:
 
 
 def _area(share: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    low, high = SIZES
+    low, high = DOT_AREAS
     return np.asarray(low + (high - low) * share)

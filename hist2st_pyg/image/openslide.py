@@ -22,7 +22,7 @@ KIND = "a slide that OpenSlide can read"
 SEVERAL_FILES = (".vms", ".vmu", ".dcm")
 """Formats whose slides have further files in the same folder; a MIRAX slide's are in a folder of its name."""
 
-CELL = 1024
+CELL_PIXELS = 1024
 """Side of the regions read at once, in pixels: OpenSlide's buffers take several times the memory of the result."""
 
 
@@ -85,7 +85,7 @@ class OpenSlideImage(PyramidImage):
 
             def region(x: int, y: int, width: int, height: int) -> Pixels:
                 pixels = np.empty((height, width, 3), dtype=np.uint8)
-                left, top, side = (x, y, CELL) if exact else (x - x % TILE, y - y % TILE, TILE)
+                left, top, side = (x, y, CELL_PIXELS) if exact else (x - x % TILE, y - y % TILE, TILE)
                 for y0, x0 in itertools.product(range(top, y + height, side), range(left, x + width, side)):
                     x1, y1 = min(x0 + side, x + width), min(y0 + side, y + height)
                     place = round(x0 * factor), round(y0 * factor)

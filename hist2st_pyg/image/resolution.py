@@ -14,14 +14,14 @@ from hist2st_pyg.image.ome import ome_pixels
 
 logger = logging.getLogger(__name__)
 
-MICROSCOPIC = (0.05, 20.0)
+MICROSCOPE_UM = (0.05, 20.0)
 """Range of microscopes in µm per pixel. Other tags are those of a screen or printer (72 dpi are 353 µm per pixel)."""
 
-MICROMETRES = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "Å": 1e-4, "mm": 1e3, "cm": 1e4, "m": 1e6}
+UNIT_UM = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "Å": 1e-4, "mm": 1e3, "cm": 1e4, "m": 1e6}
 """Units of OME-XML in µm; the first two are the micro sign and the Greek letter."""
 
-TAG_UNITS: dict[float, float] = {2: 25_400.0, 3: 10_000.0}
-"""Units of TIFF's resolution tags, inch and centimetre, in µm."""
+TAG_UNIT_UM: dict[float, float] = {2: 25_400.0, 3: 10_000.0}
+"""Units of TIFF's resolution tags, inch and centimeter, in µm."""
 
 
 def tiff_resolution(tif: Any, series: Any, path: Path) -> tuple[float, float] | None:
@@ -40,12 +40,12 @@ def tiff_resolution(tif: Any, series: Any, path: Path) -> tuple[float, float] | 
         return _ome_resolution(tif.ome_metadata, series, path)
     if aperio := re.search(r"^Aperio.*\bMPP\s*=\s*(\d*\.?\d+)", page.description, re.DOTALL):
         return float(aperio[1]), float(aperio[1])
-    unit = TAG_UNITS.get(_number(page.tags.valueof("ResolutionUnit", default=2)))
+    unit = TAG_UNIT_UM.get(_number(page.tags.valueof("ResolutionUnit", default=2)))
     per_unit = [_number(page.tags.valueof(name, default=0)) for name in ("XResolution", "YResolution")]
     if unit is None or not all(value > 0 for value in per_unit):
         return None
     x, y = (unit / value for value in per_unit)
-    return (x, y) if all(MICROSCOPIC[0] <= size <= MICROSCOPIC[1] for size in (x, y)) else None
+    return (x, y) if all(MICROSCOPE_UM[0] <= size <= MICROSCOPE_UM[1] for size in (x, y)) else None
 
 
 def _number(value: Any) -> float:
@@ -70,7 +70,7 @@ def _ome_resolution(xml: str, series: Any, path: Path) -> tuple[float, float] | 
 
 def _micrometers(pixels: ElementTree.Element, axis: str) -> float | None:
     value, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
-    return None if value is None or unit not in MICROMETRES else float(value) * MICROMETRES[unit]
+    return None if value is None or unit not in UNIT_UM else float(value) * UNIT_UM[unit]
 
 
 def square_pixels(sizes: tuple[float, float] | None, path: Path) -> float | None:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.rows import Floats
 
-Floats = NDArray[np.float64]
 WHITE_LEVEL = 256.0
 SAMPLE_PIXELS = 500_000
 """Largest number of pixels for fitting a map."""
@@ -26,7 +26,7 @@ GLASS_DENSITY = 0.15
 """Optical density below which a channel counts as glass."""
 HE = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 HE_STRENGTH = np.array([1.9705, 1.0308])
-"""Macenko's reference: optical density of haematoxylin and eosin, and the 99 % quantile of their concentrations."""
+"""Macenko's reference: optical density of hematoxylin and eosin, and the 99 % quantile of their concentrations."""
 REFERENCE_MEAN, REFERENCE_DEVIATION = np.array([0.5, 0.6, 0.35]), np.array([0.45, 0.45, 0.25])
 """Target optical density of ``"standardize"``: about that of breast sections."""
 
@@ -107,7 +107,7 @@ def apply_stain(patches: NDArray[np.uint8], stain_map: StainMap | None) -> NDArr
 
 
 def macenko(density: Floats) -> tuple[Floats, Floats]:
-    """Separate haematoxylin and eosin and scale each to the reference (Macenko et al., ISBI 2009).
+    """Separate hematoxylin and eosin and scale each to the reference (Macenko et al., ISBI 2009).
 
     The stains' directions are the extreme angles in the plane of the first two principal components. Strength is the
     99 % quantile of a stain's concentration, which depends on the stain more than on the mix of tissues.
@@ -126,7 +126,7 @@ def macenko(density: Floats) -> tuple[Floats, Floats]:
     along = stained @ plane
     angles = np.percentile(np.arctan2(along[:, 1], along[:, 0]), [1, 99])
     stains = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane.T
-    stains = stains[np.argsort(-stains[:, 0])]  # haematoxylin absorbs more red
+    stains = stains[np.argsort(-stains[:, 0])]  # hematoxylin absorbs more red
     concentration = np.linalg.lstsq(stains.T, stained.T, rcond=None)[0]
     strength = np.percentile(concentration, 99, axis=1)
     if not (strength > 0).all():

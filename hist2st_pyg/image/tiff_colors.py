@@ -46,18 +46,18 @@ def to_rgb(series: Any, path: Path, ome: str | None) -> tuple[ToRGB, int]:
         ome: Its OME-XML, which may name the channels.
 
     Raises:
-        ValueError: If the pixels are not 8-bit RGB or grey, or their colors are of a kind that is not converted.
+        ValueError: If the pixels are not 8-bit RGB or gray, or their colors are of a kind that is not converted.
     """
     page, axes = series.keyframe, series.axes
     color, compression = (getattr(tag, "name", str(tag)) for tag in (page.photometric, page.compression))
     if series.dtype != np.uint8 or page.bitspersample != 8 or axes not in SAMPLES:
         raise ValueError(
-            f"{path} must be an 8-bit RGB or grey image (axes YXS, SYX, CYX or YX), got "
+            f"{path} must be an 8-bit RGB or gray image (axes YXS, SYX, CYX or YX), got "
             f"{series.dtype if page.bitspersample % 8 == 0 else f'{page.bitspersample} bits'} with axes {axes}."
         )
     samples = int(np.prod([n for axis, n in zip(axes, series.shape, strict=True) if axis in "SC"], initial=1))
     if samples not in SAMPLES[axes] or (samples == 4 and color != "RGB"):
-        raise ValueError(f"{path} has {color} colors with shape {series.shape}; convert it to RGB or grey.")
+        raise ValueError(f"{path} has {color} colors with shape {series.shape}; convert it to RGB or gray.")
     orientation = page.tags.valueof("Orientation", default=1)
     if orientation not in (1, (1,)):
         raise ValueError(f"{path} is stored turned or mirrored (orientation {orientation}); save it upright.")
@@ -69,7 +69,7 @@ def to_rgb(series: Any, path: Path, ome: str | None) -> tuple[ToRGB, int]:
         _check_ycbcr(page, path, compression)
         return _from_ycbcr, 255
     if color not in {"MINISBLACK", "RGB", "YCBCR"} or (color == "MINISBLACK" and samples == 4):
-        raise ValueError(f"{path} has {color} colors with shape {series.shape}; convert it to RGB or grey.")
+        raise ValueError(f"{path} has {color} colors with shape {series.shape}; convert it to RGB or gray.")
     if axes == "CYX":
         order = _channel_order(series, path, ome)
         return lambda pixels: np.ascontiguousarray(pixels[..., order]), 255

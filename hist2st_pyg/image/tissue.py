@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-BLACK = 30
+BLACK_LEVEL = 30
 """Pixels whose brightest channel is below this (of 255) are a margin, not slide; JPEG gives them any hue."""
 
-CONTRAST = 0.05
+LEAST_CONTRAST = 0.05
 """Least difference of the mean saturation of tissue and background; noise and uneven light stay below it."""
 
 
 def tissue_mask(thumbnail: NDArray[np.uint8], min_area: float = 0.005) -> NDArray[np.bool_]:
     """Separate stained tissue from glass by saturation (threshold of Otsu, IEEE Trans. Syst. Man Cybern. 1979).
 
-    Small holes are filled, large ones (the inside of a gut) stay glass, and small pieces are dropped. White, grey and
+    Small holes are filled, large ones (the inside of a gut) stay glass, and small pieces are dropped. White, gray and
     black margins are not tissue. The picture needs some background: if all of it is tissue, the threshold would
     separate strong from pale stain.
 
@@ -42,12 +42,12 @@ def tissue_mask(thumbnail: NDArray[np.uint8], min_area: float = 0.005) -> NDArra
     # The strongest stain nearby: pale tissue has colored threads and nuclei, the halo of dye around it has none.
     strongest = ndimage.maximum_filter(saturation(thumbnail), size=2 * round(longest / 400) + 1)
     smooth = np.asarray(ndimage.gaussian_filter(strongest, sigma=longest / 200))
-    slide = thumbnail.max(axis=2) >= BLACK
+    slide = thumbnail.max(axis=2) >= BLACK_LEVEL
     if not slide.any():
         raise _no_tissue("the picture is black")
     tissue = slide & (smooth > otsu(smooth[slide]))
     glass = slide & ~tissue
-    if not (tissue.any() and glass.any()) or smooth[tissue].mean() - smooth[glass].mean() < CONTRAST:
+    if not (tissue.any() and glass.any()) or smooth[tissue].mean() - smooth[glass].mean() < LEAST_CONTRAST:
         raise _no_tissue("no part of the picture differs in saturation")
     tissue = _close(tissue, radius=longest / 64)
     filled = ndimage.binary_fill_holes(tissue)
@@ -72,7 +72,7 @@ def saturation(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Saturation (of hue, saturation, value) in [0, 1], float [h, w]; 0 where the picture is nearly black."""
     value = picture.max(axis=2).astype(np.float32)
     chroma = value - picture.min(axis=2)
-    return np.asarray(np.divide(chroma, value, out=np.zeros_like(chroma), where=value >= BLACK))
+    return np.asarray(np.divide(chroma, value, out=np.zeros_like(chroma), where=value >= BLACK_LEVEL))
 
 
 def otsu(values: NDArray[np.floating]) -> float:

@@ -3,7 +3,7 @@
 from hist2st_pyg.data.parts import spatial_blocks
 from hist2st_pyg.inference.blocks import BLOCK_SPOTS, WHOLE_SECTION_SPOTS, predict_blocks
 from hist2st_pyg.inference.cohort import predict_cohort
-from hist2st_pyg.inference.layout import GRID, THUMBNAIL_PIXELS, grid_pitch, lay_grid
+from hist2st_pyg.inference.layout import LAID_GRID, THUMBNAIL_PIXELS, grid_pitch, lay_grid
 from hist2st_pyg.inference.lazyslide import FeaturePredictor, TilePredictor
 from hist2st_pyg.inference.prediction import model_data, predict, predict_section, predict_spots
 from hist2st_pyg.inference.running import run_model
@@ -14,7 +14,7 @@ from hist2st_pyg.utils.files import write_h5ad
 
 __all__ = [
     "BLOCK_SPOTS",
-    "GRID",
+    "LAID_GRID",
     "THUMBNAIL_PIXELS",
     "WHOLE_SECTION_SPOTS",
     "FeaturePredictor",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hist2st_pyg.data.parts import SectionParts, spatial_blocks
 from hist2st_pyg.data.preprocessing import SectionData
-from hist2st_pyg.data.source import Patches, kept_open
+from hist2st_pyg.data.spot_patches import Patches, kept_open
 from hist2st_pyg.inference.domain_shift import Colors, log_notes
 from hist2st_pyg.inference.running import find_device, on_device
 from hist2st_pyg.inference.stages import Keep, collected, encoded, from_features, predicted

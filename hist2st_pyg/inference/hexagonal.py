@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hist2st_pyg.io.spots import Spots
 
-ROW = np.sqrt(3) / 2
+ROW_DISTANCE = np.sqrt(3) / 2
 """Distance of a hexagonal grid's rows, in pitches."""
 
 
@@ -34,7 +34,7 @@ def hexagonal_grid(size: tuple[int, int], pitch: float) -> Spots:
         raise ValueError(f"pitch must be 1 pixel or more, got {pitch!r}.")
     if min(width, height) < pitch:
         raise ValueError(f"No spot fits: the pitch is {pitch:g} px and the image is {width} x {height} px.")
-    step = pitch * ROW
+    step = pitch * ROW_DISTANCE
     column, row = np.meshgrid(np.arange(int(width / pitch)), np.arange(int((height - pitch) / step) + 1))
     x, y = pitch / 2 * (1 + 2 * column + row % 2), pitch / 2 + step * row
     fits = x <= width - pitch / 2
@@ -86,7 +86,7 @@ def interleaved(
         The spots of each non-empty grid, and every spot's column and row on its own grid, int [N, 2] from 0.
     """
     x, y = ((pos - pos[0]) / pitch).T
-    row = np.rint(y / ROW).astype(np.int64)
+    row = np.rint(y / ROW_DISTANCE).astype(np.int64)
     # Along axes at 60 degrees each step is one spot, so the coordinates modulo factor identify the coarser grid.
     column = np.rint(x - row / 2).astype(np.int64)
     places = np.stack([column // factor + row // factor // 2, row // factor], axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.data.preprocessing import SectionData
-from hist2st_pyg.data.source import SpotPatches
+from hist2st_pyg.data.spot_patches import SpotPatches
 from hist2st_pyg.image import HistologyImage, open_image
 from hist2st_pyg.inference.domain_shift import check_positions, log_notes, resolution_notes
 from hist2st_pyg.inference.layout import Layout, given_layout, grid_layout

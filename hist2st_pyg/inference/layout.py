@@ -19,8 +19,8 @@ from hist2st_pyg.io.spots import Spots, annotated_spots, read_spots
 if TYPE_CHECKING:
     from anndata import AnnData
 
-GRID = "hexagonal grid on the tissue"
-GIVEN = "spots given"
+LAID_GRID = "hexagonal grid on the tissue"
+GIVEN_SPOTS = "spots given"
 THUMBNAIL_PIXELS = 1024
 """Longer side of the image kept in ``uns["spatial"]``, in pixels."""
 
@@ -68,7 +68,7 @@ def given_layout(
     elif not isinstance(spots, Spots):
         raise TypeError(f"spots must be an AnnData, a spot file or Spots, got {type(spots).__name__}.")
     notes = pitch_notes(spot_pitch(spots.pos), preprocessing.pitch_in(um_per_pixel)) if len(spots) > 1 else []
-    return Layout(spots, GIVEN, spots.grid, None, None, notes)
+    return Layout(spots, GIVEN_SPOTS, spots.grid, None, None, notes)
 
 
 def grid_layout(
@@ -117,7 +117,7 @@ def grid_layout(
     places, arrays = spots.grid, None
     if factor > 1:
         arrays, places = interleaved(spots.pos, pitch, factor)
-    return Layout(spots, GRID, places, arrays, trained, notes + pitch_notes(pitch, trained), thumbnail)
+    return Layout(spots, LAID_GRID, places, arrays, trained, notes + pitch_notes(pitch, trained), thumbnail)
 
 
 def grid_pitch(preprocessing: Preprocessing, um_per_pixel: float | None) -> float:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from hist2st_pyg.data.preprocessing import Preprocessing, SectionData
-from hist2st_pyg.data.source import rows_of
+from hist2st_pyg.data.spot_patches import rows_of
 from hist2st_pyg.datasets import grid_from_positions
 from hist2st_pyg.inference.blocks import predict_blocks
 from hist2st_pyg.inference.domain_shift import check_positions
@@ -129,12 +129,8 @@ class FeaturePredictor(_Predictor):
         if pos.shape != (len(x), 2):
             raise ValueError(f"coords must be [{len(x)}, 2] for {len(x)} tiles, got {list(pos.shape)}.")
         for field, values in (("Features", x), ("Positions", pos)):
-            if not np.isfinite(values).all():
-                raise ValueError(f"{field} must be finite, but tile {_first_not_finite(values)} has nan or infinity.")
-
-
-def _first_not_finite(values: NDArray[np.floating]) -> int:
-    return int(np.flatnonzero(~np.isfinite(values).all(1))[0])
+            if len(tiles := np.flatnonzero(~np.isfinite(values).all(1))):
+                raise ValueError(f"{field} must be finite, but tile {tiles[0]} has nan or infinity.")
 
 
 class TilePredictor(_Predictor):

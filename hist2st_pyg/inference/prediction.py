@@ -15,7 +15,7 @@ from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.inference.blocks import BLOCK_SPOTS, Prediction, predict_blocks, with_moments
 from hist2st_pyg.inference.domain_shift import check_positions, log_notes, pitch_notes, resolution_notes
 from hist2st_pyg.inference.image_input import read_image
-from hist2st_pyg.inference.layout import GIVEN
+from hist2st_pyg.inference.layout import GIVEN_SPOTS
 from hist2st_pyg.inference.prediction_adata import prediction_adata
 from hist2st_pyg.inference.running import find_device
 from hist2st_pyg.inference.stages import Keep
@@ -147,7 +147,7 @@ def predict_section(
     predicted = predict_spots(model, section, device, block=block, keep=partial(with_moments, genes=kept))
     spots = Spots([str(spot) for spot in section.adata.obs_names], section.pos, section.grid)
     image = section.require_image() if section.image is not None else None
-    facts = {"um_per_pixel": section.um_per_pixel, "positions": GIVEN}
+    facts = {"um_per_pixel": section.um_per_pixel, "positions": GIVEN_SPOTS}
     return prediction_adata(
         model, predicted, kept, spots, image, None, section.name, notes, facts, section.spot_diameter
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hist2st_pyg.data.parts import SectionParts
 from hist2st_pyg.data.preprocessing import SectionData
-from hist2st_pyg.data.source import Patches
+from hist2st_pyg.data.spot_patches import Patches
 from hist2st_pyg.inference.domain_shift import Colors
 from hist2st_pyg.inference.running import run_model
 from hist2st_pyg.models.base import ExpressionModel

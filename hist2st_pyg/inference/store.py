@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hist2st_pyg.datasets.spatialdata import PREDICTION
+from hist2st_pyg.datasets.spatialdata import PREDICTION_KEY
 from hist2st_pyg.io.spatialdata import (
     ATTRIBUTES,
     annotated_spots,
@@ -35,7 +35,7 @@ TABLE, SPOTS, THUMBNAIL = "hist2st", "spots", "thumbnail"
 REGION, INSTANCE = "spatialdata_region", "spatialdata_instance"
 """The columns of ``obs`` with the element and the spot that a row of the table annotates."""
 
-TOLERANCE = 0.5
+TOLERANCE_PIXELS = 0.5
 """Largest distance of a spot from its position in the store, in pixels."""
 
 
@@ -70,8 +70,8 @@ def write_spatialdata(
         ValueError: If ``path`` is not a store, the table exists, or the store lacks these spots at these positions.
     """
     path = Path(path)
-    if PREDICTION not in adata.uns:
-        raise ValueError(f"adata must be a prediction, but uns lacks {PREDICTION!r}, which predict writes.")
+    if PREDICTION_KEY not in adata.uns:
+        raise ValueError(f"adata must be a prediction, but uns lacks {PREDICTION_KEY!r}, which predict writes.")
     check_store(path, table, overwrite)
     if is_store(path):
         with locked(path):
@@ -146,7 +146,7 @@ def _add_table(
     image = only(image, store.images, path, "image", "image") if image or store.images else None
     spots = in_pixels(store, shapes, image, coordinate_system, path).loc[found[shapes]]
     away = np.linalg.norm(centers(spots) - adata.obsm["spatial"], axis=1)
-    if away.max() > TOLERANCE:
+    if away.max() > TOLERANCE_PIXELS:
         raise ValueError(
             f"{path}: the prediction's spot {names[int(away.argmax())]!r} is {away.max():.1f} px from its position in "
             f"{shapes!r}; check that the prediction is of this section and of its image {image!r}."
@@ -160,7 +160,7 @@ def _check_key(store: SpatialData, path: Path, table: str, overwrite: bool) -> N
     for other in (folder for kind in kinds for folder in kind.iterdir()):
         if other.name.casefold() == table.casefold() and other != path / "tables" / table:
             raise ValueError(f"{path} already has {other.relative_to(path)}; choose another name for the table.")
-    if table in store.tables and PREDICTION not in store.tables[table].uns:
+    if table in store.tables and PREDICTION_KEY not in store.tables[table].uns:
         raise ValueError(f"{path}: table {table!r} is not a prediction and will not be replaced; choose another name.")
     if table in store.tables and not overwrite:
         raise ValueError(f"{path} already has a table {table!r}; choose another name, or set overwrite=True.")

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hist2st_pyg.image.tissue import tissue_mask
+from hist2st_pyg.utils.rows import Floats
 
 logger = logging.getLogger(__name__)
 
-Floats = NDArray[np.float64]
 
 TISSUE_MARGIN = 0.03
 """One order of x and y is clearly better if it puts this share of the spots more on tissue (real: 0.037 to 0.84) ..."""

@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.tsv"
 HEADER = "path\tgit_blob_sha1"
-TIMEOUT = 60.0  # seconds without a byte
+TIMEOUT_SECONDS = 60.0  # seconds without a byte
 ATTEMPTS = 4
-PAUSE = 1.0  # seconds before the first repetition; doubled each time
-CHUNK = 1 << 20
+PAUSE_SECONDS = 1.0  # seconds before the first repetition; doubled each time
+CHUNK_BYTES = 1 << 20
 DROPPED = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
@@ -41,7 +41,7 @@ def git_blob_id(path: str | Path) -> str:
     path = Path(path)
     digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
 
@@ -60,20 +60,20 @@ def fetch(url: str, path: str | Path, blob_id: str) -> None:
         ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
     """
 
-    def wrong(part: Path) -> str | None:
+    def problem_of(part: Path) -> str | None:
         got = git_blob_id(part)
         return f"the file in the manifest: expected git blob {blob_id}, got {got}" if got != blob_id else None
 
-    fetch_checked(url, Path(path), wrong)
+    fetch_checked(url, Path(path), problem_of)
 
 
-def fetch_checked(url: str, path: Path, wrong: Callable[[Path], str | None]) -> None:
+def fetch_checked(url: str, path: Path, problem_of: Callable[[Path], str | None]) -> None:
     """Download one file; until it is checked it is ``<name>.part``, from which a later call resumes.
 
     Args:
         url: The URL.
         path: The file to write.
-        wrong: Returns what a downloaded file should be and is not, for the error; None if it is correct.
+        problem_of: Returns what a downloaded file should be and is not, for the error; None if it is correct.
 
     Raises:
         FileNotFoundError: If the server does not have it.
@@ -86,12 +86,12 @@ def fetch_checked(url: str, path: Path, wrong: Callable[[Path], str | None]) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     resumed = part.exists()
     _fetch_part(url, part)
-    problem = wrong(part)
+    problem = problem_of(part)
     if problem and resumed:
         logger.info("%s: the part of an earlier download does not match; starting again", path)
         part.unlink()
         _fetch_part(url, part)
-        problem = wrong(part)
+        problem = problem_of(part)
     if problem:
         part.unlink()
         raise ValueError(f"{path}: {url} is not {problem}. Nothing was kept.")
@@ -186,7 +186,7 @@ def _parse(text: str, source: str) -> dict[str, str]:
 
 def _listing(url: str) -> list[tuple[str, str]]:
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
             listing = json.load(response)
     except urllib.error.HTTPError as error:
         raise _refused(url, error) from error
@@ -221,7 +221,7 @@ def _fetch_part(url: str, part: Path) -> None:
         except DROPPED as error:
             problem = error
         if attempt + 1 < ATTEMPTS:
-            time.sleep(PAUSE * 2**attempt)
+            time.sleep(PAUSE_SECONDS * 2**attempt)
     raise ConnectionError(
         f"{url} failed {ATTEMPTS} times, last: {problem}. The downloaded part is kept in {part}; the next call "
         "resumes there."
@@ -231,13 +231,13 @@ def _fetch_part(url: str, part: Path) -> None:
 def _append(url: str, part: Path) -> None:
     start = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS) as response:
         # A server that ignores the range sends the whole file (200); then start from zero.
         resumed = response.status == 206
         expected = response.headers.get("Content-Length")
         received = 0
         with part.open("ab" if resumed else "wb") as file:
-            while chunk := response.read(CHUNK):
+            while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
                 received += len(chunk)
     if expected is not None and received != int(expected):

@@ -16,13 +16,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from hist2st_pyg.io.download import CHUNK, DROPPED, TIMEOUT, _refused, fetch_checked, git_blob_id
+from hist2st_pyg.io.download import CHUNK_BYTES, DROPPED, TIMEOUT_SECONDS, _refused, fetch_checked, git_blob_id
 from hist2st_pyg.utils.files import atomic_path
 from hist2st_pyg.utils.progress import tqdm
 
 logger = logging.getLogger(__name__)
 
-PACKED = ".gz"
+PACKED_SUFFIX = ".gz"
 
 
 def fetch_packed(
@@ -85,11 +85,11 @@ def fetch_gzip(url: str, path: str | Path, blob_id: str | None = None) -> None:
         ConnectionError: If the connection fails repeatedly or the server refuses; the part is kept.
     """
 
-    def wrong(part: Path) -> str | None:
+    def problem_of(part: Path) -> str | None:
         problem = _difference(part, blob_id) or _damage(part)
         return f"the expected file: {problem}" if problem else None
 
-    fetch_checked(url, Path(path), wrong)
+    fetch_checked(url, Path(path), problem_of)
 
 
 def _is_there(path: Path, blob_id: str | None, url: str | None, overwrite: bool) -> bool:
@@ -110,7 +110,7 @@ def _is_there(path: Path, blob_id: str | None, url: str | None, overwrite: bool)
 def _unpack(packed: Path, plain: Path, blob_id: str | None) -> None:
     with atomic_path(plain) as temporary:
         with gzip.open(packed) as source, temporary.open("wb") as target:
-            shutil.copyfileobj(source, target, CHUNK)
+            shutil.copyfileobj(source, target, CHUNK_BYTES)
         if wrong := _difference(temporary, blob_id):
             raise ValueError(f"{packed} holds another file than the manifest's {plain.name}: {wrong}; move it.")
 
@@ -128,7 +128,7 @@ def _damage(path: Path) -> str | None:
         return "it is not a complete gzip file (it is empty)"
     try:
         with gzip.open(path) as file:
-            while file.read(CHUNK):
+            while file.read(CHUNK_BYTES):
                 pass
     except (OSError, EOFError, zlib.error) as error:
         return f"it is not a complete gzip file ({error})"
@@ -139,7 +139,7 @@ def _length(url: str) -> int | None:
     """The length of a file in bytes as the server states it, else None."""
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"}, method="HEAD")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
             length = response.headers.get("Content-Length")
     except urllib.error.HTTPError as error:
         raise _refused(url, error) from error

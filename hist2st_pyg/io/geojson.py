@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REGION = "region"
 """The column of ``obs`` with the regions."""
 
-CORNERS = 16
+CIRCLE_CORNERS = 16
 """Corners of a spot's circle: GeoJSON has no circles."""
 
 DIGITS = 5
@@ -61,7 +61,7 @@ def write_geojson(adata: AnnData, path: str | Path, genes: Sequence[str] | None 
         raise ValueError("Values and positions of spots must be finite to be written as GeoJSON.")
     regions = column_labels(adata.obs, REGION).tolist() if REGION in adata.obs else None
     colors = _colors(regions or [])
-    angles = np.linspace(0, 2 * np.pi, CORNERS + 1)
+    angles = np.linspace(0, 2 * np.pi, CIRCLE_CORNERS + 1)
     circle = np.column_stack([np.cos(angles), np.sin(angles)]) * spot_diameter(adata) / 2
     circle[-1] = circle[0]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hist2st_pyg.io.rings import Ring, inside, signed_area
 from hist2st_pyg.utils.array_places import spot_pitch
 
-AROUND = 12
+POINTS_AROUND = 12
 """Number of points around each spot that end the tissue where no other spot is near."""
 
 Outline = list[list[Ring]]
@@ -54,7 +54,7 @@ def _edge(pos: NDArray[np.float64]) -> NDArray[np.float64]:
     from scipy.spatial import cKDTree
 
     pitch = spot_pitch(pos)
-    angles = np.arange(AROUND) * 2 * np.pi / AROUND
+    angles = np.arange(POINTS_AROUND) * 2 * np.pi / POINTS_AROUND
     around = (pos[:, None] + pitch * np.column_stack([np.cos(angles), np.sin(angles)])).reshape(-1, 2)
     far = around[cKDTree(pos).query(around)[0] > 0.9 * pitch]
     # Keep one of several close points, else cells would have slivers.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Ring = NDArray[np.float64]
 """A closed line [n, 2]; the last point is the first."""
 
-PAIRS = 2**22
+PAIRS_AT_ONCE = 2**22
 """Number of pairs of an edge and a point that are tested at a time."""
 
 
@@ -42,5 +42,5 @@ def inside(pos: NDArray[np.float64], rings: Sequence[Ring]) -> NDArray[np.bool_]
 
 
 def _parts(edges: NDArray[np.int64], counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The edges in parts of about :data:`PAIRS` points."""
-    return np.split(edges, np.flatnonzero(np.diff(counts.cumsum() // PAIRS)) + 1) if len(edges) else []
+    """The edges in parts of about :data:`PAIRS_AT_ONCE` points."""
+    return np.split(edges, np.flatnonzero(np.diff(counts.cumsum() // PAIRS_AT_ONCE)) + 1) if len(edges) else []

@@ -93,7 +93,7 @@ def read_spots(path: str | Path) -> Spots:
     if not path.is_file():
         raise FileNotFoundError(f"There is no spot file {path}.")
     if path.suffix.lower() == ".h5ad":
-        return _read_annotated(path)
+        return annotated_spots(read_h5ad(path), path)
     table = name_column(read_table(path, headerless=POSITIONS), POSITIONS[0])
     read = next((read for _, columns, read in FORMATS if set(columns) <= set(table.columns)), None)
     if read is None:
@@ -158,10 +158,6 @@ FORMATS: tuple[tuple[str, tuple[str, ...], Callable[[pd.DataFrame, Path], Spots]
     ("CSV in full-resolution pixels (optional: name, array_col, array_row)", ("x", "y"), _read_generic),
 )
 """The description, required columns and reader of each format; the first that fits is used."""
-
-
-def _read_annotated(path: Path) -> Spots:
-    return annotated_spots(read_h5ad(path), path)
 
 
 def annotated_spots(adata: AnnData, source: str | Path = "The AnnData of spots") -> Spots:

@@ -50,6 +50,7 @@ def read_table(path: Path, headerless: Sequence[str] = ()) -> pd.DataFrame:
             raise ValueError(f"{path} has no spots.")
         return table.set_axis(pd.RangeIndex(-1, len(table) - 1))
     content = read_text(path).splitlines()
+    # Not by pandas, which fills short rows, renames columns of the same name, and does not know a row's line.
     with reading(path, "a table"):
         numbered = [
             (line, [unquoted_name(field.strip()) for field in row])

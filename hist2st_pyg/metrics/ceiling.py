@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.data.expression import log_expression
 from hist2st_pyg.metrics.expression import pearson_per_gene
-from hist2st_pyg.utils.rows import column_blocks, row_blocks
+from hist2st_pyg.utils.rows import Floats, column_blocks, row_blocks
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 COVERS = (
@@ -174,7 +173,7 @@ def _mean_share(counts: Integers, depth: Integers) -> Floats:
         # Assume a dispersion of 0.3, so that the deepest spots do not dominate.
         weight = 1 / (1 + 0.3 * mean)
         residual, weight = (counts - mean) * weight, mean * weight
-        # The slope has a standard normal prior, which stabilises it for genes with few counts.
+        # The slope has a standard normal prior, which stabilizes it for genes with few counts.
         a, b, c = weight.sum(0), (weight * x).sum(0), (weight * x**2).sum(0) + 1
         first, second = residual.sum(0), (residual * x).sum(0) - slope
         determinant = a * c - b**2

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.data.expression import DETECTED_SHARE
-from hist2st_pyg.utils.rows import column_blocks
+from hist2st_pyg.utils.rows import Floats, column_blocks
 
-Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Values = NDArray[Any]
 """Numbers as they are given: they become double precision a block of genes at a time."""

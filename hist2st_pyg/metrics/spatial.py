@@ -7,16 +7,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from hist2st_pyg.data.graph import radius_edges
 from hist2st_pyg.data.preprocessing import spot_pitch
-from hist2st_pyg.utils.rows import column_blocks
+from hist2st_pyg.utils.rows import Floats, column_blocks
 from hist2st_pyg.utils.runtime import preserve_num_threads
-
-Floats = NDArray[np.float64]
 
 ADJACENT_PITCHES = 1.6
 """Distance of adjacent spots in pitches: the 8 around a spot of a square array, the 6 of a hexagonal one."""
 SIGMA, RADIUS = 1.5, 5
 """Gaussian of structural similarity and half its window, in array places (Wang et al. 2004)."""
-MAPS = 12
+MAPS_AT_ONCE = 12
 """Maps of a gene that structural similarity takes at a time."""
 
 
@@ -100,7 +98,7 @@ def ssim_on_grid(y_true: ArrayLike, y_pred: ArrayLike, grid: ArrayLike) -> Float
     if radius < 1 or not len(varies):
         return scores
     place, index = np.unique(places[:, 1] * columns + places[:, 0], return_inverse=True)
-    for of in column_blocks(MAPS * columns * rows, len(varies)):
+    for of in column_blocks(MAPS_AT_ONCE * columns * rows, len(varies)):
         genes = varies[of]
         images = []
         for values in (true, pred):

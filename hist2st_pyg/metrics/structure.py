@@ -2,7 +2,7 @@
 
 Both numbers come from FLAG (Si et al. 2026, arXiv 2605.18055), which publishes no code for them. As correlations they
 compare the ranking of genes by similarity and smoothness, not the level, which ``moran_true`` and ``moran_predicted``
-of :func:`~hist2st_pyg.evaluation.run.evaluate` show.
+of :func:`~hist2st_pyg.evaluate` show.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from hist2st_pyg.data.expression import log_expression
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.metrics.spatial import morans_i
-from hist2st_pyg.utils.rows import column_blocks, row_blocks
-
-Floats = NDArray[np.float64]
+from hist2st_pyg.utils.rows import Floats, column_blocks, row_blocks
 
 DECIMALS = 12
 

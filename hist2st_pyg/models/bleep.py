@@ -17,11 +17,10 @@ from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.reference import measured_target, reference_expression, resize_buffers, spread_spots
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
 from hist2st_pyg.utils.bounds import check_least
-from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.resolver import check_choice
 
 BLOCK_SPOTS = 1024
 """Number of query spots per block of the retrieval."""
-WEIGHTINGS = {name: name for name in ("distance", "mean")}
 
 
 class ProjectionHead(nn.Module):
@@ -99,7 +98,7 @@ class Bleep(ExpressionModel):
                 f"dropout must be at least 0 and below 1, temperature above 0, got dropout={dropout}, "
                 f"temperature={temperature}."
             )
-        resolve(WEIGHTINGS, weighting, "weighting")
+        check_choice(("distance", "mean"), weighting, "weighting")
         super().__init__(n_genes, n_scales)
         self.vision = vision_resolver(vision, patch_size, n_scales, **(vision_kwargs or {}))
         self.config = {**config, "vision_kwargs": rebuild_arguments(self.vision, vision_kwargs)}

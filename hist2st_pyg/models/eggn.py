@@ -17,15 +17,15 @@ from hist2st_pyg.data.parts import SectionParts, section_parts
 from hist2st_pyg.models.base import ExpressionModel, section_ptr
 from hist2st_pyg.models.reference import reference_expression, resize_buffers, spread_spots
 from hist2st_pyg.models.section_moments import features_at, scale_of
-from hist2st_pyg.nn.exemplars import SLOPE, ExemplarLayer
+from hist2st_pyg.nn.exemplars import LEAK, ExemplarLayer
 from hist2st_pyg.nn.statistics import PatchStatistics
 from hist2st_pyg.nn.vision import EncoderFactory, rebuild_arguments, vision_resolver
 from hist2st_pyg.utils.bounds import check_least
 from hist2st_pyg.utils.scatter import scatter
 
-CLOSE = 3
+EXEMPLAR_NEIGHBORS = 3
 """Number of exemplars that each exemplar is connected to."""
-APART = 3
+LEAST_STEPS_APART = 3
 """Least distance, in array steps, of a spot from its exemplars when training on a single section."""
 
 
@@ -158,12 +158,12 @@ class Eggn(ExpressionModel):
     ) -> Tensor:
         """Embed spots [N, C] from features [N, F] and the exemplars' features [E, F + G] and expression [E, G]."""
         spot, exemplar = (
-            F.leaky_relu(self.mix(F.leaky_relu(h, SLOPE)), SLOPE) for h in (self.of_spot(x), self.of_exemplar(exemplar))
+            F.leaky_relu(self.mix(F.leaky_relu(h, LEAK)), LEAK) for h in (self.of_spot(x), self.of_exemplar(exemplar))
         )
         expression = self.of_expression(expression)
         for layer in self.layers:
             spot, exemplar = layer(spot, exemplar, expression, near, refer, close)
-            expression = F.leaky_relu(expression, SLOPE)
+            expression = F.leaky_relu(expression, LEAK)
         spot, (source, target) = self.head(spot), refer
         # Attention over the exemplars of a spot, for each channel.
         weight = softmax(0.1 * (exemplar[source] - spot[target]), target, num_nodes=len(spot))
@@ -186,7 +186,7 @@ class Eggn(ExpressionModel):
         for n in torch.bincount(nodes // n_kept).tolist():
             if n > 1:
                 apart = torch.cdist(near[start : start + n], near[start : start + n]).fill_diagonal_(torch.inf)
-                others = apart.topk(min(CLOSE, n - 1), dim=1, largest=False).indices
+                others = apart.topk(min(EXEMPLAR_NEIGHBORS, n - 1), dim=1, largest=False).indices
                 own = torch.arange(n, device=x.device)[:, None].expand_as(others)
                 close.append(torch.stack([others.flatten(), own.flatten()]) + start)
             start += n
@@ -202,7 +202,7 @@ class Eggn(ExpressionModel):
                 same = self.reference_place[:, 0] == names.index(name)
                 if len(names) == 1:
                     steps = (data.grid[start:end, None] - self.reference_place[:, 1:]).abs().amax(2)
-                    own[start:end] = same & (steps < APART)
+                    own[start:end] = same & (steps < LEAST_STEPS_APART)
                 else:
                     own[start:end] = same
         return own

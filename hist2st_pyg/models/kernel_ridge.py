@@ -13,10 +13,11 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from hist2st_pyg.models.reference import resize_buffers
-from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
+from hist2st_pyg.models.regression import FeatureRegression, Solver
 from hist2st_pyg.models.section_moments import SMALLEST_DEVIATION
 from hist2st_pyg.nn.statistics import contrasts
 from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.rows import Floats
 
 MAX_SPOTS = 20_000
 WIDTH_SAMPLE_SPOTS = 2000

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from hist2st_pyg.data.parts import SectionParts, section_parts
-from hist2st_pyg.data.source import rows_of
+from hist2st_pyg.data.spot_patches import rows_of
 from hist2st_pyg.image.stain import stain_spots
 from hist2st_pyg.models.kernel_ridge import KernelRidge
 from hist2st_pyg.models.reference import spread_spots

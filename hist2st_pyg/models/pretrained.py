@@ -18,7 +18,7 @@ from hist2st_pyg.models.formats import FORMAT, READ, upgrade_description, upgrad
 from hist2st_pyg.models.packaged import hint, local_path
 from hist2st_pyg.models.saved import SavedModel
 from hist2st_pyg.models.saved_values import (
-    UNUSABLE,
+    UNUSABLE_ERRORS,
     check_finite,
     check_tensors,
     check_weights,
@@ -215,7 +215,7 @@ def rebuild(
     try:
         with weight_limit(f"its file holds less (the largest number is {largest})", **as_large_as(state)):
             model = build(**arguments)
-    except UNUSABLE as error:
+    except UNUSABLE_ERRORS as error:
         raise ValueError(f"{source}: cannot build the model from its arguments: {_one_line(error)}") from error
     check_weights(state, model.state_dict(), source)
     try:

@@ -20,9 +20,9 @@ from hist2st_pyg.models.section_moments import standardized
 from hist2st_pyg.models.selection import folds, mean_pcc, section_pcc
 from hist2st_pyg.nn.statistics import PatchStatistics
 from hist2st_pyg.nn.vision import rebuild_arguments, vision_resolver
+from hist2st_pyg.utils.rows import Floats
 from hist2st_pyg.utils.scatter import scatter
 
-Floats = NDArray[np.float64]
 Groups = list[tuple[NDArray[np.bool_], NDArray[np.intp]]]
 """Pairs of rows and the genes that were measured in exactly these rows."""
 

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hist2st_pyg.models.regression import FeatureRegression, Floats, Solver
+from hist2st_pyg.models.regression import FeatureRegression, Solver
 from hist2st_pyg.models.section_moments import SMALLEST_DEVIATION
+from hist2st_pyg.utils.rows import Floats
 
 
 class LinearSolver(Solver):

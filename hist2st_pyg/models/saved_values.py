@@ -16,7 +16,7 @@ from hist2st_pyg.models.saved import GeneTrust
 from hist2st_pyg.nn.vision import ENCODERS, saved_encoder_arguments
 from hist2st_pyg.utils.json_files import check_kinds, kinds_of
 
-UNUSABLE = (
+UNUSABLE_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -38,7 +38,7 @@ SET_BY_THE_MODEL = ("in_channels", "patch_size")
 TRUST = {"detected", "val_ceiling", "val_pcc"}
 """The columns of gene_trust."""
 
-POSITIVE = ("pixel_std", "target_std")
+POSITIVE_BUFFERS = ("pixel_std", "target_std")
 """Buffers that must be positive, because they scale inputs or outputs."""
 
 
@@ -131,7 +131,7 @@ def saved_preprocessing(saved: Any, arguments: Mapping[str, Any], source: str) -
     try:
         preprocessing = Preprocessing(**saved)
         preprocessing.build_graph(TRIANGLE.astype(np.float64), TRIANGLE)  # building a graph validates graph_kwargs
-    except UNUSABLE as error:
+    except UNUSABLE_ERRORS as error:
         raise ValueError(f"{where}: {error}") from error
     genes = len(preprocessing.genes)
     n_genes = arguments.get("n_genes", genes)
@@ -168,7 +168,7 @@ def check_weights(state: Mapping[str, Any], expected: Mapping[str, Tensor], sour
                 "single precision."
             )
     check_finite(state, source)
-    for name in POSITIVE:
+    for name in POSITIVE_BUFFERS:
         if name in state and bool((state[name] <= 0).any()):
             raise ValueError(f"{source}: all values of the weight {name} must be above 0.")
 

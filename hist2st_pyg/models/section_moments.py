@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
-from hist2st_pyg.data.source import PATCHES_AT_ONCE, Patches
+from hist2st_pyg.data.spot_patches import PATCHES_AT_ONCE, Patches
 from hist2st_pyg.image.stain import stain_spots
 from hist2st_pyg.models.base import ExpressionModel, section_ptr
 

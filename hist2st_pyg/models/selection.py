@@ -15,7 +15,7 @@ from hist2st_pyg.data.masks import training_spots, validation_spots
 from hist2st_pyg.data.targets import denoise_targets
 from hist2st_pyg.metrics.expression import pearson_per_gene
 
-FOLDS = 5
+MOST_FOLDS = 5
 """Largest number of cross-validation folds."""
 
 
@@ -74,7 +74,7 @@ def folds(train: Sequence[Data]) -> list[tuple[list[Data], list[Data]]]:
 def _held_out(train: Sequence[Data]) -> list[list[Tensor]]:
     """Return a mask [N] of the held-out spots of each section, for each fold."""
     if len(train) > 1:
-        groups = np.array_split(np.arange(len(train)), min(FOLDS, len(train)))
+        groups = np.array_split(np.arange(len(train)), min(MOST_FOLDS, len(train)))
         return [[torch.full((len(d.y),), i in group) for i, d in enumerate(train)] for group in groups]
     pos = train[0].pos.double()
     along = pos[:, int((pos.amax(0) - pos.amin(0)).argmax())]

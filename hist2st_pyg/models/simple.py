@@ -16,7 +16,7 @@ from hist2st_pyg.models.base import ClosedFormModel, section_ptr
 from hist2st_pyg.models.selection import mean_pcc, section_pcc
 from hist2st_pyg.utils.scatter import scatter
 
-NEIGHBORS = (4, 8, 16, 32)
+NUMBERS_OF_NEIGHBORS = (4, 8, 16, 32)
 
 
 class Mean(ClosedFormModel):
@@ -68,7 +68,7 @@ class PositionKNN(ClosedFormModel):
 
     def forward(self, data: Data) -> dict[str, Tensor]:
         """Interpolate in a ``Data`` or a ``Batch`` with ``y`` [N, G]; ``embedding`` is the position [N, 2]."""
-        k = self.config["k"] or NEIGHBORS[0]
+        k = self.config["k"] or NUMBERS_OF_NEIGHBORS[0]
         ptr = section_ptr(data)
         parts = []
         for start, end in itertools.pairwise(ptr):
@@ -81,7 +81,7 @@ class PositionKNN(ClosedFormModel):
         if self.config["k"] is not None:
             return
         scores = {}
-        for k in NEIGHBORS:
+        for k in NUMBERS_OF_NEIGHBORS:
             self.config["k"] = k
             scores[k] = mean_pcc(
                 [section_pcc(self(data)["expression"][validation_spots(data)], data) for data in val or train]

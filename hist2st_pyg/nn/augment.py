@@ -25,12 +25,12 @@ class View(NamedTuple):
 
 
 class PatchAugmentation(nn.Module):
-    """Convert patches to grey, rotate, mirror and recolor them at random.
+    """Convert patches to gray, rotate, mirror and recolor them at random.
 
     The defaults are the paper's three transforms, drawn once for all patches of a call as in the original program.
 
     Args:
-        grayscale: Probability of a grey patch.
+        grayscale: Probability of a gray patch.
         rotation: Largest rotation in degrees; the angle is uniform in both directions, corners are black as in the
             paper.
         flip: Probability of a horizontal mirror image.
@@ -69,7 +69,7 @@ class PatchAugmentation(nn.Module):
             x = _mirrored(x, *(chance(0.5) for _ in range(3)))
         if self.grayscale:
             x = x.float()
-            x = torch.where(chance(self.grayscale)[:, None, None, None], _grey(x), x)
+            x = torch.where(chance(self.grayscale)[:, None, None, None], _gray(x), x)
         if self.rotation:
             x = _turn(x.float(), (2 * torch.rand(draws, device=x.device) - 1) * math.radians(self.rotation))
         if self.flip:
@@ -117,7 +117,7 @@ def _symmetry(x: Tensor, number: int) -> Tensor:
     return x.transpose(2, 3) if number & 4 else x
 
 
-def _grey(x: Tensor) -> Tensor:
+def _gray(x: Tensor) -> Tensor:
     """ITU-R 601 luma in all three channels of each scale."""
     luma = torch.tensor([0.2989, 0.587, 0.114], device=x.device, dtype=x.dtype)
     scales = x.view(len(x), -1, 3, *x.shape[2:])

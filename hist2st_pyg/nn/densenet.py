@@ -26,7 +26,7 @@ URL = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
 SCALINGS = {"imagenet": "pixels", "training": "normalized"}
 """The source of the statistics that scale the colors -> the input that the encoder takes."""
 
-SMALLEST = 29
+SMALLEST_PATCH = 29
 """Smallest side of a patch in pixels; the network halves it five times."""
 
 
@@ -75,9 +75,9 @@ class DenseNet121Encoder(nn.Module):
         self.takes = resolve(SCALINGS, scaling, "scaling")
         with require_extra("DenseNet-121", "MONAI", "bench"):
             from monai.networks.nets.densenet import DenseNet121
-        if (size or patch_size) < SMALLEST:
+        if (size or patch_size) < SMALLEST_PATCH:
             raise ValueError(
-                f"DenseNet-121 needs patches of {SMALLEST} pixels or more, got {size or patch_size}; set size to "
+                f"DenseNet-121 needs patches of {SMALLEST_PATCH} pixels or more, got {size or patch_size}; set size to "
                 "resize them, such as size=64."
             )
         net = DenseNet121(spatial_dims=2, in_channels=in_channels, out_channels=1)

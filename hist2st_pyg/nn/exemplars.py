@@ -9,7 +9,7 @@ from torch_geometric.nn import SAGEConv
 
 from hist2st_pyg.utils.scatter import scatter
 
-SLOPE = 0.2
+LEAK = 0.2
 """Negative slope of every leaky ReLU."""
 
 
@@ -42,9 +42,9 @@ class ExemplarBridge(nn.Module):
             refer: Edges (exemplar, spot), [2, M].
         """
         source, target = refer
-        spot, exemplar = (F.leaky_relu(x, SLOPE) for x in (self.spot(spot), self.exemplar(exemplar)))
+        spot, exemplar = (F.leaky_relu(x, LEAK) for x in (self.spot(spot), self.exemplar(exemplar)))
         known = torch.cat([exemplar, self.expression(expression)], dim=1)
-        apart = F.leaky_relu(self.score(exemplar)[source] - self.score(spot)[target], SLOPE)
+        apart = F.leaky_relu(self.score(exemplar)[source] - self.score(spot)[target], LEAK)
         to_spot, to_exemplar = self.gate(apart).sigmoid().chunk(2, dim=1)
 
         def message(gate: Tensor, *ends: Tensor) -> Tensor:
@@ -84,5 +84,5 @@ class ExemplarLayer(nn.Module):
             close: Edges among the exemplars.
         """
         to_spot, to_exemplar = self.bridge(spot, exemplar, expression, refer)
-        spot = F.leaky_relu((self.near(spot, near) + to_spot) / 2, SLOPE)
-        return spot, F.leaky_relu((self.close(exemplar, close) + to_exemplar) / 2, SLOPE)
+        spot = F.leaky_relu((self.near(spot, near) + to_spot) / 2, LEAK)
+        return spot, F.leaky_relu((self.close(exemplar, close) + to_exemplar) / 2, LEAK)

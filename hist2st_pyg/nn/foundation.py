@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from hist2st_pyg.nn.frozen import FreezableEncoder
 from hist2st_pyg.nn.huggingface import architecture, build_image_model, fetch_image_model
-from hist2st_pyg.nn.pixels import IMAGENET, Pixels, Statistics
+from hist2st_pyg.nn.pixels import IMAGENET, NormStats, Pixels
 from hist2st_pyg.utils.optional import require_extra
 
 Pooling = Literal["auto", "cls", "cls_mean", "mean", "pooler"]
@@ -21,7 +21,7 @@ Pooling = Literal["auto", "cls", "cls_mean", "mean", "pooler"]
 ``"cls_mean"`` both concatenated, ``"pooler"`` the model's pooled output. ``"auto"`` is the class token if the model has
 one, else its pooled output, else the mean."""
 
-SIZE = 224
+IMAGE_PIXELS = 224
 """Side of an image in pixels if neither the source nor the architecture states one."""
 
 LARGEST_PROBE = 512
@@ -73,7 +73,7 @@ class FoundationEncoder(FreezableEncoder):
         *,
         hub: str | None = None,
         pooling: Pooling = "auto",
-        statistics: Statistics | None = None,
+        statistics: NormStats | None = None,
         source: str | None = None,
         config: dict[str, Any] | None = None,
         size: int | None = None,
@@ -98,7 +98,7 @@ class FoundationEncoder(FreezableEncoder):
             statistics, size = own or statistics, size or side
             found = f"folder {Path(source).name}" if Path(source).is_dir() else f"{source} (Hugging Face hub)"
         statistics = statistics or IMAGENET
-        size = size or _image_size(model) or SIZE
+        size = size or _image_size(model) or IMAGE_PIXELS
         self.net = _Embedding(Pixels(statistics, size), model, pooling)
         self.out_channels = self.net.width()
         needed = [name for name in missing if name not in self.net.dropped]
@@ -166,7 +166,7 @@ class _Embedding(nn.Module):
 
     def _shapes(self) -> Any:
         """The model's output for one image; on the meta device, where nothing is computed, if the model runs there."""
-        mode, size = self.model.training, self.pixels.size or SIZE
+        mode, size = self.model.training, self.pixels.size or IMAGE_PIXELS
         self.model.eval()
         try:
             try:
@@ -187,14 +187,14 @@ class _Embedding(nn.Module):
     def _output(self, device: str, size: int) -> Any:
         weights = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         moved = {name: weight.to(device) for name, weight in weights.items()}
-        return functional_call(self.model, moved, (), {PIXELS: torch.zeros(1, 3, size, size, device=device)})
+        return functional_call(self.model, moved, (), {PIXELS_NAME: torch.zeros(1, 3, size, size, device=device)})
 
     def width(self) -> int:
         """The width of the embedding."""
         return int(self._pooled(self._shapes()).shape[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._pooled(self.model(**{PIXELS: self.pixels(x)}))
+        return self._pooled(self.model(**{PIXELS_NAME: self.pixels(x)}))
 
     def _pooled(self, out: Any) -> Tensor:
         kind = type(self.model).__name__
@@ -210,7 +210,7 @@ class _Embedding(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-PIXELS = "pixel_values"
+PIXELS_NAME = "pixel_values"
 """The name of the image among the arguments of transformers' models."""
 
 

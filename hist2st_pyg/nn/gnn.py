@@ -17,13 +17,11 @@ from torch_geometric.nn.resolver import activation_resolver
 from hist2st_pyg.nn.graph_arguments import EDGE_WEIGHTS, EdgeWeight, edge_arguments, takes
 from hist2st_pyg.nn.graph_check import check_class, check_layer, check_separate, features, small_graph
 from hist2st_pyg.nn.jumping_knowledge import JUMPING_KNOWLEDGE, NORMS
-from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.resolver import check_choice, resolve
 from hist2st_pyg.utils.scatter import scatter
 
 ConvFactory = Callable[[int, int], nn.Module]
 """``(in_channels, out_channels) -> layer``, called once for each depth."""
-
-AGGREGATIONS = ("mean", "max")
 
 
 class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
@@ -45,8 +43,7 @@ class Hist2STConv(gnn.MessagePassing):  # type: ignore[misc]
     """
 
     def __init__(self, in_channels: int, out_channels: int, aggr: str = "mean") -> None:
-        if aggr not in AGGREGATIONS:
-            raise ValueError(f"Unknown aggr={aggr!r}. Choose one of: {', '.join(AGGREGATIONS)}.")
+        check_choice(("max", "mean"), aggr, "aggr")
         super().__init__(aggr=aggr)
         self.reduce = aggr
         self.lin = nn.Linear(in_channels, out_channels, bias=False)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from hist2st_pyg.nn.pixels import Statistics
+from hist2st_pyg.nn.pixels import NormStats
 from hist2st_pyg.utils.json_files import read_json
 
 FILES = "The folder holds config.json, model.safetensors and preprocessor_config.json."
@@ -29,7 +29,7 @@ class Fetched(NamedTuple):
 
     model: nn.Module
     missing: list[str]
-    statistics: Statistics | None
+    statistics: NormStats | None
     size: int | None
 
 
@@ -128,7 +128,7 @@ def _preprocessor(source: str) -> dict[str, Any]:
     return settings
 
 
-def _statistics(settings: Mapping[str, Any], source: str) -> Statistics | None:
+def _statistics(settings: Mapping[str, Any], source: str) -> NormStats | None:
     """Mean and standard deviation of the colors; None if the preprocessor states none."""
     if settings.get("do_normalize") is False:
         return [0.0] * 3, [1.0] * 3

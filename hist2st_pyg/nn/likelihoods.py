@@ -13,16 +13,15 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hist2st_pyg.nn.zero_inflated import zero_inflated_log_prob
+from hist2st_pyg.nn.zero_inflated import zero_inflated_log_prob, zero_probability
+from hist2st_pyg.utils.rows import Floats
 
-Floats = NDArray[np.float64]
 Parameters = Mapping[str, Tensor]
 """A likelihood's parameters by name, each [N spots, G genes]."""
 
-SMALLEST, LARGEST = 1e-5, 1e6
+SMALLEST_MEAN, LARGEST_MEAN = 1e-5, 1e6
 """Bounds of a mean, those of Zeng et al. (2022)."""
 LEAST_DISPERSION, MOST_DISPERSION = 1e-4, 1e4
 """Bounds of a negative binomial's dispersion, those of Zeng et al. (2022)."""
@@ -141,8 +140,7 @@ class ZINB(Likelihood):
     @staticmethod
     def zero_probability(out: Parameters) -> Tensor:
         """Probability of a zero count at size factor 1: from dropout or from the negative binomial."""
-        zero = (-out["dispersion"] * torch.log1p(out["mean"] / out["dispersion"])).exp()
-        return out["dropout"] + (1 - out["dropout"]) * zero
+        return zero_probability(out["mean"], out["dispersion"], out["dropout"])
 
 
 class NB(Likelihood):
@@ -159,7 +157,7 @@ class NB(Likelihood):
         log_r, logit_p = self.linear("log_r", x), self.linear("logit_p", x)
         if not self.published:
             log_r = log_r.clamp(math.log(LEAST_DISPERSION), math.log(MOST_DISPERSION))
-            logit_p = torch.clamp(logit_p, math.log(SMALLEST) - log_r, math.log(LARGEST) - log_r)
+            logit_p = torch.clamp(logit_p, math.log(SMALLEST_MEAN) - log_r, math.log(LARGEST_MEAN) - log_r)
         return {"log_r": log_r, "logit_p": logit_p}
 
     @staticmethod
@@ -242,7 +240,7 @@ def likelihood_in(out: Iterable[str] | Mapping[str, Any]) -> type[Likelihood]:
 
 def _positive(x: Tensor) -> Tensor:
     # Clamp before the exponential too: the gradient of an infinite value is NaN.
-    return x.clamp(max=80).exp().clamp(SMALLEST, LARGEST)
+    return x.clamp(max=80).exp().clamp(SMALLEST_MEAN, LARGEST_MEAN)
 
 
 def _expected(mean: Tensor, size_factor: Tensor) -> Tensor:

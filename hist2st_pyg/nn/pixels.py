@@ -11,12 +11,12 @@ from torch import Tensor, nn
 LARGEST_SIDE = 4096
 """Largest side to which patches are resized, in pixels; one patch then takes 192 MiB."""
 
-Statistics = tuple[Sequence[float], Sequence[float]]
+NormStats = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of red, green and blue, on the scale 0 to 1."""
 
-AS_SCALED: Statistics = ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
-"""Statistics that do not change patches."""
-IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+AS_SCALED: NormStats = ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
+"""The statistics that do not change patches."""
+IMAGENET: NormStats = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Pixels(nn.Module):
@@ -36,7 +36,7 @@ class Pixels(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, statistics: Statistics, size: int | None = None) -> None:
+    def __init__(self, statistics: NormStats, size: int | None = None) -> None:
         super().__init__()
         if size is not None and not 1 <= size <= LARGEST_SIDE:
             raise ValueError(f"size must be from 1 to {LARGEST_SIDE} pixels, got {size}.")

@@ -1,7 +1,7 @@
-"""The zero-inflated negative binomial's log-probability, with its derivatives written out.
+"""The zero-inflated negative binomial: log-probability, with its derivatives written out, and moments.
 
-Autograd's derivative of the formula took a seventh of a training step: it computes both branches for all counts, with
-three times as many operations in the backward pass.
+Autograd's derivative of the log-probability took a seventh of a training step: it computes both branches for all
+counts, with three times as many operations in the backward pass.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+POISSON_DISPERSION = 1e8
+"""Dispersion of counts with the variance of Poisson counts."""
 
 
 def zero_inflated_log_prob(counts: Tensor, mean: Tensor, dispersion: Tensor, dropout: Tensor) -> Tensor:
@@ -22,6 +25,41 @@ def zero_inflated_log_prob(counts: Tensor, mean: Tensor, dispersion: Tensor, dro
         dropout: Probability of a zero by dropout, from 0 to 1.
     """
     return _LogProb.apply(*torch.broadcast_tensors(counts, mean, dispersion, dropout))  # type: ignore[no-any-return, no-untyped-call]
+
+
+def zero_probability(mean: Tensor, dispersion: Tensor, dropout: Tensor) -> Tensor:
+    """Probability of a zero count, from dropout or from the negative binomial."""
+    return dropout + (1 - dropout) * (-dispersion * torch.log1p(mean / dispersion)).exp()
+
+
+def from_moments(mean: Tensor, variance: Tensor, zero: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute mean, dispersion and dropout from the moments of the counts; all of one shape.
+
+    For a given dropout, mean and variance fix the negative binomial, and more dropout gives more zeros, so bisection
+    finds the dropout.
+
+    Args:
+        mean: Mean of the counts, above 0.
+        variance: Their variance, at least the mean.
+        zero: Probability of a zero count; None sets the dropout to 0.
+    """
+    excess = (variance / mean - 1).clamp(min=0)
+    # At the largest dropout, dropout explains all excess variance, and the counts are otherwise Poisson.
+    low, high = torch.zeros_like(mean), excess / (excess + mean)
+    if zero is None:
+        return _with_dropout(mean, excess, low)
+    for _ in range(40):
+        middle = (low + high) / 2
+        more = zero_probability(*_with_dropout(mean, excess, middle)) < zero
+        low, high = torch.where(more, middle, low), torch.where(more, high, middle)
+    return _with_dropout(mean, excess, (low + high) / 2)
+
+
+def _with_dropout(mean: Tensor, excess: Tensor, dropout: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    kept = mean / (1 - dropout)
+    left = (excess - dropout * kept).clamp(min=0)  # mean over dispersion
+    dispersion = (kept / torch.maximum(left, kept / POISSON_DISPERSION)).clamp(max=POISSON_DISPERSION)
+    return kept, dispersion, dropout
 
 
 class _LogProb(torch.autograd.Function):

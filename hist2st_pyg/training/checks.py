@@ -26,10 +26,10 @@ from hist2st_pyg.training.preparation import build_model
 from hist2st_pyg.training.task import ExpressionTask
 from hist2st_pyg.training.tracking import wandb_mode
 from hist2st_pyg.utils.quiet import without_lines
-from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.resolver import check_choice, resolve
 from hist2st_pyg.utils.writable import check_folder
 
-PROCESSES = 4
+PROCESSES_PER_CORE = 4
 """Largest number of training processes per core."""
 GENES, SPOTS, WIDTH = 3, 4, 8
 """Genes, spots and embedding width of the synthetic section that a model is tested on."""
@@ -61,7 +61,7 @@ def check_config(config: TrainConfig) -> None:
 
 def _check_data(data: DataConfig) -> None:
     resolve(DATASETS, data.name, "dataset")
-    resolve({name: name for name in get_args(NormalizeBy)}, data.normalize_by, "normalize_by")
+    check_choice(get_args(NormalizeBy), data.normalize_by, "normalize_by")
     check_disjoint([], [], [], data.split)
     if data.stripes is not None:
         check_stripes(data.stripes)
@@ -82,7 +82,7 @@ def _check_trainer(config: TrainConfig) -> Trainer:
             f"accelerator={config.accelerator!r}, devices={config.devices!r}, strategy={config.strategy!r} or "
             f"precision={config.precision!r} is not available: {error}"
         ) from error
-    if (n := trainer.num_devices) > (most := PROCESSES * (os.cpu_count() or 1)):
+    if (n := trainer.num_devices) > (most := PROCESSES_PER_CORE * (os.cpu_count() or 1)):
         raise ValueError(f"devices={config.devices!r} starts {n} processes; this machine allows at most {most}.")
     return trainer
 
@@ -105,7 +105,7 @@ def _check_model(config: TrainConfig, trainer: Trainer) -> None:
         raise ValueError(f"model.name={name!r} cannot be built with these arguments: {error}") from error
     task = ExpressionTask(built, config.training)
     try:
-        _try(task, config, trainer)
+        _try(task, data, trainer)
     except Exception as error:
         raise ValueError(
             f"model.name={name!r} cannot be trained with these arguments on data.patch_size={data.patch_size}, "
@@ -115,10 +115,10 @@ def _check_model(config: TrainConfig, trainer: Trainer) -> None:
 
 
 @torch.no_grad()
-def _try(task: ExpressionTask, config: TrainConfig, trainer: Trainer) -> None:
-    data, model = config.data, task.model
+def _try(task: ExpressionTask, data: DataConfig, trainer: Trainer) -> None:
+    model = task.model
     # Batch norm fails on one spot in training mode only; a user's own layer runs in eval mode here.
-    alone = data.window == 1 and config.training.batch_size == 1
+    alone = data.window == 1 and task.options.batch_size == 1
     shape = (3 * len(data.scales), data.patch_size, data.patch_size) if data.embedding is None else (WIDTH,)
     batch = _made_batch(1 if alone else SPOTS, shape)
     model.train(alone)

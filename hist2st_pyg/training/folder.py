@@ -15,16 +15,16 @@ from hist2st_pyg.training.lock import LOCK, run_lock
 from hist2st_pyg.training.loggers import METRICS
 from hist2st_pyg.training.processes import is_first
 from hist2st_pyg.training.resume import CONFIG, SUMMARY
-from hist2st_pyg.training.tracking import RUN
+from hist2st_pyg.training.tracking import RUN_FILE
 from hist2st_pyg.utils.files import read_yaml
 
 MODEL = "model"
 RUNS = Path("runs")
 """Folder of the runs without an ``output``."""
-OF_LOGGERS = (METRICS, "wandb", RUN)
+OF_LOGGERS = (METRICS, "wandb", RUN_FILE)
 OF_A_RUN = (CONFIG, LAST, BEST, SUMMARY, MODEL, "figures", *OF_LOGGERS)
 """The files that training writes into a run folder."""
-CHOSEN = "HIST2ST_RUN_FOLDER"
+FOLDER_VARIABLE = "HIST2ST_RUN_FOLDER"
 """Environment variable that passes the chosen folder to the processes that Lightning starts."""
 
 
@@ -40,9 +40,9 @@ def new_folder(model: Mapping[str, Any]) -> Path:
         ValueError: If this process is not the first and was not started by it, so that the folder is unknown.
     """
     if not is_first():
-        if CHOSEN not in os.environ:
+        if FOLDER_VARIABLE not in os.environ:
             raise ValueError("Training in several processes needs output, the run folder that they share; set it.")
-        return Path(os.environ[CHOSEN])
+        return Path(os.environ[FOLDER_VARIABLE])
     parent = RUNS / str(model.get("name", "hist2st"))
     while True:
         with suppress(FileExistsError, FileNotFoundError):  # another process created it first, or removed the parent
@@ -50,7 +50,7 @@ def new_folder(model: Mapping[str, Any]) -> Path:
             taken = [re.fullmatch(r"version_(\d+)", path.name) for path in parent.iterdir()]
             folder = parent / f"version_{max((int(found[1]) + 1 for found in taken if found), default=0)}"
             folder.mkdir()
-            os.environ[CHOSEN] = str(folder)
+            os.environ[FOLDER_VARIABLE] = str(folder)
             return folder
 
 
@@ -85,7 +85,7 @@ def _remove(folder: Path, there: bool) -> None:
     if not there:
         shutil.rmtree(folder, ignore_errors=True)  # raise the original error, not one of this cleanup
         return
-    for name in (LOCK, CONFIG, METRICS, RUN):
+    for name in (LOCK, CONFIG, METRICS, RUN_FILE):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from hist2st_pyg.utils.progress import quiet, tqdm
 
-SHOWN = ("train/loss", "val/pcc")
+SHOWN_METRICS = ("train/loss", "val/pcc")
 
 
 def shows_progress() -> bool:
@@ -21,7 +21,7 @@ def shows_progress() -> bool:
 
 def _values(trainer: pl.Trainer) -> dict[str, str]:
     metrics = trainer.callback_metrics
-    return {name: f"{float(metrics[name]):.3f}" for name in SHOWN if name in metrics}
+    return {name: f"{float(metrics[name]):.3f}" for name in SHOWN_METRICS if name in metrics}
 
 
 class TrainingBar(ProgressBar):

@@ -58,13 +58,14 @@ def is_finished(config: TrainConfig) -> bool:
         raise FileNotFoundError(
             f"{output} holds a run without its {CONFIG}, so it cannot be compared with this run; choose another output."
         )
-    _check_same(read_yaml(output / CONFIG), config, f"{output / CONFIG}")
+    now = config_dict(config)
+    _check_same(read_yaml(output / CONFIG), now, f"{output / CONFIG}")
     if not (output / SUMMARY).is_file():
         return False
     summary = read_yaml(output / SUMMARY)  # JSON is YAML
     if not isinstance(summary.get("config"), dict):
         raise ValueError(f"{output / SUMMARY} is not the summary of a run: it has no config; choose another output.")
-    if _differences(summary["config"], config):  # training continues to a larger number of epochs
+    if _differences(summary["config"], now):  # training continues to a larger number of epochs
         return False
     logger.info("The run in %s is finished; nothing to do.", output)
     return True
@@ -131,18 +132,18 @@ def _state(last: Path) -> dict[str, Any]:
     return checkpoint["callbacks"][RunCheckpoint.__qualname__]  # type: ignore[no-any-return]
 
 
-def _check_same(before: dict[str, Any], config: TrainConfig, where: str) -> None:
-    different = _differences(before, config)
+def _check_same(before: dict[str, Any], now: dict[str, Any], where: str) -> None:
+    different = _differences(before, now)
     # A longer run equals the shorter one up to its end, unless the schedule depends on the number of epochs.
-    longer = {"training.max_minutes"} | ({"training.epochs"} if config.training.lr_scheduler != "cosine" else set())
+    longer = {"training.max_minutes"} | ({"training.epochs"} if now["training"]["lr_scheduler"] != "cosine" else set())
     if others := sorted(different.keys() - longer):
-        told = "; ".join(f"{name} is {different[name][0]!r} there and {different[name][1]!r} now" for name in others)
-        raise ValueError(f"{where} is of another run: {told}. Set the same values, or another output.")
+        changes = "; ".join(f"{name} is {different[name][0]!r} there and {different[name][1]!r} now" for name in others)
+        raise ValueError(f"{where} is of another run: {changes}. Set the same values, or another output.")
 
 
-def _differences(before: dict[str, Any], config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return both values of each key in which a recorded configuration and a new one differ."""
-    old, new = (_flat(json.loads(json.dumps(values))) for values in (before, config_dict(config)))
+    old, new = (_flat(json.loads(json.dumps(values))) for values in (before, now))
     return {
         name: (old.get(name), new.get(name))
         for name in (old.keys() | new.keys()) - _NOT_THE_RUN

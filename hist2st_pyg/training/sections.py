@@ -121,5 +121,5 @@ def _why_not(data: DataConfig, sections: Sequence[Section]) -> str:
     names = [section.name for section in sections]
     test, val = ([name for name in names if name in part] for part in (data.test, data.val))
     blind = [name for name in names if name not in (*test, *val)]
-    told = {"kept for test (data.test)": test, "kept for validation (data.val)": val, "without an image": blind}
-    return "; ".join(f"{why}: {', '.join(of)}" for why, of in told.items() if of) or "the data set has none"
+    reasons = {"kept for test (data.test)": test, "kept for validation (data.val)": val, "without an image": blind}
+    return "; ".join(f"{why}: {', '.join(of)}" for why, of in reasons.items() if of) or "the data set has none"

@@ -33,10 +33,8 @@ from hist2st_pyg.training.optimization import LR_SCHEDULERS, OPTIMIZERS, TRAININ
 from hist2st_pyg.training.preparation import fit_to_sections
 from hist2st_pyg.training.processes import gather
 from hist2st_pyg.training.sampler import ShardedSampler
-from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.resolver import check_choice, resolve
 from hist2st_pyg.utils.runtime import free_memory
-
-REDUCTIONS = {name: name for name in get_args(losses.Reduction)}
 
 
 class ExpressionTask(pl.LightningModule):
@@ -84,7 +82,7 @@ class ExpressionTask(pl.LightningModule):
         resolve(OPTIMIZERS, self.options.optimizer, "optimizer")
         resolve(LR_SCHEDULERS, self.options.lr_scheduler, "lr_scheduler")
         resolve(losses.LOSSES, self.options.loss, "loss")
-        resolve(REDUCTIONS, self.options.reduction, "reduction")
+        check_choice(get_args(losses.Reduction), self.options.reduction, "reduction")
         if self.options.n_views and getattr(model, "distillation", None) is None:
             raise ValueError(
                 f"training.n_views={self.options.n_views}, but the {type(model).__name__} was built without views; "

@@ -17,13 +17,13 @@ from hist2st_pyg.training.datamodule import SectionDataModule
 from hist2st_pyg.utils.files import write_json
 from hist2st_pyg.utils.json_files import read_json
 from hist2st_pyg.utils.progress import verbose
-from hist2st_pyg.utils.resolver import resolve
+from hist2st_pyg.utils.resolver import check_choice
 from hist2st_pyg.utils.warn_on_error import warn_on_error
 
 logger = logging.getLogger(__name__)
-CONNECT = 30
+CONNECT_SECONDS = 30
 """Timeout of wandb in seconds."""
-RUN = "wandb.json"
+RUN_FILE = "wandb.json"
 """The file with the id of the wandb run, which a resumed training continues."""
 PROJECT = "hist2st_pyg"
 
@@ -37,12 +37,13 @@ def wandb_mode(wished: str) -> str:
     Raises:
         ValueError: If there is no such mode.
     """
-    mode: str = resolve({mode: mode for mode in get_args(WandbMode)}, wished, "wandb")
+    check_choice(get_args(WandbMode), wished, "wandb")
+    mode = wished
     if mode == "auto":
         if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "y", "on"):
             return "disabled"
-        told = {"dryrun": "offline"}.get(told := os.environ.get("WANDB_MODE", ""), told)
-        return told if told in ("offline", "disabled") else mode
+        set_mode = {"dryrun": "offline"}.get(set_mode := os.environ.get("WANDB_MODE", ""), set_mode)
+        return set_mode if set_mode in ("offline", "disabled") else mode
     return "disabled" if mode == "off" else mode
 
 
@@ -128,31 +129,31 @@ def _start(config: TrainConfig, output: Path, online: bool) -> WandbLogger:
     """
     import wandb
 
-    before: dict[str, Any] = read_json(output / RUN) if config.resume and (output / RUN).is_file() else {}
+    before: dict[str, Any] = read_json(output / RUN_FILE) if config.resume and (output / RUN_FILE).is_file() else {}
     output.mkdir(parents=True, exist_ok=True)  # wandb looks for a git repository there
-    told = os.environ.get
-    project = config.project or before.get("project") or told("WANDB_PROJECT") or PROJECT
-    tags = config.tags or [tag.strip() for tag in told("WANDB_TAGS", "").split(",") if tag.strip()]
+    variable = os.environ.get
+    project = config.project or before.get("project") or variable("WANDB_PROJECT") or PROJECT
+    tags = config.tags or [tag.strip() for tag in variable("WANDB_TAGS", "").split(",") if tag.strip()]
     # Silence wandb's messages except for the URL of an online run.
     calm = {} if verbose() else {"quiet": True} if online else {"silent": True}
     run = _WandbLogger(
         project=project,
-        entity=config.entity or before.get("entity") or told("WANDB_ENTITY"),
+        entity=config.entity or before.get("entity") or variable("WANDB_ENTITY"),
         id=before.get("id"),
         resume="allow" if online and before else None,
-        group=config.group or told("WANDB_RUN_GROUP"),
-        job_type=config.job_type or told("WANDB_JOB_TYPE"),
+        group=config.group or variable("WANDB_RUN_GROUP"),
+        job_type=config.job_type or variable("WANDB_JOB_TYPE"),
         tags=tags or None,
-        notes=config.notes or told("WANDB_NOTES"),
+        notes=config.notes or variable("WANDB_NOTES"),
         save_dir=output.resolve(),  # wandb's own process keeps its initial working folder
-        name=config.run_name or told("WANDB_NAME") or run_name(output),
+        name=config.run_name or variable("WANDB_NAME") or run_name(output),
         # Lightning's ``offline`` sets an environment variable, which wandb has already read.
         mode="online" if online else "offline",
         config=config_dict(config),
-        settings=wandb.Settings(init_timeout=CONNECT, **calm),
+        settings=wandb.Settings(init_timeout=CONNECT_SECONDS, **calm),
     )
     started = run.experiment  # connects to wandb
-    write_json(output / RUN, {"id": started.id, "project": project, "entity": started.entity or None})
+    write_json(output / RUN_FILE, {"id": started.id, "project": project, "entity": started.entity or None})
     if not online:
         again = " --append" if before else ""
         folder = Path(started.dir).parent
@@ -185,11 +186,11 @@ def log_training(loggers: Sequence[Logger], output: Path, summary: dict[str, Any
     for run in wandb_runs(loggers):
         import wandb
 
-        told = {key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")}
+        values = {key: summary[key] for key in ("chosen_epoch", "val_pcc", "parameters")}
         if summary["val_pcc"] is not None:
-            told["val/pcc"] = summary["val_pcc"]
+            values["val/pcc"] = summary["val_pcc"]
         with warn_on_error(logger, "wandb did not receive the summary"):
-            run.experiment.summary.update(told)
+            run.experiment.summary.update(values)
         for name, path in pictures.items():
             with warn_on_error(logger, f"wandb did not receive the picture {path}"):
                 run.log_image(name, [str(path)])

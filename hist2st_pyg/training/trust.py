@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hist2st_pyg.data.expression import DETECTED_SHARE, totals_of
 from hist2st_pyg.data.masks import training_spots, validation_spots
@@ -14,8 +13,7 @@ from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.saved import GeneTrust
 from hist2st_pyg.training.datamodule import SectionDataModule
-
-Floats = NDArray[np.float64]
+from hist2st_pyg.utils.rows import Floats
 
 
 def gene_trust(model: ExpressionModel, datamodule: SectionDataModule) -> GeneTrust:

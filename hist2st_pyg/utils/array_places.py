@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 logger = logging.getLogger(__name__)
 
-REGULAR = 0.5
+LEAST_AGREEMENT = 0.5
 """Least agreement of the spots with a step (1: all lie exactly on it) for an axis to count as regular."""
 
 WINDOW = 512
@@ -18,7 +18,7 @@ WINDOW = 512
 FARTHEST = 2**31
 """Largest extent of the positions, in pitches."""
 
-OFF = 0.25
+MOST_OFF = 0.25
 """Largest median distance of the spots from their places on an array, in pitches."""
 
 MOST_SPOTS = 10_000
@@ -109,7 +109,7 @@ def _off_array(pos: NDArray[np.float64], grid: NDArray[np.int64]) -> str:
     terms = np.column_stack([np.ones(len(grid)), grid, grid[:, 1] % 2])
     fitted = terms @ np.linalg.lstsq(terms, pos, rcond=None)[0]
     off = float(np.median(np.linalg.norm(pos - fitted, axis=1))) / spot_pitch(pos)
-    return f"their median distance from its places is {off:.2f} pitches" if off > OFF else ""
+    return f"their median distance from its places is {off:.2f} pitches" if off > MOST_OFF else ""
 
 
 def _tilt(pos: NDArray[np.float64]) -> float:
@@ -142,7 +142,7 @@ def _places(values: NDArray[np.float64], pitch: float) -> NDArray[np.int64]:
     waves = np.concatenate([np.exp(2j * np.pi * some / part[:, None]).mean(axis=1) for part in parts])
     agreement = np.abs(waves)
     best = int(agreement.argmax())
-    if agreement[best] < REGULAR:
+    if agreement[best] < LEAST_AGREEMENT:
         return _whole((values - values.min()) / pitch)
     # Half the step of a regular array fits as well; choose the longer one.
     double = np.flatnonzero(np.abs(steps / steps[best] - 2) < 0.05)

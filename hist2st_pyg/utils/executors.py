@@ -20,6 +20,8 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from hist2st_pyg.utils.optional import require_extra
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -146,12 +148,10 @@ def ray(
 
     Every machine of the cluster must see the Python environment and all files at the same path.
     """
-    try:
+    with require_extra("The executor 'ray'", "Ray", "ray"):
         import ray
-    except ImportError as error:
-        raise ImportError("The executor 'ray' needs Ray: pip install 'hist2st_pyg[ray]'.") from error
-    mine = not ray.is_initialized()
-    if mine:
+    owns_cluster = not ray.is_initialized()
+    if owns_cluster:
         size = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": jobs * cpus}
         # Workers also import modules of a checkout that is not installed.
         path = os.pathsep.join(filter(None, sys.path))
@@ -168,7 +168,7 @@ def ray(
                 outcome = Failed(f"The worker ended: {error}")
             yield item, outcome
     finally:
-        if mine:
+        if owns_cluster:
             ray.shutdown()
 
 

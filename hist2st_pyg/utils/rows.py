@@ -1,9 +1,14 @@
-"""Iterate over a matrix in blocks of rows or columns, to limit memory."""
+"""Blocks of the rows or columns of a matrix, which limit memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 ROWS_AT_ONCE = 2**13
 """Rows of a block."""

@@ -72,7 +72,7 @@ def geo_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def do_HEAD(self) -> None:
             self.do_GET()
 
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
     with serving(Handler, monkeypatch) as url:
         state.url = f"{url}/geo/samples/"
         for name, gsm in cscc.SAMPLES.items():

@@ -7,8 +7,8 @@ import pandas as pd
 from anndata import AnnData
 
 SIDE, GENES = 8, 24
-LABELS = np.array(["tumour", "stroma", "fat"], dtype=object)
-SETS = {"TUMOUR": [f"GENE{i}" for i in range(6)], "STROMA": [f"GENE{i}" for i in range(8, 15)]}
+LABELS = np.array(["tumor", "stroma", "fat"], dtype=object)
+SETS = {"TUMOR": [f"GENE{i}" for i in range(6)], "STROMA": [f"GENE{i}" for i in range(8, 15)]}
 """Sets of genes, of which each marks a band."""
 
 

@@ -110,10 +110,10 @@ def test_markers_are_wilcoxon_s(adata: AnnData) -> None:
     ratio = (10 ** adata.X[inside].mean(0) - 1) / (10 ** adata.X[~inside].mean(0) - 1)
     np.testing.assert_allclose(fat["logfoldchanges"], np.log2(ratio), rtol=1e-3)
     best = top_markers(table, 8)
-    assert list(best) == ["fat", "stroma", "tumour"]
-    for tissue, first in (("tumour", 0), ("stroma", 8), ("fat", 16)):
+    assert list(best) == ["fat", "stroma", "tumor"]
+    for tissue, first in (("tumor", 0), ("stroma", 8), ("fat", 16)):
         assert set(best[tissue]) == {f"GENE{first + i}" for i in range(8)}
-    assert top_markers(table, 8, fdr=0) == {"fat": [], "stroma": [], "tumour": []}
+    assert top_markers(table, 8, fdr=0) == {"fat": [], "stroma": [], "tumor": []}
     assert "rank_genes_groups" not in adata.uns
 
 
@@ -122,7 +122,7 @@ def test_a_region_of_one_spot_has_no_markers(adata: AnnData, caplog: pytest.LogC
     adata.obs.loc["0x0", "tissue"] = "nerve"
     with caplog.at_level(logging.WARNING):
         table = marker_table(rank_markers(adata, "tissue"))
-    assert set(table["group"]) == {"fat", "stroma", "tumour"}
+    assert set(table["group"]) == {"fat", "stroma", "tumor"}
     assert "tissue nerve: skipped, because a region of one spot has no markers" in caplog.text
 
 
@@ -224,7 +224,7 @@ def test_markers_are_drawn(adata: AnnData, tmp_path: Path, drawn: Callable[[str]
     ranked = rank_markers(adata, "tissue")
     assert draw_markers(ranked, tmp_path, "tissue", n=2).name == "made_markers.png"
     assert seen["table"].shape == (6, 3)
-    assert list(seen["table"].columns) == ["fat", "stroma", "tumour"]
+    assert list(seen["table"].columns) == ["fat", "stroma", "tumor"]
     gene = seen["table"].index[0]
     values = adata[:, gene].X[:, 0]
     expected = (values[adata.obs["tissue"] == "fat"].mean() - values.mean()) / values.std()

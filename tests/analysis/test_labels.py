@@ -7,7 +7,7 @@ from _helpers.made_prediction import made_prediction
 from anndata import AnnData
 
 from hist2st_pyg.analysis.labels import labels_of
-from hist2st_pyg.inference import GRID
+from hist2st_pyg.inference import LAID_GRID
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_column_a_file_or_nothing(adata: AnnData) -> None:
 
 def test_places_of_a_grid_of_its_own_are_not_the_array_s(adata: AnnData) -> None:
     Path("labels.tsv").write_text("x\ty\tlabel\n1\t1\tfat\n")
-    adata.uns["hist2st"]["positions"] = GRID
+    adata.uns["hist2st"]["positions"] = LAID_GRID
     with pytest.raises(ValueError, match="a grid on the tissue; predict at the section's spots"):
         labels_of(adata, "labels.tsv")
     adata.uns["hist2st"]["positions"] = "spots given"

@@ -22,7 +22,7 @@ from hist2st_pyg.analysis.pathways import (
 )
 
 SETS = {
-    "TUMOUR": [f"GENE{i}" for i in range(6)] + ["ABSENT"],
+    "TUMOR": [f"GENE{i}" for i in range(6)] + ["ABSENT"],
     "STROMA": [f"GENE{i}" for i in range(8, 15)],
     "MIXED": ["GENE1", "GENE9", "GENE17", "GENE20", "GENE4"],
     "SMALL": ["GENE1", "GENE2"],
@@ -36,12 +36,12 @@ def adata() -> AnnData:
 
 def test_scores_are_scanpy_s(adata: AnnData) -> None:
     scores = score_gene_sets(adata, SETS, seed=4)
-    assert list(scores.columns) == ["TUMOUR", "STROMA", "MIXED"]
+    assert list(scores.columns) == ["TUMOR", "STROMA", "MIXED"]
     assert list(scores.index) == list(adata.obs_names)
-    sc.tl.score_genes(adata, SETS["TUMOUR"][:6], score_name="theirs", n_bins=2, random_state=4)
-    np.testing.assert_allclose(scores["TUMOUR"], adata.obs["theirs"])
+    sc.tl.score_genes(adata, SETS["TUMOR"][:6], score_name="theirs", n_bins=2, random_state=4)
+    np.testing.assert_allclose(scores["TUMOR"], adata.obs["theirs"])
     means = scores.groupby(made_prediction()[0].obs["tissue"].to_numpy()).mean()
-    assert means["TUMOUR"].idxmax() == "tumour"
+    assert means["TUMOR"].idxmax() == "tumor"
     assert means["STROMA"].idxmax() == "stroma"
 
 
@@ -56,7 +56,7 @@ def test_a_large_panel_has_scanpy_s_own_bins() -> None:
 
 
 def test_the_seed_decides_and_numpy_s_generator_is_left_alone() -> None:
-    sets = {"TUMOUR": SETS["TUMOUR"]}
+    sets = {"TUMOR": SETS["TUMOR"]}
     large = AnnData(np.random.default_rng(0).gamma(1, size=(10, 1500)))  # more genes than controls in each bin
     large.var_names = [f"GENE{i}" for i in range(1500)]
     before = np.random.get_state()[1].copy()  # type: ignore[union-attr, index]  # noqa: NPY002
@@ -81,10 +81,10 @@ def test_enrichment_is_fisher_s_test(adata: AnnData) -> None:
         "Group", "Term", "Overlap", "P-value", "Adjusted P-value", "Odds Ratio", "Combined Score", "Genes",
     ]  # fmt: skip
     rows = {(row["Group"], row["Term"]): row for _, row in table.iterrows()}
-    assert list(rows) == [("b", "TUMOUR"), ("b", "MIXED"), ("b", "STROMA"), ("a", "STROMA")]
+    assert list(rows) == [("b", "TUMOR"), ("b", "MIXED"), ("b", "STROMA"), ("a", "STROMA")]
     expected, tests = [], []
     for group, genes in lists.items():
-        for term in ("TUMOUR", "STROMA", "MIXED"):
+        for term in ("TUMOR", "STROMA", "MIXED"):
             members = set(SETS[term]) & set(panel)
             shared = members & set(genes)
             cells = [
@@ -139,13 +139,13 @@ def test_predicted_and_measured_scores_are_correlated() -> None:
     adata, measured = made_prediction()
     shuffled = measured[np.random.default_rng(0).permutation(64)[:60]]
     table, predicted, true = score_agreement(adata, shuffled, SETS)
-    assert list(table.index) == list(predicted.columns) == list(true.columns) == ["TUMOUR", "STROMA", "MIXED"]
+    assert list(table.index) == list(predicted.columns) == list(true.columns) == ["TUMOR", "STROMA", "MIXED"]
     assert list(predicted.index) == list(true.index)
     assert len(true) == 60
     for name in table.index:
         assert table.loc[name, "pearson"] == pytest.approx(pearsonr(predicted[name], true[name]).statistic)
         assert table.loc[name, "spearman"] == pytest.approx(spearmanr(predicted[name], true[name]).statistic)
-    assert table.loc["TUMOUR", "pearson"] > 0.5
+    assert table.loc["TUMOR", "pearson"] > 0.5
     counts = np.asarray(measured[true.index].X)
     target = AnnData(np.log10(1 + 1e4 * counts / counts.sum(1, keepdims=True)), var=measured.var)
     np.testing.assert_allclose(score_gene_sets(target, SETS), true, rtol=1e-5)
@@ -155,8 +155,8 @@ def test_only_genes_that_were_measured_are_scored() -> None:
     adata, measured = made_prediction()
     table, predicted, _ = score_agreement(adata, measured[:, 2:], SETS, min_genes=4)
     genes = [f"GENE{i}" for i in range(2, 6)]
-    expected = score_gene_sets(adata[:, 2:].copy(), {"TUMOUR": genes}, min_genes=4)
-    np.testing.assert_allclose(predicted["TUMOUR"], expected["TUMOUR"])
+    expected = score_gene_sets(adata[:, 2:].copy(), {"TUMOR": genes}, min_genes=4)
+    np.testing.assert_allclose(predicted["TUMOR"], expected["TUMOR"])
     assert "SMALL" not in table.index
 
 
@@ -173,9 +173,9 @@ def test_scores_are_drawn(tmp_path: Path, drawn: Callable[[str], dict[str, Any]]
     draw_scores(adata, tmp_path, predicted, true)
     pos, drawn_true, drawn_predicted, names, pcc = (pairs[name] for name in ("pos", "y_true", "y_pred", "genes", "pcc"))
     np.testing.assert_array_equal(pos, adata.obsm["spatial"][::-1])
-    assert (drawn_true.shape, drawn_predicted.shape, list(names)) == ((64, 3), (64, 3), ["TUMOUR", "STROMA", "MIXED"])
+    assert (drawn_true.shape, drawn_predicted.shape, list(names)) == ((64, 3), (64, 3), ["TUMOR", "STROMA", "MIXED"])
     assert (pairs["name"], pairs["what"], pairs["unit"]) == ("made", "gene sets", maps["unit"])
-    assert pcc[0] == pytest.approx(pearsonr(predicted["TUMOUR"], true["TUMOUR"]).statistic)
+    assert pcc[0] == pytest.approx(pearsonr(predicted["TUMOR"], true["TUMOR"]).statistic)
 
 
 def test_enrichment_is_drawn(tmp_path: Path, drawn: Callable[[str], dict[str, Any]]) -> None:
@@ -184,7 +184,7 @@ def test_enrichment_is_drawn(tmp_path: Path, drawn: Callable[[str], dict[str, An
     table = enrich({"b": ["GENE0", "GENE1", "GENE9"], "a": ["GENE8"]}, SETS, list(adata.var_names))
     assert draw_enrichment(adata, tmp_path, table).name == "made_enrichment.png"
     assert list(seen["color"].columns) == ["b", "a"]
-    best = table.set_index(["Group", "Term"]).loc[("b", "TUMOUR")]
-    assert seen["color"].loc["TUMOUR", "b"] == pytest.approx(-np.log10(best["Adjusted P-value"]))
-    assert seen["size"].loc["TUMOUR", "b"] == pytest.approx(2 / 6)
-    assert np.isnan(seen["color"].loc["TUMOUR", "a"])
+    best = table.set_index(["Group", "Term"]).loc[("b", "TUMOR")]
+    assert seen["color"].loc["TUMOR", "b"] == pytest.approx(-np.log10(best["Adjusted P-value"]))
+    assert seen["size"].loc["TUMOR", "b"] == pytest.approx(2 / 6)
+    assert np.isnan(seen["color"].loc["TUMOR", "a"])

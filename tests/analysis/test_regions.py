@@ -94,7 +94,7 @@ def test_leiden_without_igraph(mixture: anndata.AnnData, monkeypatch: pytest.Mon
 
 
 def test_agreement_with_labels(mixture: anndata.AnnData) -> None:
-    labels = np.array(["tumour", "stroma", "fat"], dtype=object)[mixture.obs["truth"]]
+    labels = np.array(["tumor", "stroma", "fat"], dtype=object)[mixture.obs["truth"]]
     found = find_regions(mixture, seed=2).obs["region"]
     assert region_agreement(mixture.X, labels, seed=2) == {
         "ari": pytest.approx(adjusted_rand_score(labels, found)),
@@ -114,7 +114,7 @@ def test_k_means_finds_as_many_regions_as_there_are_labels(mixture: anndata.AnnD
 
 
 def test_spots_without_a_region_are_not_compared(mixture: anndata.AnnData) -> None:
-    labels = np.array(["tumour", "stroma", UNLABELED], dtype=object)[mixture.obs["truth"]]
+    labels = np.array(["tumor", "stroma", UNLABELED], dtype=object)[mixture.obs["truth"]]
     found = find_regions(mixture).obs["region"]  # of all spots
     result = region_agreement(mixture.X, labels)
     assert result is not None
@@ -186,7 +186,7 @@ def test_agreement_of_noise_is_near_0_and_of_a_constant_0(mixture: anndata.AnnDa
     assert region_agreement(np.ones(mixture.shape), mixture.obs["truth"]) == {"ari": 0, "nmi": 0}
 
 
-@pytest.mark.parametrize("labels", [["tumour"] * 120, [UNLABELED] * 120, ["tumour"] * 60 + [UNLABELED] * 60])
+@pytest.mark.parametrize("labels", [["tumor"] * 120, [UNLABELED] * 120, ["tumor"] * 60 + [UNLABELED] * 60])
 def test_fewer_than_two_labels(mixture: anndata.AnnData, labels: list[str]) -> None:
     assert region_agreement(mixture.X, labels) is None
     assert agreement(["0"] * 120, labels) is None
@@ -194,9 +194,9 @@ def test_fewer_than_two_labels(mixture: anndata.AnnData, labels: list[str]) -> N
 
 def test_one_label_a_spot(mixture: anndata.AnnData) -> None:
     with pytest.raises(ValueError, match=r"one label per spot, got shapes \[120, 20\] and \[3\]"):
-        region_agreement(mixture.X, ["tumour", "stroma", "fat"])
+        region_agreement(mixture.X, ["tumor", "stroma", "fat"])
     with pytest.raises(ValueError, match=r"a region and a label, got \[2\] and \[3\]"):
-        agreement(["0", "1"], ["tumour", "stroma", "fat"])
+        agreement(["0", "1"], ["tumor", "stroma", "fat"])
 
 
 def test_regions_are_drawn_beside_labels(tmp_path: Path, drawn: Callable[[str], dict[str, Any]]) -> None:

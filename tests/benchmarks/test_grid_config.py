@@ -59,7 +59,7 @@ def test_every_model_has_the_same_budget_and_sections(grid_file: Path) -> None:
 
 
 def test_folds_that_leak_need_a_split_that_says_so(grid: dict[str, Any], tmp_path: Path) -> None:
-    from benchmarks.run import run_cell
+    from benchmarks.cell import run_cell
 
     grid["datasets"]["made"]["folds"] = {"a": {"train": ["A1"], "test": ["A2"]}}
     (cell, *_) = read({**grid, "split": "explicit"}, tmp_path)
@@ -72,8 +72,8 @@ def test_folds_that_leak_need_a_split_that_says_so(grid: dict[str, Any], tmp_pat
 
 
 def test_patients_that_are_not_known_are_declared_in_the_grid(grid: dict[str, Any], tmp_path: Path) -> None:
+    from benchmarks.cell import run_cell
     from benchmarks.report import report
-    from benchmarks.run import run_cell
 
     made = grid["datasets"]["made"]
     made["sections"] = ["A1", "A2"]  # of one patient, which their files do not say

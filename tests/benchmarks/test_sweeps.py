@@ -8,7 +8,7 @@ import wandb
 import yaml
 from _helpers.offline_runs import read_offline_run
 
-from benchmarks import run
+from benchmarks import cell
 from hist2st_pyg.cli import main
 from hist2st_pyg.nn import CONVS
 
@@ -36,7 +36,7 @@ def test_a_sweep_s_program_is_there_and_its_metric_is_logged(path: Path) -> None
 def test_a_sweep_calls_one_cell(path: Path) -> None:
     sweep = yaml.safe_load(path.read_text())
     command = words(sweep, **{name: entry["values"][0] for name, entry in sweep["parameters"].items()})
-    assert command[:3] == ["${interpreter}", "-m", "benchmarks.run"]
+    assert command[:3] == ["${interpreter}", "-m", "benchmarks.cell"]
     grid = yaml.safe_load((ROOT / command[3]).read_text())
     parameters = {name.removeprefix("grid_"): entry["values"] for name, entry in sweep["parameters"].items()}
     assert set(parameters["model"]) <= set(grid["models"])
@@ -51,10 +51,10 @@ def test_the_sweep_over_layers_has_all_of_the_grid() -> None:
 
 
 def test_a_sweep_s_arguments_choose_the_cell(grid_file: Path, tmp_path: Path) -> None:
-    sweep = {"command": ["${interpreter}", "-m", "benchmarks.run", str(grid_file), "${args}"]}
+    sweep = {"command": ["${interpreter}", "-m", "benchmarks.cell", str(grid_file), "${args}"]}
     chosen = words(sweep, grid_model="mean", grid_fold="B", grid_seed=1)[3:]
     options = ["--results", str(tmp_path / "r"), "--work", str(tmp_path / "w"), "--wandb", "off"]
-    assert run.main([*chosen, *options]) == 0
+    assert cell.main([*chosen, *options]) == 0
     assert (tmp_path / "r/made/leave_one_patient_out/B/mean/1.json").is_file()
 
 

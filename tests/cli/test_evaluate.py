@@ -11,7 +11,7 @@ import pytest
 from _helpers.small_run import CONFIG, OPTIONS
 
 from hist2st_pyg.cli import main
-from hist2st_pyg.evaluation.run import scalars
+from hist2st_pyg.evaluation.model_scores import scalars
 
 
 def test_the_sections_that_are_named_else_those_of_the_run_s_test(

@@ -29,7 +29,7 @@ def test_genes(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str]) 
     assert "FDR" not in out
     markers = pd.read_csv("tables/genes_markers.csv")
     assert list(markers.columns) == ["group", "names", "scores", "logfoldchanges"]
-    assert set(markers["group"]) == {"fat", "stroma", "tumour"}
+    assert set(markers["group"]) == {"fat", "stroma", "tumor"}
     best = markers[markers["group"] == "fat"]["names"][:5]
     assert f"Markers of tissue fat: {', '.join(best)}." in out
     assert {path.name for path in Path("pictures").iterdir()} == {"made_spatial_genes.png", "made_markers.png"}

@@ -30,7 +30,7 @@ def test_pathways(prediction: anndata.AnnData, capsys: pytest.CaptureFixture[str
     scores = pd.read_csv("sets_scores.csv", index_col="spot")
     np.testing.assert_allclose(scores, score_gene_sets(prediction, SETS, seed=3))
     enriched = pd.read_csv("sets_enrichment.csv")
-    assert enriched.set_index(["Group", "Term"]).loc[("tumour", "TUMOUR"), "Overlap"] == "6/6"
+    assert enriched.set_index(["Group", "Term"]).loc[("tumor", "TUMOR"), "Overlap"] == "6/6"
     assert {path.name for path in Path("pictures").iterdir()} == {"made_gene_sets.png", "made_enrichment.png"}
 
 

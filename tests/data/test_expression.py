@@ -56,7 +56,7 @@ def test_the_target_by_hand(convert: Any) -> None:
     np.testing.assert_array_equal(expression_target(s, counts), expression_target(s, counts, "panel"))
     single = section(np.array([[0, 1, 0, 0]]))
     np.testing.assert_allclose(expression_target(single, panel_counts(single, GENES)[0])[0, 1], log(10001), rtol=1e-6)
-    with pytest.raises(ValueError, match=r"Unknown normalize_by='some'. Choose one of: panel, all"):
+    with pytest.raises(ValueError, match=r"Unknown normalize_by='some'. Choose one of: all, panel"):
         expression_target(s, counts, "some")  # type: ignore[arg-type]
 
 

@@ -54,7 +54,7 @@ def test_options_are_told_without_what_a_subclass_adds(cls: Any) -> None:
         ({"scales": ()}, "data.scales must hold at least one number, got ()."),
         ({"k": 1001}, "data.k must be at most 1000, got 1001; use more layers."),
         ({"max_distance": -1.0}, "data.max_distance must be above 0, got -1.0."),
-        ({"coord_type": "grid"}, "Unknown coord_type='grid'. Choose one of: pixel, array."),
+        ({"coord_type": "grid"}, "Unknown coord_type='grid'. Choose one of: array, pixel."),
         ({"stain": "vahadane"}, "Unknown stain='vahadane'. Choose one of: "),
     ],
     ids=str,

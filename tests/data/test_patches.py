@@ -132,7 +132,7 @@ def test_a_field_of_view_is_averaged_down() -> None:
         np.testing.assert_allclose(patch.transpose(1, 2, 0)[2:-2, 2:-2], blocks[2:-2, 2:-2], atol=1)
 
 
-def test_a_field_in_micrometres_needs_the_resolution() -> None:
+def test_a_field_in_micrometers_needs_the_resolution() -> None:
     # 14 µm at 0.5 µm per pixel are 28 pixels.
     data = to_data(section(picture(), um_per_pixel=0.5), ["G1", "G2"], patch_size=14, k=2, patch_um=14.0)
     np.testing.assert_array_equal(data.x.numpy(), cut_patches(ArrayImage(picture()), POS, 14, field=28))
@@ -142,10 +142,10 @@ def test_a_field_in_micrometres_needs_the_resolution() -> None:
 
 def test_a_field_in_pitches_needs_no_resolution() -> None:
     pos = np.array([[20.0, 20.0], [34.0, 20.0], [48.0, 20.0]])
-    image, grid = ArrayImage(picture()), np.array([[0, 0], [1, 0], [2, 0]])
+    image = ArrayImage(picture())
 
     def side(preprocessing: Preprocessing, **known: float) -> int:
-        x = preprocessing.image_data(image, pos, grid, **known).x.numpy()
+        x = preprocessing.patches(image, pos, **known)().numpy()
         (field,) = (f for f in range(2, 60) if np.array_equal(x, cut_patches(image, pos, 14, field=f)))
         return field
 

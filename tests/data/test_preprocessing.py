@@ -112,7 +112,7 @@ def test_a_recipe_survives_json() -> None:
         ({"pitch": -1.0}, "Preprocessing.pitch must be above 0, got -1.0"),
         ({"patch_um": 50.0, "patch_pitch": 1.0}, "patch_um or patch_pitch, got both: 50.0 and 1.0"),
         ({"stain": "vahadane"}, "Unknown stain='vahadane'"),
-        ({"coord_type": "image"}, "Unknown coord_type='image'. Choose one of: pixel, array"),
+        ({"coord_type": "image"}, "Unknown coord_type='image'. Choose one of: array, pixel"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -131,7 +131,7 @@ def test_to_data_is_the_recipes(sections: list[Section], genes: list[str]) -> No
 def test_a_prediction_needs_no_counts(sections: list[Section], genes: list[str]) -> None:
     section = sections[0]
     preprocessing = Preprocessing(genes=tuple(genes), patch_size=P)
-    data = preprocessing.image_data(section.require_image(), section.pos, section.grid)
+    data = preprocessing.input_data(section)
     whole = preprocessing.to_data(section)
     assert set(data.keys()) == {"x", "edge_index", "edge_attr", "pos", "grid"}
     assert all(torch.equal(data[name], whole[name]) for name in data.keys())  # noqa: SIM118

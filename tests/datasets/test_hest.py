@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,7 +32,6 @@ from hist2st_pyg.datasets import load_sections
 from hist2st_pyg.datasets.hest import is_dataset
 from hist2st_pyg.image import FileImage
 from hist2st_pyg.image.mosaic import PatchMosaic
-from hist2st_pyg.io.alignment import in_order
 
 
 @pytest.fixture
@@ -260,38 +258,3 @@ def test_real_sample(real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureF
     np.testing.assert_array_equal(section.adata.X, corrected.X.toarray())
     assert section.require_image().size == (1431, 1249)
     assert (section.patient, section.um_per_pixel, section.spot_diameter) == (None, None, None)
-
-
-def test_real_sections_are_in_order(real_data: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No real section is taken for swapped, and all are noticed when they are."""
-    sections = load_sections("her2st", real_data / "her2st", ["C2", "C3", "C4"])
-    folder = real_data / "sections"
-    sections += load_sections("anndata", folder) if folder.is_dir() else []
-    caplog.clear()
-    for section in sections:
-        image = section.require_image()
-        small = image.thumbnail(512)
-        in_order(section.pos, small, image.size, None, section.name)
-        assert caplog.text == ""
-        with pytest.raises(ValueError, match=f"{section.name}: x and y look swapped"):
-            in_order(section.pos[:, ::-1], small, image.size, None, section.name)
-        assert section.name in caplog.text
-        caplog.clear()
-
-
-def test_patches_of_an_impossible_slide_are_refused(root: Path) -> None:
-    (root / "wsis" / "A.tif").unlink()
-    write_patches(root)
-    with h5py.File(root / "patches" / "A.h5", "a") as file:
-        file["coords"][0] = [10**9, 10**9]
-    with pytest.raises(ValueError, match=r"A\.h5 is of a slide of 1000000\d+ x 1000000\d+ px .*the limit is"):
-        PatchMosaic(root / "patches" / "A.h5", um_per_pixel=UM)
-
-
-def test_no_patch_is_decoded_where_there_is_none(root: Path) -> None:
-    write_patches(root)
-    image = PatchMosaic(root / "patches" / "A.h5", um_per_pixel=UM)
-    x, y = image.corners[0].astype(int)
-    for level in range(len(image.level_downsamples)):
-        assert not image.is_blank(level, *(int(c / image.level_downsamples[level]) for c in (x, y)), 1, 1)
-    assert image.is_blank(0, 10**6, 10**6, 100, 100)

@@ -256,14 +256,14 @@ def test_positions_and_labels_that_a_spreadsheet_saved(tmp_path: Path, version: 
     (path,) = (tmp_path / "A" / "spatial").glob("tissue_positions*.csv")
     expected = load(tmp_path / "A")
     labels = tmp_path / "labels.csv"
-    labels.write_text("Barcode,region\n" + "".join(f"{made.barcodes[i]},tumour\n" for i in made.kept))
+    labels.write_text("Barcode,region\n" + "".join(f"{made.barcodes[i]},tumor\n" for i in made.kept))
     for file in (path, labels):
         file.write_text(file.read_text(), encoding="utf-8-sig")
     section = load(tmp_path / "A", labels=labels)
     np.testing.assert_array_equal(section.pos, expected.pos)
     assert list(section.adata.obs_names) == list(expected.adata.obs_names)
     assert section.label is not None
-    assert set(section.label) == {"tumour"}
+    assert set(section.label) == {"tumor"}
 
 
 def test_wrong_positions(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from _helpers.evaluated import GENES, build
 from hist2st_pyg import Section, evaluate, predict_section
 from hist2st_pyg.analysis.regions import region_agreement
 from hist2st_pyg.evaluation import noise_ceiling, summarize
-from hist2st_pyg.evaluation.run import scalars
+from hist2st_pyg.evaluation.model_scores import scalars
 from hist2st_pyg.evaluation.section_scores import measure_section
 from hist2st_pyg.inference import run_model
 from hist2st_pyg.metrics.calibration import coverage

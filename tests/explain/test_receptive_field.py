@@ -13,7 +13,7 @@ from torch_geometric.utils import k_hop_subgraph
 
 from hist2st_pyg import HisToGene, Section
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.data.source import rows_of
+from hist2st_pyg.data.spot_patches import rows_of
 from hist2st_pyg.explain import (
     explain_spot,
 )

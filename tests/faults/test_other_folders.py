@@ -46,7 +46,7 @@ def test_a_download_stays_below_its_folder(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_grid_removes_no_folder_of_another_s(tmp_path: Path) -> None:
-    from benchmarks.run import main as bench
+    from benchmarks.cell import main as bench
 
     victim = tmp_path / "victim" / "0"
     victim.mkdir(parents=True)

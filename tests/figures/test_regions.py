@@ -9,23 +9,23 @@ from matplotlib.colors import to_hex, to_rgb
 from numpy.typing import NDArray
 
 from hist2st_pyg import figures
-from hist2st_pyg.figures.regions import NOWHERE, PALETTE, matched_colors
+from hist2st_pyg.figures.regions import NOWHERE_COLOR, PALETTE, matched_colors
 
 POS = np.stack(np.meshgrid(np.arange(6) * 50.0, np.arange(4) * 50.0), axis=-1).reshape(-1, 2)
 IMAGE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
 
 
 def test_regions_take_the_color_of_the_label_they_share_most_with() -> None:
-    labels = np.array(["fat"] * 6 + ["tumour"] * 10 + ["undetermined"] * 4)
+    labels = np.array(["fat"] * 6 + ["tumor"] * 10 + ["undetermined"] * 4)
     regions = np.array(["0"] * 3 + ["2"] * 3 + ["1"] * 10 + ["0"] * 2 + ["3"] * 2)
     of_labels = matched_colors(labels, labels, "undetermined")
-    assert of_labels == {"fat": PALETTE[0], "tumour": PALETTE[1], "undetermined": NOWHERE}
+    assert of_labels == {"fat": PALETTE[0], "tumor": PALETTE[1], "undetermined": NOWHERE_COLOR}
     colors = matched_colors(labels, regions, "undetermined")
     assert list(colors) == ["0", "1", "2", "3"]
-    assert colors["1"] == of_labels["tumour"]
+    assert colors["1"] == of_labels["tumor"]
     assert {colors["0"], colors["2"]} & {of_labels["fat"]}
     assert len(set(colors.values())) == 4
-    assert NOWHERE not in colors.values()
+    assert NOWHERE_COLOR not in colors.values()
 
 
 def test_numbered_regions_are_in_the_order_of_their_numbers() -> None:
@@ -34,7 +34,7 @@ def test_numbered_regions_are_in_the_order_of_their_numbers() -> None:
 
 
 def test_each_partition_is_a_map_on_the_image() -> None:
-    labels = np.where(POS[:, 0] < 100, "fat", "tumour")
+    labels = np.where(POS[:, 0] < 100, "fat", "tumor")
     regions = np.where(POS[:, 0] < 100, "1", "0")
     figure = figures.region_maps(POS, {"labels": labels, "regions": regions}, image=IMAGE, image_scale=0.2)
     picture, first, second = figure.axes
@@ -50,7 +50,7 @@ def test_each_partition_is_a_map_on_the_image() -> None:
         drawn.append([to_hex(color) for color in spots.get_facecolors()])
     assert drawn[0] == drawn[1]  # the same partition under other names
     assert drawn[0] == [PALETTE[0] if label == "fat" else PALETTE[1] for label in labels]
-    assert [text.get_text() for text in first.get_legend().get_texts()] == ["fat (8)", "tumour (16)"]
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ["fat (8)", "tumor (16)"]
     assert [text.get_text() for text in second.get_legend().get_texts()] == ["0 (16)", "1 (8)"]
 
 
@@ -88,7 +88,7 @@ def least_difference(colors: Sequence[str], vision: str) -> float:
 def test_the_palette_is_told_apart_with_and_without_red_green_blindness(vision: str) -> None:
     assert least_difference(PALETTE[:8], vision) > 30
     assert least_difference(PALETTE, vision) > 15
-    assert least_difference((*PALETTE[:8], NOWHERE), vision) > 15
+    assert least_difference((*PALETTE[:8], NOWHERE_COLOR), vision) > 15
 
 
 def test_the_difference_of_colors_is_that_of_the_literature() -> None:

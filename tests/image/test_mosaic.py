@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from _helpers.hest_sample import (
@@ -74,3 +75,20 @@ def test_fingerprint_of_a_mosaic(tmp_path: Path) -> None:
     assert PatchMosaic(path, (WIDTH, HEIGHT), 6.5).fingerprint() != first
     write_patches(tmp_path, img=255 - cut()[0])
     assert PatchMosaic(path, (WIDTH, HEIGHT), UM).fingerprint() != first
+
+
+def test_patches_of_an_impossible_slide_are_refused(tmp_path: Path) -> None:
+    path = write_patches(tmp_path)
+    with h5py.File(path, "a") as file:
+        file["coords"][0] = [10**9, 10**9]
+    with pytest.raises(ValueError, match=r"A\.h5 is of a slide of 1000000\d+ x 1000000\d+ px .*the limit is"):
+        PatchMosaic(path, um_per_pixel=UM)
+
+
+def test_no_patch_is_decoded_where_there_is_none(tmp_path: Path) -> None:
+    path = write_patches(tmp_path)
+    image = PatchMosaic(path, um_per_pixel=UM)
+    x, y = image.corners[0].astype(int)
+    for level in range(len(image.level_downsamples)):
+        assert not image.is_blank(level, *(int(c / image.level_downsamples[level]) for c in (x, y)), 1, 1)
+    assert image.is_blank(0, 10**6, 10**6, 100, 100)

@@ -72,8 +72,8 @@ def test_every_level_of_a_pyramid_is_read(tmp_path: Path, name: str) -> None:
 
 def test_a_thumbnail_of_a_pyramid_reads_the_level_it_needs(tmp_path: Path) -> None:
     # The smaller levels are of another color, so that it shows which one is read.
-    grey = [np.full((HEIGHT // f, WIDTH // f, 3), color, np.uint8) for f, color in ((2, 80), (4, 40))]
-    write_subifds(tmp_path / "pyramid.tif", [picture(), *grey])
+    gray = [np.full((HEIGHT // f, WIDTH // f, 3), color, np.uint8) for f, color in ((2, 80), (4, 40))]
+    write_subifds(tmp_path / "pyramid.tif", [picture(), *gray])
     image = open_image(tmp_path / "pyramid.tif")
     for longest, color in ((60, 40), (75, 40), (76, 80), (150, 80)):
         assert np.unique(image.thumbnail(longest)).tolist() == [color]

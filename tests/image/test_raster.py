@@ -28,7 +28,7 @@ def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])
-def test_grey_and_indexed_pngs_become_rgb(tmp_path: Path, mode: str) -> None:
+def test_gray_and_indexed_pngs_become_rgb(tmp_path: Path, mode: str) -> None:
     converted = Image.fromarray(picture()).convert(mode)
     converted.save(tmp_path / "image.png")
     np.testing.assert_array_equal(read(open_image(tmp_path / "image.png")), np.asarray(converted.convert("RGB")))

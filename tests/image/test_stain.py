@@ -13,7 +13,7 @@ from hist2st_pyg.image.stain import HE, HE_STRENGTH, STAINS, apply_stain, fit_st
 
 
 def stained(strength: tuple[float, float] = (1.0, 1.0), seed: int = 0, share: float = 0.5) -> NDArray[np.uint8]:
-    """Patches whose pixels are mostly one of two stains, ``share`` of them haematoxylin's."""
+    """Patches whose pixels are mostly one of two stains, ``share`` of them hematoxylin's."""
     rng = np.random.default_rng(seed)
     amount = rng.gamma(4.0, 0.15, (24, 16, 16, 2)) * strength
     nucleus = rng.random((24, 16, 16)) < share

@@ -30,9 +30,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 # Kinds of pixels.
 
 
-def test_a_grey_tiff_becomes_rgb(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "grey.tif", picture()[..., 0], photometric="minisblack")
-    image = open_image(tmp_path / "grey.tif")
+def test_a_gray_tiff_becomes_rgb(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "gray.tif", picture()[..., 0], photometric="minisblack")
+    image = open_image(tmp_path / "gray.tif")
     np.testing.assert_array_equal(read(image), np.repeat(picture()[..., :1], 3, axis=2))
     assert image.thumbnail(50).shape == (22, 50, 3)
 
@@ -61,7 +61,7 @@ def test_tiles_that_a_scanner_left_out_are_white(tmp_path: Path) -> None:
 
 
 def test_pixels_that_are_not_8_bit_color_are_refused(tmp_path: Path) -> None:
-    expected = r"must be an 8-bit RGB or grey image \(axes YXS, SYX, CYX or YX\), got"
+    expected = r"must be an 8-bit RGB or gray image \(axes YXS, SYX, CYX or YX\), got"
     tifffile.imwrite(tmp_path / "deep.tif", 256 * picture().astype(np.uint16), photometric="rgb")
     with pytest.raises(ValueError, match=rf"deep.tif {expected} uint16 with axes YXS"):
         _ = open_image(tmp_path / "deep.tif").size

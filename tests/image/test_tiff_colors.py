@@ -80,13 +80,13 @@ def test_white_is_zero_is_inverted(tmp_path: Path) -> None:
 def test_other_colors_are_refused_by_name(
     tmp_path: Path, photometric: str, pixels: Any, options: dict[str, Any]
 ) -> None:
-    with pytest.raises(ValueError, match=rf"c\.tif has {photometric.upper()} colors .*convert it to RGB or grey"):
+    with pytest.raises(ValueError, match=rf"c\.tif has {photometric.upper()} colors .*convert it to RGB or gray"):
         written(tmp_path / "c.tif", pixels, photometric=photometric, **options)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.int8, np.bool_])
 def test_samples_that_are_not_of_8_bits_are_refused(tmp_path: Path, dtype: Any) -> None:
-    with pytest.raises(ValueError, match=r"d\.tif must be an 8-bit RGB or grey image"):
+    with pytest.raises(ValueError, match=r"d\.tif must be an 8-bit RGB or gray image"):
         written(tmp_path / "d.tif", np.zeros((20, 30), dtype), photometric="minisblack")
 
 

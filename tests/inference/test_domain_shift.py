@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hist2st_pyg import Hist2ST, HisToGene, Preprocessing, Section, load_sections, predict, predict_section
-from hist2st_pyg.data import source
+from hist2st_pyg.data import spot_patches
 from hist2st_pyg.inference.domain_shift import FAR_COLORS, Colors, check_positions, pitch_notes, resolution_notes
 from hist2st_pyg.models import MODELS, ExpressionModel
 from hist2st_pyg.training import preset_config
@@ -86,7 +86,7 @@ def test_the_colors_of_real_sections(real_data: Path) -> None:
         colors.add(x)
         distances.append(colors.distance or 0.0)
     assert distances[0] < 1e-3
-    assert 0.05 < distances[1] < 0.2  # the next section of the same tumour
+    assert 0.05 < distances[1] < 0.2  # the next section of the same tumor
     assert distances[2] > FAR_COLORS  # another tissue, stained elsewhere
 
 
@@ -143,7 +143,7 @@ def test_positions_outside_the_table_are_refused_before_any_work(
     def cut(*arguments: Any) -> None:
         raise AssertionError("patches were cut")
 
-    monkeypatch.setattr(source, "cut_patches", cut)
+    monkeypatch.setattr(spot_patches, "cut_patches", cut)
     for places in ([[0, 3], [9, 0]], [[9, 3], [0, 0]], [[0, 0], [0, 9]]):
         with pytest.raises(ValueError, match=r"array position 9 is outside the position table .*0 to 8.* n_pos=10"):
             check_positions(built, np.array(places))

@@ -12,7 +12,7 @@ import torch
 from _helpers.sage_model import model
 
 from hist2st_pyg import Section, predict
-from hist2st_pyg.data import source
+from hist2st_pyg.data import spot_patches
 from hist2st_pyg.inference.image_input import check_layout, read_image
 
 
@@ -27,13 +27,13 @@ def test_the_image_s_resolution_sets_the_grid(cohort: list[Section]) -> None:
 
 
 def test_a_finer_grid_shows_the_same_fields_of_view(cohort: list[Section], monkeypatch: pytest.MonkeyPatch) -> None:
-    fields, cut = [], source.cut_patches
+    fields, cut = [], spot_patches.cut_patches
 
     def spy(image: Any, pos: Any, size: int, field: float | None, *rest: Any) -> Any:
         fields.append(field)
         return cut(image, pos, size, field, *rest)
 
-    monkeypatch.setattr(source, "cut_patches", spy)
+    monkeypatch.setattr(spot_patches, "cut_patches", spy)
     sizes = [len(predict(model(patch_pitch=1.0), cohort[0].require_image(), pitch=pitch)) for pitch in (64, 32)]
     assert sizes[1] > 3 * sizes[0]
     predict(model(patch_pitch=1.0), cohort[0].require_image(), um_per_pixel=1.5, pitch=64)
@@ -62,7 +62,7 @@ def test_it_is_what_the_model_s_preprocessing_makes_of_the_section(cohort: list[
     section, built = cohort[0], model(k=3, stain="macenko")
     assert built.preprocessing is not None
     found = read_image(built, section.require_image(), section.adata, name="A1")
-    expected = built.preprocessing.image_data(section.require_image(), section.pos, section.grid)
+    expected = built.preprocessing.input_data(section)
     assert torch.equal(found.patches(None), expected.x)
     for name in ("edge_index", "edge_attr", "pos", "grid"):
         assert torch.equal(found.graph[name], expected[name]), name

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from hist2st_pyg import Preprocessing, Section, predict
 from hist2st_pyg.inference.hexagonal import interleaved
-from hist2st_pyg.inference.layout import GIVEN, GRID, given_layout, grid_layout, lay_grid
+from hist2st_pyg.inference.layout import GIVEN_SPOTS, LAID_GRID, given_layout, grid_layout, lay_grid
 from hist2st_pyg.io.spots import Spots
 from hist2st_pyg.models import MODELS, ExpressionModel
 
@@ -31,7 +31,7 @@ def pitch_of(pos: Any) -> float:
     return float(np.median(cKDTree(pos).query(pos, k=2)[0][:, 1]))
 
 
-def test_the_pitch_may_be_in_micrometres(cohort: list[Section]) -> None:
+def test_the_pitch_may_be_in_micrometers(cohort: list[Section]) -> None:
     image = cohort[0].require_image()
     for um_per_pixel, pixels in ((3.0, 50.0), (1.5, 100.0)):
         out = predict(model(), image, pitch_um=150.0, um_per_pixel=um_per_pixel)
@@ -89,7 +89,7 @@ def test_spots_that_are_given_are_compared_with_those_of_training(cohort: list[S
     assert preprocessing is not None
     spots = lay_grid(image, 64.0)
     layout = given_layout(spots, preprocessing, 3.0)
-    assert (layout.notes, layout.positions, layout.arrays) == ([], GIVEN, None)
+    assert (layout.notes, layout.positions, layout.arrays) == ([], GIVEN_SPOTS, None)
     np.testing.assert_array_equal(layout.places, spots.grid)
     (note,) = given_layout(spots, preprocessing, 1.5).notes
     assert "64 px apart; the training spots were 128 px apart" in note
@@ -103,7 +103,7 @@ def test_a_finer_grid_is_several_of_about_the_training_pitch(cohort: list[Sectio
     preprocessing = model().preprocessing
     assert preprocessing is not None
     layout = grid_layout(cohort[0].require_image(), preprocessing, 3.0, pitch)
-    assert layout.positions == GRID
+    assert layout.positions == LAID_GRID
     assert layout.thumbnail is not None
     if factor < 2:
         assert layout.arrays is None

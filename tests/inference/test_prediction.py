@@ -11,7 +11,7 @@ from _helpers.sage_model import GENES, model
 from PIL import Image
 
 from hist2st_pyg import Hist2ST, Preprocessing, Section, load_model, predict, predict_section
-from hist2st_pyg.inference import GRID, grid_pitch, run_model, write_h5ad
+from hist2st_pyg.inference import LAID_GRID, grid_pitch, run_model, write_h5ad
 from hist2st_pyg.io.spots import Spots
 
 
@@ -127,7 +127,7 @@ def test_the_layers_are_the_likelihood_s(cohort: list[Section], likelihood: str)
 def test_without_spots_a_grid_is_laid_on_the_tissue(cohort: list[Section]) -> None:
     image = cohort[0].require_image()
     out = predict(model(), image, name="A1")
-    assert out.uns["hist2st"]["positions"] == GRID
+    assert out.uns["hist2st"]["positions"] == LAID_GRID
     nearest = np.sort(np.linalg.norm(out.obsm["spatial"][:, None] - out.obsm["spatial"][None], axis=2), axis=1)[:, 1]
     np.testing.assert_allclose(np.median(nearest), 64, rtol=1e-6)
     thumbnail = image.thumbnail(10_000)
@@ -136,7 +136,7 @@ def test_without_spots_a_grid_is_laid_on_the_tissue(cohort: list[Section]) -> No
     assert 20 < out.n_obs < 150
 
 
-def test_the_grid_s_pitch_is_that_of_training_in_micrometres() -> None:
+def test_the_grid_s_pitch_is_that_of_training_in_micrometers() -> None:
     preprocessing = model().preprocessing
     assert preprocessing is not None
     assert grid_pitch(preprocessing, 1.5) == 128
@@ -165,7 +165,7 @@ def test_the_original_programs_axes(cohort: list[Section]) -> None:
     assert plain is not None
     assert swapped is not None
     section = cohort[0]
-    a, b = (r.image_data(section.require_image(), section.pos, section.grid) for r in (plain, swapped))
+    a, b = (made.input_data(section) for made in (plain, swapped))
     assert torch.equal(a.x, b.x.transpose(2, 3))
 
 

@@ -12,7 +12,7 @@ from _helpers.preset_models import GENES, model, predicted
 from numpy.typing import NDArray
 
 from hist2st_pyg import Section
-from hist2st_pyg.data.source import SpotPatches
+from hist2st_pyg.data.spot_patches import SpotPatches
 from hist2st_pyg.inference import predict_blocks
 
 

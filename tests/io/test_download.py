@@ -61,7 +61,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
                 body = body[: len(body) // 2]
             self.wfile.write(body)
 
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
     with serving(Handler, monkeypatch) as state.url:
         yield state
 

@@ -75,7 +75,7 @@ def test_a_model_of_embeddings_trains_and_predicts_without_images(sections: list
     assert predict_section(model, sections[2]).shape == (48, 4)
     assert "pcc_mean" in evaluate(model, sections[2:])
     with pytest.raises(ValueError, match=r"The model reads precomputed embeddings \(obsm\['uni'\]\), not an image"):
-        Preprocessing(genes=("A",), embedding="uni").image_data(None, sections[0].pos, sections[0].grid)  # type: ignore[arg-type]
+        Preprocessing(genes=("A",), embedding="uni").patches(sections[0].require_image(), sections[0].pos)
 
 
 # Features of patches by position, as TRIDENT and CLAM write them.

@@ -43,15 +43,15 @@ def test_real_labels_are_those_of_the_data_set(real_data: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "barcode,x,label\n0x0,1,fat\n1x0,2,tumour\n",
-        "Barcode,Regions\n1x0,tumour\n0x0,fat\n2x0,\n",
-        "spot\tcluster\n0x0\tfat\n1x0\ttumour\n",
+        "barcode,x,label\n0x0,1,fat\n1x0,2,tumor\n",
+        "Barcode,Regions\n1x0,tumor\n0x0,fat\n2x0,\n",
+        "spot\tcluster\n0x0\tfat\n1x0\ttumor\n",
     ],
 )
 def test_labels_by_name(adata: AnnData, text: str, caplog: pytest.LogCaptureFixture) -> None:
     Path("labels.csv").write_text(text)
     labels = read_labels("labels.csv", adata)
-    assert list(labels[:3]) == ["fat", "tumour", "undetermined"]
+    assert list(labels[:3]) == ["fat", "tumor", "undetermined"]
     with caplog.at_level(logging.WARNING):
         assert set(labels[3:]) == {"undetermined"}
 

@@ -12,7 +12,7 @@ from torch_geometric.data import Batch
 
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.data import SectionData
-from hist2st_pyg.models.eggn import APART, CLOSE, Eggn
+from hist2st_pyg.models.eggn import EXEMPLAR_NEIGHBORS, LEAST_STEPS_APART, Eggn
 from hist2st_pyg.nn.statistics import patch_statistics
 from hist2st_pyg.section import SectionRecord
 
@@ -103,7 +103,7 @@ def test_exemplars_are_the_kept_spots_nearest_by_standardized_statistics(section
     for target, x in enumerate(known):
         apart = np.linalg.norm(known - x, axis=1)
         apart[target] = np.inf
-        expected |= {(int(source), target) for source in np.argsort(apart, kind="stable")[:CLOSE]}
+        expected |= {(int(source), target) for source in np.argsort(apart, kind="stable")[:EXEMPLAR_NEIGHBORS]}
     assert {(int(source), int(target)) for source, target in close.T} == expected
 
 
@@ -124,7 +124,7 @@ def test_in_training_on_one_section_no_exemplar_is_near_the_spot(sections: list[
     x = (model.encode(model.vision, sections[0]) - model.feature_mean) / model.feature_std
     which, refer, _ = model.exemplars(x, sections[0])
     steps = (sections[0].grid[which[refer[0]]] - sections[0].grid[refer[1]]).abs().amax(1)
-    assert int(steps.min()) >= APART
+    assert int(steps.min()) >= LEAST_STEPS_APART
     assert len(refer[0]) == 2 * len(x)
     few = sections[0].subgraph(torch.arange(2))  # all kept spots are near
     model = small([few]).train()

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from hist2st_pyg import MODELS
-from hist2st_pyg.data.source import rows_of
+from hist2st_pyg.data.spot_patches import rows_of
 from hist2st_pyg.models import section_moments as module
 from hist2st_pyg.models.section_moments import moments, section_moments, standardized
 

@@ -11,7 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 from hist2st_pyg import Section, to_data
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.metrics.expression import pearson_per_gene
-from hist2st_pyg.models.simple import NEIGHBORS, DepthOracle, Mean, PositionKNN
+from hist2st_pyg.models.simple import NUMBERS_OF_NEIGHBORS, DepthOracle, Mean, PositionKNN
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_number_of_spots_that_is_not_positive_is_refused(k: int) -> None:
 def test_the_number_of_spots_is_chosen_by_the_spots_that_validate(sections: list[SectionData]) -> None:
     def best(where: list[torch.Tensor]) -> int:
         scores = {}
-        for k in NEIGHBORS:
+        for k in NUMBERS_OF_NEIGHBORS:
             predicted = [PositionKNN(6, k=k)(data)["expression"] for data in sections[1:]]
             scored = zip(sections[1:], predicted, where, strict=True)
             scores[k] = np.mean([np.nanmean(pearson_per_gene(data.y[w], p[w])) for data, p, w in scored])

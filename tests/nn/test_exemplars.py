@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hist2st_pyg.nn.exemplars import SLOPE, ExemplarBridge
+from hist2st_pyg.nn.exemplars import LEAK, ExemplarBridge
 
 C = 8
 REFER = torch.tensor([[0, 1, 1, 2], [0, 0, 1, 3]])
@@ -16,10 +16,10 @@ def ends(bridge: ExemplarBridge, spot: Tensor, exemplar: Tensor, expression: Ten
     to_spot: list[list[Tensor]] = [[] for _ in spot]
     to_exemplar: list[list[Tensor]] = [[] for _ in exemplar]
     for source, target in REFER.T.tolist():
-        e = F.leaky_relu(bridge.exemplar(exemplar[source]), SLOPE)
-        s = F.leaky_relu(bridge.spot(spot[target]), SLOPE)
+        e = F.leaky_relu(bridge.exemplar(exemplar[source]), LEAK)
+        s = F.leaky_relu(bridge.spot(spot[target]), LEAK)
         y = bridge.expression(expression[source])
-        gates = torch.sigmoid(bridge.gate(F.leaky_relu(bridge.score(e) - bridge.score(s), SLOPE)))
+        gates = torch.sigmoid(bridge.gate(F.leaky_relu(bridge.score(e) - bridge.score(s), LEAK)))
         for received, gate, parts in (
             (to_spot[target], gates[: C // 4], [e, y, s]),
             (to_exemplar[source], gates[C // 4 :], [s, e, y]),

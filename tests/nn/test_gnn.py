@@ -169,7 +169,7 @@ def test_pna_does_not_scale_by_the_number_of_neighbors() -> None:
 
 
 def test_hist2st_conv_refuses_an_unknown_aggregation() -> None:
-    with pytest.raises(ValueError, match=r"Unknown aggr='sum'. Choose one of: mean, max"):
+    with pytest.raises(ValueError, match=r"Unknown aggr='sum'. Choose one of: max, mean"):
         Hist2STConv(C, C, "sum")
 
 

@@ -52,7 +52,7 @@ def test_a_start_that_fails_leaves_no_folder(cohort: list[Section]) -> None:
 
 
 def test_other_processes_are_told_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(folder.CHOSEN, raising=False)
+    monkeypatch.delenv(folder.FOLDER_VARIABLE, raising=False)
     monkeypatch.setattr(folder, "is_first", lambda: False)
     with pytest.raises(ValueError, match="Training in several processes needs output"):
         folder.new_folder(quick().model)

@@ -75,8 +75,8 @@ def test_standardized_error_is_divided_by_each_gene_s_deviation(batch: Batch) ->
 def test_augmentation_changes_patches_and_not_the_batch(batch: Batch) -> None:
     before = batch.x.clone()
     augment = AugmentConfig(grayscale=1.0, rotation=0, flip=0)
-    plain, grey = task(likelihood_weight=0).eval(), task(likelihood_weight=0, augment=augment).eval()
-    assert plain.losses(batch)["expression"] != grey.losses(batch)["expression"]
+    plain, gray = task(likelihood_weight=0).eval(), task(likelihood_weight=0, augment=augment).eval()
+    assert plain.losses(batch)["expression"] != gray.losses(batch)["expression"]
     assert torch.equal(batch.x, before)
 
 

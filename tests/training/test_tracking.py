@@ -24,7 +24,7 @@ from pathlib import Path
 from hist2st_pyg.training import loggers, preset_config, tracking
 
 logging.basicConfig()
-tracking.CONNECT = 3
+tracking.CONNECT_SECONDS = 3
 config = preset_config(output="run", wandb={mode!r}, group="grid", job_type="sage", run_name="cell")
 with loggers.open_loggers(config, Path("run")) as opened:
     (run,) = tracking.wandb_runs(opened)

@@ -16,8 +16,8 @@ from scipy.stats import pearsonr
 from torch_geometric.data import Data
 
 from hist2st_pyg import Preprocessing, Section, evaluate, predict_section
-from hist2st_pyg.evaluation import run, section_scores
-from hist2st_pyg.evaluation.run import scalars
+from hist2st_pyg.evaluation import model_scores, section_scores
+from hist2st_pyg.evaluation.model_scores import scalars
 from hist2st_pyg.inference import predict_spots
 from hist2st_pyg.models.base import ExpressionModel
 from hist2st_pyg.models.saved import Task
@@ -57,7 +57,7 @@ def test_sections_of_training_are_told_before_any_work(
     def measure(*_: Any, **__: Any) -> None:
         raise RuntimeError("work has begun")
 
-    monkeypatch.setattr(run, "measure_section", measure)
+    monkeypatch.setattr(model_scores, "measure_section", measure)
     with pytest.raises(RuntimeError, match="work has begun"):
         evaluate(build(), cohort[:2])
     assert "1 of the 2 sections were seen in training (A1): the scores measure the fit to them" in caplog.text
@@ -214,7 +214,7 @@ def test_the_result_is_written_before_pictures_that_cannot_be_drawn(
         raise RuntimeError("no ink")
 
     section = replace(cohort[0], name="../<out>")
-    monkeypatch.setattr(run.figures, "true_and_predicted", broken)
+    monkeypatch.setattr(model_scores.figures, "true_and_predicted", broken)
     result = evaluate(build(), [section], output=tmp_path / "out.json", figures=tmp_path / "f")
     assert json.loads((tmp_path / "out.json").read_text())["pcc_mean"] == result["pcc_mean"]
     assert caplog.messages[-1] == f"../<out> in {tmp_path / 'f'} was not drawn: RuntimeError: no ink"
@@ -237,6 +237,6 @@ def test_the_result_is_written_before_pictures_that_cannot_be_drawn(
 def test_what_cannot_be_right_is_refused_before_the_work(
     options: dict[str, Any], message: str, cohort: list[Section], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "measure_section", None)
+    monkeypatch.setattr(model_scores, "measure_section", None)
     with pytest.raises((OSError, ValueError), match=message):
         evaluate(build(), cohort, **options)

@@ -1,7 +1,7 @@
 """Run one cell of a benchmark grid: train, predict the test sections once, write one JSON.
 
-    python -m benchmarks.run benchmarks/configs/her2st_small.yaml --fold B --model hist2st_sage --seed 0
-    python -m benchmarks.run benchmarks/configs/her2st_small.yaml --index 17     # for array jobs, see --count
+    python -m benchmarks.cell benchmarks/configs/her2st_small.yaml --fold B --model hist2st_sage --seed 0
+    python -m benchmarks.cell benchmarks/configs/her2st_small.yaml --index 17     # for array jobs, see --count
 
 The JSON is ``results/<dataset>/<split>/<fold>/<model>/<seed>.json``; a failed cell writes its traceback to
 ``<seed>.failed.txt`` instead.
@@ -34,7 +34,7 @@ from benchmarks.measures import (
     versions,
 )
 from benchmarks.tracking import log_result
-from hist2st_pyg.evaluation.run import evaluate, scalars
+from hist2st_pyg.evaluation.model_scores import evaluate, scalars
 from hist2st_pyg.models import load_model
 from hist2st_pyg.models.training_sections import read_training_sections
 from hist2st_pyg.patients import patient_sources
@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         cell = _chosen(cells, arguments)
     except (ValueError, TypeError, OSError) as error:
-        print(f"benchmarks.run: {error}", file=sys.stderr)
+        print(f"benchmarks.cell: {error}", file=sys.stderr)
         return 2
     path = cell.result(arguments.results)
     run = partial(run_cell, results=arguments.results, work=arguments.work, wandb=arguments.wandb)

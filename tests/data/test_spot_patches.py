@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hist2st_pyg import Preprocessing, Section
-from hist2st_pyg.data import source
+from hist2st_pyg.data import spot_patches
 from hist2st_pyg.data.patches import cut_patches
-from hist2st_pyg.data.source import SpotPatches, decoded_once, kept_open, rows_of
+from hist2st_pyg.data.spot_patches import SpotPatches, decoded_once, kept_open, rows_of
 from hist2st_pyg.image import ArrayImage, HistologyImage, open_image, stain
 from hist2st_pyg.image.stain import normalize_stain
 
@@ -66,14 +66,14 @@ def test_the_stain_map_of_a_large_section_is_that_of_some_spots(
     cohort: list[Section], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stain, "SAMPLE_SPOTS", 20)
-    monkeypatch.setattr(source, "PATCHES_AT_ONCE", 6)  # the last part is smaller
-    cut, asked = source.cut_patches, list[int]()
+    monkeypatch.setattr(spot_patches, "PATCHES_AT_ONCE", 6)  # the last part is smaller
+    cut, asked = spot_patches.cut_patches, list[int]()
 
     def spy(image: Any, pos: Any, *rest: Any) -> Any:
         asked.append(len(pos))
         return cut(image, pos, *rest)
 
-    monkeypatch.setattr(source, "cut_patches", spy)
+    monkeypatch.setattr(spot_patches, "cut_patches", spy)
     patches = patches_of(cohort[0], stain="macenko")
     part = patches(PARTS[1])
     assert asked == [3, 6, 6, 6, 2]

@@ -190,7 +190,7 @@ def is_pending(cell: Cell) -> bool:
     """Whether the results are still to be made of today's code: benchmarks/README.md says which, and so does this."""
     if cell.grid in ("her2st_small", "mob_small"):
         return cell.model in ("bleep", "eggn", "hggep", "triplex") or (cell.grid, cell.model) == ("mob_small", "stnet")
-    return cell.grid in ("her2st_rates", "others", "paper")
+    return cell.grid in ("her2st_rates", "others")
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)

@@ -188,8 +188,6 @@ def test_options_at_their_default_and_the_preset_s_name_make_no_other_configurat
 
 def is_pending(cell: Cell) -> bool:
     """Whether the results are still to be made of today's code: benchmarks/README.md says which, and so does this."""
-    if cell.grid in ("her2st_small", "mob_small"):
-        return cell.model in ("bleep", "eggn", "hggep", "triplex") or (cell.grid, cell.model) == ("mob_small", "stnet")
     return cell.grid in ("her2st_rates", "others")
 
 

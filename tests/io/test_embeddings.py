@@ -62,7 +62,9 @@ def test_what_is_wrong_is_named(sections: list[Section], tmp_path: Path) -> None
         section_embedding(sections[0], "bad")
 
 
-def test_a_model_of_embeddings_trains_and_predicts_without_images(sections: list[Section], tmp_path: Path) -> None:
+def test_a_model_of_embeddings_trains_and_predicts_without_images(
+    sections: list[Section], cohort: list[Section], tmp_path: Path
+) -> None:
     for section in sections:
         write(tmp_path / "uni", section)
     read_embeddings(sections, tmp_path / "uni")
@@ -75,7 +77,7 @@ def test_a_model_of_embeddings_trains_and_predicts_without_images(sections: list
     assert predict_section(model, sections[2]).shape == (48, 4)
     assert "pcc_mean" in evaluate(model, sections[2:])
     with pytest.raises(ValueError, match=r"The model reads precomputed embeddings \(obsm\['uni'\]\), not an image"):
-        Preprocessing(genes=("A",), embedding="uni").patches(sections[0].require_image(), sections[0].pos)
+        Preprocessing(genes=("A",), embedding="uni").patches(cohort[0].require_image(), cohort[0].pos)
 
 
 # Features of patches by position, as TRIDENT and CLAM write them.

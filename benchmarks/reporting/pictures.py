@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 MODEL, REFERENCE, OTHER, CEILING = "#6d4fb3", "#c46a00", "#8a8a94", "#1a7f64"
 COLUMNS = 3
-NAME_WIDTH, LINE_HEIGHT = 60, 9
-"""Space for a model's name, in points."""
+MARKERS = "os^"
+"""Markers of models in turn, to tell more of them apart than there are colors."""
 
 
 def draw(group: Group, comparison: Comparison | None, folder: Path) -> list[tuple[str, str]]:
@@ -68,11 +68,7 @@ def _figures(group: Group, comparison: Comparison | None) -> Iterator[tuple[str,
     if any(cell["curves"] for cell in group.cells):
         caption = "validation PCC by epoch; a line is a seed, the dot its chosen epoch."
         yield "curves", caption, curves(group, models)
-    yield (
-        "cost",
-        "seconds of training, mean of a cell, against PCC.",
-        cost(group, models, set(chosen.values()), reference),
-    )
+    yield "cost", "seconds of training, mean of a cell, against PCC.", cost(group, models)
     for fold, model in chosen.items():
         cells = {name: group.of(name, fold) for name in dict.fromkeys([reference, model]) if name is not None}
         shown = {name: found[0] for name, found in cells.items() if found}
@@ -160,29 +156,21 @@ def curves(group: Group, models: list[str]) -> Figure:
     return figure
 
 
-def cost(group: Group, models: list[str], chosen: set[str], reference: str | None) -> Figure:
-    """Draw the PCC against the cost of training."""
-    figure = _figure(6, 4)
+def cost(group: Group, models: list[str]) -> Figure:
+    """Draw the PCC against the cost of training; a model's variants share a color, models that score 0 are left out."""
+    figure = _figure(8, 4)
     axis = figure.add_subplot()
-    points = []
+    points: dict[str, dict[str, tuple[float, float]]] = {}
     for model in models:
         pcc, seconds = group.mean(model, metric("pcc_mean")), group.mean(model, seconds_of("fit"), per_cell=True)
-        if pcc is not None and seconds:
-            axis.plot(seconds, pcc, "o", color=_color(model, chosen, reference))
-            points.append((seconds, pcc, model))
+        if pcc and seconds:
+            points.setdefault(group.of(model)[0]["config"]["model"]["name"], {})[model] = (seconds, pcc)
+    for i, (name, variants) in enumerate(points.items()):
+        label = next(iter(variants)) if len(variants) == 1 else f"{name}, {len(variants)} variants"
+        axis.plot(*zip(*variants.values(), strict=True), MARKERS[i % 3], color=f"C{i % 10}", markersize=5, label=label)
     axis.set(xscale="log", xlabel="seconds of training, mean of a cell", ylabel="mean PCC")
-    axis.margins(x=0.2, y=0.12)
-    figure.draw_without_rendering()  # this determines the scales
-    taken: list[tuple[float, float]] = []
-    for seconds, pcc, model in points:
-        x, y = axis.transData.transform((seconds, pcc)) * 72 / figure.dpi
-        # Stack the names of neighboring dots.
-        below = y
-        while any(abs(x - left) < NAME_WIDTH and abs(below - line) < LINE_HEIGHT for left, line in taken):
-            below -= 1
-        taken.append((x, below))
-        offset = (6, below - y)
-        axis.annotate(model, (seconds, pcc), xytext=offset, textcoords="offset points", fontsize=8, va="center")
+    if points:
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     _plain(axis)
     return figure
 

@@ -188,7 +188,7 @@ def test_options_at_their_default_and_the_preset_s_name_make_no_other_configurat
 
 def is_pending(cell: Cell) -> bool:
     """Whether the results are still to be made of today's code: benchmarks/README.md says which, and so does this."""
-    return cell.grid in ("her2st_rates", "others")
+    return cell.grid == "others"
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)

@@ -77,9 +77,8 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
         sections = {section.name: section for section in read_sections(config.data, names)}
         reading = time.perf_counter() - started
         train(config, list(sections.values()), loggers)
-        processor = (
-            time.process_time() - processor
-        )  # processor time of reading, preparing and fitting, independent of other processes
+        # Of reading, preparing and fitting; independent of other processes.
+        processor = time.process_time() - processor
         summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
         model = load_model(output)
         if model.preprocessing is None:

@@ -167,7 +167,8 @@ def cost(group: Group, models: list[str]) -> Figure:
             points.setdefault(group.of(model)[0]["config"]["model"]["name"], {})[model] = (seconds, pcc)
     for i, (name, variants) in enumerate(points.items()):
         label = next(iter(variants)) if len(variants) == 1 else f"{name}, {len(variants)} variants"
-        axis.plot(*zip(*variants.values(), strict=True), MARKERS[i % 3], color=f"C{i % 10}", markersize=5, label=label)
+        marker = MARKERS[i % len(MARKERS)]
+        axis.plot(*zip(*variants.values(), strict=True), marker, color=f"C{i % 10}", markersize=5, label=label)
     axis.set(xscale="log", xlabel="seconds of training, mean of a cell", ylabel="mean PCC")
     if points:
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)

@@ -45,9 +45,11 @@ def write_tables(parsed: Namespace, tables: Mapping[str, DataFrame]) -> None:
 
     from hist2st_pyg.utils.csv_cells import write_csv
 
-    for end, table in tables.items() if parsed.output is not None else ():
-        path = Path(parsed.output)
-        path = path.with_name(f"{path.stem}{end}{path.suffix}")
+    if parsed.output is None:
+        return
+    output = Path(parsed.output)
+    for end, table in tables.items():
+        path = output.with_name(f"{output.stem}{end}{output.suffix}")
         write_csv(table, path)
         print(f"Table: {path}")
 

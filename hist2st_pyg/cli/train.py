@@ -73,19 +73,13 @@ def arrange(arguments: list[str]) -> list[str]:
 
 def _refuse_repeated(values: dict[str, Any], file: str) -> None:
     """Reject a key that a file sets twice, with and without dots: jsonargparse takes one of the two."""
+    from hist2st_pyg.utils.files import dotted
+
     seen: set[str] = set()
-    for key in _keys(values):
+    for key, _ in dotted(values):
         if key in seen:
             raise ValueError(f"{file}: duplicate key {key!r}, once with dots and once nested; keep one of them.")
         seen.add(key)
-
-
-def _keys(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
 
 
 def _keys_and_values(words: list[str]) -> Iterator[tuple[str, str]]:

@@ -163,7 +163,8 @@ def gene_panel(
             "%s: %d of %d genes are in no training section and are left out: %s",
             source, len(left_out), len(genes), listed(left_out),
         )  # fmt: skip
-    return [gene for gene in genes if gene not in set(left_out)]
+    absent = set(left_out)
+    return [gene for gene in genes if gene not in absent]
 
 
 def unmeasured_genes(genes: Sequence[str], sections: Sequence[Section]) -> list[str]:

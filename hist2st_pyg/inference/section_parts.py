@@ -47,5 +47,6 @@ def _read_by(model: ExpressionModel, data: SectionData, spots: Tensor) -> tuple[
     hops = model.receptive_field
     if hops is None or model.uses_counts or model.section_features is not None or bool(spots.all()):
         return data, spots
+    # Not by SectionParts, which needs sorted edges: a user's own Data may have them in any order.
     near = k_hop_subgraph(spots.nonzero()[:, 0], hops, data.edge_index, num_nodes=len(spots))[0]
     return data.subgraph(near), spots[near]

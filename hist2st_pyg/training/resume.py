@@ -11,7 +11,7 @@ from hist2st_pyg.models import ExpressionModel
 from hist2st_pyg.models.pretrained import describe, read_checkpoint
 from hist2st_pyg.training.checkpoints import BEST, LAST, RANDOM, RunCheckpoint, link_best
 from hist2st_pyg.training.config import TrainConfig, config_dict
-from hist2st_pyg.utils.files import read_yaml
+from hist2st_pyg.utils.files import dotted, read_yaml
 from hist2st_pyg.utils.safe_load import read_tensors
 from hist2st_pyg.utils.staging import remove_unfinished
 
@@ -143,16 +143,9 @@ def _check_same(before: dict[str, Any], now: dict[str, Any], where: str) -> None
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return both values of each key in which a recorded configuration and a new one differ."""
-    old, new = (_flat(json.loads(json.dumps(values))) for values in (before, now))
+    old, new = (dict(dotted(json.loads(json.dumps(values)))) for values in (before, now))
     return {
         name: (old.get(name), new.get(name))
         for name in (old.keys() | new.keys()) - _NOT_THE_RUN
         if old.get(name) != new.get(name)
     }
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,6 +151,19 @@ def parse_yaml(text: str, name: str) -> Any:
         raise ValueError(f"{name}{line}: {error.problem}.") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{name} is not YAML: {' '.join(str(error).split())}.") from error
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Iterate over the values of nested mappings by their keys, joined by dots.
+
+    >>> list(dotted({"data": {"k": 4, "name": "her2st"}, "seed": 0}))
+    [('data.k', 4), ('data.name', 'her2st'), ('seed', 0)]
+    """
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

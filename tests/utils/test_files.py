@@ -9,6 +9,7 @@ import pytest
 
 from hist2st_pyg.utils.files import (
     atomic_path,
+    dotted,
     parse_yaml,
     read_text,
     read_yaml,
@@ -125,3 +126,8 @@ def test_yaml_that_is_wrong(text: str, message: str) -> None:
         parse_yaml(text, "here")
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_values_are_found_by_dotted_keys() -> None:
+    values = {"data": {"k": 4, "options": {"a": None}}, "data.k": 5, "seed": [0], "empty": {}}
+    assert list(dotted(values)) == [("data.k", 4), ("data.options.a", None), ("data.k", 5), ("seed", [0])]

@@ -2,8 +2,8 @@
 
     python -m benchmarks.cost --into benchmarks/SPEED.md
 
-Reads only ``results/speed.json``, ``scale.json``, ``ddp.json`` and ``slide/100000.json``, writes the tables between
-their comment lines, and draws ``report/cost.png``. A table without a result file says so.
+Reads only ``results/speed.json``, ``scale.json``, ``scale_losses.json``, ``ddp.json`` and ``slide/100000.json``, writes
+the tables between their comment lines, and draws ``report/cost.png``. A table without a result file says so.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def speed(result: Result) -> str:
                  for side in ("ours", "reference")]  # fmt: skip
         ratio = NONE if row["ratio"] is None else f"{row['ratio']:.2g}x"
         rows.append([row["work"], f"{row['n']:,}", row["variant"], *pair, ratio, *peaks])
-    return "\n".join([*table_lines([heads, *rows]), "", f"{result['device']}; {_made(result)}"])
+    codes = sorted({row["code"] for row in result["rows"] if row.get("code")})
+    made = f"{result['device']}; code: {', '.join(codes) or 'unknown'}, torch {result['versions']['torch']}."
+    return "\n".join([*table_lines([heads, *rows]), "", made])
 
 
 def scale(result: Result) -> str:
@@ -61,6 +63,22 @@ def scale(result: Result) -> str:
     return "\n".join(
         [*table_lines([heads, *rows]), "", *said, f"{setting}, epochs: {first['epochs']}; {_made(result)}"]
     )
+
+
+def losses(result: Result) -> str:
+    """Format the PCC of predictions after training with squared error and with a likelihood."""
+    heads = ["trained by", "output", "with the target", "with the counts", "with the true shares"]
+    rows = [
+        [
+            f"squared error and `{row['likelihood']}`" if row["likelihood"] else "squared error",
+            row["output"],
+            *(f"{row[truth]:.3f}" for truth in ("target", "counts", "shares")),
+        ]
+        for row in result["rows"]
+    ]
+    first = result["rows"][0]
+    setting = f"{first['n']:,} bins, mean counts of a bin: {first['depth']:g}"
+    return "\n".join([*table_lines([heads, *rows]), "", f"{setting}; {_made(result)}"])
 
 
 def devices(result: Result) -> str:
@@ -93,6 +111,7 @@ def slide(result: Result) -> str:
 TABLES: dict[str, tuple[str, Callable[[Result], str]]] = {
     "<!-- table: benchmarks.cost, speed -->": ("speed.json", speed),
     "<!-- table: benchmarks.cost, scale -->": ("scale.json", scale),
+    "<!-- table: benchmarks.cost, losses -->": ("scale_losses.json", losses),
     "<!-- table: benchmarks.cost, slide -->": ("slide/100000.json", slide),
     "<!-- table: benchmarks.cost, devices -->": ("ddp.json", devices),
 }

@@ -8,6 +8,8 @@
 machine. The reference is :mod:`benchmarks.reference`; for graphs too large for a matrix it is a plain query of a k-d
 tree. There is no reference for predictions too large for its attention, and for ``fit``, a complete training of the
 small preset or a kernel ridge regression.
+
+Rows of the file that a call does not measure stay in it; each row has the code that made it.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from hist2st_pyg.data.patches import cut_patches
 from hist2st_pyg.image import open_image
 from hist2st_pyg.training import ExpressionTask, TrainingConfig
 from hist2st_pyg.utils.files import write_json
+from hist2st_pyg.utils.json_files import read_json
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 GENES, K, MAX_DISTANCE = 785, 4, 2.0
@@ -242,6 +245,24 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
+def earlier_rows(path: Path, device: str) -> dict[tuple[str, int, str], dict[str, Any]]:
+    """Read the rows of an earlier call on the same device by task, spots and variant; none without the file.
+
+    Raises:
+        ValueError: if the file is of another device.
+    """
+    if not path.is_file():
+        return {}
+    earlier = read_json(path)
+    if earlier["device"] != device:
+        raise ValueError(
+            f"{path} has rows of {earlier['device']}, this is {device}; give another file with --output, "
+            "or remove that one."
+        )
+    code = earlier["versions"].get("code")
+    return {(row["work"], row["n"], row["variant"]): {"code": code, **row} for row in earlier["rows"]}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", nargs="+", choices=sorted(WORKS), default=sorted(WORKS))
@@ -262,12 +283,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.case is not None:
         print(json.dumps(measure(*json.loads(arguments.case))))
         return 0
-    rows = []
+    card = torch.cuda.get_device_name() if arguments.device != "cpu" else f"{torch.get_num_threads()} CPU threads"
+    measured_by = versions()  # before writing results, which make the checkout dirty
+    try:
+        rows = earlier_rows(arguments.output, card)
+    except ValueError as error:
+        print(f"benchmarks.speed: {error}", file=sys.stderr)
+        return 2
     for work, spots, variant in cases(arguments):
-        rows.append(compare(work, spots, variant, arguments.device, arguments.repeats, arguments.rounds))
-        print(rows[-1], flush=True)
-        card = torch.cuda.get_device_name() if arguments.device != "cpu" else f"{torch.get_num_threads()} CPU threads"
-        result = {"device": card, "versions": versions(), "rows": rows, "exponents": exponents(rows)}
+        row = compare(work, spots, variant, arguments.device, arguments.repeats, arguments.rounds)
+        print(row, flush=True)
+        rows[work, spots, variant] = {**row, "code": measured_by.get("code")}
+        ordered = [rows[key] for key in sorted(rows, key=lambda key: (list(WORKS).index(key[0]), *key[1:]))]
+        result = {"device": card, "versions": measured_by, "rows": ordered, "exponents": exponents(ordered)}
         write_json(arguments.output, result)  # after each row, so that an interruption loses no result
     return 0
 

@@ -18,7 +18,7 @@ def row(n: int, seconds: float, work: str = "graph", reference: float | None = 1
     return {
         "work": work, "n": n, "variant": "tree", "ours_seconds": seconds, "reference_seconds": reference,
         "ratio": None if reference is None else reference / seconds, "ours_peak_mb": 500.0,
-        "reference_peak_mb": None if reference is None else 1250.0,
+        "reference_peak_mb": None if reference is None else 1250.0, "code": "abc",
     }  # fmt: skip
 
 
@@ -51,6 +51,24 @@ def test_bins_are_told_with_their_exponent(results: Path) -> None:
     assert "Exponents, the slope of log seconds over log bins: train: 1.00." in table
 
 
+def test_the_table_names_the_code_of_each_row() -> None:
+    rows = [row(100, 0.5), {**row(200, 1.0), "code": "def"}, {**row(300, 1.0), "code": None}]
+    table = cost.speed({"device": "1 CPU threads", "versions": VERSIONS, "rows": rows})
+    assert table.splitlines()[-1] == "1 CPU threads; code: abc, def, torch 2.13.0."
+
+
+def test_errors_are_compared_by_what_they_predict() -> None:
+    pcc = {"target": 0.2, "counts": 0.3, "shares": 0.4}
+    rows = [
+        {"n": 9000, "depth": 3.0, "likelihood": None, "output": "expression", **pcc},
+        {"n": 9000, "depth": 3.0, "likelihood": "poisson", "output": "mean", **pcc},
+    ]
+    table = cost.losses({"versions": VERSIONS, "rows": rows}).splitlines()
+    assert table[2] == "| squared error | expression | 0.200 | 0.300 | 0.400 |"
+    assert table[3] == "| squared error and `poisson` | mean | 0.200 | 0.300 | 0.400 |"
+    assert table[-1].startswith("9,000 bins, mean counts of a bin: 3; code: abc")
+
+
 def test_exponents_are_those_of_the_rows_and_one_size_makes_no_curve(results: Path) -> None:
     found = cost.curves(results)
     assert {name: round(exponent(*zip(*curve, strict=True)), 6) for name, curve in found.items()} == {
@@ -70,7 +88,7 @@ def test_the_command_writes_what_is_there_and_says_what_is_not(results: Path, tm
     page = tmp_path / "page.md"
     page.write_text("\n".join(f"{start}\n<!-- end of table -->" for start in cost.TABLES))
     assert cost.main([str(results), "--into", str(page), "--picture", str(tmp_path / "cost.png")]) == 0
-    assert page.read_text().count("Not measured yet.") == 2
+    assert page.read_text().count("Not measured yet.") == 3
     assert (tmp_path / "cost.png").is_file()
 
 

@@ -52,6 +52,29 @@ def test_what_the_published_way_cannot_do_stands_alone(
     assert (row["reference_peak_mb"] is None) == (not has)
 
 
+def test_a_call_keeps_the_rows_it_does_not_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "speed.json"
+    seconds = iter((3.0, 2.0, 1.0))
+
+    def compare(work: str, spots: int, variant: str, *_: object) -> dict[str, object]:
+        return {"work": work, "n": spots, "variant": variant, "ours_seconds": next(seconds)}
+
+    monkeypatch.setattr(speed, "compare", compare)
+    for works, spots in (("graph", "30000"), ("graph", "40000"), ("graph", "30000")):
+        assert speed.main(["--works", works, "--graph", spots, "--output", str(path)]) == 0
+    rows = json.loads(path.read_text())["rows"]
+    assert [(row["n"], row["ours_seconds"]) for row in rows] == [(30_000, 1.0), (40_000, 2.0)]
+    assert all("code" in row for row in rows)
+
+
+def test_rows_of_another_device_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "speed.json"
+    path.write_text(json.dumps({"device": "a GPU", "versions": {}, "rows": []}))
+    assert speed.main(["--works", "graph", "--output", str(path)]) == 2
+    assert f"{path} has rows of a GPU, this is" in capsys.readouterr().err
+    assert json.loads(path.read_text())["device"] == "a GPU"
+
+
 def test_exponents_are_slopes_over_three_sizes() -> None:
     rows = [{"work": "graph", "variant": "tree", "n": n, "ours_seconds": 3e-6 * n**1.2} for n in (10, 100, 1000)]
     assert speed.exponents(rows) == {"graph, tree": pytest.approx(1.2)}

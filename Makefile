@@ -21,7 +21,7 @@ setup: $(VENV)/.ready ## install everything into .venv (about 5 minutes, once)
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict hist2st_pyg
+	$(BIN)/mypy --strict hist2st_pyg benchmarks
 
 # One thread of torch a process: two processes with two threads each on two cores wait for each other.
 test: lint ## lint, then all tests

@@ -69,6 +69,7 @@ def run_cell(cell: Cell, results: Path = RESULTS, work: Path = WORK, wandb: str 
     """
     torch.set_num_threads(cell.threads)
     config = cell.config(work, wandb)
+    assert config.output is not None
     output = Path(config.output)
     replace_earlier(output, MARKER, "benchmark")  # left by a killed run of this cell
     with open_loggers(config, output) as loggers:
@@ -118,7 +119,7 @@ def _result(
     test: Sequence[Section],
 ) -> dict[str, Any]:
     """Build the content of the cell's JSON."""
-    trained = read_training_sections(summary["sections"], config.output)
+    trained = read_training_sections(summary["sections"], str(config.output))
     parts = {**trained, "test": [section.record for section in test]}
     return {
         "dataset": cell.dataset,
@@ -194,7 +195,8 @@ def _chosen(cells: list[Cell], arguments: argparse.Namespace) -> Cell:
     if arguments.index is not None:
         if not 0 <= arguments.index < len(cells):
             raise ValueError(f"--index must be from 0 to {len(cells) - 1}, got {arguments.index}.")
-        return cells[arguments.index]
+        chosen: Cell = cells[arguments.index]
+        return chosen
     for name in ("dataset", "fold", "model", "seed"):
         wanted = getattr(arguments, name)
         known = sorted({str(cell.fold.name if name == "fold" else getattr(cell, name)) for cell in cells})

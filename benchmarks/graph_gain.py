@@ -75,7 +75,8 @@ BASE = Setting()
 
 def settings(values: Mapping[str, Sequence[float]], base: Setting) -> list[Setting]:
     """List the settings that differ from the base in one value, each once."""
-    changed = [replace(base, **{axis: value}) for axis, given in values.items() for value in given]
+    axes: dict[str, list[Any]] = {axis: list(given) for axis, given in values.items()}
+    changed = [replace(base, **{axis: value}) for axis, given in axes.items() for value in given]
     return list(dict.fromkeys([base, *changed]))
 
 
@@ -113,7 +114,7 @@ def score(config: TrainConfig, datamodule: SectionDataModule) -> float:
 
 def scores_of(setting: Setting, layers: Sequence[str], seed: int, epochs: int) -> Iterator[tuple[str, float]]:
     """Compute the PCC of each layer in a setting, on the cohort of a seed; all layers share the patches."""
-    options = {"seed": seed, "patients": 26, "sections_per_patient": 1, "spots": setting.spots}
+    options: dict[str, Any] = {"seed": seed, "patients": 26, "sections_per_patient": 1, "spots": setting.spots}
     first = config_of(setting, NONE, seed, epochs)
     sections = load_sections("synthetic", names=[*first.data.train, *TEST], **options)
     shared = make_datamodule(first, sections)

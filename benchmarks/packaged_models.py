@@ -112,7 +112,7 @@ def config_of(name: str, recipe: Recipe, data: Path | None, work: Path, grid: Pa
     if not cells:
         raise ValueError(f"{grid} has no model {MODEL!r} on {recipe.dataset!r}.")
     config = cells[0].config(wandb="off")
-    sections = {"train": list(recipe.sections), "val": [], "test": [], "stripes": None}
+    sections: dict[str, Any] = {"train": list(recipe.sections), "val": [], "test": [], "stripes": None}
     return replace(config, data=replace(config.data, **sections), output=str(work / name), overwrite=True)
 
 

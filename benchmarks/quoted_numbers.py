@@ -31,7 +31,7 @@ from hist2st_pyg.utils.files import write_text
 
 HERE = Path(__file__).parent
 PAGES = (HERE.parent / "README.md", HERE.parent / "docs" / "guide.md", *sorted(HERE.glob("*.md")))
-OVER_FOLDERS = {"mean": np.mean, "min": np.min, "max": np.max}
+OVER_FOLDERS: dict[str, Any] = {"mean": np.mean, "min": np.min, "max": np.max}
 _PRINTED = re.compile(r"(?P<number>[+−]?\d[\d,]*(?:\.\d+)?)(?P<percent> ?%)?<!-- (?P<source>[^<>]*?\.json [^<>]*?) -->")
 _APART = re.compile(
     r"<!-- log -->.*?<!-- end of log -->|<!-- table:.*?<!-- end of table -->|```.*?```|`[^`]*`|\]\([^)]*\)", re.DOTALL

@@ -8,6 +8,7 @@ the paper's layers (``gnn="hist2st"``, one stream).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +63,7 @@ class Reference(nn.Module):
 def attend(transformer: SpotTransformer, h: Tensor, grid: Tensor) -> Tensor:
     """Compute position embedding and self-attention, softmax(Q K^T / sqrt(d)) V, with N x N weights per head."""
     h = h if transformer.position is None else h + transformer.position(grid)
+    block: Any  # its layers are not typed
     for block in transformer.blocks:
         attention = block.attention
         q, k, v = attention.qkv(attention.norm(h)).unflatten(1, (3, attention.heads, -1)).permute(1, 2, 0, 3)
@@ -81,11 +83,12 @@ def adjacency(edge_index: Tensor, n: int) -> Tensor:
 def aggregate(gnn: GNN, h: Tensor, matrix: Tensor) -> Tensor:
     """Compute h <- normalize(ReLU(W A h)) at each layer, and the LSTM over layers."""
     depths = []
+    conv: Any
     for conv in gnn.convs:
         h = torch.relu(conv.lin(matrix @ h))
         h = h / h.norm(dim=1, keepdim=True).clamp(min=1e-12)
         depths.append(h)
-    return h if gnn.jk is None else gnn.jk(depths)  # type: ignore[no-any-return]
+    return h if gnn.jk is None else gnn.jk(depths)
 
 
 def dense_graph(pos: NDArray[np.float64], k: int, max_distance: float) -> NDArray[np.float32]:

@@ -141,8 +141,10 @@ def losses(arguments: argparse.Namespace, bins: int) -> list[dict[str, Any]]:
         genes = list(predicted.var_names)
         counts, _ = panel_counts(second, genes)
         shares = true_shares(second.adata.obsm["fields"], arguments.genes)[:, second.adata.var_names.get_indexer(genes)]
-        truths = {"target": expression_target(second, counts), "counts": counts, "shares": shares}
-        outputs = {"expression": predicted.X} | {name: predicted.layers[name] for name in ("mean",) if likelihood}
+        truths: dict[str, Any] = {"target": expression_target(second, counts), "counts": counts, "shares": shares}
+        outputs: dict[str, Any] = {"expression": predicted.X}
+        if likelihood:
+            outputs["mean"] = predicted.layers["mean"]
         for output, values in outputs.items():
             scores = {name: float(np.nanmean(pearson_per_gene(truth, values))) for name, truth in truths.items()}
             rows.append({"n": bins, "depth": arguments.depth, "likelihood": likelihood, "output": output, **scores})

@@ -75,6 +75,7 @@ def peak_mb() -> float:
 def measure(work: Path, block: int, device: str) -> dict[str, Any]:
     """Predict the slide in ``work`` with its model in this process, which should be new; return the cost."""
     model = load_model(work / "model")
+    assert isinstance(model, Hist2ST)
     assert model.preprocessing is not None
     before, started = peak_mb(), time.perf_counter()
     adata = predict(model, work / "slide.tif", device=device, block=block)

@@ -95,7 +95,7 @@ def train_step(spots: int, variant: str, ours: bool, device: str) -> Run:
     def step() -> None:
         loss = torch.stack(list(task.losses(batch).values())).sum()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +180,8 @@ def maps(section: str, cells: dict[str, Cell]) -> Figure:
     """Draw the genes that have maps in all results, one row and color range per gene: measured, predictions."""
     drawn = {name: cell["test"][section] for name, cell in cells.items()}
     first = next(iter(drawn.values()))
-    values, limits = {}, {}
+    values: dict[str, Sequence[float]] = {}
+    limits: dict[str, tuple[float, float]] = {}
     for gene in mapped_genes(section, cells):
         row = {f"{gene}\nmeasured": first["map"]["genes"][gene]["true"]}
         for name, result in drawn.items():

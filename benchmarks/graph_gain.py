@@ -10,12 +10,14 @@ of separate patients. Each seed is another cohort. Models are ``graph_only`` of 
 patches, then the layer. ``no edges`` is SAGE on a graph without edges: the same depth and width, without neighbors. For
 comparison, real splits are shown: Hist2ST's networks in the cells of ``her2st_small`` and ``mob_small``. Writes
 ``results/graph_gain.json`` and ``report/graph_gain.png``; ``--draw`` only draws.
+
+The file is written after each setting. Models that it has are not trained again, so that a call continues an
+interrupted one, or adds layers, settings and seeds; each row has the code that made it. ``--overwrite`` trains all.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +37,7 @@ from hist2st_pyg.figures import save
 from hist2st_pyg.nn import CONVS
 from hist2st_pyg.training import ExpressionTask, SectionDataModule, TrainConfig
 from hist2st_pyg.utils.files import write_json
+from hist2st_pyg.utils.json_files import read_json
 from hist2st_pyg.utils.quiet import without_lines
 from hist2st_pyg.utils.resolver import resolve
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Row = dict[str, float | str | None]
 HERE = Path(__file__).parent
 GRIDS = {"her2st_small": "breast", "mob_small": "bulb"}
 """The grids of real sections, and their tissues."""
@@ -130,33 +134,72 @@ def scores_of(setting: Setting, layers: Sequence[str], seed: int, epochs: int) -
 
 
 def run(
-    places: Sequence[Setting], layers: Sequence[str], seeds: Sequence[int], epochs: int
-) -> list[dict[str, float | str]]:
-    """Train all models; return a row for each setting, seed and layer."""
-    rows: list[dict[str, float | str]] = []
+    places: Sequence[Setting],
+    layers: Sequence[str],
+    seeds: Sequence[int],
+    epochs: int,
+    known: Sequence[Row] = (),
+    code: str | None = None,
+) -> Iterator[list[Row]]:
+    """Train the models that have no row yet; yield all rows, one for each setting, seed and layer, after each setting.
+
+    Args:
+        places: The settings.
+        layers: The graph layers.
+        seeds: Seeds of cohort and training.
+        epochs: Epochs of each training.
+        known: Rows of earlier calls.
+        code: The commit of this program.
+    """
+    rows = list(known)
+    has = {(*(row[name] for name in vars(BASE)), row["seed"], row["layer"]) for row in rows}
     for seed in seeds:
         for setting in tqdm(places, desc=f"seed {seed}", disable=None):
-            for layer, pcc in scores_of(setting, layers, seed, epochs):
-                rows.append({**vars(setting), "seed": seed, "layer": layer, "pcc": round(pcc, 5)})
-    return rows
+            left = [layer for layer in layers if (*vars(setting).values(), seed, layer) not in has]
+            for layer, pcc in scores_of(setting, left, seed, epochs) if left else ():
+                rows.append({**vars(setting), "seed": seed, "layer": layer, "pcc": round(pcc, 5), "code": code})
+            yield rows
+
+
+NOTHING: dict[str, Any] = {"values": {}, "layers": [], "seeds": [], "rows": []}
+"""The result before any call."""
+
+
+def earlier(path: Path, epochs: int) -> dict[str, Any]:
+    """Read the result of earlier calls, :data:`NOTHING` if there is none.
+
+    Raises:
+        ValueError: If the file has another base setting or another number of epochs.
+    """
+    if not path.is_file():
+        return NOTHING
+    found: dict[str, Any] = read_json(path)
+    for name, now in (("base", vars(BASE)), ("epochs", epochs)):
+        if found[name] != now:
+            raise ValueError(
+                f"{path} was made with {name} {found[name]}, not {now}; give another --output, or pass --overwrite."
+            )
+    code = found["versions"].get("code")
+    return {**found, "rows": [{"code": code, **row} for row in found["rows"]]}
 
 
 def gains(rows: Sequence[Mapping[str, Any]], setting: Setting, layer: str) -> list[float]:
-    """Compute the PCC of a layer minus that without layers, for each seed."""
+    """Compute the PCC of a layer minus that without layers, for each seed that has both."""
     here = [row for row in rows if all(row[name] == value for name, value in vars(setting).items())]
     pcc = {(row["layer"], row["seed"]): row["pcc"] for row in here}
-    return [pcc[layer, seed] - pcc[NONE, seed] for seed in sorted({row["seed"] for row in here})]
+    seeds = sorted({row["seed"] for row in here})
+    return [pcc[layer, seed] - pcc[NONE, seed] for seed in seeds if {(layer, seed), (NONE, seed)} <= pcc.keys()]
 
 
 def ranges(result: Mapping[str, Any]) -> dict[str, list[float]]:
     """Compute the smallest and the largest gain of each layer over the settings, means over cohorts."""
     places = settings(result["values"], Setting(**result["base"]))
     found = {
-        layer: [float(np.mean(gains(result["rows"], place, layer))) for place in places]
+        layer: [float(np.mean(gain)) for place in places if (gain := gains(result["rows"], place, layer))]
         for layer in result["layers"]
         if layer != NONE
     }
-    return {layer: [round(min(means), 5), round(max(means), 5)] for layer, means in found.items()}
+    return {layer: [round(min(means), 5), round(max(means), 5)] for layer, means in found.items() if means}
 
 
 def real_gains(cells: Sequence[Cell], layer: str) -> dict[str, list[float]]:
@@ -203,10 +246,12 @@ def drawn(result: Mapping[str, Any], cells: Sequence[Cell]) -> Figure:
 
 def _curve(panel: Axes, found: Sequence[Sequence[float]], layer: str, line: str) -> None:
     """Draw mean and standard error of the gains at each position; a layer has the same color in all panels."""
+    known = [i for i, each in enumerate(found) if each]
+    found = [found[i] for i in known]
     error = [np.std(each, ddof=1) / len(each) ** 0.5 if len(each) > 1 else 0 for each in found]
     color = "gray" if layer == NO_EDGES else f"C{sorted(CONVS).index(layer)}"
     panel.errorbar(
-        range(len(found)), [np.mean(each) for each in found], error, label=layer, color=color, linestyle=line,
+        known, [np.mean(each) for each in found], error, label=layer, color=color, linestyle=line,
         capsize=2, marker="o", markersize=3,
     )  # fmt: skip
 
@@ -231,6 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sections", type=int, nargs="+", default=[1, 2, 8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--overwrite", action="store_true", help="train all anew")
     parser.add_argument("--draw", action="store_true", help="draw the existing results without training")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="the JSON file")
     parser.add_argument("--cells", type=Path, default=RESULTS.parent, help="folder of the grids' results")
@@ -243,19 +289,22 @@ def main(argv: Sequence[str] | None = None) -> int:
                 resolve(CONVS, name, "--layers")
             values = {axis: getattr(arguments, axis) for axis in AXES}
             layers = [NONE, NO_EDGES, *named]
-            torch.set_num_threads(1)
-            rows = run(settings(values, BASE), layers, arguments.seeds, arguments.epochs)
+            made_by = versions()  # before writing results, which make the checkout dirty
+            before = NOTHING if arguments.overwrite else earlier(arguments.output, arguments.epochs)
             result = {
                 "base": vars(BASE),
-                "values": values,
-                "layers": layers,
-                "seeds": arguments.seeds,
+                "values": {axis: sorted({*before["values"].get(axis, ()), *values[axis]}) for axis in AXES},
+                "layers": list(dict.fromkeys([*before["layers"], *layers])),
+                "seeds": sorted({*before["seeds"], *arguments.seeds}),
                 "epochs": arguments.epochs,
-                "versions": versions(),
-                "rows": rows,
+                "versions": made_by,
             }
-            write_json(arguments.output, result | {"range": ranges(result)})
-        result = json.loads(arguments.output.read_text(encoding="utf-8"))
+            torch.set_num_threads(1)
+            places = settings(values, BASE)
+            for rows in run(places, layers, arguments.seeds, arguments.epochs, before["rows"], made_by.get("code")):
+                result["rows"] = rows
+                write_json(arguments.output, result | {"range": ranges(result)})
+        result = read_json(arguments.output)
         save(drawn(result, read_cells(arguments.cells)), arguments.picture)
     except (ValueError, OSError) as error:
         print(f"benchmarks.graph_gain: {error}", file=sys.stderr)

@@ -80,8 +80,40 @@ def test_the_command_trains_writes_and_draws(monkeypatch: pytest.MonkeyPatch, tm
     assert graph_gain.main(["--layers", "sage", "--seeds", "0", "--epochs", "1", *axes, *places]) == 0
     rows = json.loads((tmp_path / "gain.json").read_text())["rows"]
     assert [row["layer"] for row in rows] == ["none", NO_EDGES, "sage"]
-    assert all(-1 <= row["pcc"] <= 1 for row in rows)
+    assert all(-1 <= row["pcc"] <= 1 and "code" in row for row in rows)
     assert (tmp_path / "gain.png").is_file()
+
+    trained = []
+    monkeypatch.setattr(graph_gain, "score", lambda config, _: trained.append(config.model["gnn"]) or 0.5)
+    assert graph_gain.main(["--layers", "gat", "sage", "--seeds", "0", "--epochs", "1", *axes, *places]) == 0
+    result = json.loads((tmp_path / "gain.json").read_text())
+    assert trained == ["gat"], "a model with a row is not trained again"
+    assert result["layers"] == ["none", NO_EDGES, "sage", "gat"]
+    assert result["rows"][:3] == rows
+    assert result["rows"][3]["pcc"] == 0.5
+    assert set(result["range"]) == {NO_EDGES, "sage", "gat"}
+    assert graph_gain.main(["--layers", "sage", "--seeds", "0", "--epochs", "1", *axes, *places, "--overwrite"]) == 0
+    assert trained == ["gat", "none", "sage", "sage"]
+
+
+def test_rows_of_other_epochs_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gain.json"
+    path.write_text(json.dumps({"base": vars(graph_gain.BASE), "epochs": 60}))
+    assert graph_gain.main(["--epochs", "2", "-o", str(path)]) == 2
+    assert f"{path} was made with epochs 60, not 2; give another --output, or" in capsys.readouterr().err
+
+
+def test_a_layer_without_rows_in_a_setting_has_no_point_there() -> None:
+    rows = [row for row in made_rows() if row["layer"] != "sage" or row["spots"] == 36]
+    assert graph_gain.gains(rows, Setting(), "sage") == []
+    result = {
+        "base": vars(Setting()), "values": {"spots": [36], "field": [], "sections": []}, "seeds": [0, 1],
+        "layers": ["none", NO_EDGES, "sage"], "rows": rows,
+    }  # fmt: skip
+    assert graph_gain.ranges(result) == {NO_EDGES: [0, 0], "sage": [0.036, 0.036]}
+    panel = graph_gain.drawn(result, []).axes[0]
+    lines = {curve.get_label(): list(curve.lines[0].get_xdata()) for curve in panel.containers}
+    assert lines == {NO_EDGES: [0, 1], "sage": [0]}
 
 
 def test_a_layer_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

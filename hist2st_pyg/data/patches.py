@@ -2,13 +2,13 @@
 
 One rule at the border: the image is continued by reflection. A spot whose center is not on the image is an error.
 A field of view is read from the coarsest level of the image's pyramid that still has a patch's pixels, and spots that
-lie together are cut out of one block of it: a slide of any size is decoded about once and never held whole.
+lie together are cut out of one block of it: a slide of any size is decoded about once and never held whole. A field
+that is still many pixels wide, because the image has no such level, is cut out of averages of the level's pixels.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from hist2st_pyg.image import HistologyImage, Region
+from hist2st_pyg.data.patch_grid import AVERAGED, Cut, PixelGrid, is_wide
+from hist2st_pyg.image import HistologyImage
 from hist2st_pyg.io.alignment import on_image
 from hist2st_pyg.utils.file_names import file_name
 from hist2st_pyg.utils.files import atomic_path
@@ -29,17 +29,8 @@ logger = logging.getLogger(__name__)
 LAYOUT = 1
 """Version of the pixels that the same settings give; part of a cache's key."""
 
-BLOCK_PIXELS = 2**26
-"""Largest number of pixels that are read at once, 200 MB decoded; a larger field of view is read separately."""
-
 LARGEST_FIELD = 2**14
 """Largest side of a field of view in pixels of the level it is read from, 800 MB decoded."""
-
-PATCHES_AT_ONCE = 1024
-"""Number of a block's patches that are in memory at a time before they are written to the cache."""
-
-Cut = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
-"""Spots, channels, and their part of the patches, [spots, channels, P, P]."""
 
 
 def cut_patches(
@@ -92,8 +83,10 @@ def cut_patches(
             patches[np.ix_(spots, channels)] = part
         return patches
     key = hashlib.blake2b(digest_size=12)
-    # Level 0 is omitted, so that keys from before pyramids were read stay valid.
-    key.update(json.dumps([LAYOUT, image.fingerprint(), patch_size, sides, *([levels] * any(levels))]).encode())
+    wide = [is_wide(image, level, side, patch_size) for side, level in zip(sides, levels, strict=True)]
+    # Patches of the pixels of level 0 are as they always were, and so are their keys.
+    added = [levels, AVERAGED] if any(levels) or any(wide) else []
+    key.update(json.dumps([LAYOUT, image.fingerprint(), patch_size, sides, *added]).encode())
     key.update(np.ascontiguousarray(pos, dtype=np.float64).tobytes())
     path = Path(cache) / f"{file_name(name or 'section')}-{key.hexdigest()}.npy"
     if not _is_whole(path, shape):
@@ -158,70 +151,14 @@ def _cut(
     total = len(pos) * len(sides)
     with tqdm(total=total, desc=f"patches of {name}", unit="patch", leave=False, disable=None) as bar:
         for level in sorted(set(levels)):
-            size, downsample = image.level_sizes[level], image.level_downsamples[level]
-            fields = [(s, round(side / downsample)) for s, side in enumerate(sides) if levels[s] == level]
-            channels = np.array([3 * s + color for s, _ in fields for color in range(3)])
-            # The nearest pixel of the level; in level 0 the one that the spot's center is on.
-            places = np.rint(np.floor(pos) / downsample).astype(np.int64).clip(0, np.subtract(size, 1))
-            largest = max(side for _, side in fields)
+            here = [s for s, own in enumerate(levels) if own == level]
+            wide = [s for s in here if is_wide(image, level, sides[s], patch_size)]
             # Images of one level may define ``open`` without the argument.
             with image.open(level) if level else image.open() as region:
-                for spots in _blocks(places, largest, image.block_size(level)):
-                    block = _block(region, size, places[spots], largest, image.tile_size(level))
-                    for some in np.split(spots, range(PATCHES_AT_ONCE, len(spots), PATCHES_AT_ONCE)):
-                        part = np.empty((len(some), 3 * len(fields), patch_size, patch_size), dtype=np.uint8)
-                        for (i, spot), (j, (_, side)) in itertools.product(enumerate(some), enumerate(fields)):
-                            crop = _reflected(block, size, int(places[spot, 0]), int(places[spot, 1]), side)
-                            part[i, 3 * j : 3 * j + 3] = _resized(crop, patch_size).transpose(2, 0, 1)
-                        yield some, channels, part
-                        bar.update(len(some) * len(fields))
-                    del block, crop, part  # before the next is read
-
-
-def _resized(crop: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """A square at the patches' size; Pillow's bilinear filter averages when it shrinks."""
-    if len(crop) == side:
-        return crop
-    return np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.BILINEAR))
-
-
-def _blocks(places: NDArray[np.int64], side: int, block: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
-    """Group spots whose fields of view fit in a block, in reading order; single spots if no block is that large."""
-    wide, high = block
-    high = min(high, BLOCK_PIXELS // (wide + side) - side)
-    if high < 1 or not len(places):
-        yield from np.arange(len(places))[:, None]
-        return
-    column, row = places[:, 0] // wide, places[:, 1] // high
-    order = np.lexsort((column, row))
-    breaks = np.flatnonzero(np.diff(column[order]) | np.diff(row[order])) + 1
-    yield from np.split(order, breaks)
-
-
-def _block(
-    region: Region, size: tuple[int, int], places: NDArray[np.int64], side: int, tile: tuple[int, int]
-) -> Region:
-    """Read the fields of view of some spots at once, unless reading them one by one decodes less."""
-    x0, y0 = (places.min(0) - side // 2).clip(0).tolist()
-    x1, y1 = np.minimum(places.max(0) + side - side // 2 + 1, size).tolist()
-    together, apart = (np.minimum(np.add(shape, tile), size).prod() for shape in ((x1 - x0, y1 - y0), (side, side)))
-    if len(places) * apart <= together:
-        return region
-    pixels = region(x0, y0, x1 - x0, y1 - y0)
-
-    def inside(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        return pixels[y - y0 : y - y0 + height, x - x0 : x - x0 + width]
-
-    return inside
-
-
-def _reflected(region: Region, size: tuple[int, int], x: int, y: int, side: int) -> NDArray[np.uint8]:
-    """The square of ``side`` pixels around (x, y), reflected where it leaves the image."""
-    width, height = size
-    left, top = x - side // 2, y - side // 2
-    x0, y0 = max(left, 0), max(top, 0)
-    # Read one pixel more, which the reflection of an even side at x = 0 or y = 0 needs.
-    x1, y1 = min(left + side + 1, width), min(top + side + 1, height)
-    crop = region(x0, y0, x1 - x0, y1 - y0)
-    padding = ((y0 - top, max(top + side - y1, 0)), (x0 - left, max(left + side - x1, 0)), (0, 0))
-    return (np.pad(crop, padding, mode="reflect") if any(map(any, padding)) else crop)[:side, :side]
+                for fields, factor in (([s for s in here if s not in wide], 1), (wide, AVERAGED)):
+                    if not fields:
+                        continue
+                    grid = PixelGrid.of(image, level, region, factor)
+                    for spots, channels, part in grid.cut(pos, patch_size, {s: sides[s] for s in fields}):
+                        yield spots, channels, part
+                        bar.update(len(spots) * len(fields))

@@ -13,9 +13,9 @@ import pytest
 import tifffile
 from _helpers.image_files import pyramid, tissue, write_slide
 from numpy.typing import NDArray
+from PIL import Image
 
-from hist2st_pyg.data import cut_patches
-from hist2st_pyg.data import patches as patches_module
+from hist2st_pyg.data import cut_patches, patch_grid
 from hist2st_pyg.image import ArrayImage, HistologyImage, Region, open_image
 from hist2st_pyg.image import base as image_base
 from hist2st_pyg.image.base import downsamples
@@ -105,6 +105,37 @@ def test_the_cache_knows_the_levels(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 4
 
 
+# Averages.
+
+
+def test_a_wide_field_is_cut_out_of_averages() -> None:
+    image, pos = ArrayImage(tissue(801, 643)), scattered(30, 801, 643)
+    small = np.asarray(Image.fromarray(tissue(801, 643)).reduce(8))  # Pillow's own, of the whole image
+    assert small.shape == (81, 101, 3)
+    for field, averaged in ((255, False), (256, True), (300, True)):
+        patches = cut_patches(image, pos, 8, field=field)
+        at = np.rint((np.floor(pos) + 0.5 * (round(field / 8) % 2)) / 8 - 0.5 * (round(field / 8) % 2))
+        expected = cut_patches(ArrayImage(small), at.clip(0, [100, 80]), 8, field=round(field / 8))
+        assert np.array_equal(patches, expected) == averaged
+
+
+@pytest.mark.parametrize("field", [256, 300, 400.0])
+def test_averages_show_what_the_pixels_show(field: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, pos = ArrayImage(tissue(801, 643)), scattered(200, 801, 643)
+    got = cut_patches(image, pos, 8, field=field).astype(int)
+    monkeypatch.setattr(patch_grid, "WIDE", 10**6)
+    expected = cut_patches(image, pos, 8, field=field).astype(int)
+    assert abs((got - expected).mean()) < 0.2
+    assert np.corrcoef(got.ravel(), expected.ravel())[0, 1] > 0.97
+    np.testing.assert_allclose(got.mean((2, 3)), expected.mean((2, 3)), atol=2)
+
+
+def test_a_wide_field_is_read_about_once() -> None:
+    image = Levels([tissue(1200, 800)])
+    cut_patches(image, scattered(500, 1200, 800), 8, field=256)
+    assert image.read[0] == 1200 * 800
+
+
 # Blocks.
 
 
@@ -116,10 +147,10 @@ def test_blocks_give_the_same_patches(
 ) -> None:
     levels = pyramid(tissue(800, 640), (1, 2))
     pos = scattered(150, 800, 640)
-    options: dict[str, Any] = {"patch_size": 20, "field": 33.0, "scales": (1.0, 2.5)}
+    options: dict[str, Any] = {"patch_size": 8, "field": 33.0, "scales": (1.0, 2.5, 8.0, 9.1)}  # two are averaged
     expected = cut_patches(ArrayImage(levels[0]), pos, **options)
     monkeypatch.setattr(image_base, "BLOCK_PIXELS", block)
-    monkeypatch.setattr(patches_module, "BLOCK_PIXELS", limit)
+    monkeypatch.setattr(patch_grid, "BLOCK_PIXELS", limit)
     image = Levels(levels[:1], tile)
     np.testing.assert_array_equal(cut_patches(image, pos, **options), expected)
     # Whichever spots are asked for, a patch is the same.

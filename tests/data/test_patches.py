@@ -223,7 +223,7 @@ def test_patches_do_not_depend_on_how_many_are_cut_together(
 ) -> None:
     pos = np.random.default_rng(0).random((11, 2)) * [WIDTH, HEIGHT]
     expected = cut_patches(ArrayImage(picture()), pos, 8, 12.0, (1.0, 2.0))
-    monkeypatch.setattr("hist2st_pyg.data.patches.PATCHES_AT_ONCE", 3)
+    monkeypatch.setattr("hist2st_pyg.data.patch_grid.PATCHES_AT_ONCE", 3)
     cut = cut_patches(ArrayImage(picture()), pos, 8, 12.0, (1.0, 2.0), tmp_path if cached else None)
     np.testing.assert_array_equal(cut, expected)
 

@@ -124,10 +124,15 @@ def test_averages_show_what_the_pixels_show(field: float, monkeypatch: pytest.Mo
     image, pos = ArrayImage(tissue(801, 643)), scattered(200, 801, 643)
     got = cut_patches(image, pos, 8, field=field).astype(int)
     monkeypatch.setattr(patch_grid, "WIDE", 10**6)
-    expected = cut_patches(image, pos, 8, field=field).astype(int)
-    assert abs((got - expected).mean()) < 0.2
-    assert np.corrcoef(got.ravel(), expected.ravel())[0, 1] > 0.97
-    np.testing.assert_allclose(got.mean((2, 3)), expected.mean((2, 3)), atol=2)
+
+    def difference(shift: float) -> float:
+        """From the pixels, where the field is taken some pixels of the patch to the right and down."""
+        there = (pos + shift * field / 8).clip(0, [800, 642])
+        return float(np.abs(got - cut_patches(image, there, 8, field=field)).mean())
+
+    assert difference(0) < 0.3 * min(difference(-0.5), difference(0.5))
+    expected = cut_patches(image, pos, 8, field=field)
+    np.testing.assert_allclose(got.mean((2, 3)), expected.mean((2, 3)), atol=3)
 
 
 def test_a_wide_field_is_read_about_once() -> None:

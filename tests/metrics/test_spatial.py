@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import correlate
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from hist2st_pyg.metrics.expression import pearson_per_gene
 from hist2st_pyg.metrics.spatial import adjacent_edges, morans_i, ssim_on_grid
@@ -109,6 +111,15 @@ def test_ssim_is_the_equation(columns: int, rows: int, radius: int) -> None:
     images = [((v - low) / span).T.reshape(3, rows, columns) for v in (true, pred)]
     expected = [reference_ssim(a, b, radius, 0.3 * radius).mean() for a, b in zip(*images, strict=True)]
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-12)
+
+
+def test_ssim_is_that_of_torchmetrics() -> None:
+    rng = np.random.default_rng(7)
+    true, pred = rng.uniform(size=(2, 14 * 12, 3))
+    true[0], true[1] = 0, 1
+    images = [torch.from_numpy(values.T.reshape(1, 3, 12, 14)) for values in (pred, true)]
+    _, full = structural_similarity_index_measure(*images, sigma=1.5, data_range=1.0, return_full_image=True)
+    np.testing.assert_allclose(ssim_on_grid(true, pred, square(14, 12)), full[0].mean((1, 2)), rtol=0, atol=1e-12)
 
 
 def test_places_without_a_spot_hold_the_mean_and_do_not_count() -> None:

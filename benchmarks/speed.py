@@ -127,7 +127,10 @@ def graph(spots: int, variant: str, ours: bool, device: str) -> Run:
 
 
 def patches(spots: int, variant: str, ours: bool, device: str) -> Run:
-    """Return the reading of a JPEG's patches; the reference cuts them without cache (``cached``) or only decodes it."""
+    """Return the reading of a JPEG's patches; the reference cuts them without cache (``cached``) or only decodes it.
+
+    With ``three fields`` they are the ``small`` preset's: 28 px, of one, 3.5 and 8 spot distances.
+    """
     from PIL import Image
 
     work = tempfile.TemporaryDirectory(prefix="speed-")
@@ -139,7 +142,9 @@ def patches(spots: int, variant: str, ours: bool, device: str) -> Run:
 
     def cut(cache: Path | None = None) -> object:
         assert work  # keeps a reference, so that the temporary folder is not removed
-        return np.array(cut_patches(open_image(path), pos, 112, cache=cache, name="A"))  # copying reads the memory map
+        side, field, scales = (28, PITCH, (1.0, 3.5, 8.0)) if variant.endswith("three fields") else (112, None, (1.0,))
+        # Copying reads the memory map.
+        return np.array(cut_patches(open_image(path), pos, side, field, scales, cache=cache, name="A"))
 
     if variant == "cached" and ours:
         cut(Path(work.name))
@@ -230,7 +235,11 @@ def cases(arguments: argparse.Namespace) -> list[tuple[str, int, str]]:
     rows += [("inference", spots, "local") for spots in arguments.many]
     for spots in arguments.graph:
         rows += [("graph", spots, kind) for kind in ("dense", "tree") if kind == "tree" or spots <= DENSE_SPOTS]
-    rows += [("patches", spots, kind) for spots in arguments.spots for kind in ("cached", "decoding")]
+    rows += [
+        ("patches", spots, kind)
+        for spots in arguments.spots
+        for kind in ("cached", "decoding", "decoding, three fields")
+    ]
     rows += [("fit", spots, kind) for spots in arguments.spots for kind in ("hist2st", "kernel_ridge")]
     return [row for row in rows if row[0] in arguments.works]
 

@@ -15,7 +15,7 @@ from hist2st_pyg.image import HistologyImage, Region
 BLOCK_PIXELS = 2**26
 """Largest number of pixels that are read at once, 200 MB decoded; a larger field of view is read separately."""
 
-AVERAGED = 8
+AVERAGED = 4
 """Side of the squares of pixels that are averaged before a wide field of view is cut."""
 
 WIDE = 4 * AVERAGED

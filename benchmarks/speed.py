@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch_geometric.data import Batch
 
 from benchmarks.measures import exponent, versions
@@ -36,6 +37,7 @@ from hist2st_pyg import Hist2ST, knn_edges, load_sections, preset_config, train
 from hist2st_pyg.data import SectionData
 from hist2st_pyg.data.patches import cut_patches
 from hist2st_pyg.image import open_image
+from hist2st_pyg.inference.blocks import predict_blocks
 from hist2st_pyg.training import ExpressionTask, TrainingConfig
 from hist2st_pyg.utils.files import write_json
 from hist2st_pyg.utils.json_files import read_json
@@ -46,19 +48,20 @@ DENSE_SPOTS = 20_000
 """Largest number of spots for a dense graph, whose matrix has 1.6 GB."""
 ATTENDED_SPOTS = 5_000
 """Largest number of spots for explicit attention: a block's matrices of 16 heads have 1.6 GB each."""
+DISTINCT_PATCHES = 1_000
+"""Number of different patches of a section that is predicted in blocks."""
 PITCH = 250
 """Distance between the spots of an image in pixels, as in the HER2+ sections."""
 Run = Callable[[], object]
 """The timed function."""
 
 
-def section(spots: int) -> SectionData:
+def section(spots: int, patches: bool = True) -> SectionData:
     """Generate a section of random patches and counts on a square array; the cost does not depend on the values."""
     grid = array(spots)
     edge_index, distance = knn_edges(grid, K, MAX_DISTANCE)
     counts = torch.poisson(torch.full((spots, GENES), 2.0))
-    return SectionData(
-        x=torch.randint(0, 256, (spots, 3, 112, 112), dtype=torch.uint8),
+    data = SectionData(
         edge_index=edge_index,
         edge_attr=distance[:, None],
         pos=grid.float(),
@@ -68,6 +71,9 @@ def section(spots: int) -> SectionData:
         size_factor=counts.sum(1) / counts.sum(1).median(),
         gene_mask=torch.ones(GENES, dtype=torch.bool),
     )
+    if patches:
+        data.x = torch.randint(0, 256, (spots, 3, 112, 112), dtype=torch.uint8)
+    return data
 
 
 def array(spots: int) -> torch.Tensor:
@@ -102,8 +108,19 @@ def train_step(spots: int, variant: str, ours: bool, device: str) -> Run:
 
 
 def inference(spots: int, variant: str, ours: bool, device: str) -> Run:
-    """Return a prediction of the paper's architecture, with full or local attention; the reference's is full."""
+    """Return a prediction of the paper's architecture, with full or local attention; the reference's is full.
+
+    More spots than the reference can attend to are predicted in blocks, as ``predict`` does, from patches that repeat.
+    """
     model = paper_model(spots, attention=variant if ours else "full").to(device).eval()
+    if not has_reference("inference", spots):
+        graph = section(spots, patches=False)
+        some: torch.Tensor = section(DISTINCT_PATCHES).x
+
+        def patches_of(which: NDArray[np.int64] | None) -> torch.Tensor:
+            return some[(np.arange(spots) if which is None else which) % DISTINCT_PATCHES]
+
+        return lambda: predict_blocks(model, graph, patches_of, device=device)
     data = section(spots).to(device)
     run = model if ours else Reference(model)
 

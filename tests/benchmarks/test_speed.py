@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from benchmarks import speed
@@ -20,6 +21,15 @@ def test_each_case_is_measured(work: str, ours: bool, monkeypatch: pytest.Monkey
     found = speed.measure(work, 9, SMALLEST[work], ours, "cpu", 1)
     assert found["seconds"] > 0
     assert found["peak_mb"] > 100
+
+
+def test_many_spots_are_predicted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "GENES", 3)
+    monkeypatch.setattr(speed, "ATTENDED_SPOTS", 8)
+    monkeypatch.setattr(speed, "DISTINCT_PATCHES", 4)
+    found = speed.inference(9, "local", True, "cpu")()
+    assert found.values["expression"].shape == (9, 3)
+    assert np.ptp(found.values["expression"], axis=0).min() > 0
 
 
 @pytest.mark.slow

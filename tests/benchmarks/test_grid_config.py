@@ -186,18 +186,13 @@ def test_options_at_their_default_and_the_preset_s_name_make_no_other_configurat
         assert every_value({**config, part: {**config[part], **change}}) != every_value(config)
 
 
-def is_pending(cell: Cell) -> bool:
-    """Whether the results are still to be made of today's code: benchmarks/README.md says which, and so does this."""
-    return cell.grid == "others"
-
-
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_the_committed_grids_are_right_and_the_results_theirs(path: Path, real_data: Path) -> None:
     cells = read_grid(path, real_data)
     assert len({cell.place for cell in cells}) == len(cells)
     if path.parent.name not in ("search", "accuracy") or path.stem == "test":
         assert len({cell.seed for cell in cells}) >= 2
-    missing = [cell.place for cell in cells if not is_pending(cell) and not is_done(cell, GRIDS[path])]
+    missing = [cell.place for cell in cells if not is_done(cell, GRIDS[path])]
     assert not missing  # a result of another configuration is an error
 
 

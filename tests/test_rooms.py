@@ -16,7 +16,6 @@ TESTS = ROOT / "tests"
 
 ACROSS = {
     "cli/test_main.py": "how every command ends",
-    "data/test_patch_levels.py": "patches of pyramids: image and data together",
     "datasets/test_guess.py": "a folder is told from those of all data sets",
     "models/test_batching.py": "every model, encoder and layer in a batch",
     "nn/test_gnn_hops.py": "how far every layer reads",

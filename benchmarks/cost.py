@@ -40,9 +40,7 @@ def speed(result: Result) -> str:
                  for side in ("ours", "reference")]  # fmt: skip
         ratio = NONE if row["ratio"] is None else f"{row['ratio']:.2g}x"
         rows.append([row["work"], f"{row['n']:,}", row["variant"], *pair, ratio, *peaks])
-    codes = sorted({row["code"] for row in result["rows"] if row.get("code")})
-    made = f"{result['device']}; code: {', '.join(codes) or 'unknown'}, torch {result['versions']['torch']}."
-    return "\n".join([*table_lines([heads, *rows]), "", made])
+    return "\n".join([*table_lines([heads, *rows]), "", f"{result['device']}; {_made(result)}"])
 
 
 def scale(result: Result) -> str:
@@ -162,7 +160,11 @@ def with_tables(text: str, results: Path) -> str:
 
 
 def _made(result: Result) -> str:
-    return f"code: {result['versions'].get('code', 'unknown')}, torch {result['versions']['torch']}."
+    """Name the code of the result, or that of its rows where each has its own."""
+    rows = result.get("rows", ())
+    codes = {row["code"] for row in rows if isinstance(row, dict) and row.get("code")}
+    codes = codes or {result["versions"].get("code", "unknown")}
+    return f"code: {', '.join(sorted(codes))}, torch {result['versions']['torch']}."
 
 
 def _seconds(value: float | None) -> str:

@@ -30,7 +30,7 @@ import pytorch_lightning as pl
 import torch
 from tqdm.auto import tqdm
 
-from benchmarks.measures import versions
+from benchmarks.measures import rows_with_code, versions
 from benchmarks.reporting.cells import Cell, read_cells
 from hist2st_pyg import evaluate, load_sections, make_datamodule, make_model, preset_config
 from hist2st_pyg.figures import save
@@ -179,8 +179,7 @@ def earlier(path: Path, epochs: int) -> dict[str, Any]:
             raise ValueError(
                 f"{path} was made with {name} {found[name]}, not {now}; give another --output, or pass --overwrite."
             )
-    code = found["versions"].get("code")
-    return {**found, "rows": [{"code": code, **row} for row in found["rows"]]}
+    return {**found, "rows": rows_with_code(found)}
 
 
 def gains(rows: Sequence[Mapping[str, Any]], setting: Setting, layer: str) -> list[float]:

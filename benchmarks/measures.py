@@ -99,6 +99,12 @@ def forward_flops(model: ExpressionModel, section: Section, config: TrainConfig)
     return int(counter.get_total_flops())
 
 
+def rows_with_code(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a result file, each with the commit that made it; the file's where a row has none."""
+    code = result["versions"].get("code")
+    return [{"code": code, **row} for row in result["rows"]]
+
+
 def peak_mb() -> float:
     """Return the largest resident memory of this process so far, in MB (Linux counts in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Batch
 
-from benchmarks.measures import exponent, versions
+from benchmarks.measures import exponent, rows_with_code, versions
 from benchmarks.reference import Reference, dense_graph
 from hist2st_pyg import Hist2ST, knn_edges, load_sections, preset_config, train
 from hist2st_pyg.data import SectionData
@@ -285,8 +285,7 @@ def earlier_rows(path: Path, device: str) -> dict[tuple[str, int, str], dict[str
             f"{path} has rows of {earlier['device']}, this is {device}; give another file with --output, "
             "or remove that one."
         )
-    code = earlier["versions"].get("code")
-    return {(row["work"], row["n"], row["variant"]): {"code": code, **row} for row in earlier["rows"]}
+    return {(row["work"], row["n"], row["variant"]): row for row in rows_with_code(earlier)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
